@@ -1,0 +1,33 @@
+# Everything that ShardCTS builds with, as imported targets; ci/setup.sh installs it.
+
+# ccache, when it is there.
+find_program(SHARDCTS_CCACHE ccache)
+if(SHARDCTS_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${SHARDCTS_CCACHE})
+endif()
+
+# Python: the virtual environment that ci/setup.sh makes; it carries PyTorch and with it LibTorch.
+set(SHARDCTS_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python with PyTorch and the report packages")
+set(Python_EXECUTABLE "${SHARDCTS_PYTHON}")
+find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Embed Development.Module)
+execute_process(COMMAND "${SHARDCTS_PYTHON}" -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
+                OUTPUT_VARIABLE SHARDCTS_TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+list(APPEND CMAKE_PREFIX_PATH "${SHARDCTS_TORCH_ROOT}")
+find_package(Torch REQUIRED)
+find_library(SHARDCTS_TORCH_PYTHON torch_python PATHS "${SHARDCTS_TORCH_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
+
+# LibTorch's own flags, without the parts of its package that go into every target.
+add_library(shardcts_libtorch INTERFACE)
+add_library(shardcts::libtorch ALIAS shardcts_libtorch)
+target_link_libraries(shardcts_libtorch INTERFACE torch)
+target_include_directories(shardcts_libtorch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+
+find_package(MPI REQUIRED COMPONENTS C)
+find_package(GTest REQUIRED)
+find_package(benchmark REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(Threads REQUIRED)

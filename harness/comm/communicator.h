@@ -1,0 +1,67 @@
+// Communicator: the collectives that the harness and the reference implementation use, over one group of ranks.
+//
+// Every call here is *Collective* over the group unless marked *Local*. Tensors are contiguous and live on the
+// backend's device (mpi, threads: CPU; nccl: CUDA). Calls return when the result may be used. A call that cannot
+// finish (peer died, deadline, abort) throws CommunicationError; the communicator is unusable afterwards.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace shardcts {
+
+class CommunicationError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class ReduceOp { kSum, kAvg, kMin, kMax, kProduct };
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;         // Local. In this group
+  virtual int size() const = 0;         // Local.
+  virtual std::string backend() const = 0;  // Local. "mpi", "nccl", "threads"
+  virtual const std::vector<int64_t>& global_ranks() const = 0;  // Local. global_ranks()[rank()] is this process
+
+  // `output` holds size() times the elements of `input`, in rank order.
+  virtual void AllGatherInto(at::Tensor output, const at::Tensor& input) = 0;
+  // `outputs[r]` is shaped as rank r's input; shapes may differ by rank, zero elements included.
+  virtual void AllGatherV(std::span<at::Tensor> outputs, const at::Tensor& input) = 0;
+  // `input` holds size() chunks of `output`'s elements; rank r gets the reduction of all chunks r.
+  virtual void ReduceScatter(at::Tensor output, const at::Tensor& input, ReduceOp op) = 0;
+  virtual void AllReduce(at::Tensor tensor, ReduceOp op) = 0;
+  virtual void Broadcast(at::Tensor tensor, int root) = 0;
+  // `outputs` is used on the root only (size() tensors); empty elsewhere.
+  virtual void Gather(std::span<at::Tensor> outputs, const at::Tensor& input, int root) = 0;
+  // `inputs` is used on the root only (size() tensors); empty elsewhere.
+  virtual void Scatter(at::Tensor output, std::span<const at::Tensor> inputs, int root) = 0;
+  // Point to point: the two named ranks call.
+  virtual void Send(const at::Tensor& tensor, int to, int tag) = 0;
+  virtual void Receive(at::Tensor tensor, int from, int tag) = 0;
+  virtual void Barrier() = 0;
+
+  // Byte strings of any length.
+  virtual std::vector<std::string> AllGatherBytes(const std::string& bytes) = 0;
+  virtual std::string BroadcastBytes(const std::string& bytes, int root) = 0;
+
+  // Ranks with the same color form a new group, ordered by key, then rank; color < 0: no group, nullptr.
+  virtual std::unique_ptr<Communicator> Split(int color, int key) = 0;
+
+  // Local. Every wait that begins after this call throws CommunicationError past this point in time.
+  virtual void SetDeadline(std::chrono::steady_clock::time_point deadline) = 0;
+  // Local; may be called from another thread. Waits under way and to come, here and in groups split from
+  // this one, throw CommunicationError with this reason.
+  virtual void Abort(const std::string& reason) = 0;
+};
+
+}  // namespace shardcts

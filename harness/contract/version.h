@@ -1,0 +1,16 @@
+// The version of the contract and of its binary form.
+#pragma once
+
+// Raised when an operation or a value changes its meaning; new operations do not raise it.
+#define SHARDCTS_CONTRACT_VERSION 1
+
+#define SHARDCTS_STRINGIZE_(x) #x
+#define SHARDCTS_STRINGIZE(x) SHARDCTS_STRINGIZE_(x)
+
+// What the loader compares before it calls into a shared library: contract version, then what decides about the
+// layout of the values (compiler family's ABI, C++ library ABI, LibTorch version).
+#include <torch/headeronly/version.h>
+#define SHARDCTS_CONTRACT_ABI                                                            \
+  "shardcts-contract-" SHARDCTS_STRINGIZE(SHARDCTS_CONTRACT_VERSION) " gxx-abi-"         \
+      SHARDCTS_STRINGIZE(__GXX_ABI_VERSION) " cxx11-" SHARDCTS_STRINGIZE(_GLIBCXX_USE_CXX11_ABI) \
+      " torch-" TORCH_VERSION
