@@ -1,0 +1,42 @@
+// Inventory: the pinned list of upstream tests, expanded to the test cases that ShardCTS runs.
+// Format: docs/formats.md. All functions here are *Local* and need no LibTorch.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace shardcts {
+
+struct InventoryCheck {
+  enum class Ranks { kAll, kRank0, kOthers };
+  std::string id;         // "C5"
+  std::string what;
+  std::string strength;   // "strict", "weak", "vacuous", "unreached"
+  Ranks ranks = Ranks::kAll;
+  bool required = true;
+};
+
+// One test: an upstream instance at one world size with one element of its subtest grids.
+struct TestCase {
+  std::string id;            // "fully_shard_state_dict/TestX.test_y/world_size=4,mlp_dim=2"
+  std::string suite;
+  std::string upstream_id;   // "TestX.test_y"
+  std::string function;      // "test_y"
+  int world_size = 1;
+  nlohmann::ordered_json params;             // instance parameters, then the subtest's
+  std::vector<std::string> capabilities;     // all must be declared, else not_supported
+  std::string not_applicable;                // upstream's reason; empty: applicable
+  std::vector<InventoryCheck> checks;        // those active for this case
+};
+
+// Throws InputError (input_error.h) naming file and place when the text does not follow the format.
+std::vector<TestCase> ParseInventory(const std::string& text, const std::string& file_name);
+
+// Every suite that this build carries, in the order of suites/CMakeLists.txt (the texts are compiled in).
+const std::vector<TestCase>& AllTests();
+std::vector<std::string> AllSuites();
+
+}  // namespace shardcts
