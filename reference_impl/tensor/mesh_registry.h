@@ -1,0 +1,30 @@
+// MeshRegistry: the meshes of one implementation instance, found by their layout.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tensor/device_mesh.h"
+
+namespace shardcts::reference {
+
+// A DTensor crosses the contract as a plain value that describes its mesh; coming back, the registry finds the mesh
+// with the communicators. It keeps root meshes alive and creates each only once.
+class MeshRegistry {
+ public:
+  // *Collective* over `world` unless a root of this form exists (ranks agree on that, as all call alike).
+  // Errors as DeviceMesh::Create.
+  std::shared_ptr<DeviceMesh> GetOrCreate(Communicator& world, const std::string& device_type,
+                                          const std::vector<int64_t>& shape,
+                                          const std::vector<std::string>& dim_names);
+
+  // *Local*. The mesh of this layout: a known root, or a selection of a known root's dimensions.
+  // RuntimeError when there is none.
+  std::shared_ptr<DeviceMesh> Find(const MeshLayout& layout) const;
+
+ private:
+  std::vector<std::shared_ptr<DeviceMesh>> roots_;
+};
+
+}  // namespace shardcts::reference

@@ -1,0 +1,33 @@
+// From whole tensors to distributed ones, back, and between placements.
+// Semantics: torch.distributed.tensor.distribute_tensor, DTensor.full_tensor, DTensor.redistribute.
+//
+// None of these records autograd history; results are detached. Local parts of results are contiguous.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "tensor/dtensor.h"
+
+namespace shardcts::reference {
+
+// *Collective* over the mesh. Splits `full`, which must have the same shape and dtype on every rank; the values are
+// those of the mesh's rank at coordinate (0, ..., 0). The result's local part has storage of its own, requires_grad
+// as `full`. Partial("sum"): the first rank of the dimension gets the values, the others zeros.
+// A tensor on the meta device stays there, nothing is communicated.
+// ValueError: number of placements. IndexError: shard dim.
+DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mesh,
+                         const std::vector<Placement>& placements);
+
+// *Collective* over the mesh. The whole tensor on every rank: shards in order, partial values reduced; replicas are
+// taken as they are, rank by rank. Shares storage with `tensor.local` only if every placement is Replicate.
+at::Tensor FullTensor(const DTensor& tensor);
+
+// *Collective* over the mesh, unless the placements are equal: then the same local part, without communication.
+// Tensor dimensions and mesh dimensions that both sides place alike are not gathered.
+// ValueError: number of placements. IndexError: shard dim.
+DTensor Redistribute(const DTensor& tensor, const std::vector<Placement>& placements);
+
+}  // namespace shardcts::reference
