@@ -1,0 +1,110 @@
+#include "contract/tensor_bytes.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <array>
+#include <cstring>
+
+#include "contract/value.h"
+
+namespace shardcts {
+namespace {
+
+struct NamedDtype {
+  const char* name;
+  at::ScalarType dtype;
+};
+constexpr NamedDtype kDtypes[] = {
+    {"float32", at::kFloat}, {"float64", at::kDouble}, {"float16", at::kHalf}, {"bfloat16", at::kBFloat16},
+    {"int64", at::kLong},    {"int32", at::kInt},      {"int16", at::kShort},  {"int8", at::kChar},
+    {"uint8", at::kByte},    {"bool", at::kBool},      {"complex64", at::kComplexFloat}, {"complex128", at::kComplexDouble}};
+
+constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+std::array<int8_t, 256> MakeReverseAlphabet() {
+  std::array<int8_t, 256> reverse;
+  reverse.fill(-1);
+  for (int i = 0; i < 64; ++i) reverse[static_cast<unsigned char>(kAlphabet[i])] = static_cast<int8_t>(i);
+  return reverse;
+}
+
+}  // namespace
+
+std::string DtypeName(at::ScalarType dtype) {
+  for (const NamedDtype& entry : kDtypes) {
+    if (entry.dtype == dtype) return entry.name;
+  }
+  return c10::toString(dtype);
+}
+
+std::optional<at::ScalarType> ParseDtype(std::string_view name) {
+  for (const NamedDtype& entry : kDtypes) {
+    if (name == entry.name) return entry.dtype;
+  }
+  return std::nullopt;
+}
+
+std::string TensorBytes(const at::Tensor& tensor) {
+  if (tensor.is_meta()) return {};
+  const at::Tensor contiguous = tensor.detach().cpu().contiguous();
+  return contiguous.numel() == 0 ? std::string()
+                                 : std::string(static_cast<const char*>(contiguous.data_ptr()), contiguous.nbytes());
+}
+
+at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  size_t expected = c10::elementSize(dtype);
+  for (int64_t size : shape) {
+    if (size < 0 || __builtin_mul_overflow(expected, static_cast<size_t>(size), &expected)) {
+      throw ContractViolation(fmt::format("impossible shape {}", ShapeToString(shape)));
+    }
+  }
+  if (expected != bytes.size()) {
+    throw ContractViolation(fmt::format("{} of shape {} needs {} bytes, {} given", DtypeName(dtype), ShapeToString(shape),
+                                        expected, bytes.size()));
+  }
+  at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype));
+  if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+std::string Digest(std::string_view bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return fmt::format("xxh128:{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+std::string Base64Encode(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    for (size_t k = 0; k < 3; ++k) group = group << 8 | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0);
+    for (size_t k = 0; k < 4; ++k) text += k <= count ? kAlphabet[group >> (18 - 6 * k) & 63] : '=';
+  }
+  return text;
+}
+
+std::optional<std::string> Base64Decode(std::string_view text) {
+  static const std::array<int8_t, 256> kReverse = MakeReverseAlphabet();
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::string bytes;
+  bytes.reserve(text.size() / 4 * 3);
+  for (size_t i = 0; i < text.size(); i += 4) {
+    const bool last = i + 4 == text.size();
+    const size_t padding = last ? (text[i + 3] == '=') + (text[i + 3] == '=' && text[i + 2] == '=') : 0;
+    uint32_t group = 0;
+    for (size_t k = 0; k < 4; ++k) {
+      const int8_t digit = k >= 4 - padding ? int8_t{0} : kReverse[static_cast<unsigned char>(text[i + k])];
+      if (digit < 0) return std::nullopt;
+      group = group << 6 | static_cast<uint32_t>(digit);
+    }
+    for (size_t k = 0; k < 3 - padding; ++k) bytes += static_cast<char>(group >> (16 - 8 * k) & 255);
+  }
+  return bytes;
+}
+
+}  // namespace shardcts
