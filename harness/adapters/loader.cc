@@ -1,0 +1,106 @@
+#include "adapters/loader.h"
+
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "launch/input_error.h"
+
+namespace shardcts {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPythonPrefix = "python:";
+
+std::string OneLine(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  return text;
+}
+
+// Our own library NAME: beside the running program, or where an installation puts it.
+std::string FindOwnLibrary(const std::string& source, const std::string& file) {
+  const fs::path program_folder = fs::read_symlink("/proc/self/exe").parent_path();
+  const fs::path installed_folder = (program_folder / "../lib/shardcts").lexically_normal();
+  for (const fs::path& folder : {program_folder, installed_folder}) {
+    if (fs::exists(folder / file)) return (folder / file).string();
+  }
+  throw InputError(source + ": " + file + " is neither in " + program_folder.string() + " nor in " +
+                   installed_folder.string());
+}
+
+template <class Function>
+Function* FindSymbol(void* handle, const std::string& library, const char* name) {
+  void* symbol = dlsym(handle, name);
+  if (symbol == nullptr) {
+    throw InputError(library + ": not an implementation of the ShardCTS contract, it has no entry point " + name);
+  }
+  return reinterpret_cast<Function*>(symbol);
+}
+
+void* Open(const std::string& library) {
+  if (!fs::exists(library)) throw InputError(library + ": no such file");
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (handle == nullptr) throw InputError(OneLine(library + ": cannot be loaded: " + dlerror()));
+  return handle;
+}
+
+// `subject` is what errors of the constructor are about: the library, or the Python class that it serves.
+std::unique_ptr<LoadedImplementation> Create(const std::string& library, const std::string& subject,
+                                             const ImplementationContext& context) {
+  void* handle = Open(library);
+  const std::string abi = FindSymbol<const char*()>(handle, library, "shardcts_contract_abi")();
+  if (abi != SHARDCTS_CONTRACT_ABI) {
+    throw InputError(library + ": built for contract ABI '" + abi + "', this harness speaks '" SHARDCTS_CONTRACT_ABI "'");
+  }
+  auto* create = FindSymbol<Implementation*(const ImplementationContext&)>(handle, library, "shardcts_create");
+  std::unique_ptr<Implementation> implementation;
+  try {
+    implementation.reset(create(context));
+  } catch (const std::exception& error) {
+    throw InputError(OneLine(subject + ": " + error.what()));
+  }
+  if (implementation == nullptr) throw InputError(subject + ": shardcts_create returned nothing");
+  return std::make_unique<LoadedImplementation>(library, std::move(implementation));
+}
+
+std::unique_ptr<LoadedImplementation> CreatePython(const std::string& source, const std::string& module,
+                                                   const std::string& class_name, ImplementationContext context) {
+  context.options["python_module"] = module;
+  context.options["python_class"] = class_name;
+  return Create(FindOwnLibrary(source, "libshardcts_python.so"), source, context);
+}
+
+}  // namespace
+
+LoadedImplementation::LoadedImplementation(std::string library, std::unique_ptr<Implementation> implementation)
+    : library_(std::move(library)), implementation_(std::move(implementation)) {}
+
+Outcome LoadedImplementation::Invoke(std::string_view operation, const Dict& arguments) {
+  return implementation_->Invoke(operation, arguments);
+}
+
+std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,
+                                                         const ImplementationContext& context) {
+  if (source == "reference") {
+    const std::string library = FindOwnLibrary(source, "libshardcts_reference.so");
+    return Create(library, library, context);
+  }
+  if (source == "torch") return CreatePython(source, "shardcts.torch_adapter", "TorchAdapter", context);
+  if (source.starts_with(kPythonPrefix)) {
+    const size_t colon = source.find(':', kPythonPrefix.size());
+    if (colon == source.npos) throw InputError(source + ": not python:MODULE:CLASS");
+    return CreatePython(source, source.substr(kPythonPrefix.size(), colon - kPythonPrefix.size()),
+                        source.substr(colon + 1), context);
+  }
+  if (source.ends_with(".so")) {
+    const std::string library = fs::absolute(source).lexically_normal().string();
+    return Create(library, library, context);
+  }
+  throw InputError("unknown implementation '" + source + "'; possible: reference, torch, python:MODULE:CLASS, PATH.so");
+}
+
+}  // namespace shardcts

@@ -1,0 +1,38 @@
+// The one door through which every implementation comes, our own included: a shared library that exports
+// `shardcts_contract_abi` and `shardcts_create` (contract/implementation.h). Python is reached through it as well:
+// libshardcts_python.so is such a library, so a rank that runs anything else never loads Python.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "contract/implementation.h"
+
+namespace shardcts {
+
+// An implementation together with the library that it came from. Libraries are never unloaded: tensors, autograd
+// nodes and threads that they made may outlive the implementation.
+class LoadedImplementation final : public Implementation {
+ public:
+  LoadedImplementation(std::string library, std::unique_ptr<Implementation> implementation);
+
+  Outcome Invoke(std::string_view operation, const Dict& arguments) override;
+
+  const std::string& library() const { return library_; }  // absolute path
+
+ private:
+  std::string library_;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+// `source`: "reference" or "torch" (our libraries, beside the running program or in ../lib/shardcts),
+// "python:MODULE:CLASS" or "PATH.so"; see ImplementationSpec::source. `context` is copied by who needs it later,
+// its communicator must outlive the result.
+// *Collective* over the ranks of the context (implementations may set up process groups).
+// Throws InputError, one line that names the library or module and what is wrong with it: no such file, no entry
+// point, another contract ABI, a module that cannot be imported, a class that is missing, a constructor that raised.
+std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,
+                                                         const ImplementationContext& context);
+
+}  // namespace shardcts

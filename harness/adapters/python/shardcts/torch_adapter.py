@@ -1,0 +1,53 @@
+"""PyTorch itself as an implementation: the oracle. Every operation is a call of PyTorch's own API, nothing is re-made."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+from shardcts import patches, torch_process_group
+from shardcts.adapter import Adapter, operation
+from shardcts.handles import Handles
+from shardcts.torch_models import ModelOperations
+from shardcts.torch_optimizers import OptimizerOperations
+from shardcts.torch_states import StateOperations
+from shardcts.torch_tensors import MeshOperations, TensorOperations
+from shardcts.torch_values import MeshRegistry, TensorConversion
+
+
+class TorchAdapter(
+    MeshOperations, TensorOperations, ModelOperations, StateOperations, OptimizerOperations, Adapter
+):
+    """Options: backend (default: gloo, nccl, … by device), timeout_s (of collectives, default 300)."""
+
+    name = "torch"
+    version = torch.__version__
+    capabilities = ["core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device", "optimizer"]
+
+    def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
+        self._device_type = device
+        self.patches = patches.apply_needed(device)
+        group = torch_process_group.set_up(rank, world_size, device, options)
+        self._device = group.device
+        self.devices = [device] if device == "cpu" else [device, "cpu"]
+        self.notes = {"backend": group.backend, "device": str(group.device)}
+        self._handles = Handles()
+        self._meshes = MeshRegistry(device, world_size)
+        self._tensors = TensorConversion(self._meshes)
+        # What exists now stays: later collections, one for each test, need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    @operation("implementation.reset")
+    def reset(self) -> None:
+        self._handles.drop_all()
+        gc.collect()  # modules and their hooks form cycles, which would keep storage alive into the next test
+
+    @operation("implementation.seed")
+    def seed(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    def close(self) -> None:
+        self._handles.drop_all()
+        torch_process_group.tear_down()

@@ -1,0 +1,163 @@
+"""Operations that build, wrap, run and inspect models."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
+
+import shardcts_models
+from shardcts.adapter import operation
+from shardcts.values import Handle
+
+_PARALLEL_STYLES = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel, "sequence": SequenceParallel}
+_LOSS_REDUCTIONS = {"sum": torch.sum, "mean": torch.mean}
+
+
+class ModelOperations:
+    @operation("model.build")
+    def model_build(self, model: str, args: dict | None = None, device: str = "cpu") -> Handle:
+        return self._handles.add("model", shardcts_models.build(model, args, self._local_device(device)))
+
+    @operation("model.copy")
+    def model_copy(self, model: Handle) -> Handle:
+        return self._handles.add("model", copy.deepcopy(self._model(model)))
+
+    @operation("model.wrap")
+    def model_wrap(self, model: Handle, path: str, wrapper: str, options: dict | None = None) -> None:
+        if wrapper != "fully_shard":
+            raise ValueError(f"unknown wrapper '{wrapper}'; possible: fully_shard")
+        fully_shard(self._model(model).get_submodule(path), **self._fully_shard_arguments(options or {}))
+
+    @operation("model.parallelize")
+    def model_parallelize(self, model: Handle, mesh: Handle, plan: dict) -> None:
+        styles = {path: _parallel_style(path, entry) for path, entry in plan.items()}
+        parallelize_module(self._model(model), self._handles.get(mesh, "mesh"), styles)
+
+    @operation("model.forward")
+    def model_forward(self, model: Handle, inputs: list[torch.Tensor]) -> torch.Tensor:
+        with torch.enable_grad():
+            return self._tensors.to_value(self._model(model)(*map(self._tensors.to_torch, inputs)))
+
+    @operation("model.backward")
+    def model_backward(self, model: Handle, output: torch.Tensor, reduction: str = "sum") -> None:
+        if reduction not in _LOSS_REDUCTIONS:
+            raise ValueError(f"unknown reduction '{reduction}'; possible: {', '.join(_LOSS_REDUCTIONS)}")
+        with torch.enable_grad():
+            _LOSS_REDUCTIONS[reduction](output).backward()
+
+    @operation("model.zero_grad")
+    def model_zero_grad(self, model: Handle) -> None:
+        self._model(model).zero_grad()
+
+    @operation("model.parameters")
+    def model_parameters(self, model: Handle, remove_duplicate: bool = True) -> dict:
+        named = self._model(model).named_parameters(remove_duplicate=remove_duplicate)
+        return self._tensors.dict_to_values(named)
+
+    @operation("model.buffers")
+    def model_buffers(self, model: Handle) -> dict:
+        return self._tensors.dict_to_values(self._model(model).named_buffers())
+
+    @operation("model.gradients")
+    def model_gradients(self, model: Handle) -> dict:
+        named = self._model(model).named_parameters()
+        return self._tensors.dict_to_values((name, parameter.grad) for name, parameter in named)
+
+    @operation("model.fill")
+    def model_fill(self, model: Handle, value: float) -> None:
+        with torch.no_grad():
+            for parameter in self._model(model).parameters():
+                parameter.fill_(value)
+
+    @operation("model.set_local")
+    def model_set_local(self, model: Handle, values: dict) -> None:
+        parameters = dict(self._model(model).named_parameters(remove_duplicate=False))
+        with torch.no_grad():
+            for name, value in values.items():
+                local = _local(parameters[name])
+                if local.shape != value.shape:
+                    # copy_ would broadcast, the operation does not.
+                    raise RuntimeError(f"{name}: local shape {tuple(local.shape)}, given {tuple(value.shape)}")
+                local.copy_(value)
+
+    @operation("model.broadcast_parameters")
+    def model_broadcast_parameters(self, model: Handle, src: int) -> None:
+        for parameter in self._model(model).parameters():
+            dist.broadcast(parameter.detach(), src)
+
+    @operation("model.reallocate")
+    def model_reallocate(self, model: Handle) -> None:
+        self._model(model)._apply(torch.clone)
+
+    @operation("model.to")
+    def model_to(self, model: Handle, device: str) -> None:
+        self._model(model).to(self._local_device(device))
+
+    def _model(self, handle: Handle) -> nn.Module:
+        return self._handles.get(handle, "model")
+
+    def _fully_shard_arguments(self, options: dict) -> dict:
+        """The keyword arguments of fully_shard; what the options do not name keeps PyTorch's default."""
+        converters = {
+            "mesh": lambda mesh: self._handles.get(mesh, "mesh"),
+            "reshard_after_forward": bool,
+            "shard_placement": _shard_placement_fn,
+            "offload_policy": _offload_policy,
+            "mp_policy": _mixed_precision_policy,
+        }
+        _check_known("option of fully_shard", options, converters)
+        arguments = {name: converters[name](value) for name, value in options.items()}
+        if "shard_placement" in arguments:
+            arguments["shard_placement_fn"] = arguments.pop("shard_placement")
+        if "mesh" not in arguments and not self._default_mesh_is_ours():
+            arguments["mesh"] = self._world_mesh()
+        return arguments
+
+    def _default_mesh_is_ours(self) -> bool:
+        """PyTorch's default mesh is on the machine's accelerator, which need not be the device under test."""
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return (accelerator.type if accelerator else "cpu") == self._device_type
+
+    def _world_mesh(self) -> DeviceMesh:
+        return self._meshes.init([dist.get_world_size()], None)
+
+
+def _local(parameter: nn.Parameter) -> torch.Tensor:
+    return parameter._local_tensor if isinstance(parameter, DTensor) else parameter
+
+
+def _check_known(what: str, given: dict, known) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"unknown {what} '{name}'; possible: {', '.join(known)}")
+
+
+def _parallel_style(path: str, entry: dict):
+    _check_known(f"entry of the plan for '{path}':", entry, ("style",))
+    _check_known("style", {entry.get("style"): None}, _PARALLEL_STYLES)
+    return _PARALLEL_STYLES[entry["style"]]()
+
+
+def _shard_placement_fn(kind: str):
+    if kind != "largest_dim":
+        raise ValueError(f"unknown shard_placement '{kind}'; possible: largest_dim")
+    return lambda parameter: Shard(parameter.shape.index(max(parameter.shape)))
+
+
+def _offload_policy(policy: dict) -> CPUOffloadPolicy:
+    if policy.get("kind") != "cpu":
+        raise ValueError(f"unknown offload policy '{policy.get('kind')}'; possible: cpu")
+    return CPUOffloadPolicy(**{name: value for name, value in policy.items() if name != "kind"})
+
+
+def _mixed_precision_policy(policy: dict) -> MixedPrecisionPolicy:
+    dtypes = {name: getattr(torch, value) for name, value in policy.items() if name.endswith("_dtype") and value}
+    flags = {name: value for name, value in policy.items() if not name.endswith("_dtype")}
+    return MixedPrecisionPolicy(**dtypes, **flags)

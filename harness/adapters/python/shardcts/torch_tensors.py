@@ -1,0 +1,72 @@
+"""Operations on device meshes and tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch.distributed.tensor import distribute_tensor
+
+from shardcts.adapter import operation
+from shardcts.torch_values import mesh_layout, parse_placement
+from shardcts.values import DTensorValue, Handle
+
+
+class MeshOperations:
+    @operation("mesh.init")
+    def mesh_init(self, shape: list[int], dim_names: list[str] | None = None) -> Handle:
+        return self._handles.add("mesh", self._meshes.init(shape, dim_names))
+
+    @operation("mesh.submesh")
+    def mesh_submesh(self, mesh: Handle, dim_names: list[str]) -> Handle:
+        submesh = self._handles.get(mesh, "mesh")[tuple(dim_names)]
+        self._meshes.note(submesh)
+        return self._handles.add("mesh", submesh)
+
+    @operation("mesh.describe")
+    def mesh_describe(self, mesh: Handle) -> dict:
+        device_mesh = self._handles.get(mesh, "mesh")
+        layout = mesh_layout(device_mesh)
+        return {
+            "device_type": layout.device_type,
+            "shape": layout.shape,
+            "dim_names": layout.dim_names,
+            "ranks": layout.ranks,
+            "coordinate": list(device_mesh.get_coordinate() or ()),
+        }
+
+
+class TensorOperations:
+    @operation("tensor.mesh")
+    def tensor_mesh(self, value: DTensorValue) -> Handle:
+        return self._handles.add("mesh", self._tensors.to_torch(value).device_mesh)
+
+    @operation("tensor.full")
+    def tensor_full(self, value: DTensorValue) -> torch.Tensor:
+        return self._tensors.to_torch(value).full_tensor()
+
+    @operation("tensor.redistribute")
+    def tensor_redistribute(self, value: DTensorValue, placements: list[str]) -> DTensorValue:
+        tensor = self._tensors.to_torch(value)
+        wanted = [parse_placement(text) for text in placements]
+        return self._tensors.to_value(tensor.redistribute(placements=wanted))
+
+    @operation("tensor.distribute")
+    def tensor_distribute(self, value: torch.Tensor, mesh: Handle, placements: list[str]) -> DTensorValue:
+        wanted = [parse_placement(text) for text in placements]
+        return self._tensors.to_value(distribute_tensor(value, self._handles.get(mesh, "mesh"), wanted))
+
+    @operation("tensor.clone")
+    def tensor_clone(self, value: torch.Tensor | DTensorValue) -> torch.Tensor | DTensorValue:
+        return self._tensors.to_value(self._tensors.to_torch(value).detach().clone())
+
+    @operation("tensor.fill")
+    def tensor_fill(self, value: torch.Tensor | DTensorValue, scalar: float) -> None:
+        with torch.no_grad():
+            self._tensors.to_torch(value).fill_(scalar)
+
+    @operation("tensor.to")
+    def tensor_to(self, value: torch.Tensor | DTensorValue, device: str) -> torch.Tensor | DTensorValue:
+        return self._tensors.to_value(self._tensors.to_torch(value).to(self._local_device(device)))
+
+    def _local_device(self, name: str) -> torch.device:
+        """The device that this rank means by a device type."""
+        return self._device if name == self._device.type else torch.device(name)

@@ -1,0 +1,88 @@
+#include "adapters/python_bridge/interpreter.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+namespace shardcts {
+namespace {
+
+namespace py = pybind11;
+
+std::string FromEnvironment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
+
+std::vector<std::string> SplitAtColons(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const size_t colon = text.find(':');
+    if (colon != 0) parts.emplace_back(text.substr(0, colon));
+    text = colon == text.npos ? std::string_view() : text.substr(colon + 1);
+  }
+  return parts;
+}
+
+// Extension modules expect Python's symbols in the global scope, but we came through dlopen(RTLD_LOCAL).
+void MakePythonSymbolsGlobal() {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&Py_IsInitialized), &info) == 0 ||
+      dlopen(info.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD) == nullptr) {
+    throw std::runtime_error("the Python library cannot be made visible to extension modules");
+  }
+}
+
+void Check(const PyStatus& status, const std::string& python) {
+  if (PyStatus_Exception(status)) {
+    throw std::runtime_error("Python at " + python + " does not start: " + (status.err_msg ? status.err_msg : "?"));
+  }
+}
+
+void Initialize(const std::string& python) {
+  PyConfig config;
+  PyConfig_InitPythonConfig(&config);
+  config.install_signal_handlers = 0;
+  config.parse_argv = 0;
+  // Python finds the virtual environment from where its program lies.
+  Check(PyConfig_SetBytesString(&config, &config.program_name, python.c_str()), python);
+  Check(PyConfig_SetBytesString(&config, &config.executable, python.c_str()), python);
+  const PyStatus status = Py_InitializeFromConfig(&config);
+  PyConfig_Clear(&config);
+  Check(status, python);
+}
+
+void ExtendSearchPath() {
+  std::vector<std::string> front = SplitAtColons(FromEnvironment("SHARDCTS_PYTHONPATH", ""));
+  for (std::string& folder : SplitAtColons(SHARDCTS_PYTHON_PACKAGES)) front.push_back(std::move(folder));
+  py::list path = py::module_::import("sys").attr("path");
+  for (size_t i = 0; i < front.size(); ++i) path.insert(i, py::str(front[i]));
+  path.append(py::str(std::filesystem::current_path().string()));
+}
+
+}  // namespace
+
+void StartInterpreter() {
+  if (Py_IsInitialized()) return;
+  const std::string python = FromEnvironment("SHARDCTS_PYTHON", SHARDCTS_DEFAULT_PYTHON);
+  if (!std::filesystem::exists(python)) throw std::runtime_error("no Python at " + python + " (SHARDCTS_PYTHON)");
+  MakePythonSymbolsGlobal();
+  Initialize(python);
+  ExtendSearchPath();
+  PyEval_SaveThread();
+}
+
+std::string ToString(const pybind11::error_already_set& error) {
+  std::string message = py::str(error.value());
+  for (char& c : message) {
+    if (c == '\n') c = ' ';
+  }
+  const std::string type = py::str(error.type().attr("__name__"));
+  return message.empty() ? type : type + ": " + message;
+}
+
+}  // namespace shardcts

@@ -1,0 +1,120 @@
+// The implementation library that serves Python adapters: option "python_module" and "python_class" say which.
+// The class gets the other options, and these: "run_folder", "local_rank", and "store", the name of a file that does not
+// exist yet and is the same on all ranks: a rendezvous for process groups.
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+
+#include "adapters/python_bridge/interpreter.h"
+#include "adapters/python_bridge/value_conversion.h"
+#include "comm/communicator.h"
+#include "contract/implementation.h"
+
+namespace shardcts {
+namespace {
+
+namespace py = pybind11;
+
+std::string RendezvousFile(const ImplementationContext& context) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+  std::string name = context.run_folder + "/rendezvous-" + std::to_string(getpid()) + "-" + std::to_string(now);
+  if (context.communicator != nullptr) return context.communicator->BroadcastBytes(name, 0);
+  return context.world_size == 1 ? name : context.run_folder + "/rendezvous";
+}
+
+std::string Take(std::map<std::string, std::string>& options, const std::string& key) {
+  auto node = options.extract(key);
+  if (node.empty()) throw std::runtime_error("option " + key + " is missing");
+  return node.mapped();
+}
+
+// The Python objects; made and destroyed under the GIL.
+struct PythonState {
+  ValueConversion conversion;
+  py::object dispatcher;  // shardcts.adapter.Dispatcher
+};
+
+// What shardcts.adapter.load says itself needs no class name in front.
+std::string LoadErrorText(const py::error_already_set& error) {
+  constexpr std::string_view kOwnError = "AdapterError: ";
+  const std::string text = ToString(error);
+  return text.starts_with(kOwnError) ? text.substr(kOwnError.size()) : text;
+}
+
+std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
+  std::map<std::string, std::string> options = context.options;
+  const std::string module = Take(options, "python_module");
+  const std::string class_name = Take(options, "python_class");
+  options.emplace("store", RendezvousFile(context));
+  options.emplace("run_folder", context.run_folder);
+  options.emplace("local_rank", std::to_string(context.local_rank));
+  const py::gil_scoped_acquire gil;
+  try {
+    py::dict python_options;
+    for (const auto& [key, value] : options) python_options[py::str(key)] = value;
+    auto state = std::make_unique<PythonState>();
+    state->dispatcher = py::module_::import("shardcts.adapter")
+                            .attr("load")(module, class_name, context.rank, context.world_size, context.device,
+                                          python_options);
+    return state;
+  } catch (const py::error_already_set& error) {
+    throw std::runtime_error(LoadErrorText(error));
+  }
+}
+
+class PythonImplementation final : public Implementation {
+ public:
+  explicit PythonImplementation(const ImplementationContext& context) {
+    StartInterpreter();
+    state_ = Load(context);
+  }
+
+  ~PythonImplementation() override {
+    const py::gil_scoped_acquire gil;
+    try {
+      state_->dispatcher.attr("close")();
+    } catch (const py::error_already_set&) {
+      PyErr_Clear();  // the run is over, nobody can be told
+    }
+    state_.reset();
+  }
+
+  Outcome Invoke(std::string_view operation, const Dict& arguments) override {
+    const py::gil_scoped_acquire gil;
+    try {
+      return ToOutcome(state_->dispatcher.attr("invoke")(operation, state_->conversion.ToPython(arguments)));
+    } catch (const ContractViolation& violation) {
+      return Error{"ContractViolation", "result of " + std::string(operation) + violation.what()};
+    } catch (const py::error_already_set& error) {
+      return Error{py::str(error.type().attr("__name__")), py::str(error.value())};
+    } catch (const std::exception& error) {
+      return Error{"RuntimeError", error.what()};
+    }
+  }
+
+ private:
+  // shardcts.adapter.Dispatcher.invoke gives (error or None, value, warnings).
+  Outcome ToOutcome(const py::tuple& answer) const {
+    const auto text = [this](py::handle pair, int index) {
+      return state_->conversion.ToValue(pair[py::int_(index)]).AsString();
+    };
+    const py::object error = answer[0];
+    Outcome outcome = error.is_none() ? Outcome(state_->conversion.ToValue(py::object(answer[1])))
+                                      : Outcome(Error{text(error, 0), text(error, 1)});
+    for (py::handle warning : py::iter(answer[2])) outcome.warnings.push_back({text(warning, 0), text(warning, 1)});
+    return outcome;
+  }
+
+  std::unique_ptr<PythonState> state_;
+};
+
+std::unique_ptr<Implementation> MakePythonImplementation(const ImplementationContext& context) {
+  return std::make_unique<PythonImplementation>(context);
+}
+
+}  // namespace
+}  // namespace shardcts
+
+SHARDCTS_IMPLEMENTATION(::shardcts::MakePythonImplementation)
