@@ -48,7 +48,7 @@ at::Tensor BitMask(const at::Tensor& a, const at::Tensor& b) {
 at::Tensor ToleranceMask(const at::Tensor& expected, const at::Tensor& actual, const Tolerance& tolerance) {
   const at::Tensor e = expected.to(at::kDouble);
   const at::Tensor a = actual.to(at::kDouble);
-  const at::Tensor within = (a - e).abs().le(tolerance.atol + tolerance.rtol * e.abs());
+  const at::Tensor within = (a - e).abs().le(tolerance.atol + tolerance.rtol * e.abs()).logical_and(e.isfinite());
   return within.logical_or(a.eq(e)).logical_or(a.isnan().logical_and(e.isnan())).logical_not();
 }
 

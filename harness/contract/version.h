@@ -1,8 +1,7 @@
 // The version of the contract and of its binary form.
 #pragma once
 
-// Raised when an operation or a value changes its meaning; new operations do not raise it.
-#define SHARDCTS_CONTRACT_VERSION 1
+#include "contract/version_number.h"
 
 #define SHARDCTS_STRINGIZE_(x) #x
 #define SHARDCTS_STRINGIZE(x) SHARDCTS_STRINGIZE_(x)

@@ -1,0 +1,152 @@
+#include "contract/facade.h"
+
+namespace shardcts {
+namespace {
+
+Dict FullyShardArguments(const FullyShardOptions& options) {
+  Dict dict;
+  if (options.mesh) dict.Set("mesh", options.mesh->handle());
+  if (options.reshard_after_forward) dict.Set("reshard_after_forward", *options.reshard_after_forward);
+  if (!options.shard_placement.empty()) dict.Set("shard_placement", options.shard_placement);
+  if (options.offload_policy) {
+    dict.Set("offload_policy", Dict{{"kind", "cpu"}, {"pin_memory", options.offload_policy->pin_memory}});
+  }
+  if (options.mp_policy) {
+    Dict policy{{"cast_forward_inputs", options.mp_policy->cast_forward_inputs}};
+    if (!options.mp_policy->param_dtype.empty()) policy.Set("param_dtype", options.mp_policy->param_dtype);
+    if (!options.mp_policy->reduce_dtype.empty()) policy.Set("reduce_dtype", options.mp_policy->reduce_dtype);
+    if (!options.mp_policy->output_dtype.empty()) policy.Set("output_dtype", options.mp_policy->output_dtype);
+    dict.Set("mp_policy", policy);
+  }
+  return dict;
+}
+
+Dict OptimizerArguments(const OptimizerOptions& options) {
+  Dict dict;
+  auto set = [&](const char* name, const std::optional<double>& value) {
+    if (value) dict.Set(name, *value);
+  };
+  set("lr", options.lr);
+  set("momentum", options.momentum);
+  set("weight_decay", options.weight_decay);
+  set("beta1", options.beta1);
+  set("beta2", options.beta2);
+  set("eps", options.eps);
+  return dict;
+}
+
+}  // namespace
+
+OperationFailed::OperationFailed(std::string operation, Error error)
+    : operation_(std::move(operation)),
+      error_(std::move(error)),
+      text_(operation_ + ": " + error_.kind + ": " + error_.message) {}
+
+Value Require(Caller& caller, std::string_view operation, Dict arguments) {
+  Outcome outcome = caller.Call(operation, std::move(arguments));
+  if (!outcome.ok()) throw OperationFailed(std::string(operation), outcome.error());
+  return std::move(outcome.value());
+}
+
+Mesh Mesh::Submesh(const std::vector<std::string>& dim_names) const {
+  return {*caller_, Require(*caller_, "mesh.submesh", {{"mesh", handle_}, {"dim_names", ToValue(dim_names)}}).AsHandle()};
+}
+
+MeshLayout Mesh::Layout() const {
+  const Value value = Require(*caller_, "mesh.describe", {{"mesh", handle_}});
+  const Dict& dict = value.AsDict();
+  return {dict.At("device_type").AsString(), dict.At("shape").AsInts(), dict.At("dim_names").AsStrings(),
+          dict.At("ranks").AsInts()};
+}
+
+Dict Model::With(Dict arguments) const {
+  Dict all{{"model", handle_}};
+  for (const Dict::Entry& entry : arguments) all.Set(entry.key, entry.value);
+  return all;
+}
+
+Model Model::Copy() const { return {*caller_, Require(*caller_, "model.copy", With()).AsHandle()}; }
+
+void Model::FullyShard(const std::string& path, const FullyShardOptions& options) {
+  Require(*caller_, "model.wrap",
+          With({{"path", path}, {"wrapper", "fully_shard"}, {"options", FullyShardArguments(options)}}));
+}
+
+void Model::Parallelize(const Mesh& mesh, const TensorParallelPlan& plan) {
+  Dict styles;
+  for (const auto& [path, style] : plan) styles.Set(path, Dict{{"style", style}});
+  Require(*caller_, "model.parallelize", With({{"mesh", mesh.handle()}, {"plan", styles}}));
+}
+
+Value Model::Forward(const std::vector<Value>& inputs) {
+  return Require(*caller_, "model.forward", With({{"inputs", List(inputs)}}));
+}
+
+void Model::Backward(const Value& output, std::string_view reduction) {
+  Require(*caller_, "model.backward", With({{"output", output}, {"reduction", reduction}}));
+}
+
+void Model::ZeroGrad() { Require(*caller_, "model.zero_grad", With()); }
+
+Dict Model::Parameters(bool remove_duplicate) const {
+  return Require(*caller_, "model.parameters", With({{"remove_duplicate", remove_duplicate}})).AsDict();
+}
+Dict Model::Buffers() const { return Require(*caller_, "model.buffers", With()).AsDict(); }
+Dict Model::Gradients() const { return Require(*caller_, "model.gradients", With()).AsDict(); }
+void Model::Fill(double value) { Require(*caller_, "model.fill", With({{"value", value}})); }
+void Model::SetLocal(const Dict& values) { Require(*caller_, "model.set_local", With({{"values", values}})); }
+void Model::BroadcastParameters(int64_t src) { Require(*caller_, "model.broadcast_parameters", With({{"src", src}})); }
+void Model::Reallocate() { Require(*caller_, "model.reallocate", With()); }
+void Model::To(const std::string& device) { Require(*caller_, "model.to", With({{"device", device}})); }
+
+Dict Model::StateDict() const { return Require(*caller_, "model.state_dict", With()).AsDict(); }
+
+LoadResult Model::LoadStateDict(const Dict& state_dict, const LoadOptions& options) {
+  const Value value = Require(*caller_, "model.load_state_dict",
+                              With({{"state_dict", state_dict}, {"strict", options.strict}, {"assign", options.assign}}));
+  return {value.AsDict().At("missing_keys").AsStrings(), value.AsDict().At("unexpected_keys").AsStrings()};
+}
+
+void Optimizer::Step() { Require(*caller_, "optimizer.step", {{"optimizer", handle_}}); }
+void Optimizer::ZeroGrad() { Require(*caller_, "optimizer.zero_grad", {{"optimizer", handle_}}); }
+
+void Subject::Seed(int64_t seed) { Require(caller_, "implementation.seed", {{"seed", seed}}); }
+
+Mesh Subject::InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names) {
+  Dict arguments{{"shape", ToValue(shape)}};
+  if (!dim_names.empty()) arguments.Set("dim_names", ToValue(dim_names));
+  return {caller_, Require(caller_, "mesh.init", arguments).AsHandle()};
+}
+
+Model Subject::Build(std::string_view model, Dict args, std::string_view device) {
+  Dict arguments{{"model", model}, {"args", std::move(args)}};
+  if (!device.empty()) arguments.Set("device", device);
+  return {caller_, Require(caller_, "model.build", arguments).AsHandle()};
+}
+
+Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options) {
+  return {caller_, Require(caller_, "optimizer.create",
+                           {{"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}})
+                       .AsHandle()};
+}
+
+Mesh Subject::MeshOf(const Value& dtensor) {
+  return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}}).AsHandle()};
+}
+Value Subject::FullTensor(const Value& dtensor) { return Require(caller_, "tensor.full", {{"value", dtensor}}); }
+Value Subject::Redistribute(const Value& dtensor, const std::vector<Placement>& placements) {
+  return Require(caller_, "tensor.redistribute", {{"value", dtensor}, {"placements", ToValue(placements)}});
+}
+Value Subject::Distribute(const at::Tensor& full, const Mesh& mesh, const std::vector<Placement>& placements) {
+  return Require(caller_, "tensor.distribute",
+                 {{"value", full}, {"mesh", mesh.handle()}, {"placements", ToValue(placements)}});
+}
+Value Subject::Clone(const Value& tensor) { return Require(caller_, "tensor.clone", {{"value", tensor}}); }
+void Subject::Fill(const Value& tensor, double scalar) {
+  Require(caller_, "tensor.fill", {{"value", tensor}, {"scalar", scalar}});
+}
+Value Subject::To(const Value& tensor, std::string_view device) {
+  return Require(caller_, "tensor.to", {{"value", tensor}, {"device", device}});
+}
+
+}  // namespace shardcts

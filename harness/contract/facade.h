@@ -1,0 +1,157 @@
+// The façade: the contract as typed C++, in which tests are written.
+//
+// Every method is one operation of the table (docs/contract.md), which gives its semantics and says whether it is
+// *Collective*. A method throws OperationFailed when the implementation answers with an error.
+#pragma once
+
+#include <exception>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "contract/outcome.h"
+
+namespace shardcts {
+
+// The harness's way to the implementation: numbers, records and guards each operation.
+class Caller {
+ public:
+  virtual ~Caller() = default;
+  virtual int rank() const = 0;
+  virtual int world_size() const = 0;
+  virtual const std::string& device() const = 0;  // the device type under test: "cpu", "cuda"
+  virtual Outcome Call(std::string_view operation, Dict arguments) = 0;
+};
+
+class OperationFailed : public std::exception {
+ public:
+  OperationFailed(std::string operation, Error error);
+  const char* what() const noexcept override { return text_.c_str(); }
+  const std::string& operation() const { return operation_; }
+  const Error& error() const { return error_; }
+
+ private:
+  std::string operation_;
+  Error error_;
+  std::string text_;  // "model.forward: RuntimeError: …"
+};
+
+// Calls and returns the value; throws OperationFailed on an error, ContractViolation never.
+Value Require(Caller& caller, std::string_view operation, Dict arguments);
+
+class Mesh {
+ public:
+  Mesh(Caller& caller, Handle handle) : caller_(&caller), handle_(std::move(handle)) {}
+  Mesh Submesh(const std::vector<std::string>& dim_names) const;
+  MeshLayout Layout() const;
+  const Handle& handle() const { return handle_; }
+
+ private:
+  Caller* caller_;
+  Handle handle_;
+};
+
+struct CpuOffloadPolicy {
+  bool pin_memory = true;
+};
+
+struct MixedPrecisionPolicy {
+  std::string param_dtype;   // empty: keep
+  std::string reduce_dtype;
+  std::string output_dtype;
+  bool cast_forward_inputs = true;
+};
+
+// Absent fields take the implementation's default.
+struct FullyShardOptions {
+  std::optional<Mesh> mesh;
+  std::optional<bool> reshard_after_forward;
+  std::string shard_placement;  // "" or "largest_dim"
+  std::optional<CpuOffloadPolicy> offload_policy;
+  std::optional<MixedPrecisionPolicy> mp_policy;
+};
+
+struct LoadOptions {
+  bool strict = true;
+  bool assign = false;
+};
+
+struct LoadResult {
+  std::vector<std::string> missing_keys;
+  std::vector<std::string> unexpected_keys;
+};
+
+using TensorParallelPlan = std::vector<std::pair<std::string, std::string>>;  // path -> style
+
+class Model {
+ public:
+  Model(Caller& caller, Handle handle) : caller_(&caller), handle_(std::move(handle)) {}
+
+  Model Copy() const;
+  void FullyShard(const std::string& path, const FullyShardOptions& options = {});
+  void Parallelize(const Mesh& mesh, const TensorParallelPlan& plan);
+  Value Forward(const std::vector<Value>& inputs);
+  void Backward(const Value& output, std::string_view reduction = "sum");
+  void ZeroGrad();
+
+  Dict Parameters(bool remove_duplicate = true) const;
+  Dict Buffers() const;
+  Dict Gradients() const;
+  void Fill(double value);
+  void SetLocal(const Dict& values);
+  void BroadcastParameters(int64_t src);
+  void Reallocate();
+  void To(const std::string& device);
+
+  Dict StateDict() const;
+  LoadResult LoadStateDict(const Dict& state_dict, const LoadOptions& options = {});
+
+  const Handle& handle() const { return handle_; }
+
+ private:
+  Dict With(Dict arguments = {}) const;  // the arguments and this model
+  Caller* caller_;
+  Handle handle_;
+};
+
+struct OptimizerOptions {
+  std::optional<double> lr, momentum, weight_decay, beta1, beta2, eps;
+};
+
+class Optimizer {
+ public:
+  Optimizer(Caller& caller, Handle handle) : caller_(&caller), handle_(std::move(handle)) {}
+  void Step();
+  void ZeroGrad();
+
+ private:
+  Caller* caller_;
+  Handle handle_;
+};
+
+// The implementation under test, seen from one rank.
+class Subject {
+ public:
+  explicit Subject(Caller& caller) : caller_(caller) {}
+
+  void Seed(int64_t seed);
+  Mesh InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names = {});
+  // device: "", or "meta", "cpu", ...
+  Model Build(std::string_view model, Dict args, std::string_view device = {});
+  Optimizer CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options = {});
+
+  Mesh MeshOf(const Value& dtensor);
+  Value FullTensor(const Value& dtensor);
+  Value Redistribute(const Value& dtensor, const std::vector<Placement>& placements);
+  Value Distribute(const at::Tensor& full, const Mesh& mesh, const std::vector<Placement>& placements);
+  Value Clone(const Value& tensor);
+  void Fill(const Value& tensor, double scalar);
+  Value To(const Value& tensor, std::string_view device);
+
+ private:
+  Caller& caller_;
+};
+
+}  // namespace shardcts
