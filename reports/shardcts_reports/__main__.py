@@ -1,0 +1,32 @@
+"""python -m shardcts_reports DIR [--out DIR/report]: writes index.html, summary.md and junit.xml."""
+import argparse
+import sys
+from pathlib import Path
+
+from .boundary import run_as_command
+from .html import render_html
+from .junit import render_junit
+from .markdown import render_markdown
+from .model import read_report
+from .write import write_files
+
+
+def write_report(folder: Path, out: Path) -> Path:
+    """Renders everything first, then writes: either all files are of this run or none changed. Returns the page."""
+    report = read_report(folder)
+    write_files(out, {"index.html": render_html(report).encode("utf-8", "replace"), "summary.md": render_markdown(report).encode("utf-8", "replace"),
+                      "junit.xml": render_junit(report)})
+    return out / "index.html"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="shardcts_reports", description="Renders results.json of a run.")
+    parser.add_argument("folder", type=Path, help="the run folder, which holds results.json")
+    parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/report)")
+    options = parser.parse_args(arguments)
+    print(write_report(options.folder, options.out or options.folder / "report"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_as_command(main))

@@ -1,0 +1,18 @@
+"""Where exceptions become one line and an exit code: 2 for bad input, 3 for a fault of ours."""
+import sys
+
+from .load import InputError
+
+
+def run_as_command(main) -> int:
+    try:
+        return main(sys.argv[1:])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except Exception as error:  # the one place that turns our own faults into an exit code
+        print(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 3

@@ -1,0 +1,81 @@
+"""What the schema of results.json cannot say: labels, ids, counts and verdicts that must agree with one another."""
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from .load import InputError
+from .verdicts import VERDICTS
+
+
+def check_consistency(document: dict, path: Path) -> None:
+    """Raises InputError naming the first contradiction."""
+    for problem in _problems(document):
+        raise InputError(f"{path}: {problem}")
+
+
+def _problems(document):
+    labels = [implementation["label"] for implementation in document["implementations"]]
+    for label, times in Counter(labels).items():
+        if times > 1:
+            yield f"implementations: label {label!r} stands {times} times"
+    yield from _test_problems(document["tests"], set(labels))
+    yield from _summary_problems(document, labels)
+    for index, pool in enumerate(document["pools"]):
+        if pool["implementation"] not in labels:
+            yield f"pools[{index}]: unknown implementation {pool['implementation']!r}"
+
+
+def _test_problems(tests, labels):
+    seen = set()
+    for index, test in enumerate(tests):
+        where = f"tests[{index}] ({test['id'][:120]!r})"
+        if test["implementation"] not in labels:
+            yield f"{where}: unknown implementation {test['implementation']!r}"
+        key = (test["implementation"], test["id"])
+        if key in seen:
+            yield f"{where}: second result of this id for implementation {test['implementation']!r}"
+        seen.add(key)
+        yield from _rank_problems(test, where)
+        yield from _verdict_problems(test, where)
+        for field in ("log", "trace"):
+            if test[field] and _leaves_folder(test[field]):
+                yield f"{where}: {field}: {test[field][:120]!r} leaves the run folder"
+
+
+def _rank_problems(test, where):
+    ranks = [entry["rank"] for entry in test["ranks"]]
+    if len(set(ranks)) != len(ranks):
+        yield f"{where}: ranks: a rank stands twice"
+    named = ranks + [rank for entry in test["checks"]["evaluated"].values() for rank in entry["ranks"]]
+    beyond = [rank for rank in named if rank >= test["world_size"]]
+    if beyond:
+        yield f"{where}: rank {beyond[0]} in a world of {test['world_size']}"
+
+
+def _verdict_problems(test, where):
+    if test["verdict"] != "pass":
+        return
+    checks = test["checks"]
+    failed = [check for check, entry in checks["evaluated"].items() if entry["failed"]]
+    unaccounted = [check for check in checks["expected"]
+                   if check not in checks["evaluated"] and check not in checks["device_limited"]]
+    if test["failures"] or failed:
+        yield f"{where}: verdict pass with failures {' '.join(failed)}".rstrip()
+    if checks["missing"] or unaccounted:
+        yield f"{where}: verdict pass, but not evaluated: {' '.join(checks['missing'] or unaccounted)}"
+
+
+def _summary_problems(document, labels):
+    counted = {label: dict.fromkeys(VERDICTS, 0) for label in labels}
+    for test in document["tests"]:
+        counted[test["implementation"]][test["verdict"]] += 1
+    for label in sorted(set(labels) ^ set(document["summary"])):
+        yield f"summary: {label!r} is not in both, summary and implementations"
+    for label, counts in document["summary"].items():
+        for verdict, count in counts.items():
+            if count != counted[label][verdict]:
+                yield f"summary.{label}.{verdict}: says {count}, the tests say {counted[label][verdict]}"
+
+
+def _leaves_folder(text: str) -> bool:
+    path = PurePosixPath(text)
+    return path.is_absolute() or ".." in path.parts or "\0" in text

@@ -1,0 +1,97 @@
+"""index.html: one self-contained page. Text goes through Jinja's autoescape or, as JSON, through `embed`."""
+import base64
+import hashlib
+import json
+from pathlib import Path
+
+import jinja2
+import markupsafe
+
+from .logs import LogTails
+from .model import PARITY_FIELDS, Report
+from .verdicts import PROBLEMS, RANK_ONLY, VERDICTS
+
+MAX_ENTRIES = 100        # failures and differences per result on the page
+MAX_TEXT = 4000          # characters of one message
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "ranks", "log", "trace", "reproduce")
+
+
+def render_html(report: Report) -> str:
+    return render_page("report.html.j2", ["page.css", "report.css"], ["detail.js", "report.js"], {
+        "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS,
+        "used": [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)],
+        "suites": sorted({test["suite"] for test in report.tests}),
+        "world_sizes": sorted({test["world_size"] for test in report.tests}),
+        "data": embed(page_data(report))})
+
+
+def render_page(template: str, styles: list[str], scripts: list[str], values: dict) -> str:
+    """A page with its styles and scripts inside, and a policy that lets nothing else run or load."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                                     extensions=["jinja2.ext.loopcontrols"])
+    style = "\n" + "".join(_template_text(name) for name in styles)
+    theme = "\n" + _template_text("theme.js")
+    script = "\n" + "".join(_template_text(name) for name in scripts)
+    policy = (f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src {_hash(style)}; "
+              f"script-src {_hash(theme)} {_hash(script)}")
+    inline = {name: markupsafe.Markup(text) for name, text in (("style", style), ("theme", theme), ("script", script))}
+    return environment.get_template(template).render(policy=markupsafe.Markup(policy), **inline, **values)
+
+
+def embed(value) -> markupsafe.Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return markupsafe.Markup(text)
+
+
+def page_data(report: Report) -> dict:
+    """What the page's script needs to filter rows and to show the details of one."""
+    rows = [row for group in report.groups for row in group.rows]
+    return {"labels": report.labels, "devices": [item.device.text for item in report.implementations],
+            "verdicts": {name: {"symbol": verdict.symbol, "label": verdict.label, "tone": verdict.tone,
+                                "meaning": verdict.meaning} for name, verdict in (VERDICTS | RANK_ONLY).items()},
+            "rows": [_row_data(row) for row in rows], "logs": _log_tails(report)}
+
+
+def _row_data(row) -> dict:
+    some = next(result for result in row.results if result)
+    return {"id": row.id, "suite": some["suite"], "upstream": some["upstream_id"], "world": row.world_size,
+            "params": some["params"], "differs": row.differs,
+            "results": [_result_data(result) if result else None for result in row.results]}
+
+
+def _result_data(test: dict) -> dict:
+    data = {name: test[name] for name in _RESULT_FIELDS}
+    data["failures"] = [_shortened(failure) for failure in test["failures"][:MAX_ENTRIES]]
+    data["failures_in_all"] = len(test["failures"])
+    parity = test["parity"]
+    if parity:
+        details = [_shortened(detail) for detail in parity["details"][:MAX_ENTRIES]]
+        parity = {**parity, "details": details, "details_in_all": len(parity["details"])}
+    data["parity"] = parity
+    return data
+
+
+def _shortened(entry: dict) -> dict:
+    message = entry["message"]
+    return entry if len(message) <= MAX_TEXT else {**entry, "message": message[:MAX_TEXT] + "…"}
+
+
+def _log_tails(report: Report) -> dict:
+    """The problems' logs first, so that they are there when the budget ends."""
+    tails = LogTails(report.folder)
+    for test in sorted(report.tests, key=lambda test: test["verdict"] not in PROBLEMS):
+        tails.add(test["log"], test["world_size"])
+    return tails.tails
+
+
+def _template_text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,88 @@
+"""summary.md: the run in one screen, for merge requests and job summaries."""
+import re
+
+from .model import PARITY_FIELDS, Report, first_reason, worst_results
+from .verdicts import VERDICTS
+
+MAX_PROBLEMS = 50
+
+
+def render_markdown(report: Report) -> str:
+    tone, sentence = report.outcome
+    parts = ["# ShardCTS conformance report", f"{'✓' if tone == 'good' else '✗'} **{text(sentence)}**"]
+    if not report.complete:
+        parts.append("> **INCOMPLETE RUN**: it was interrupted or lost a part; do not read it as a result for the suite.")
+    parts += [_facts(report), "## Verdicts", _verdicts(report), "## Implementations", _implementations(report)]
+    parts += _parity(report) + _problems(report)
+    return "\n\n".join(parts) + "\n"
+
+
+def text(value, limit: int = 300) -> str:
+    """Plain text for a Markdown cell: one line, nothing in it is markup."""
+    line = " ".join(str(value).split())
+    line = line if len(line) <= limit else line[:limit - 1] + "…"
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~@!])", r"\\\1", line)
+
+
+def code(value) -> str:
+    """A code span that holds any one line, also inside a table."""
+    line = " ".join(str(value).split()).replace("|", "\\|")
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}" if line else ""
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _facts(report: Report) -> str:
+    run, environment = report.run, report.run["environment"]
+    facts = [("Command", code(run["command"])), ("Commit", code(run["suite_commit"])), ("Seed", text(run["seed"])),
+             ("Started", f"{text(run['started'])}, took {run['seconds']:.1f} s, {run['pool']} rank pools")]
+    facts.append(("Environment", text(", ".join(
+        f"{key} {value}" for key, value in environment.items() if value not in (None, "")), 600)))
+    return "\n".join(f"* {name}: {value}" for name, value in facts)
+
+
+def _verdicts(report: Report) -> str:
+    used = [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)] or ["pass"]
+    header = ["implementation", "results"] + [f"{VERDICTS[name].symbol} {VERDICTS[name].label}" for name in used]
+    rows = [[code(item.label), str(item.total)] + [str(item.counts[name]) for name in used]
+            for item in report.implementations]
+    return table(header, rows)
+
+
+def _implementations(report: Report) -> str:
+    parts = []
+    for item in report.implementations:
+        record = item.record
+        lines = [f"* {code(item.label)}: {text(record['name'])} {text(record['version'])}, **{text(item.device.text)}**"]
+        if record["mutant"]:
+            lines.append(f"  * mutant {code(record['mutant'])}: one seeded bug, failures are expected")
+        lines.append(f"  * capabilities: {text(', '.join(record['capabilities']) or 'none', 1000)}")
+        lines += [f"  * patch {code(patch['target'])}: {text(patch['reason'])}" for patch in record["patches"]]
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
+def _parity(report: Report) -> list[str]:
+    rows = [[code(item.label), code(against)] + [str(sums[name]) for name in ("tests",) + PARITY_FIELDS]
+            for item in report.implementations for against, sums in item.parity.items()]
+    if not rows:
+        return []
+    return ["## Parity", table(["implementation", "against", "tests", *PARITY_FIELDS], rows)]
+
+
+def _problems(report: Report) -> list[str]:
+    problems = worst_results(report)
+    if not problems:
+        return []
+    rows = [[f"{VERDICTS[test['verdict']].symbol} {VERDICTS[test['verdict']].label}", code(test["implementation"]),
+             code(test["id"]), text(first_reason(test)), code(test["reproduce"])] for test in problems[:MAX_PROBLEMS]]
+    parts = ["## Problems", table(["verdict", "implementation", "test", "why", "reproduce"], rows)]
+    if len(problems) > MAX_PROBLEMS:
+        parts.append(f"… and {len(problems) - MAX_PROBLEMS} more in results.json.")
+    return parts

@@ -1,0 +1,179 @@
+"""What all three reports show, computed once from a validated results.json."""
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from .consistency import check_consistency
+from .load import load_json, validate
+from .verdicts import APART, GREEN, PROBLEMS, VERDICTS
+
+PARITY_FIELDS = ("operations", "tensors", "identical", "close", "different", "structural")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where an implementation ran. Only `kind` "gpu" may be called a GPU result."""
+    kind: str  # cpu, gpu, emulated, unproven
+    text: str
+
+
+@dataclass
+class Implementation:
+    record: dict
+    device: Device
+    counts: dict[str, int]
+    parity: dict[str, dict[str, int]]  # by the label it was compared with
+
+    @property
+    def label(self) -> str:
+        return self.record["label"]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def problems(self) -> int:
+        return sum(self.counts[name] for name in PROBLEMS)
+
+
+@dataclass
+class Row:
+    """One test id and its result on each implementation (None: not selected there)."""
+    id: str
+    variant: str
+    world_size: int
+    results: list[dict | None]
+
+    @property
+    def differs(self) -> bool:
+        """The implementations disagree in verdict, in values or in structure; close values do not count."""
+        verdicts = {result["verdict"] if result else None for result in self.results}
+        parities = [result["parity"] for result in self.results if result and result["parity"]]
+        return len(verdicts) > 1 or any(parity["different"] or parity["structural"] for parity in parities)
+
+
+@dataclass
+class Group:
+    """The tests of one upstream function."""
+    suite: str
+    function: str
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    document: dict
+    folder: Path
+
+    @property
+    def run(self) -> dict:
+        return self.document["run"]
+
+    @property
+    def tests(self) -> list[dict]:
+        return self.document["tests"]
+
+    @property
+    def complete(self) -> bool:
+        return self.document["complete"]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        return [record["label"] for record in self.document["implementations"]]
+
+    @cached_property
+    def implementations(self) -> list[Implementation]:
+        environment = self.run["environment"]
+        return [Implementation(record, device_of(record, environment), self.document["summary"][record["label"]],
+                               self._parity(record["label"])) for record in self.document["implementations"]]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        rows: dict[tuple, dict[str, Row]] = {}
+        for test in self.tests:
+            group = rows.setdefault((test["suite"], function_of(test)), {})
+            row = group.get(test["id"])
+            if row is None:
+                row = group[test["id"]] = Row(test["id"], variant_of(test), test["world_size"], [None] * len(self.labels))
+            row.results[self.labels.index(test["implementation"])] = test
+        return [Group(suite, function, list(group.values())) for (suite, function), group in sorted(
+            rows.items(), key=lambda item: item[0][0])]
+
+    @cached_property
+    def outcome(self) -> tuple[str, str]:
+        """Tone and one sentence: what the exit code of a plain run says."""
+        problems = sum(implementation.problems for implementation in self.implementations)
+        passed = sum(implementation.counts["pass"] for implementation in self.implementations)
+        if not self.complete:
+            return "bad", "The run is incomplete: it proves nothing about what is missing."
+        if problems:
+            return "bad", f"{problems} of {len(self.tests)} results are problems."
+        if not passed:
+            return "bad", "No test passed: nothing was proven."
+        apart = sum(implementation.counts[name] for implementation in self.implementations for name in APART)
+        rest = f" {apart} are not supported and count apart." if apart else ""
+        return "good", f"All {len(self.tests) - apart} results that count are pass, not applicable or waived.{rest}"
+
+    def _parity(self, label: str) -> dict[str, dict[str, int]]:
+        sums: dict[str, dict[str, int]] = {}
+        for test in self.tests:
+            if test["implementation"] == label and test["parity"]:
+                total = sums.setdefault(test["parity"]["against"], dict.fromkeys(("tests",) + PARITY_FIELDS, 0))
+                total["tests"] += 1
+                for name in PARITY_FIELDS:
+                    total[name] += test["parity"][name]
+        return sums
+
+
+def read_report(folder: Path) -> Report:
+    """Reads folder/results.json; InputError when it is missing, broken or contradicts itself."""
+    path = folder / "results.json"
+    document = load_json(path)
+    validate(document, "results.schema.json", path)
+    check_consistency(document, path)
+    return Report(document, folder)
+
+
+def device_of(record: dict, environment: dict) -> Device:
+    """A GPU result needs a device type that is not the CPU, a GPU in the environment and a real NCCL."""
+    device, gpu = record["device"], environment["gpu"]
+    if device.split(":")[0] in ("cpu", "meta"):
+        return Device("cpu", "CPU result")
+    if "emulat" in " ".join(map(str, [environment["nccl"], gpu, *record["options"].values()])).lower():
+        return Device("emulated", f"{device} over an emulator: not a GPU result")
+    if not gpu or str(gpu).lower() in ("none", "no", "0"):
+        return Device("unproven", f"{device} named, but the run saw no GPU: not a GPU result")
+    return Device("gpu", f"GPU result: {device} on {gpu}")
+
+
+def function_of(test: dict) -> str:
+    """The upstream function: the upstream instance without the suffix that its parameters gave it."""
+    name = test["upstream_id"]
+    start = name.find(".") + 1
+    cuts = [name.find(f"_{key}", start + 1) for key in test["params"]]
+    return name[:min([cut for cut in cuts if cut > 0], default=len(name))]
+
+
+def variant_of(test: dict) -> str:
+    """What distinguishes the test inside its function."""
+    head = f"{test['suite']}/"
+    text = test["id"].removeprefix(head).removeprefix(function_of(test)).strip("/_")
+    return text or test["id"]
+
+
+def worst_results(report: Report) -> list[dict]:
+    """The results that make a run red, in the order of the document."""
+    return [test for test in report.tests if test["verdict"] in PROBLEMS]
+
+
+def first_reason(test: dict) -> str:
+    """One line that says why, from the reason or the first failure."""
+    if test["reason"]:
+        return test["reason"]
+    for failure in test["failures"]:
+        check = f"{failure['check']}: " if failure["check"] else ""
+        return check + failure["message"]
+    if test["checks"]["missing"]:
+        return "not evaluated: " + " ".join(test["checks"]["missing"])
+    return "" if test["verdict"] in GREEN else VERDICTS[test["verdict"]].meaning

@@ -1,0 +1,125 @@
+"""Markdown and JUnit against approved baselines, and what the page may and may not contain."""
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+import example_run
+from shardcts_reports.html import embed, render_html
+from shardcts_reports.junit import render_junit
+from shardcts_reports.markdown import code, render_markdown, text
+from shardcts_reports.model import Device, device_of, function_of, read_report, variant_of
+
+
+@pytest.fixture
+def report(tmp_path):
+    return read_report(example_run.write_run(tmp_path, example_run.make_run()))
+
+
+def changed_report(tmp_path, change):
+    document = example_run.make_run()
+    change(document)
+    return read_report(example_run.write_run(tmp_path, document))
+
+
+def test_markdown_baseline(report, approve):
+    approve("summary.md", render_markdown(report))
+
+
+def test_junit_baseline(report, approve):
+    tree = ElementTree.fromstring(render_junit(report))
+    ElementTree.indent(tree)
+    approve("junit.xml", ElementTree.tostring(tree, encoding="unicode") + "\n")
+
+
+def test_junit_sorts_verdicts_into_skipped_failure_and_error(report):
+    tree = ElementTree.fromstring(render_junit(report))
+    counts = {suite.get("name"): [int(suite.get(key)) for key in ("tests", "skipped", "failures", "errors")] for suite in tree}
+    assert counts == {"reference.fully_shard_state_dict": [12, 3, 3, 5], "torch.fully_shard_state_dict": [12, 0, 0, 0]}
+
+
+def test_an_incomplete_run_is_red_everywhere(tmp_path):
+    document = example_run.make_green_run() | {"complete": False}
+    report = read_report(example_run.write_run(tmp_path, document))
+    assert report.outcome[0] == "bad"
+    assert 'id="incomplete"' in render_html(report)
+    assert "**INCOMPLETE RUN**" in render_markdown(report)
+    assert all(int(suite.get("errors")) == 1 for suite in ElementTree.fromstring(render_junit(report)))
+
+
+def test_a_green_run_is_green(tmp_path):
+    report = read_report(example_run.write_run(tmp_path, example_run.make_green_run()))
+    assert report.outcome == ("good", "All 4 results that count are pass, not applicable or waived.")
+    assert "INCOMPLETE" not in render_markdown(report)
+
+
+def test_a_run_without_a_pass_is_not_green(tmp_path):
+    document = example_run.finish([example_run.make_test("reference", "not_supported")])
+    report = read_report(example_run.write_run(tmp_path, document))
+    assert report.outcome == ("bad", "No test passed: nothing was proven.")
+
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>|`x`\u2028\ud800\x1b[31m"
+
+
+def test_hostile_text_stays_text(tmp_path):
+    def change(document):
+        for test in document["tests"]:
+            test["id"] += HOSTILE
+            test["reproduce"] = HOSTILE
+        document["tests"][2]["failures"][0]["message"] = HOSTILE
+        document["tests"][2]["reason"] = HOSTILE
+        document["run"]["command"] = HOSTILE
+        document["run"]["environment"]["cpu"] = HOSTILE
+        document["implementations"][0]["name"] = HOSTILE
+    report = changed_report(tmp_path, change)
+    page = render_html(report)
+    assert "<img" not in page and "<script>alert" not in page
+    assert len(re.findall("<script", page)) == len(re.findall("</script>", page)) == 3
+    assert "<img" not in re.sub("`[^`]*`", "", render_markdown(report).replace("``", "`"))
+    ElementTree.fromstring(render_junit(report))
+
+
+def test_the_page_needs_nothing_from_outside(report):
+    page = render_html(report)
+    assert re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", page) == []
+    assert "default-src 'none'" in page
+    assert "url(" not in page and "@import" not in page
+
+
+def test_embedded_json_is_json():
+    value = {"a": "</script>&\u2028"}
+    assert json.loads(str(embed(value))) == value
+    assert "<" not in str(embed(value))
+
+
+@pytest.mark.parametrize("device, environment, kind", [
+    ("cpu", {"gpu": None, "nccl": None}, "cpu"),
+    ("cpu", {"gpu": "NVIDIA H200", "nccl": "2.27"}, "cpu"),
+    ("cuda", {"gpu": "NVIDIA H200", "nccl": "2.27"}, "gpu"),
+    ("cuda", {"gpu": None, "nccl": "2.27"}, "unproven"),
+    ("cuda", {"gpu": "NVIDIA H200", "nccl": "emulator 2.27"}, "emulated"),
+])
+def test_only_a_real_gpu_makes_a_gpu_result(device, environment, kind):
+    found = device_of({"device": device, "options": {}}, environment)
+    assert isinstance(found, Device) and found.kind == kind
+    assert found.text.startswith("GPU result") == (kind == "gpu")
+
+
+def test_parameterized_instances_group_under_their_function():
+    test = {"suite": "s", "upstream_id": "C.test_flow_state_dict_type_full_rank0_False", "id":
+            "s/C.test_flow_state_dict_type_full_rank0_False/world_size=2", "params": {"state_dict_type": "full", "rank0": False}}
+    assert function_of(test) == "C.test_flow"
+    assert variant_of(test) == "state_dict_type_full_rank0_False/world_size=2"
+
+
+@pytest.mark.parametrize("value, expected", [
+    ("a|b", "a\\|b"), ("<b>", "&lt;b&gt;"), ("two\nlines", "two lines"), ("@all #1", "\\@all \\#1")])
+def test_markdown_text_is_never_markup(value, expected):
+    assert text(value) == expected
+
+
+@pytest.mark.parametrize("value, expected", [("a", "`a`"), ("a`b", "``a`b``"), ("`a", "`` `a ``"), ("a|b", "`a\\|b`"), ("", "")])
+def test_markdown_code_spans(value, expected):
+    assert code(value) == expected

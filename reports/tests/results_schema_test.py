@@ -1,0 +1,99 @@
+"""What results.json may be and what is turned away: one row per rule."""
+import json
+
+import pytest
+
+import example_run
+from shardcts_reports.load import InputError
+from shardcts_reports.model import read_report
+
+
+def read(tmp_path, document):
+    return read_report(example_run.write_run(tmp_path, document))
+
+
+def test_a_run_with_every_verdict_is_accepted(tmp_path):
+    report = read(tmp_path, example_run.make_run())
+    assert report.labels == ["reference", "torch"]
+    assert [len(group.rows) for group in report.groups] == [6, 6]
+
+
+ACCEPTED = {
+    "extra environment entries": lambda d: d["run"]["environment"].update(ucx="1.13"),
+    "interrupted run": lambda d: d.update(complete=False),
+    "failure without a place": lambda d: d["tests"][2]["failures"][0].update(file=None, line=None, check=None, operation=None),
+    "rank without seconds": lambda d: d["tests"][0]["ranks"][0].update(seconds=None),
+    "no reason": lambda d: d["tests"][0].update(reason=None),
+}
+
+
+@pytest.mark.parametrize("change", ACCEPTED.values(), ids=ACCEPTED)
+def test_accepts(tmp_path, change):
+    document = example_run.make_run()
+    change(document)
+    read(tmp_path, document)
+
+
+def rename_summary(document):
+    document["summary"]["other"] = document["summary"].pop("torch")
+
+
+REJECTED = {
+    "other schema version": (lambda d: d.update(schema_version=2), "at schema_version"),
+    "missing top field": (lambda d: d.pop("complete"), "'complete' is a required property"),
+    "unknown top field": (lambda d: d.update(more=1), "'more' was unexpected"),
+    "unknown test field": (lambda d: d["tests"][3].update(flaky=True), "at tests[3]: "),
+    "unknown verdict": (lambda d: d["tests"][1].update(verdict="passed"), "at tests[1].verdict: 'passed'"),
+    "wrong type": (lambda d: d["tests"][0].update(seconds="1"), "at tests[0].seconds: '1' is not of type 'number'"),
+    "tests is an object": (lambda d: d.update(tests={}), "at tests: "),
+    "negative count": (lambda d: d["tests"][0]["checks"]["evaluated"]["C1"].update(evaluated=-1), "evaluated.C1.evaluated"),
+    "bool as a count": (lambda d: d["tests"][0].update(world_size=True), "tests[0].world_size"),
+    "patch without a reason": (lambda d: d["implementations"][1]["patches"][0].update(reason=""), "patches[0].reason"),
+    "bad parity kind": (lambda d: d["tests"][2]["parity"]["details"][0].update(kind="odd"), "tests[2].parity"),
+    "local time": (lambda d: d["run"].update(started="2026-01-31 12:00"), "at run.started"),
+    "summary without a verdict": (lambda d: d["summary"]["torch"].pop("hang"), "'hang' is a required property"),
+    "unknown implementation": (lambda d: d["tests"][0].update(implementation="x"), "tests[0] (", ),
+    "label twice": (lambda d: d["implementations"][1].update(label="reference"), "label 'reference' stands 2 times"),
+    "same id twice": (lambda d: d["tests"][2].update(id=d["tests"][0]["id"]), "second result of this id"),
+    "summary counts more": (lambda d: d["summary"]["torch"].update({"pass": 13}), "summary.torch.pass: says 13, the tests say 12"),
+    "summary of another": (rename_summary, "'other' is not in both"),
+    "pass with a failed check": (lambda d: d["tests"][0]["checks"]["evaluated"]["C1"].update(failed=1), "verdict pass with failures C1"),
+    "pass with a missing check": (lambda d: d["tests"][0]["checks"].update(missing=["C2"]), "not evaluated: C2"),
+    "pass with a lost check": (lambda d: d["tests"][0]["checks"]["evaluated"].pop("C3"), "not evaluated: C3"),
+    "rank beyond the world": (lambda d: d["tests"][0]["ranks"][0].update(rank=4), "rank 4 in a world of 4"),
+    "rank twice": (lambda d: d["tests"][0]["ranks"][0].update(rank=1), "a rank stands twice"),
+    "absolute log": (lambda d: d["tests"][0].update(log="/etc"), "log: '/etc' leaves the run folder"),
+    "log that climbs": (lambda d: d["tests"][0].update(log="runs/../../x"), "leaves the run folder"),
+    "pool of nobody": (lambda d: d["pools"][0].update(implementation="x"), "pools[0]: unknown implementation 'x'"),
+}
+
+
+@pytest.mark.parametrize("change, message", REJECTED.values(), ids=REJECTED)
+def test_rejects(tmp_path, change, message):
+    document = example_run.make_run()
+    change(document)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, document)
+    assert message in str(caught.value)
+    assert "results.json: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+BROKEN_TEXT = {
+    "truncated": (lambda text: text[:len(text) // 2], "truncated or corrupt JSON"),
+    "empty": (lambda text: "", "empty file"),
+    "not JSON": (lambda text: "hello", "line 1, column 1"),
+    "NaN": (lambda text: text.replace("12.34", "NaN"), "NaN is not a JSON number"),
+    "infinite": (lambda text: text.replace("12.34", "1e999"), "1e999 is out of range"),
+    "key twice": (lambda text: text.replace('"schema_version": 1', '"schema_version": 1, "schema_version": 1'), "stands twice"),
+    "deep": (lambda text: "[" * 200000, "nested too deeply"),
+    "a list": (lambda text: "[]", "at the top: "),
+}
+
+
+@pytest.mark.parametrize("change, message", BROKEN_TEXT.values(), ids=BROKEN_TEXT)
+def test_rejects_broken_text(tmp_path, change, message):
+    (tmp_path / "results.json").write_text(change(json.dumps(example_run.make_run())))
+    with pytest.raises(InputError, match="results.json: ") as caught:
+        read_report(tmp_path)
+    assert message in str(caught.value)
