@@ -1,0 +1,465 @@
+#include "comm/mpi_communicator.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <mpi.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <future>
+#include <limits>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <tuple>
+
+#include "comm/call_state.h"
+#include "comm/half_reduction.h"
+#include "comm/tensor_bytes.h"
+
+namespace shardcts {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Set once a call did not finish: MPI cannot be finalized any more.
+std::atomic<bool> some_call_failed{false};
+
+// A non-blocking call and all that MPI may touch until it is done.
+struct PendingCall {
+  MPI_Request request = MPI_REQUEST_NULL;
+  std::vector<at::Tensor> tensors;
+  std::vector<int> counts;
+  std::vector<int> offsets;
+};
+
+// MPI goes on with an unfinished call whenever it gets to run, so its buffers must live as long as the process.
+void KeepForever(std::shared_ptr<PendingCall> call) {
+  static std::mutex mutex;
+  static auto* unfinished = new std::vector<std::shared_ptr<PendingCall>>;
+  std::lock_guard<std::mutex> lock(mutex);
+  unfinished->push_back(std::move(call));
+  some_call_failed = true;
+}
+
+std::string MpiErrorText(int code) {
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  return {text, static_cast<size_t>(length)};
+}
+
+// Lets other processes run: at once while the answer is near, less often when it is not.
+void Pause(Clock::time_point start, Clock::time_point now) {
+  if (now - start < std::chrono::milliseconds(5)) {
+    sched_yield();
+  } else {
+    const timespec pause{0, 50'000};
+    nanosleep(&pause, nullptr);
+  }
+}
+
+int ByteCount(int64_t bytes) {
+  if (bytes > std::numeric_limits<int>::max()) {
+    throw std::invalid_argument("a tensor of " + std::to_string(bytes) + " bytes is too large for one MPI call");
+  }
+  return static_cast<int>(bytes);
+}
+
+int ByteCount(const at::Tensor& tensor) { return ByteCount(NumBytes(tensor)); }
+
+MPI_Datatype MpiType(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return MPI_FLOAT;
+    case at::kDouble: return MPI_DOUBLE;
+    case at::kChar: return MPI_INT8_T;
+    case at::kShort: return MPI_INT16_T;
+    case at::kInt: return MPI_INT32_T;
+    case at::kLong: return MPI_INT64_T;
+    case at::kByte: return MPI_UINT8_T;
+    case at::kBool: return MPI_UINT8_T;
+    default: throw std::invalid_argument(std::string("no reduction of dtype ") + c10::toString(type));
+  }
+}
+
+MPI_Op MpiOp(ReduceOp op, at::ScalarType type) {
+  const bool is_bool = type == at::kBool;
+  switch (op) {
+    case ReduceOp::kSum: return is_bool ? MPI_MAX : MPI_SUM;
+    case ReduceOp::kAvg:
+      if (!c10::isFloatingType(type)) throw std::invalid_argument("an average needs a floating-point dtype");
+      return MPI_SUM;
+    case ReduceOp::kMin: return MPI_MIN;
+    case ReduceOp::kMax: return MPI_MAX;
+    case ReduceOp::kProduct: return is_bool ? MPI_MIN : MPI_PROD;
+  }
+  throw std::invalid_argument("unknown reduction");
+}
+
+class MpiCommunicator final : public Communicator {
+ public:
+  // Takes the MPI communicator over.
+  MpiCommunicator(MPI_Comm comm, std::vector<int64_t> global_ranks, std::shared_ptr<const CallState> parent)
+      : comm_(comm), global_ranks_(std::move(global_ranks)), state_(std::make_shared<CallState>(std::move(parent))) {
+    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(comm_, &rank_);
+    MPI_Comm_size(comm_, &size_);
+  }
+
+  ~MpiCommunicator() override {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (!finalized && !failed_) MPI_Comm_free(&comm_);
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  std::string backend() const override { return "mpi"; }
+  const std::vector<int64_t>& global_ranks() const override { return global_ranks_; }
+
+  void AllGatherInto(at::Tensor output, const at::Tensor& input) override;
+  void AllGatherV(std::span<at::Tensor> outputs, const at::Tensor& input) override;
+  void ReduceScatter(at::Tensor output, const at::Tensor& input, ReduceOp op) override;
+  void AllReduce(at::Tensor tensor, ReduceOp op) override;
+  void Broadcast(at::Tensor tensor, int root) override;
+  void Gather(std::span<at::Tensor> outputs, const at::Tensor& input, int root) override;
+  void Scatter(at::Tensor output, std::span<const at::Tensor> inputs, int root) override;
+  void Send(const at::Tensor& tensor, int to, int tag) override;
+  void Receive(at::Tensor tensor, int from, int tag) override;
+  void Barrier() override;
+  std::vector<std::string> AllGatherBytes(const std::string& bytes) override;
+  std::string BroadcastBytes(const std::string& bytes, int root) override;
+  std::unique_ptr<Communicator> Split(int color, int key) override;
+
+  void SetDeadline(Clock::time_point deadline) override { state_->SetDeadline(deadline); }
+  void Abort(const std::string& reason) override { state_->Abort(reason); }
+
+ private:
+  // Starts a call with `start(PendingCall&)`, which returns MPI's code, and polls until it is done.
+  template <class Start>
+  std::shared_ptr<PendingCall> Run(const char* operation, std::vector<at::Tensor> tensors, Start start);
+  void Wait(const char* operation, const std::shared_ptr<PendingCall>& call);
+  [[noreturn]] void Fail(const char* operation, const std::string& reason);
+
+  MPI_Comm comm_;
+  std::vector<int64_t> global_ranks_;
+  std::shared_ptr<CallState> state_;
+  int rank_ = 0;
+  int size_ = 1;
+  bool failed_ = false;
+};
+
+void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
+  failed_ = true;
+  some_call_failed = true;
+  std::string group;
+  for (int64_t rank : global_ranks_) group += (group.empty() ? "" : ",") + std::to_string(rank);
+  throw CommunicationError(std::string("mpi ") + operation + " on rank " + std::to_string(global_ranks_[rank_]) +
+                           " in group [" + group + "]: " + reason);
+}
+
+template <class Start>
+std::shared_ptr<PendingCall> MpiCommunicator::Run(const char* operation, std::vector<at::Tensor> tensors,
+                                                  Start start) {
+  if (auto reason = state_->AbortReason()) Fail(operation, "aborted: " + *reason);
+  if (failed_) Fail(operation, "an earlier call of this communicator has failed");
+  auto call = std::make_shared<PendingCall>();
+  call->tensors = std::move(tensors);
+  const int code = start(*call);
+  if (code != MPI_SUCCESS) {
+    KeepForever(call);
+    Fail(operation, MpiErrorText(code));
+  }
+  Wait(operation, call);
+  return call;
+}
+
+void MpiCommunicator::Wait(const char* operation, const std::shared_ptr<PendingCall>& call) {
+  const Clock::time_point start = Clock::now();
+  const Clock::time_point deadline = state_->DeadlineFor(start);
+  for (;;) {
+    int done = 0;
+    const int code = MPI_Test(&call->request, &done, MPI_STATUS_IGNORE);
+    if (code == MPI_SUCCESS && done) return;
+    const Clock::time_point now = Clock::now();
+    std::string reason;
+    if (code != MPI_SUCCESS) {
+      reason = MpiErrorText(code);
+    } else if (auto abort_reason = state_->AbortReason()) {
+      reason = "aborted: " + *abort_reason;
+    } else if (now >= deadline) {
+      reason = "not done at its deadline, " + std::to_string(std::chrono::duration<double>(now - start).count()) +
+               " s after it began";
+    }
+    if (!reason.empty()) {
+      KeepForever(call);
+      Fail(operation, reason);
+    }
+    Pause(start, now);
+  }
+}
+
+void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) {
+  CheckTensor(output, "all_gather output");
+  CheckTensor(input, "all_gather input");
+  CheckChunks(output, input, size_, "all_gather");
+  const int bytes = ByteCount(input);
+  Run("all_gather", {output, input}, [&](PendingCall& call) {
+    return MPI_Iallgather(input.const_data_ptr(), bytes, MPI_BYTE, output.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
+                          &call.request);
+  });
+}
+
+// Sizes and places of `tensors` one behind the other; returns their sum in bytes.
+int64_t PlaceInRow(std::span<const at::Tensor> tensors, PendingCall& call) {
+  int64_t total = 0;
+  for (const at::Tensor& tensor : tensors) {
+    call.counts.push_back(ByteCount(tensor));
+    call.offsets.push_back(ByteCount(total));
+    total += NumBytes(tensor);
+  }
+  return total;
+}
+
+void MpiCommunicator::AllGatherV(std::span<at::Tensor> outputs, const at::Tensor& input) {
+  CheckTensors(outputs, size_, "all_gather_v outputs");
+  CheckTensor(input, "all_gather_v input");
+  const int bytes = ByteCount(input);
+  if (NumBytes(outputs[rank_]) != bytes) throw std::invalid_argument("all_gather_v: own output differs in size");
+  ByteCount(TotalBytes(outputs));
+  const at::Tensor row = at::empty({TotalBytes(outputs)}, at::kByte);
+  Run("all_gather_v", {row, input}, [&](PendingCall& call) {
+    PlaceInRow(outputs, call);
+    return MPI_Iallgatherv(input.const_data_ptr(), bytes, MPI_BYTE, row.mutable_data_ptr(), call.counts.data(),
+                           call.offsets.data(), MPI_BYTE, comm_, &call.request);
+  });
+  TakeApart(row, outputs);
+}
+
+void MpiCommunicator::ReduceScatter(at::Tensor output, const at::Tensor& input, ReduceOp op) {
+  CheckTensor(output, "reduce_scatter output");
+  CheckTensor(input, "reduce_scatter input");
+  CheckChunks(input, output, size_, "reduce_scatter");
+  ByteCount(input);
+  if (IsHalf(output)) {
+    const at::Tensor parts = at::empty({size_, output.numel()}, output.options().requires_grad(false));
+    const int bytes = ByteCount(output);
+    Run("reduce_scatter", {parts, input}, [&](PendingCall& call) {
+      return MPI_Ialltoall(input.const_data_ptr(), bytes, MPI_BYTE, parts.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
+                           &call.request);
+    });
+    c10::NoGradGuard no_grad;
+    output.copy_(ReduceHalf(parts, op).view(output.sizes()));
+    return;
+  }
+  const MPI_Datatype type = MpiType(output.scalar_type());
+  const MPI_Op mpi_op = MpiOp(op, output.scalar_type());
+  Run("reduce_scatter", {output, input}, [&](PendingCall& call) {
+    return MPI_Ireduce_scatter_block(input.const_data_ptr(), output.mutable_data_ptr(),
+                                     static_cast<int>(output.numel()), type, mpi_op, comm_, &call.request);
+  });
+  if (op == ReduceOp::kAvg) {
+    c10::NoGradGuard no_grad;
+    output.div_(size_);
+  }
+}
+
+void MpiCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
+  CheckTensor(tensor, "all_reduce tensor");
+  ByteCount(tensor);
+  c10::NoGradGuard no_grad;
+  if (IsHalf(tensor)) {
+    const at::Tensor parts = at::empty({size_, tensor.numel()}, tensor.options().requires_grad(false));
+    const int bytes = ByteCount(tensor);
+    Run("all_reduce", {parts, tensor}, [&](PendingCall& call) {
+      return MPI_Iallgather(tensor.const_data_ptr(), bytes, MPI_BYTE, parts.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
+                            &call.request);
+    });
+    tensor.copy_(ReduceHalf(parts, op).view(tensor.sizes()));
+    return;
+  }
+  const MPI_Datatype type = MpiType(tensor.scalar_type());
+  const MPI_Op mpi_op = MpiOp(op, tensor.scalar_type());
+  Run("all_reduce", {tensor}, [&](PendingCall& call) {
+    return MPI_Iallreduce(MPI_IN_PLACE, tensor.mutable_data_ptr(), static_cast<int>(tensor.numel()), type, mpi_op,
+                          comm_, &call.request);
+  });
+  if (op == ReduceOp::kAvg) tensor.div_(size_);
+}
+
+void MpiCommunicator::Broadcast(at::Tensor tensor, int root) {
+  CheckTensor(tensor, "broadcast tensor");
+  const int bytes = ByteCount(tensor);
+  Run("broadcast", {tensor}, [&](PendingCall& call) {
+    return MPI_Ibcast(tensor.mutable_data_ptr(), bytes, MPI_BYTE, root, comm_, &call.request);
+  });
+}
+
+void MpiCommunicator::Gather(std::span<at::Tensor> outputs, const at::Tensor& input, int root) {
+  const bool is_root = rank_ == root;
+  CheckTensor(input, "gather input");
+  CheckTensors(outputs, is_root ? size_ : 0, "gather outputs");
+  const int bytes = ByteCount(input);
+  ByteCount(TotalBytes(outputs));
+  const at::Tensor row = at::empty({TotalBytes(outputs)}, at::kByte);
+  Run("gather", {row, input}, [&](PendingCall& call) {
+    PlaceInRow(outputs, call);
+    return MPI_Igatherv(input.const_data_ptr(), bytes, MPI_BYTE, row.mutable_data_ptr(), call.counts.data(),
+                        call.offsets.data(), MPI_BYTE, root, comm_, &call.request);
+  });
+  TakeApart(row, outputs);
+}
+
+void MpiCommunicator::Scatter(at::Tensor output, std::span<const at::Tensor> inputs, int root) {
+  const bool is_root = rank_ == root;
+  CheckTensor(output, "scatter output");
+  CheckTensors(inputs, is_root ? size_ : 0, "scatter inputs");
+  const int bytes = ByteCount(output);
+  ByteCount(TotalBytes(inputs));
+  const at::Tensor row = at::empty({TotalBytes(inputs)}, at::kByte);
+  char* to = static_cast<char*>(row.mutable_data_ptr());
+  for (const at::Tensor& tensor : inputs) {
+    to = std::copy_n(static_cast<const char*>(tensor.const_data_ptr()), NumBytes(tensor), to);
+  }
+  Run("scatter", {row, output}, [&](PendingCall& call) {
+    PlaceInRow(inputs, call);
+    return MPI_Iscatterv(row.const_data_ptr(), call.counts.data(), call.offsets.data(), MPI_BYTE,
+                         output.mutable_data_ptr(), bytes, MPI_BYTE, root, comm_, &call.request);
+  });
+}
+
+void MpiCommunicator::Send(const at::Tensor& tensor, int to, int tag) {
+  CheckTensor(tensor, "send tensor");
+  const int bytes = ByteCount(tensor);
+  Run("send", {tensor}, [&](PendingCall& call) {
+    return MPI_Isend(tensor.const_data_ptr(), bytes, MPI_BYTE, to, tag, comm_, &call.request);
+  });
+}
+
+void MpiCommunicator::Receive(at::Tensor tensor, int from, int tag) {
+  CheckTensor(tensor, "receive tensor");
+  const int bytes = ByteCount(tensor);
+  Run("receive", {tensor}, [&](PendingCall& call) {
+    return MPI_Irecv(tensor.mutable_data_ptr(), bytes, MPI_BYTE, from, tag, comm_, &call.request);
+  });
+}
+
+void MpiCommunicator::Barrier() {
+  Run("barrier", {}, [&](PendingCall& call) { return MPI_Ibarrier(comm_, &call.request); });
+}
+
+std::vector<std::string> MpiCommunicator::AllGatherBytes(const std::string& bytes) {
+  at::Tensor sizes = at::empty({size_}, at::kLong);
+  AllGatherInto(sizes, at::full({1}, static_cast<int64_t>(bytes.size()), at::kLong));
+  std::vector<at::Tensor> parts;
+  for (int r = 0; r < size_; ++r) parts.push_back(at::empty({sizes[r].item<int64_t>()}, at::kByte));
+  AllGatherV(parts, BytesTensor(bytes));
+  std::vector<std::string> result;
+  for (const at::Tensor& part : parts) result.push_back(BytesString(part));
+  return result;
+}
+
+std::string MpiCommunicator::BroadcastBytes(const std::string& bytes, int root) {
+  at::Tensor size = at::full({1}, static_cast<int64_t>(bytes.size()), at::kLong);
+  Broadcast(size, root);
+  at::Tensor data = rank_ == root ? BytesTensor(bytes) : at::empty({size.item<int64_t>()}, at::kByte);
+  Broadcast(data, root);
+  return BytesString(data);
+}
+
+std::unique_ptr<Communicator> MpiCommunicator::Split(int color, int key) {
+  // Everyone's wish is known first: it says who is in the new group, and that all are here.
+  at::Tensor wishes = at::empty({size_, 2}, at::kLong);
+  AllGatherInto(wishes, at::tensor({static_cast<int64_t>(color), static_cast<int64_t>(key)}, at::kLong));
+  std::vector<std::tuple<int64_t, int64_t>> members;  // key, rank here
+  for (int64_t r = 0; r < size_; ++r) {
+    if (wishes[r][0].item<int64_t>() == color) members.emplace_back(wishes[r][1].item<int64_t>(), r);
+  }
+  MPI_Comm comm = MPI_COMM_NULL;
+  const int code = MPI_Comm_split(comm_, color < 0 ? MPI_UNDEFINED : color, key, &comm);
+  if (code != MPI_SUCCESS) Fail("split", MpiErrorText(code));
+  if (color < 0) return nullptr;
+  std::sort(members.begin(), members.end());
+  std::vector<int64_t> ranks;
+  for (const auto& [unused_key, member] : members) ranks.push_back(global_ranks_[member]);
+  return std::make_unique<MpiCommunicator>(comm, std::move(ranks), state_);
+}
+
+// Polls a request that belongs to no communicator object. False when it is not done in time.
+bool DoneWithin(MPI_Request request, std::chrono::seconds limit) {
+  const Clock::time_point start = Clock::now();
+  for (;;) {
+    int done = 0;
+    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+    if (done) return true;
+    const Clock::time_point now = Clock::now();
+    if (now - start > limit) return false;
+    Pause(start, now);
+  }
+}
+
+// Calls that were given up are still known to MPI, so its end may hang: then it is left behind.
+void FinalizeWithin(std::chrono::seconds limit) {
+  std::promise<void> done;
+  std::future<void> is_done = done.get_future();
+  std::thread finalizer([done = std::move(done)]() mutable {
+    MPI_Finalize();
+    done.set_value();
+  });
+  if (is_done.wait_for(limit) == std::future_status::ready) {
+    finalizer.join();
+  } else {
+    finalizer.detach();
+  }
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int* argc, char*** argv) {
+  int provided = 0;
+  if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
+    throw CommunicationError("MPI_Init_thread failed");
+  }
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &world_size_);
+}
+
+MpiSession::~MpiSession() {
+  MPI_Request request = MPI_REQUEST_NULL;
+  if (MPI_Ibarrier(MPI_COMM_WORLD, &request) != MPI_SUCCESS) return;
+  if (!DoneWithin(request, std::chrono::seconds(some_call_failed ? 2 : 10))) return;
+  if (some_call_failed) {
+    FinalizeWithin(std::chrono::seconds(5));
+  } else {
+    MPI_Finalize();
+  }
+}
+
+std::unique_ptr<Communicator> MakeMpiCommunicator() {
+  // On the heap: MPI may still write to it when the wait has ended without it.
+  auto made = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
+  MPI_Request request = MPI_REQUEST_NULL;
+  if (MPI_Comm_idup(MPI_COMM_WORLD, made.get(), &request) != MPI_SUCCESS ||
+      !DoneWithin(request, CallState::kDefaultTimeout)) {
+    static_cast<void>(made.release());
+    some_call_failed = true;
+    throw CommunicationError("mpi: the communicator over all ranks was not made within 60 s");
+  }
+  int size = 1;
+  MPI_Comm_size(*made, &size);
+  std::vector<int64_t> ranks(size);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return std::make_unique<MpiCommunicator>(*made, std::move(ranks), nullptr);
+}
+
+int LocalRank(Communicator& world) {
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  const std::vector<std::string> hosts = world.AllGatherBytes(name);
+  return static_cast<int>(std::count(hosts.begin(), hosts.begin() + world.rank(), hosts[world.rank()]));
+}
+
+}  // namespace shardcts

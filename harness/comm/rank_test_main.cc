@@ -1,0 +1,48 @@
+#include "comm/rank_test_main.h"
+
+#include <gtest/gtest.h>
+
+#include <iostream>
+
+#include "comm/mpi_communicator.h"
+
+namespace shardcts {
+namespace {
+
+std::unique_ptr<Communicator>& WorldSlot() {
+  static std::unique_ptr<Communicator> world;
+  return world;
+}
+
+// Says which rank failed, and gives each test its deadline.
+class RankListener : public testing::EmptyTestEventListener {
+  void OnTestStart(const testing::TestInfo& info) override {
+    World().SetDeadline(std::chrono::steady_clock::now() + std::chrono::seconds(30));
+  }
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (!result.failed()) return;
+    const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
+    std::cerr << "rank " << World().rank() << " of " << World().size() << " failed "
+              << (info ? info->name() : "outside a test") << " at " << (result.file_name() ? result.file_name() : "?")
+              << ":" << result.line_number() << "\n"
+              << result.message() << std::endl;
+  }
+};
+
+}  // namespace
+
+Communicator& World() { return *WorldSlot(); }
+
+}  // namespace shardcts
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  shardcts::MpiSession session(&argc, &argv);
+  shardcts::WorldSlot() = shardcts::MakeMpiCommunicator();
+  auto& listeners = testing::UnitTest::GetInstance()->listeners();
+  if (session.rank() != 0) delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(new shardcts::RankListener);
+  const int code = RUN_ALL_TESTS();
+  shardcts::WorldSlot().reset();
+  return code;
+}
