@@ -80,9 +80,14 @@ def _problems(report: Report) -> list[str]:
     problems = worst_results(report)
     if not problems:
         return []
-    rows = [[f"{VERDICTS[test['verdict']].symbol} {VERDICTS[test['verdict']].label}", code(test["implementation"]),
-             code(test["id"]), text(first_reason(test)), code(test["reproduce"])] for test in problems[:MAX_PROBLEMS]]
-    parts = ["## Problems", table(["verdict", "implementation", "test", "why", "reproduce"], rows)]
+    parts = ["## Problems", "\n".join(_problem(test) for test in problems[:MAX_PROBLEMS])]
     if len(problems) > MAX_PROBLEMS:
         parts.append(f"… and {len(problems) - MAX_PROBLEMS} more in results.json.")
     return parts
+
+
+def _problem(test: dict) -> str:
+    verdict = VERDICTS[test["verdict"]]
+    lines = [f"* {verdict.symbol} **{verdict.label}** on {code(test['implementation'])}: {code(test['id'])}",
+             text(first_reason(test)), code(test["reproduce"])]
+    return "<br>\n  ".join(line for line in lines if line)
