@@ -144,7 +144,7 @@ py::object ValueConversion::ToPython(const Value& value) const {
   }
   py::list result;
   for (const Value& item : value.AsList()) result.append(ToPython(item));
-  return std::move(result);
+  return result;
 }
 
 py::object ValueConversion::ToPython(const Dict& dict) const {
@@ -154,7 +154,7 @@ py::object ValueConversion::ToPython(const Dict& dict) const {
     const py::object python_key = text ? TextToPython(*text) : py::int_(std::get<int64_t>(key));
     result[python_key] = ToPython(value);
   }
-  return std::move(result);
+  return result;
 }
 
 py::object ValueConversion::ToPython(const DTensor& value) const {

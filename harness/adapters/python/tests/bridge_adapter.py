@@ -1,0 +1,75 @@
+"""The adapter of python_bridge_test.cc: operations that show what arrives on this side of the border."""
+
+import warnings
+
+import torch
+from torch import nn
+
+from shardcts import operation
+from shardcts.values import DTensorValue, ShardedTensorValue
+
+
+class BridgeAdapter:
+    capabilities = ["core"]
+
+    def __init__(self, rank, world_size, device, options):
+        self._place = {"rank": rank, "world_size": world_size, "device": device, "options": dict(options)}
+        self._kept = None
+
+    @operation("test.place")
+    def place(self):
+        return self._place
+
+    @operation("test.echo")
+    def echo(self, value):
+        return value
+
+    @operation("test.look")
+    def look(self, value):
+        tensor = value.local if isinstance(value, DTensorValue) else value
+        return {"type": type(value).__name__, "pointer": tensor.data_ptr(), "parameter": isinstance(value, nn.Parameter)}
+
+    @operation("test.shard_pointers")
+    def shard_pointers(self, value: ShardedTensorValue):
+        return [shard.tensor.data_ptr() for shard in value.local_shards]
+
+    @operation("test.keep")
+    def keep(self, value):
+        self._kept = value
+
+    @operation("test.is_kept")
+    def is_kept(self, value):
+        return value is self._kept
+
+    @operation("test.parameter")
+    def parameter(self):
+        self._kept = nn.Parameter(torch.ones(2))
+        return {"parameter": self._kept, "result": (self._kept * 3).sum(), "pair": (1, 2)}
+
+    @operation("test.gradient")
+    def gradient(self, result):
+        result.backward()
+        return self._kept.grad
+
+    @operation("test.fail")
+    def fail(self, kind):
+        raise {"ValueError": ValueError, "SystemExit": SystemExit}[kind]("first line\nsecond line")
+
+    @operation("test.warn")
+    def warn(self):
+        for category, text in ((UserWarning, "one"), (FutureWarning, "two"), (DeprecationWarning, "not shown")):
+            warnings.warn(text, category)
+        warnings.warn("one")
+        return 1
+
+    @operation("test.strange")
+    def strange(self, kind):
+        return {"set": {"a": [1, {2}]}, "key": {1.5: 0}, "huge": [2**64], "none": {"t": (None, True)}}[kind]
+
+
+class FailingConstructor:
+    def __init__(self, rank, world_size, device, options):
+        raise KeyError("no\nlicence")
+
+
+not_a_class = 7

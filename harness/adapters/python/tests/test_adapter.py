@@ -1,0 +1,105 @@
+"""How adapters are loaded and called, without C++."""
+
+import warnings
+
+import pytest
+
+from shardcts.adapter import Adapter, AdapterError, Dispatcher, load, operation, operations_of
+
+
+class Counter(Adapter):
+    name, version, capabilities = "counter", "2", ["core"]
+    patches = [{"target": "x", "reason": "y"}]
+
+    def __init__(self, rank=0, world_size=1, device="cpu", options=None):
+        self.count, self.closed = 0, False
+
+    @operation("count.up")
+    def up(self, by=1):
+        self.count += by
+        return self.count
+
+    def close(self):
+        self.closed = True
+
+
+class Doubled(Counter):
+    @operation("count.up")
+    def up_twice(self, by=1):
+        return self.up(2 * by)
+
+
+def test_operations_are_found_and_the_derived_class_wins():
+    assert operations_of(Counter) == {"count.up": "up"}
+    assert Dispatcher(Counter(), "cpu").invoke("count.up", {"by": 2}) == (None, 2, [])
+    assert Dispatcher(Doubled(), "cpu").invoke("count.up", {"by": 2}) == (None, 4, [])
+
+
+def test_describe_says_what_the_class_says():
+    described = Dispatcher(Counter(), "cuda").invoke("implementation.describe", {})[1]
+    assert described == {
+        "name": "counter", "version": "2", "capabilities": ["core"], "devices": ["cuda"],
+        "patches": [{"target": "x", "reason": "y"}],
+        "notes": {"operations": "count.up, implementation.describe, implementation.reset"},
+    }
+
+
+def test_base_class_is_optional():
+    class Bare:
+        pass
+
+    described = Dispatcher(Bare(), "cpu").invoke("implementation.describe", {})[1]
+    assert described["name"] == "Bare" and described["capabilities"] == [] and described["patches"] == []
+    Dispatcher(Bare(), "cpu").close()
+
+
+def test_what_is_not_named_is_not_supported():
+    error, value, _ = Dispatcher(Counter(), "cpu").invoke("count.down", {})
+    assert error == ("NotImplementedError", "Counter has no operation count.down") and value is None
+
+
+def test_wrong_arguments_are_a_type_error():
+    error, _, _ = Dispatcher(Counter(), "cpu").invoke("count.up", {"sideways": 1})
+    assert error[0] == "TypeError" and "sideways" in error[1]
+
+
+def test_close_is_called():
+    counter = Counter()
+    Dispatcher(counter, "cpu").close()
+    assert counter.closed
+
+
+def test_warnings_before_an_error_are_kept():
+    class Warning_:
+        @operation("x")
+        def x(self):
+            warnings.warn("careful", FutureWarning)
+            raise LookupError("gone")
+
+    assert Dispatcher(Warning_(), "cpu").invoke("x", {}) == (("LookupError", "gone"), None, [("FutureWarning", "careful")])
+
+
+@pytest.mark.parametrize(
+    "module, class_name, text",
+    [
+        ("no_such_module", "A", "module 'no_such_module' cannot be imported: ModuleNotFoundError: "),
+        ("failing_module", "A", "module 'failing_module' cannot be imported: OSError: libvendor.so is missing"),
+        ("bridge_adapter", "Missing", "has no class 'Missing'"),
+        ("bridge_adapter", "FailingConstructor", "constructor of 'FailingConstructor' raised KeyError: "),
+    ],
+)
+def test_load_errors_are_one_line(module, class_name, text):
+    with pytest.raises(AdapterError) as caught:
+        load(module, class_name, 0, 1, "cpu", {})
+    assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_example_of_the_documentation():
+    run = load("minimal_adapter", "MinimalAdapter", 0, 1, "cpu", {}).invoke
+    assert run("implementation.seed", {"seed": 1})[0] is None
+    model = run("model.build", {"model": "linear_stack", "args": {"sizes": [2, 3, 1]}})[1]
+    state = run("model.state_dict", {"model": model})[1]
+    assert list(state) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    loaded = run("model.load_state_dict", {"model": model, "state_dict": state})[1]
+    assert loaded == {"missing_keys": [], "unexpected_keys": []}
+    assert run("model.load_state_dict", {"model": model, "state_dict": {}})[0][0] == "RuntimeError"

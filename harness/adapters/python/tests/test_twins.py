@@ -1,0 +1,116 @@
+"""The models in C++ and in Python are the same: names, initial values and outputs, bit for bit.
+
+The C++ side is the program zoo_dump: SHARDCTS_ZOO_DUMP, set by CTest, is its path.
+"""
+
+import base64
+import json
+import os
+import subprocess
+
+import numpy
+import pytest
+import torch
+
+import shardcts_models
+from shardcts_models.mlp import MLP
+
+ZOO_DUMP = os.environ.get("SHARDCTS_ZOO_DUMP")
+
+MODELS = [
+    ("linear", {"in": 3, "out": 5}),
+    ("linear", {"in": 3, "out": 5, "bias": False}),
+    ("linear_stack", {"sizes": [5, 7, 3]}),
+    ("linear_stack", {"sizes": [4, 4, 4], "bias": False}),
+    ("mlp", {"dim": 5}),
+    ("nested_mlp", {"dim": 3}),
+    ("mlp_sequence", {"dim": 6}),
+    ("mlp_sequence", {"dim": 4, "count": 2}),
+    ("mlp_stack", {"dim": 5}),
+    ("mlp_stack", {"dim": 4, "with_seq_parallel": True}),
+    ("transformer", {"dropout_p": 0.0}),
+    ("transformer", {"dropout_p": 0, "n_layers": 1, "vocab_size": 11, "max_seq_len": 6, "dim": 12, "n_heads": 3,
+                     "use_attn_mask": False, "weight_tying": False}),
+    ("uneven_parameters", {"shapes": [[5, 3], [1], [], [2, 0], [16], [7, 2, 3]]}),
+]
+IDS = [f"{model}-{json.dumps(args)}" for model, args in MODELS]
+
+
+def dump_of_cpp(model: str, args: dict, seed: int) -> subprocess.CompletedProcess:
+    return subprocess.run([ZOO_DUMP, model, json.dumps(args), str(seed)], capture_output=True, text=True, timeout=60)
+
+
+def as_bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().contiguous().numpy().tobytes()
+
+
+def check_bits(what: str, tensor: torch.Tensor, shape: list[int], text: str) -> None:
+    assert list(tensor.shape) == shape, what
+    data = base64.b64decode(text)
+    if as_bytes(tensor) != data:
+        cpp = numpy.frombuffer(data, dtype=tensor.detach().numpy().dtype).reshape(shape)
+        pytest.fail(f"{what}: C++ {cpp.flatten()[:4]}, Python {tensor.flatten()[:4]}, difference {abs(cpp - tensor.detach().numpy()).max()}")
+
+
+@pytest.mark.skipif(ZOO_DUMP is None, reason="SHARDCTS_ZOO_DUMP names no program")
+@pytest.mark.parametrize("model, args", MODELS, ids=IDS)
+@pytest.mark.parametrize("seed", [0, 1234])
+def test_twins_are_equal(model, args, seed):
+    process = dump_of_cpp(model, args, seed)
+    assert process.returncode == 0, process.stderr
+    dumped = json.loads(process.stdout)
+    torch.manual_seed(seed)
+    twin = shardcts_models.build(model, args)
+    named = list(twin.named_parameters(remove_duplicate=False))
+    assert [name for name, _ in named] == [name for name, _, _ in dumped["parameters"]]
+    for (name, parameter), (_, shape, text) in zip(named, dumped["parameters"], strict=True):
+        check_bits(name, parameter, shape, text)
+    output = twin(shardcts_models.example_input(model, args))
+    check_bits("output", output, dumped["output"]["shape"], dumped["output"]["base64"])
+
+
+BAD_ARGUMENTS = [
+    ("teapot", {}, "unknown model 'teapot'; the zoo has: linear, linear_stack"),
+    ("mlp", {}, "model 'mlp': argument 'dim' is missing"),
+    ("mlp", {"dim": True}, "model 'mlp': argument 'dim' must be a positive int, got "),
+    ("mlp", {"dim": 2, "depth": 1}, "model 'mlp': argument 'depth' is unknown"),
+    ("linear_stack", {"sizes": [3]}, "model 'linear_stack': argument 'sizes' must be a list of at least 2 positive ints, got "),
+    ("linear", {"in": 1, "out": 1, "bias": 1}, "model 'linear': argument 'bias' must be a bool, got "),
+    ("transformer", {"dropout_p": 2.0}, "model 'transformer': argument 'dropout_p' must be a number from 0 to 1, got "),
+    ("transformer", {"dim": 10}, "model 'transformer': argument 'n_heads' must divide dim"),
+    ("uneven_parameters", {"shapes": []}, "model 'uneven_parameters': argument 'shapes' must be a list of shapes, got "),
+]
+
+
+@pytest.mark.parametrize("model, args, text", BAD_ARGUMENTS)
+def test_bad_arguments_have_the_same_text_in_both(model, args, text):
+    with pytest.raises(ValueError) as caught:
+        shardcts_models.build(model, args)
+    assert str(caught.value).startswith(text)
+    if ZOO_DUMP is not None:
+        process = dump_of_cpp(model, args, 0)
+        assert process.returncode == 2 and text in process.stderr
+
+
+def test_meta_models_draw_nothing():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    model = shardcts_models.build("nested_mlp", {"dim": 2}, "meta")
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_tied_weights_are_one_parameter():
+    model = shardcts_models.build("transformer")
+    assert model.output.weight is model.tok_embeddings.weight
+    assert len(model.state_dict()) == 29 and len(list(model.parameters())) == 28
+
+
+def test_nested_mlp_has_the_names_of_upstream():
+    model = shardcts_models.build("nested_mlp", {"dim": 2})
+    assert len(list(model.parameters())) == 14
+    assert isinstance(model[1][0], MLP) and [type(child) for child in model] == [MLP, torch.nn.Sequential, MLP]
+
+
+def test_every_model_is_compared():
+    assert {model for model, _ in MODELS} == set(shardcts_models.model_names())

@@ -1,0 +1,97 @@
+// PyTorch as an implementation on several ranks, beside MPI in the same processes.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "adapters/loader.h"
+#include "comm/mpi_communicator.h"
+#include "contract/operation_table.h"
+
+namespace shardcts {
+namespace {
+
+Communicator* world = nullptr;
+
+class TorchRanksTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    ImplementationContext context;
+    context.rank = world->rank();
+    context.world_size = world->size();
+    context.local_rank = world->rank();
+    context.run_folder = ::testing::TempDir();
+    context.options = {{"timeout_s", "60"}};
+    context.communicator = world;
+    torch_ = LoadImplementation("torch", context);
+  }
+  static void TearDownTestSuite() { torch_.reset(); }
+
+  static Value Call(std::string_view operation, const Dict& arguments) {
+    const Outcome outcome = torch_->Invoke(operation, arguments);
+    EXPECT_TRUE(outcome.ok()) << operation << ": " << outcome.error().message;
+    return outcome.ok() ? outcome.value() : Value();
+  }
+
+  static Value ShardedLinear() {
+    Call("implementation.seed", {{"seed", 42}});
+    Value model = Call("model.build", {{"model", "linear"}, {"args", Dict{{"in", 4}, {"out", 5}}}});
+    Call("model.wrap", {{"model", model}, {"path", ""}, {"wrapper", "fully_shard"}});
+    return model;
+  }
+
+  static std::unique_ptr<LoadedImplementation> torch_;
+};
+std::unique_ptr<LoadedImplementation> TorchRanksTest::torch_;
+
+TEST_F(TorchRanksTest, StateDictSharesStorageAndGathersToTheWhole) {
+  const Value model = ShardedLinear();
+  const Dict state = Call("model.state_dict", {{"model", model}}).AsDict();
+  const Dict parameters = Call("model.parameters", {{"model", model}}).AsDict();
+  const DTensor& weight = state.At("weight").AsDTensor();
+  EXPECT_EQ(weight.local.data_ptr(), parameters.At("weight").AsDTensor().local.data_ptr());
+  EXPECT_EQ(weight.placements, std::vector<Placement>{Placement::Shard(0)});
+  EXPECT_EQ(weight.mesh.shape, std::vector<int64_t>{world->size()});
+
+  Call("implementation.seed", {{"seed", 42}});
+  const Value plain = Call("model.build", {{"model", "linear"}, {"args", Dict{{"in", 4}, {"out", 5}}}});
+  const Dict expected = Call("model.state_dict", {{"model", plain}}).AsDict();
+  EXPECT_TRUE(at::equal(Call("tensor.full", {{"value", state.At("weight")}}).AsTensor(), expected.At("weight").AsTensor()));
+}
+
+TEST_F(TorchRanksTest, GraphOfTheOutputSurvivesTheBorder) {
+  const Value model = ShardedLinear();
+  const Value output = Call("model.forward", {{"model", model}, {"inputs", List{at::ones({2, 4})}}});
+  Call("model.backward", {{"model", model}, {"output", output}});
+  const Dict gradients = Call("model.gradients", {{"model", model}}).AsDict();
+  const at::Tensor& local = gradients.At("weight").AsDTensor().local;
+  EXPECT_TRUE(at::equal(local, at::full_like(local, 2)));
+}
+
+TEST_F(TorchRanksTest, EveryOperationOfTheTableIsImplemented) {
+  for (const OperationSpec& operation : Operations()) {
+    if (operation.name == "implementation.reset" || operation.name == "implementation.describe") continue;
+    const Outcome outcome = torch_->Invoke(operation.name, {{"no_such_argument", 1}});
+    ASSERT_FALSE(outcome.ok()) << operation.name;
+    EXPECT_EQ(outcome.error().kind, "TypeError") << operation.name << ": " << outcome.error().message;
+  }
+}
+
+TEST_F(TorchRanksTest, ResetEndsHandlesAndKeepsProcessGroups) {
+  const Value model = ShardedLinear();
+  Call("implementation.reset", {});
+  EXPECT_EQ(torch_->Invoke("model.state_dict", {{"model", model}}).error().kind, "ValueError");
+  const Value again = ShardedLinear();
+  Call("model.forward", {{"model", again}, {"inputs", List{at::ones({2, 4})}}});
+}
+
+}  // namespace
+}  // namespace shardcts
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  at::set_num_threads(1);
+  const shardcts::MpiSession session(&argc, &argv);
+  const auto communicator = shardcts::MakeMpiCommunicator();
+  shardcts::world = communicator.get();
+  return RUN_ALL_TESTS();
+}
