@@ -1,0 +1,95 @@
+#include "launch/inventory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "launch/embedded_inventories.h"
+#include "launch/input_error.h"
+
+namespace shardcts {
+
+constexpr const char* kInventory = R"({
+  "suite": "s", "source": {"repo": "r", "path": "p", "commit": "c"},
+  "tests": [
+    {"function": "test_grid", "capabilities": ["fsdp2"], "world_sizes": [2, 4],
+     "instances": [{"id": "T.test_grid_x", "params": {"x": true}}],
+     "subtests": [{"mesh": ["1-D", "2-D"], "dim": [2, 3]}, {"world_sizes": [4], "mesh": ["3-D"]}],
+     "checks": [
+       {"id": "C1", "what": "always", "strength": "strict"},
+       {"id": "C2", "strength": "weak", "ranks": "rank0", "active": {"dim": [3]}},
+       {"id": "C3", "strength": "vacuous", "ranks": "others", "required": false, "active": {"world_size": [4], "x": [true]}}]},
+    {"function": "test_plain", "world_sizes": [1], "checks": [],
+     "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks"}]}]})";
+
+std::vector<std::pair<std::string, std::string>> EmbeddedInventories() { return {{"s", kInventory}}; }
+
+namespace {
+
+std::string ErrorOf(const std::string& text) {
+  try {
+    ParseInventory(text, "x.json");
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+std::string Ids(const TestCase& test) {
+  std::string ids;
+  for (const InventoryCheck& check : test.checks) ids += check.id + " ";
+  return ids;
+}
+
+TEST(InventoryTest, LastKeyOfAGridVariesFastest) {
+  std::vector<std::string> ids;
+  for (const TestCase& test : AllTests()) ids.push_back(test.id);
+  const std::string grid = "s/T.test_grid_x/world_size=";
+  EXPECT_THAT(ids, testing::ElementsAre(grid + "2,mesh=1-D,dim=2", grid + "2,mesh=1-D,dim=3", grid + "2,mesh=2-D,dim=2",
+                                        grid + "2,mesh=2-D,dim=3", grid + "4,mesh=1-D,dim=2", grid + "4,mesh=1-D,dim=3",
+                                        grid + "4,mesh=2-D,dim=2", grid + "4,mesh=2-D,dim=3", grid + "4,mesh=3-D",
+                                        "s/T.test_plain/world_size=1"));
+}
+
+TEST(InventoryTest, ParametersAreTheInstancesThenTheSubtests) {
+  const TestCase& test = AllTests()[1];
+  EXPECT_EQ(test.params.dump(), R"({"x":true,"mesh":"1-D","dim":3})");
+  EXPECT_EQ(test.upstream_id, "T.test_grid_x");
+  EXPECT_EQ(test.function, "test_grid");
+  EXPECT_EQ(test.capabilities, std::vector<std::string>{"fsdp2"});
+}
+
+TEST(InventoryTest, ChecksAreThoseActiveForTheCase) {
+  EXPECT_EQ(Ids(AllTests()[0]), "C1 ");
+  EXPECT_EQ(Ids(AllTests()[1]), "C1 C2 ");
+  EXPECT_EQ(Ids(AllTests()[5]), "C1 C2 C3 ");
+  const InventoryCheck& check = AllTests()[5].checks[2];
+  EXPECT_EQ(check.ranks, InventoryCheck::Ranks::kOthers);
+  EXPECT_FALSE(check.required);
+}
+
+TEST(InventoryTest, UpstreamsSkipIsKept) { EXPECT_EQ(AllTests().back().not_applicable, "needs two ranks"); }
+
+TEST(InventoryTest, SuitesAreNamed) { EXPECT_EQ(AllSuites(), std::vector<std::string>{"s"}); }
+
+TEST(InventoryTest, ErrorsNameFileAndPlace) {
+  EXPECT_EQ(ErrorOf("{\"suite\": "), "x.json: not JSON at byte 11");
+  EXPECT_EQ(ErrorOf("[]"), "x.json: /: expected an object, got array");
+  EXPECT_EQ(ErrorOf(R"({"suite": "s"})"), "x.json: /: 'tests' is missing");
+  EXPECT_EQ(ErrorOf(R"({"suite": "s", "tests": [{"function": 3}]})"),
+            "x.json: /tests/0/function: expected a string, got number");
+  const auto with_test = [](const std::string& members) {
+    return R"({"suite": "s", "tests": [{"function": "f", )" + members + "}]}";
+  };
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2, 0])")), "x.json: /tests/0/world_sizes/1: expected a positive integer");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "subtests": [{"mesh": "1-D"}])")),
+            "x.json: /tests/0/subtests/0/mesh: expected a list with at least one value");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [{"id": "C1", "strength": "solid"}])")),
+            "x.json: /tests/0/checks/0/strength: 'solid' is none of strict, weak, vacuous, unreached");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [{"id": "C1", "strength": "weak", "ranks": "some"}])")),
+            "x.json: /tests/0/checks/0/ranks: 'some' is none of all, rank0, others");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [], "instances": [{"id": "T.f"}, {"id": "T.f"}])")),
+            "x.json: /tests/0/instances/1: test s/T.f/world_size=2 exists twice");
+}
+
+}  // namespace
+}  // namespace shardcts

@@ -1,0 +1,22 @@
+// Merging the traces of a test's ranks into one script. Formats: docs/formats.md, "Traces and scripts". *Local*.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace shardcts {
+
+struct TraceHeader {
+  std::string implementation;  // label
+  std::string test;
+  int world_size = 1;
+  uint64_t seed = 0;
+};
+
+// Reads TRACE_FOLDER/TEST/rank-R.jsonl line by line and writes TRACE_FOLDER/TEST.json; memory is a few lines per rank.
+// A last line that is not complete or not JSON ends that rank's trace and marks the script `"truncated": true`.
+// Returns false, and writes nothing, when no rank has a trace.
+bool MergeTraces(const std::filesystem::path& trace_folder, const TraceHeader& header);
+
+}  // namespace shardcts

@@ -1,0 +1,74 @@
+// Child processes of the controller: started in a session of their own, watched through pidfds, and gone for certain
+// when they have been killed. *Local*; POSIX and Linux's /proc.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace shardcts {
+
+struct ProcessCommand {
+  std::vector<std::string> arguments;               // [0] is looked up in PATH
+  std::map<std::string, std::string> environment;   // added to the controller's own
+  std::filesystem::path output;                     // standard output and error; input is empty
+};
+
+// A started program that leads a session of its own. It gets SIGTERM when the controller dies, whatever the cause.
+class ChildProcess {
+ public:
+  // Throws InputError when the program cannot be started (not found, not executable).
+  explicit ChildProcess(const ProcessCommand& command);
+  ~ChildProcess();  // kills its process group when it is still there
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  pid_t pid() const { return pid_; }
+  // The wait status once it has ended (waitpid's form), without waiting.
+  std::optional<int> Poll();
+  std::optional<int> Wait(std::chrono::milliseconds limit);
+  void SignalGroup(int signal) const;
+
+ private:
+  pid_t pid_ = -1;
+  std::optional<int> status_;
+};
+
+// A process of this host that need not be a child, pinned against reuse of its number.
+class WatchedProcess {
+ public:
+  explicit WatchedProcess(pid_t pid);
+  ~WatchedProcess();
+  WatchedProcess(WatchedProcess&& other) noexcept;
+  WatchedProcess& operator=(WatchedProcess&& other) noexcept;
+
+  pid_t pid() const { return pid_; }
+  int descriptor() const { return descriptor_; }  // readable once the process has ended; -1 when it had ended before
+  bool HasEnded() const;
+  void Signal(int signal) const;
+
+ private:
+  pid_t pid_ = -1;
+  int descriptor_ = -1;
+};
+
+// "exit code 3", "Segmentation fault (signal 11)"
+std::string DescribeStatus(int status);
+std::string HostName();
+
+// All processes of this host whose environment holds NAME=VALUE, this one excepted.
+std::vector<pid_t> ProcessesWithEnvironment(const std::string& name, const std::string& value);
+
+// Ends all of them: SIGTERM, after `grace` SIGKILL, then up to 5 s until none is left. Returns those left.
+std::vector<pid_t> EndProcessesWithEnvironment(const std::string& name, const std::string& value,
+                                               std::chrono::milliseconds grace);
+
+// Standard output of a short program; nullopt when it cannot be started, fails or takes longer than `limit`.
+std::optional<std::string> CaptureOutput(const std::vector<std::string>& arguments, std::chrono::milliseconds limit);
+
+}  // namespace shardcts

@@ -1,0 +1,172 @@
+#include "launch/results.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "launch/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+Json ChecksJson(const TestResult& result) {
+  Json checks = {{"expected", Json::array()}, {"evaluated", Json::object()}, {"missing", result.missing},
+                 {"device_limited", Json::object()}};
+  for (const InventoryCheck& check : result.test.checks) {
+    if (check.required) checks["expected"].push_back(check.id);
+  }
+  std::map<std::string, CheckCount> totals;
+  std::map<std::string, std::vector<size_t>> ranks;
+  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
+    for (const auto& [id, count] : result.ranks[rank].checks) {
+      totals[id].evaluated += count.evaluated;
+      totals[id].strict += count.strict;
+      totals[id].failed += count.failed;
+      if (count.evaluated > 0) ranks[id].push_back(rank);
+    }
+    for (const auto& [id, reason] : result.ranks[rank].device_limited) checks["device_limited"][id] = reason;
+  }
+  for (const auto& [id, count] : totals) {
+    if (count.evaluated == 0) continue;
+    checks["evaluated"][id] = {
+        {"evaluated", count.evaluated}, {"strict", count.strict}, {"failed", count.failed}, {"ranks", ranks[id]}};
+  }
+  return checks;
+}
+
+Json FailuresJson(const TestResult& result) {
+  Json failures = Json::array();
+  for (const RankReport& rank : result.ranks) {
+    for (const CheckFailure& failure : rank.failures) {
+      failures.push_back({{"rank", failure.rank},
+                          {"check", failure.check},
+                          {"message", failure.message},
+                          {"file", failure.file},
+                          {"line", failure.line},
+                          {"operation", failure.operation}});
+    }
+  }
+  return failures;
+}
+
+Json RanksJson(const TestResult& result) {
+  Json ranks = Json::array();
+  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
+    const RankReport& report = result.ranks[rank];
+    ranks.push_back({{"rank", rank},
+                     {"verdict", report.verdict},
+                     {"seconds", report.seconds},
+                     {"reason", report.reason}});
+  }
+  return ranks;
+}
+
+Json ImplementationJson(const ImplementationResult& implementation) {
+  const Json& said = implementation.description;
+  const auto from = [&](const char* key, Json otherwise) { return said.is_object() ? said.value(key, otherwise) : otherwise; };
+  return {{"label", implementation.label},
+          {"name", from("name", implementation.source)},
+          {"version", from("version", "")},
+          {"source", implementation.source},
+          {"device", implementation.device},
+          {"options", implementation.options},
+          {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
+          {"capabilities", from("capabilities", Json::array())},
+          {"patches", from("patches", Json::array())},
+          {"notes", from("notes", Json::object())}};
+}
+
+Json SummaryJson(const Results& results) {
+  Json summary = Json::object();
+  for (const ImplementationResult& implementation : results.implementations) {
+    Json& counts = summary[implementation.label];
+    for (Verdict verdict : AllVerdicts()) counts[ToString(verdict)] = 0;
+  }
+  for (const TestResult& test : results.tests) {
+    Json& count = summary[test.implementation][ToString(test.verdict)];
+    count = count.get<int>() + 1;
+  }
+  return summary;
+}
+
+// A rank that did not finish gets the incident's verdict when it is the one that caused it, `aborted` when another did.
+void NameUnfinished(std::vector<RankReport>& ranks, const std::optional<Incident>& incident) {
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    if (ranks[rank].finished) continue;
+    const bool cause = incident && (incident->rank < 0 || incident->rank == static_cast<int>(rank));
+    ranks[rank].verdict = cause ? ToString(incident->verdict) : "aborted";
+    ranks[rank].reason = cause ? incident->reason : "did not finish";
+  }
+}
+
+}  // namespace
+
+void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident, double seconds) {
+  CombinedVerdict combined = Combine(result.test, ranks, incident);
+  NameUnfinished(ranks, incident);
+  result.verdict = combined.verdict;
+  result.reason = std::move(combined.reason);
+  result.missing = std::move(combined.missing);
+  result.ranks = std::move(ranks);
+  result.seconds = seconds;
+  std::replace(result.reason.begin(), result.reason.end(), '\n', ' ');
+}
+
+Json ToJson(const TestResult& result) {
+  return {{"id", result.test.id},
+          {"suite", result.test.suite},
+          {"upstream_id", result.test.upstream_id},
+          {"implementation", result.implementation},
+          {"world_size", result.test.world_size},
+          {"params", result.test.params},
+          {"verdict", ToString(result.verdict)},
+          {"reason", result.reason},
+          {"seconds", result.seconds},
+          {"checks", ChecksJson(result)},
+          {"failures", FailuresJson(result)},
+          {"parity", result.parity},
+          {"ranks", RanksJson(result)},
+          {"log", TextOrNull(result.log)},
+          {"trace", TextOrNull(result.trace)},
+          {"reproduce", result.reproduce}};
+}
+
+Json ToJson(const Results& results) {
+  Json json = {{"schema_version", 1},
+               {"complete", results.complete},
+               {"run",
+                {{"command", results.command},
+                 {"seed", results.seed},
+                 {"suite_commit", results.suite_commit},
+                 {"started", results.started},
+                 {"seconds", results.seconds},
+                 {"pool", results.pool},
+                 {"environment", results.environment}}},
+               {"implementations", Json::array()},
+               {"summary", SummaryJson(results)},
+               {"pools", Json::array()},
+               {"tests", Json::array()}};
+  for (const ImplementationResult& implementation : results.implementations) {
+    json["implementations"].push_back(ImplementationJson(implementation));
+  }
+  for (const PoolResult& pool : results.pools) {
+    json["pools"].push_back({{"implementation", pool.implementation},
+                             {"world_size", pool.world_size},
+                             {"starts", pool.starts},
+                             {"start_seconds", pool.start_seconds},
+                             {"problems", pool.problems}});
+  }
+  for (const TestResult& test : results.tests) json["tests"].push_back(ToJson(test));
+  return json;
+}
+
+void WriteResults(const Results& results, const std::filesystem::path& run_folder) {
+  const std::string text = ToJson(results).dump(1, ' ', false, Json::error_handler_t::replace);
+  WriteFileAtomically(run_folder / "results.json", text + "\n");
+}
+
+}  // namespace shardcts

@@ -1,0 +1,70 @@
+// Results: everything that results.json says. Format: docs/formats.md; schema: reports/schema. *Local*.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/inventory.h"
+#include "launch/verdict.h"
+
+namespace shardcts {
+
+struct TestResult {
+  TestCase test;
+  std::string implementation;                     // label
+  Verdict verdict = Verdict::kNotRun;
+  std::string reason;
+  double seconds = 0;
+  std::vector<std::string> missing;
+  std::vector<RankReport> ranks;                  // empty when it was not run
+  std::string log;                                // pool folder, relative to the run folder; empty: not run
+  std::string trace;                              // merged trace, relative; empty: none
+  std::string reproduce;                          // one command line
+  nlohmann::ordered_json parity;                  // null: not compared
+};
+
+struct ImplementationResult {
+  std::string label;
+  std::string source;
+  std::string device;
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
+  std::optional<std::string> mutant;
+  nlohmann::ordered_json description;             // of pool_ready; null: never started
+};
+
+struct PoolResult {
+  std::string implementation;
+  int world_size = 1;
+  int starts = 0;
+  std::vector<double> start_seconds;              // of the starts that became ready
+  std::vector<std::string> problems;              // why a pool was started anew, and what went wrong at its end
+};
+
+struct Results {
+  bool complete = false;
+  std::string command;
+  uint64_t seed = 0;
+  std::string suite_commit;                       // empty: unknown
+  std::string started;                            // ISO 8601, UTC
+  double seconds = 0;
+  std::string pool = "shared";                    // "shared", "fresh"
+  nlohmann::ordered_json environment;
+  std::vector<ImplementationResult> implementations;
+  std::vector<PoolResult> pools;
+  std::vector<TestResult> tests;                  // every selected test once per implementation, in the order of the run
+};
+
+// Takes what ranks and controller say about a test into its result: verdict, reason, missing checks, ranks.
+void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident, double seconds);
+
+nlohmann::ordered_json ToJson(const TestResult& result);
+nlohmann::ordered_json ToJson(const Results& results);
+
+// OUT/results.json, whole or not at all. Text that is not UTF-8 is mended.
+void WriteResults(const Results& results, const std::filesystem::path& run_folder);
+
+}  // namespace shardcts

@@ -1,0 +1,268 @@
+#include "launch/run.h"
+
+#include <algorithm>
+#include <ctime>
+#include <map>
+#include <set>
+
+#include "launch/environment.h"
+#include "launch/input_error.h"
+#include "launch/merge_traces.h"
+#include "launch/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr int kFailedStartsAllowed = 2;
+
+std::string NowText() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+Json PlanEntry(const ImplementationSpec& spec) {
+  return {{"label", spec.label},
+          {"source", spec.source},
+          {"options", Json(spec.options)},
+          {"device", spec.device},
+          {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
+}
+
+// The text after --impl that gives this implementation again: the label, with a library's path made absolute.
+std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec& spec, const TestCase& test) {
+  std::string command = options.program + " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) +
+                        " --seed " + std::to_string(options.seed);
+  if (options.trace != RunOptions{}.trace) command += " --trace " + options.trace;
+  return command + " --out out/reproduce";
+}
+
+class RunDriver {
+ public:
+  RunDriver(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted)
+      : options_(options), observer_(observer), interrupted_(interrupted), folder_(fs::absolute(options.run_folder)) {}
+
+  Results Go() {
+    PrepareRunFolder(folder_);
+    Prepare();
+    Write();
+    try {
+      for (size_t i = 0; i < options_.implementations.size(); ++i) RunImplementation(i);
+    } catch (const InputError&) {
+      MarkRest("the run ended with an input error");
+      Write();
+      throw;
+    }
+    if (interrupted_) {
+      MarkRest("interrupted");
+    } else {
+      CompareAll();
+    }
+    results_.complete = !interrupted_;
+    Write();
+    return std::move(results_);
+  }
+
+ private:
+  void Prepare() {
+    results_.command = options_.command;
+    results_.seed = options_.seed;
+    results_.started = NowText();
+    results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
+    results_.environment = CaptureEnvironment(options_.launcher);
+    results_.suite_commit = SuiteCommit();
+    for (const ImplementationSpec& spec : options_.implementations) {
+      results_.implementations.push_back(
+          {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json()});
+      for (const TestCase& test : options_.tests) {
+        TestResult result;
+        result.test = test;
+        result.implementation = spec.label;
+        result.reason = "not run yet";
+        result.reproduce = ReproduceCommand(options_, spec, test);
+        results_.tests.push_back(std::move(result));
+      }
+    }
+  }
+
+  void Write() {
+    results_.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+    WriteResults(results_, folder_);
+    written_ = Clock::now();
+  }
+
+  void MarkRest(const std::string& reason) {
+    for (size_t i = 0; i < results_.tests.size(); ++i) {
+      if (!decided_.contains(i)) results_.tests[i].reason = reason;
+    }
+  }
+
+  void RunImplementation(size_t implementation) {
+    std::map<int, std::vector<size_t>> by_world_size;  // indices into results_.tests
+    const size_t first = implementation * options_.tests.size();
+    for (size_t i = 0; i < options_.tests.size(); ++i) by_world_size[options_.tests[i].world_size].push_back(first + i);
+    for (const auto& [world_size, tests] : by_world_size) {
+      if (interrupted_) return;
+      results_.pools.push_back({options_.implementations[implementation].label, world_size, 0, {}, {}});
+      RunWorld(implementation, world_size, tests);
+    }
+  }
+
+  // One pool after another until each of `tests` has a verdict.
+  void RunWorld(size_t implementation, int world_size, const std::vector<size_t>& tests) {
+    const ImplementationSpec& spec = options_.implementations[implementation];
+    int failed_starts = 0;
+    int hangs = 0;
+    for (std::vector<size_t> rest = tests; !rest.empty() && !interrupted_; rest = Undecided(tests)) {
+      if (hangs > options_.stop_after_hangs) {
+        Decide(rest, Verdict::kNotRun, "stopped after " + std::to_string(hangs) + " hangs (--stop-after-hangs)");
+        return;
+      }
+      if (options_.pool_mode == PoolMode::kFresh) rest.resize(1);
+      observer_.OnPoolStart(spec.label, world_size, rest.size());
+      const PoolEnd end = RunOnePool(implementation, world_size, rest);
+      if (end.kind == PoolEnd::Kind::kInputError) throw InputError(spec.label + ": " + end.reason);
+      hangs = CountHangs(tests);
+      const bool progress = std::any_of(rest.begin(), rest.end(), [&](size_t i) { return decided_.contains(i); });
+      failed_starts = progress ? 0 : failed_starts + 1;
+      if (failed_starts == kFailedStartsAllowed) {
+        Decide(rest, Verdict::kHarnessError, "the ranks could not be started twice in a row: " + end.reason);
+        failed_starts = 0;
+      }
+    }
+  }
+
+  std::vector<size_t> Undecided(const std::vector<size_t>& tests) const {
+    std::vector<size_t> rest;
+    std::copy_if(tests.begin(), tests.end(), std::back_inserter(rest), [&](size_t i) { return !decided_.contains(i); });
+    return rest;
+  }
+
+  int CountHangs(const std::vector<size_t>& tests) const {
+    return static_cast<int>(std::count_if(tests.begin(), tests.end(), [&](size_t i) {
+      return decided_.contains(i) && results_.tests[i].verdict == Verdict::kHang;
+    }));
+  }
+
+  void Decide(const std::vector<size_t>& tests, Verdict verdict, const std::string& reason) {
+    for (size_t i : tests) {
+      if (!decided_.insert(i).second) continue;
+      results_.tests[i].verdict = verdict;
+      results_.tests[i].reason = reason;
+      observer_.OnTestOver(results_.tests[i]);
+    }
+    Write();
+  }
+
+  PoolEnd RunOnePool(size_t implementation, int world_size, const std::vector<size_t>& tests) {
+    const ImplementationSpec& spec = options_.implementations[implementation];
+    PoolResult& pool = results_.pools.back();
+    PoolPlan plan;
+    plan.launcher = options_.launcher;
+    plan.rank_program = options_.rank_program;
+    plan.implementation = PlanEntry(spec);
+    plan.world_size = world_size;
+    plan.seed = options_.seed;
+    plan.trace = options_.trace;
+    plan.run_folder = folder_;
+    plan.pool_folder = PoolFolder(folder_, spec.label, world_size, pool.starts++);
+    plan.trace_folder = TraceFolder(folder_, spec.label);
+    plan.limits = options_.limits;
+    for (size_t i : tests) {
+      plan.tests.push_back(results_.tests[i].test.id);
+      fs::remove_all(RankTrace(plan.trace_folder, plan.tests.back(), 0).parent_path());  // of a pool that was cut short
+    }
+    PoolCallbacks callbacks;
+    callbacks.on_test_started = [&](size_t index) { observer_.OnTestStarted(results_.tests[tests[index]]); };
+    callbacks.on_test_over = [&](size_t index, const std::vector<RankReport>& ranks,
+                                 const std::optional<Incident>& incident,
+                                 double seconds) { TakeOutcome(plan, tests[index], ranks, incident, seconds); };
+    const PoolEnd end = RunPool(plan, callbacks, interrupted_);
+    TakeEnd(implementation, world_size, end);
+    return end;
+  }
+
+  void TakeEnd(size_t implementation, int world_size, const PoolEnd& end) {
+    PoolResult& pool = results_.pools.back();
+    ImplementationResult& result = results_.implementations[implementation];
+    if (end.start_seconds) pool.start_seconds.push_back(*end.start_seconds);
+    if (result.description.is_null()) result.description = end.implementation;
+    AddImplementationNotes(end.implementation, results_.environment);
+    if (end.reason.empty() || end.kind == PoolEnd::Kind::kInterrupted) return;
+    pool.problems.push_back(end.reason);
+    observer_.OnPoolProblem(result.label, world_size, end.reason);
+  }
+
+  void TakeOutcome(const PoolPlan& plan, size_t index, const std::vector<RankReport>& ranks,
+                   const std::optional<Incident>& incident, double seconds) {
+    TestResult& result = results_.tests[index];
+    decided_.insert(index);
+    SetOutcome(result, ranks, incident, seconds);
+    result.log = fs::relative(plan.pool_folder, folder_).string();
+    if (MergeTraces(plan.trace_folder, {result.implementation, result.test.id, plan.world_size, plan.seed})) {
+      result.trace = fs::relative(MergedTrace(plan.trace_folder, result.test.id), folder_).string();
+    }
+    observer_.OnTestOver(result);
+    if (Clock::now() - written_ > options_.refresh) Write();
+  }
+
+  void CompareAll() {
+    if (!options_.parity || options_.baseline.empty()) return;
+    std::map<std::string, const TestResult*> baseline;
+    for (const TestResult& test : results_.tests) {
+      if (test.implementation == options_.baseline) baseline[test.test.id] = &test;
+    }
+    size_t done = 0;
+    for (TestResult& test : results_.tests) {
+      if (interrupted_) return;
+      if (test.implementation == options_.baseline) continue;
+      observer_.OnParity(test.implementation, ++done, results_.tests.size() - baseline.size());
+      if (const TestResult* other = baseline[test.test.id]; other != nullptr) Compare(*other, test);
+    }
+  }
+
+  void Compare(const TestResult& baseline, TestResult& test) {
+    if (baseline.trace.empty() || test.trace.empty()) return;
+    try {
+      Json parity = {{"against", baseline.implementation}};
+      parity.update(options_.parity(folder_ / baseline.trace, folder_ / test.trace));
+      test.parity = std::move(parity);
+    } catch (const std::exception& error) {
+      observer_.OnPoolProblem(test.implementation, test.test.world_size,
+                              "no parity for " + test.test.id + ": " + error.what());
+    }
+    if (Clock::now() - written_ > options_.refresh) Write();
+  }
+
+  const RunOptions& options_;
+  RunObserver& observer_;
+  const std::atomic<bool>& interrupted_;
+  const fs::path folder_;
+  const Clock::time_point begin_ = Clock::now();
+  Clock::time_point written_ = begin_;
+  Results results_;
+  std::set<size_t> decided_;  // indices into results_.tests
+};
+
+}  // namespace
+
+std::string ShellWord(const std::string& text) {
+  const std::string kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == text.npos) return text;
+  std::string quoted = "'";
+  for (char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted) {
+  return RunDriver(options, observer, interrupted).Go();
+}
+
+}  // namespace shardcts

@@ -1,0 +1,68 @@
+// Run: plans the selected tests on each implementation, drives the rank pools and keeps results.json up to date. *Local*.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adapters/implementation_spec.h"
+#include "launch/inventory.h"
+#include "launch/rank_pool.h"
+#include "launch/results.h"
+
+namespace shardcts {
+
+// Compares the merged traces of one test on two implementations; the first is the one to go by. Gives the object
+// `parity` of docs/formats.md without `against`. Throws std::exception when a trace cannot be read.
+using ParityFunction =
+    std::function<nlohmann::ordered_json(const std::filesystem::path& trace_a, const std::filesystem::path& trace_b)>;
+
+enum class PoolMode {
+  kShared,  // one pool per implementation and world size
+  kFresh,   // one pool per test: upstream's way, for comparison
+};
+
+struct RunOptions {
+  std::string command;                          // for the record
+  std::string program = "build/shardcts";       // first word of the reproduce commands
+  std::vector<ImplementationSpec> implementations;
+  std::vector<TestCase> tests;                  // selected
+  std::filesystem::path run_folder;             // made ready by Run (PrepareRunFolder)
+  std::filesystem::path rank_program;
+  std::string launcher = PoolPlan{}.launcher;
+  uint64_t seed = 1234;
+  std::string trace = "inline";
+  PoolMode pool_mode = PoolMode::kShared;
+  PoolLimits limits;
+  int stop_after_hangs = 5;                     // per implementation and world size
+  std::string baseline;                         // label to compare with; empty: no parity
+  ParityFunction parity;                        // empty: no parity
+  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
+};
+
+// What a run tells while it goes on. Every call comes from the thread of Run.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  virtual void OnPoolStart(const std::string& implementation, int world_size, size_t tests) {}
+  virtual void OnPoolProblem(const std::string& implementation, int world_size, const std::string& problem) {}
+  virtual void OnTestStarted(const TestResult& test) {}
+  virtual void OnTestOver(const TestResult& test) {}
+  virtual void OnParity(const std::string& implementation, size_t done, size_t total) {}
+};
+
+// Runs everything and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
+// InputError when the run folder, the launcher or an implementation (a rank's pool_failed of kind input) is wrong; then
+// results.json is there, with complete: false and the rest not_run.
+Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
+
+// The text as one word of a shell command: as it is, or in single quotes.
+std::string ShellWord(const std::string& text);
+
+}  // namespace shardcts

@@ -1,0 +1,248 @@
+#include "launch/run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "launch/input_error.h"
+#include "launch/run_folder.h"
+#include "launch/tests/pool_setup.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// Every test ends by asserting that no process of it is left.
+class RunTest : public testing::Test {
+ protected:
+  void TearDown() override { EXPECT_THAT(ProcessesOf(folder_), IsEmpty()); }
+  std::string MessageOfInputError(const RunOptions& options) {
+    try {
+      RunAndRead(options);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "no InputError";
+  }
+  Json Read() { return ReadJsonFile(folder_.path() / "out" / "results.json"); }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(RunTest, PassingTestsShareOnePool) {
+  const Json results = RunAndRead(FakeRun(folder_, {"a", "b", "slow@0"}));
+  EXPECT_EQ(Verdicts(results), "pass pass pass");
+  EXPECT_EQ(results["complete"], true);
+  EXPECT_EQ(results["pools"][0]["starts"], 1);
+  EXPECT_EQ(results["pools"][0]["start_seconds"].size(), 1u);
+  EXPECT_THAT(results["pools"][0]["problems"], IsEmpty());
+  EXPECT_EQ(results["summary"]["fake"]["pass"], 3);
+  EXPECT_EQ(results["implementations"][0]["name"], "fake");
+  EXPECT_EQ(results["run"]["environment"]["torch"], "none");
+  EXPECT_EQ(results["tests"][0]["checks"]["evaluated"]["C1"]["ranks"], Json({0, 1}));
+  EXPECT_EQ(results["tests"][0]["checks"]["evaluated"]["C1"]["evaluated"], 4);
+}
+
+TEST_F(RunTest, TracesAreMerged) {
+  const Json results = RunAndRead(FakeRun(folder_, {"a"}));
+  const Json trace = ReadJsonFile(folder_.path() / "out" / results["tests"][0]["trace"].get<std::string>());
+  EXPECT_EQ(trace["steps"][0]["args_by_rank"], Json::parse(R"([{"rank": 0}, {"rank": 1}])"));
+}
+
+TEST_F(RunTest, CrashCostsThatTestItsVerdictAndNoOther) {
+  const Json results = RunAndRead(FakeRun(folder_, {"a", "crash@1", "b"}));
+  EXPECT_EQ(Verdicts(results), "pass crash pass");
+  EXPECT_EQ(results["pools"][0]["starts"], 2);
+  const std::string reason = results["tests"][1]["reason"];
+  EXPECT_THAT(reason, HasSubstr("signal 9"));
+  EXPECT_EQ(results["tests"][1]["log"], "runs/fake/world-2/pool-0");
+  EXPECT_EQ(results["tests"][2]["log"], "runs/fake/world-2/pool-1");
+}
+
+TEST_F(RunTest, CrashWhileNoPeerIsKilledNamesRankAndLastLogLine) {
+  RunOptions options = FakeRun(folder_, {"crash@0"});
+  for (TestCase& test : options.tests) test = FakeTest("crash@0", 1);
+  const Json results = RunAndRead(options);
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(),
+              testing::AllOf(HasSubstr("rank 0 ended"), HasSubstr("last log line: running fake/T.test_crash@0")));
+}
+
+TEST_F(RunTest, TwoCrashesInOneRun) {
+  const Json results = RunAndRead(FakeRun(folder_, {"crash@0", "a", "crash@1", "b"}));
+  EXPECT_EQ(Verdicts(results), "crash pass crash pass");
+  EXPECT_EQ(results["pools"][0]["starts"], 3);
+}
+
+TEST_F(RunTest, RankThatDiesInItsCleanUpCostsTheTestThatItHadFinished) {
+  const Json results = RunAndRead(FakeRun(folder_, {"a", "die_after@1", "b"}));
+  EXPECT_EQ(Verdicts(results), "pass crash pass");
+  EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr("after the test had finished"));
+}
+
+TEST_F(RunTest, HangIsFoundByTheDeadline) {
+  const Json results = RunAndRead(FakeRun(folder_, {"hang@1", "a"}));
+  EXPECT_EQ(Verdicts(results), "hang pass");
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(), HasSubstr("rank 1 did not come back within 1.5 s"));
+  EXPECT_EQ(results["tests"][0]["ranks"][0]["verdict"], "pass");
+  EXPECT_EQ(results["tests"][0]["ranks"][1]["verdict"], "hang");
+}
+
+TEST_F(RunTest, RankThatExitsWithZeroWithoutFinishingIsACrash) {
+  const Json results = RunAndRead(FakeRun(folder_, {"exit0@0", "a"}));
+  EXPECT_EQ(Verdicts(results), "crash pass");
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(), HasSubstr("rank 0 ended without finishing"));
+}
+
+TEST_F(RunTest, PeersStuckAfterAFailureDoNotHideIt) {
+  const Json results = RunAndRead(FakeRun(folder_, {"failstuck@0", "a"}));
+  EXPECT_EQ(Verdicts(results), "fail pass");
+  EXPECT_EQ(results["tests"][0]["ranks"][1]["verdict"], "aborted");
+  EXPECT_EQ(results["tests"][0]["failures"][0]["check"], "C1");
+}
+
+TEST_F(RunTest, FailureKeepsThePool) {
+  const Json results = RunAndRead(FakeRun(folder_, {"fail@1", "a"}));
+  EXPECT_EQ(Verdicts(results), "fail pass");
+  EXPECT_EQ(results["pools"][0]["starts"], 1);
+}
+
+TEST_F(RunTest, RanksThatDisagreeDiverge) {
+  EXPECT_EQ(Verdicts(RunAndRead(FakeRun(folder_, {"not_supported@1", "not_supported@all"}))), "diverged not_supported");
+}
+
+TEST_F(RunTest, CheckThatWasNotEvaluatedIsIncomplete) {
+  const Json results = RunAndRead(FakeRun(folder_, {"incomplete@all"}));
+  EXPECT_EQ(Verdicts(results), "incomplete");
+  EXPECT_EQ(results["tests"][0]["checks"]["missing"], Json({"C1"}));
+}
+
+TEST_F(RunTest, GarbageEventIsAHarnessError) {
+  const Json results = RunAndRead(FakeRun(folder_, {"garbage@0", "a"}));
+  EXPECT_EQ(Verdicts(results), "harness_error pass");
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(), HasSubstr("rank 0 wrote an event"));
+}
+
+TEST_F(RunTest, SlowStartIsWaitedFor) {
+  EXPECT_EQ(Verdicts(RunAndRead(FakeRun(folder_, {"a"}, {{"start", "slow"}}))), "pass");
+}
+
+TEST_F(RunTest, PoolThatDiesAtItsStartTwiceIsAHarnessError) {
+  const Json results = RunAndRead(FakeRun(folder_, {"a", "b"}, {{"start", "die"}}));
+  EXPECT_EQ(Verdicts(results), "harness_error harness_error");
+  EXPECT_EQ(results["pools"][0]["starts"], 2);
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(), HasSubstr("signal 11"));
+}
+
+TEST_F(RunTest, PoolThatNeverBecomesReadyIsAHarnessError) {
+  RunOptions options = FakeRun(folder_, {"a"}, {{"start", "hang"}});
+  options.limits.start = std::chrono::milliseconds(300);
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "harness_error");
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(), HasSubstr("not ready within 0.3 s"));
+}
+
+TEST_F(RunTest, HarnessFailureAtTheStartGoesOnWithTheNextPool) {
+  RunOptions options = FakeRun(folder_, {"a"}, {{"start", "harness"}});
+  options.implementations.push_back({"good", "reference", {}, "cpu", std::nullopt});
+  EXPECT_EQ(Verdicts(RunAndRead(options)), "harness_error pass");
+}
+
+TEST_F(RunTest, WrongInputFoundByTheRanksEndsTheRun) {
+  EXPECT_EQ(MessageOfInputError(FakeRun(folder_, {"a"}, {{"start", "input"}})), "fake: no such module x");
+  EXPECT_EQ(Read()["complete"], false);
+  EXPECT_EQ(Verdicts(Read()), "not_run");
+}
+
+TEST_F(RunTest, UnknownLauncherIsAnInputError) {
+  RunOptions options = FakeRun(folder_, {"a"});
+  options.launcher = "no-such-launcher -n {ranks}";
+  EXPECT_THAT(MessageOfInputError(options), HasSubstr("no-such-launcher: cannot be started"));
+}
+
+TEST_F(RunTest, TooManyHangsStopTheRestOfTheirPool) {
+  RunOptions options = FakeRun(folder_, {"hang@0", "hang@1", "a"});
+  options.limits.test = std::chrono::milliseconds(300);
+  options.stop_after_hangs = 1;
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "hang hang not_run");
+  EXPECT_THAT(results["tests"][2]["reason"].get<std::string>(), HasSubstr("--stop-after-hangs"));
+}
+
+TEST_F(RunTest, FreshPoolsStartOncePerTest) {
+  RunOptions options = FakeRun(folder_, {"a", "b", "c"});
+  options.pool_mode = PoolMode::kFresh;
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass pass pass");
+  EXPECT_EQ(results["pools"][0]["starts"], 3);
+  EXPECT_EQ(results["run"]["pool"], "fresh");
+}
+
+TEST_F(RunTest, ParityComparesWithTheBaseline) {
+  RunOptions options = FakeRun(folder_, {"a"});
+  options.implementations.push_back({"other", "reference", {}, "cpu", std::nullopt});
+  options.baseline = "other";
+  options.parity = [](const auto& a, const auto& b) {
+    return Json{{"first_difference", a.parent_path().filename().string() + " " + b.parent_path().filename().string()}};
+  };
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(results["tests"][0]["parity"], Json::parse(R"({"against": "other", "first_difference": "other fake"})"));
+  EXPECT_EQ(results["tests"][1]["parity"], Json());
+}
+
+// What `shardcts run` does with SIGINT, in a process of its own.
+std::atomic<bool> g_interrupted = false;
+
+TEST_F(RunTest, InterruptLeavesNoProcessAndValidResults) {
+  const RunOptions options = FakeRun(folder_, {"a", "hang@0", "b"});
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGINT, [](int) { g_interrupted = true; });
+    RunObserver observer;
+    const Results results = shardcts::Run(options, observer, g_interrupted);
+    std::vector<Verdict> verdicts;
+    for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
+    ::_exit(ExitCode(verdicts, results.complete));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_FALSE(ProcessesOf(folder_).empty());
+  ::kill(child, SIGINT);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 3);
+  EXPECT_EQ(Read()["complete"], false);
+  EXPECT_EQ(Verdicts(Read()), "pass not_run not_run");
+  EXPECT_EQ(Read()["tests"][1]["reason"], "interrupted");
+}
+
+TEST_F(RunTest, KilledControllerTakesItsRanksAlong) {
+  const RunOptions options = FakeRun(folder_, {"hang@0"});
+  const pid_t child = ::fork();
+  if (child == 0) {
+    RunAndRead(options);
+    ::_exit(0);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  for (int i = 0; i < 100 && !ProcessesOf(folder_).empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(Read()["complete"], false);
+}
+
+TEST(ShellWordTest, QuotesWhatAShellWouldTouch) {
+  EXPECT_EQ(ShellWord("torch+mutant=x"), "torch+mutant=x");
+  EXPECT_EQ(ShellWord("a[1] b'c"), "'a[1] b'\\''c'");
+  EXPECT_EQ(ShellWord(""), "''");
+}
+
+}  // namespace
+}  // namespace shardcts

@@ -1,0 +1,129 @@
+// A rank without MPI and LibTorch that follows docs/formats.md and misbehaves on demand, for the tests of the launcher.
+//
+// How it behaves in a test stands in the test's id: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks pass, or
+// wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "launch/process.h"
+#include "launch/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using std::chrono::milliseconds;
+
+void Sleep(int milliseconds_to_sleep) { std::this_thread::sleep_for(milliseconds(milliseconds_to_sleep)); }
+
+[[noreturn]] void SleepForever() {
+  while (true) Sleep(1000);
+}
+
+class FakeRank {
+ public:
+  FakeRank(Json plan, int rank) : plan_(std::move(plan)), rank_(rank) {
+    const std::filesystem::path folder = plan_["pool_folder"].get<std::string>();
+    events_.open(EventFile(folder, rank), std::ios::app);
+    [[maybe_unused]] const FILE* log = std::freopen(RankLog(folder, rank).c_str(), "a", stderr);
+  }
+
+  void Run() {
+    Write({{"event", "rank_started"}, {"pid", ::getpid()}, {"host", HostName()}, {"world_size", plan_["world_size"]}});
+    Start(plan_["implementation"]["options"].value("start", ""));
+    Write({{"event", "pool_ready"},
+           {"seconds", 0.01},
+           {"implementation",
+            {{"name", "fake"}, {"version", "1"}, {"capabilities", {"core"}}, {"notes", {{"torch", "none"}}}}}});
+    size_t index = 0;
+    for (const Json& test : plan_["tests"]) RunTest(test.get<std::string>(), index++);
+    Write({{"event", "pool_finished"}});
+  }
+
+ private:
+  void Write(Json event) {
+    event["rank"] = rank_;
+    event["time"] = 0.0;
+    events_ << event.dump() << "\n" << std::flush;
+  }
+
+  void Start(const std::string& how) {
+    if (how == "slow") Sleep(400);
+    if (how == "hang") SleepForever();
+    if (how == "die" && rank_ == 0) ::kill(::getpid(), SIGSEGV);
+    if (how == "input" || how == "harness") {
+      const bool first = rank_ == 1 || plan_["world_size"] == 1;
+      if (first) Sleep(50);
+      Write({{"event", "pool_failed"}, {"kind", first ? how : "harness"}, {"message", first ? "no such module x" : "a peer failed"}});
+      std::exit(1);
+    }
+  }
+
+  void RunTest(const std::string& test, size_t index) {
+    Write({{"event", "test_started"}, {"test", test}, {"index", index}});
+    WriteTrace(test);
+    std::cerr << "running " << test << std::endl;
+    Finish(test, index, Misbehave(test));
+    if (test.find("die_after@" + std::to_string(rank_)) != test.npos) ::kill(::getpid(), SIGKILL);
+  }
+
+  void WriteTrace(const std::string& test) {
+    const auto file = RankTrace(plan_["trace_folder"].get<std::string>(), test, rank_);
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream trace(file, std::ios::app);
+    trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump() << "\n";
+  }
+
+  // Returns the verdict of this rank.
+  std::string Misbehave(const std::string& test) {
+    const size_t at = test.find('@');
+    if (at == test.npos) return "pass";
+    const std::string who = test.substr(at + 1, test.find('/', at) - at - 1);
+    const std::string what = test.substr(test.rfind('.', at) + 6, at - test.rfind('.', at) - 6);
+    const bool mine = who == "all" || who == std::to_string(rank_);
+    if (what == "crash" || what == "hang" || what == "exit0" || what == "failstuck") {
+      if (what == "failstuck" && mine) return "fail";
+      if (what == "crash" && mine) ::kill(::getpid(), SIGKILL);
+      if (what == "exit0" && mine) ::_exit(0);
+      if (what != "hang" || mine) SleepForever();
+    }
+    if (what == "garbage" && mine) events_ << "{\"event\": \"test_fin\x01 garbage\n" << std::flush;
+    if (what == "fail" || what == "not_supported") return mine ? what : what == "fail" ? "aborted" : "pass";
+    if (what == "slow") Sleep(150);
+    return "pass";
+  }
+
+  void Finish(const std::string& test, size_t index, const std::string& verdict) {
+    Json checks = {{"C1", {{"evaluated", 2}, {"strict", 1}, {"failed", verdict == "fail" ? 1 : 0}}}};
+    if (test.find("incomplete@") != test.npos) checks = Json::object();
+    Json failures = Json::array();
+    if (verdict == "fail") {
+      failures.push_back({{"check", "C1"}, {"message", "expected 1, got 2"}, {"file", "x.cc"}, {"line", 3}, {"operation", ""}});
+    }
+    Write({{"event", "test_finished"}, {"test", test}, {"index", index}, {"verdict", verdict}, {"reason", ""},
+           {"seconds", 0.001}, {"operations", 1}, {"checks", checks}, {"device_limited", Json::object()}, {"failures", failures}});
+  }
+
+  const Json plan_;
+  const int rank_;
+  std::ofstream events_;
+};
+
+}  // namespace
+}  // namespace shardcts
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  const char* rank = std::getenv("PMI_RANK");
+  std::ifstream plan(argv[2]);
+  shardcts::FakeRank(nlohmann::ordered_json::parse(plan), rank == nullptr ? 0 : std::atoi(rank)).Run();
+  return 0;
+}

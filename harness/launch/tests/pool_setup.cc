@@ -1,0 +1,71 @@
+#include "launch/tests/pool_setup.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "launch/run_folder.h"
+
+namespace shardcts {
+
+namespace fs = std::filesystem;
+
+TemporaryFolder::TemporaryFolder() {
+  std::string name = (fs::temp_directory_path() / "shardcts-launch-XXXXXX").string();
+  path_ = ::mkdtemp(name.data());
+}
+
+TemporaryFolder::~TemporaryFolder() { fs::remove_all(path_); }
+
+TestCase FakeTest(const std::string& behaviour, int world_size) {
+  TestCase test;
+  test.suite = "fake";
+  test.upstream_id = "T.test_" + behaviour;
+  test.function = "test_" + behaviour;
+  test.id = "fake/" + test.upstream_id + "/world_size=" + std::to_string(world_size);
+  test.world_size = world_size;
+  test.params = nlohmann::ordered_json::object();
+  test.checks = {{"C1", "a check", "strict", InventoryCheck::Ranks::kAll, true}};
+  return test;
+}
+
+RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours,
+                   const std::map<std::string, std::string>& implementation_options) {
+  RunOptions options;
+  options.command = "fake run";
+  options.implementations = {{"fake", "reference", implementation_options, "cpu", std::nullopt}};
+  for (const std::string& behaviour : behaviours) options.tests.push_back(FakeTest(behaviour));
+  options.run_folder = folder.path() / "out";
+  options.rank_program = FAKE_RANK;
+  options.limits.test = std::chrono::milliseconds(1500);
+  options.limits.start = std::chrono::milliseconds(3000);
+  options.limits.stop_peers = std::chrono::milliseconds(400);
+  options.limits.terminate = std::chrono::milliseconds(300);
+  return options;
+}
+
+nlohmann::ordered_json RunAndRead(const RunOptions& options) {
+  RunObserver observer;
+  const std::atomic<bool> interrupted = false;
+  Run(options, observer, interrupted);
+  return ReadJsonFile(options.run_folder / "results.json");
+}
+
+std::string Verdicts(const nlohmann::ordered_json& results) {
+  std::string text;
+  for (const auto& test : results["tests"]) text += (text.empty() ? "" : " ") + test["verdict"].get<std::string>();
+  return text;
+}
+
+std::vector<std::string> ProcessesOf(const TemporaryFolder& folder) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    std::ifstream stream(entry.path() / "cmdline", std::ios::binary);
+    const std::string command((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+    if (command.find(folder.path().string()) != command.npos) found.push_back(command);
+  }
+  return found;
+}
+
+}  // namespace shardcts

@@ -1,0 +1,39 @@
+// The vocabulary of the launcher's tests: runs of the fake rank (tests/fake_rank.cc) in a temporary folder.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "launch/run.h"
+
+namespace shardcts {
+
+// A folder that is removed again.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// "crash@1" -> the test fake/T.test_crash@1/world_size=2 with the required check C1.
+TestCase FakeTest(const std::string& behaviour, int world_size = 2);
+
+// Options for a run of these tests with the fake rank, short deadlines, 2 ranks.
+RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours,
+                   const std::map<std::string, std::string>& implementation_options = {});
+
+// Runs and returns results.json as read from the run folder.
+nlohmann::ordered_json RunAndRead(const RunOptions& options);
+
+// "pass crash pass": the verdicts in the order of the run.
+std::string Verdicts(const nlohmann::ordered_json& results);
+
+// Processes on this host that were started with a plan below `folder`.
+std::vector<std::string> ProcessesOf(const TemporaryFolder& folder);
+
+}  // namespace shardcts
