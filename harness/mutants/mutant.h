@@ -1,0 +1,28 @@
+// Mutants: decorators around an implementation, each of which seeds one bug. They are how the suites are tested: a
+// mutant of an implementation that passes must fail.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "contract/implementation.h"
+
+namespace shardcts {
+
+struct MutantInfo {
+  std::string name;          // "state_dict_cloned"
+  std::string description;   // what the seeded bug does
+  std::string models;        // the class of real bugs that it stands for
+  std::vector<std::string> suites;           // the suites that must kill it
+  std::vector<std::string> expected_checks;  // "FUNCTION C9": at least one of these must fail
+};
+
+// All mutants, sorted by name. *Local*.
+const std::vector<MutantInfo>& AllMutants();
+
+// The implementation with the bug. Throws InputError for an unknown name, listing what there is. *Local*.
+std::unique_ptr<Implementation> MakeMutant(const std::string& name, std::unique_ptr<Implementation> inner,
+                                           const ImplementationContext& context);
+
+}  // namespace shardcts

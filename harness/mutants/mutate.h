@@ -1,0 +1,47 @@
+// What the families of mutants are written with. *Local* unless an operation inside is collective.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "contract/implementation.h"
+#include "mutants/mutant.h"
+
+namespace shardcts {
+
+// The implementation below the mutant, and what the mutant remembers between calls.
+struct MutantState {
+  Implementation& inner;
+  const ImplementationContext& context;
+  std::set<int64_t> marked;  // model ids; cleared by implementation.reset
+
+  // The inner operation's value; an error is thrown on and becomes the outcome of the mutated operation.
+  Value Require(std::string_view operation, const Dict& arguments);
+};
+
+// Runs the operation, wrongly.
+using Mutation = std::function<Outcome(MutantState& state, std::string_view operation, Dict& arguments)>;
+
+struct MutantRow {
+  MutantInfo info;
+  Mutation mutation;
+};
+
+// The families.
+std::vector<MutantRow> NameMutants();
+std::vector<MutantRow> StorageMutants();
+std::vector<MutantRow> LayoutMutants();
+std::vector<MutantRow> LoadingMutants();
+
+// Changes the state dict that model.state_dict returns.
+Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model, Dict& entries)> change);
+// Changes the result of one operation.
+Mutation OnResult(std::string operation, std::function<void(MutantState& state, const Dict& arguments, Value& result)> change);
+// Changes every DTensor that the implementation hands out for a model: parameters and state dicts.
+Mutation OnDTensors(std::function<void(MutantState& state, DTensor& value)> change);
+
+}  // namespace shardcts

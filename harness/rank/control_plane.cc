@@ -1,0 +1,65 @@
+#include "rank/control_plane.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "contract/operation_table.h"
+
+namespace shardcts {
+namespace {
+
+constexpr int64_t kOperation = 1;
+constexpr int64_t kEnd = 2;
+constexpr int64_t kFields = 4;
+
+}  // namespace
+
+ControlPlane::ControlPlane(Communicator& communicator, std::chrono::seconds patience)
+    : communicator_(communicator), patience_(patience) {}
+
+std::vector<ControlPlane::Message> ControlPlane::Exchange(const Message& mine) {
+  std::vector<Message> all(communicator_.size());
+  const at::Tensor input = at::tensor({mine.kind, mine.operation, mine.step, mine.failed}, at::kLong);
+  at::Tensor output = at::empty({communicator_.size() * kFields}, at::kLong);
+  communicator_.SetDeadline(std::chrono::steady_clock::now() + patience_);
+  communicator_.AllGatherInto(output, input);
+  const int64_t* fields = output.const_data_ptr<int64_t>();
+  for (size_t r = 0; r < all.size(); ++r) {
+    const int64_t* row = fields + r * kFields;
+    all[r] = {row[0], row[1], row[2], row[3]};
+  }
+  return all;
+}
+
+int64_t ControlPlane::BeforeCollective(int64_t operation_index, int64_t proposed_step) {
+  const std::vector<Message> all = Exchange({kOperation, operation_index, proposed_step, 0});
+  int64_t step = 0;
+  std::string others;
+  bool peer_failed = false;
+  for (size_t r = 0; r < all.size(); ++r) {
+    step = std::max(step, all[r].step);
+    if (all[r].kind == kOperation && all[r].operation == operation_index) continue;
+    peer_failed = peer_failed || (all[r].kind == kEnd && all[r].failed);
+    const std::string does = all[r].kind == kEnd ? (all[r].failed ? "stopped after a failure" : "ended the test")
+                                                 : "calls " + Operations()[all[r].operation].name;
+    if (others.size() < 200) others += fmt::format("{}rank {} {}", others.empty() ? "" : ", ", r, does);
+  }
+  if (others.empty()) return step;
+  const std::string text =
+      fmt::format("rank {} calls {}, but {}", communicator_.rank(), Operations()[operation_index].name, others);
+  if (peer_failed) throw PeerStopped(text);
+  throw Diverged(text);
+}
+
+void ControlPlane::EndOfTest(bool failed) {
+  while (true) {
+    const std::vector<Message> all = Exchange({kEnd, 0, 0, failed});
+    if (std::ranges::all_of(all, [](const Message& message) { return message.kind == kEnd; })) return;
+  }
+}
+
+}  // namespace shardcts

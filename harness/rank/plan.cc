@@ -1,0 +1,50 @@
+#include "rank/plan.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "launch/input_error.h"
+
+namespace shardcts {
+namespace {
+
+TraceData ParseTrace(const std::string& text) {
+  if (text == "digest") return TraceData::kDigest;
+  if (text == "inline") return TraceData::kInline;
+  if (text == "full") return TraceData::kFull;
+  throw InputError(fmt::format("unknown trace mode \"{}\"", text));
+}
+
+Plan FromJson(const Json& json) {
+  const Json& implementation = json.at("implementation");
+  Plan plan;
+  plan.label = implementation.at("label");
+  plan.source = implementation.at("source");
+  plan.options = implementation.at("options").get<std::map<std::string, std::string>>();
+  plan.device = implementation.at("device");
+  if (implementation.contains("mutant") && !implementation.at("mutant").is_null()) plan.mutant = implementation.at("mutant");
+  plan.world_size = json.at("world_size");
+  plan.seed = json.at("seed");
+  plan.trace = ParseTrace(json.at("trace"));
+  plan.run_folder = json.at("run_folder");
+  plan.pool_folder = json.at("pool_folder");
+  plan.trace_folder = json.at("trace_folder");
+  if (json.contains("tests")) plan.tests = json.at("tests").get<std::vector<std::string>>();
+  plan.script = json.value("script", "");
+  return plan;
+}
+
+}  // namespace
+
+Plan ReadPlan(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw InputError(path + ": cannot be read");
+  try {
+    return FromJson(Json::parse(file));
+  } catch (const Json::exception& error) {
+    throw InputError(path + ": " + error.what());
+  }
+}
+
+}  // namespace shardcts

@@ -1,0 +1,32 @@
+// Plan: what one rank pool has to run, as the launcher wrote it (docs/formats.md). *Local*.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "contract/json_codec.h"
+
+namespace shardcts {
+
+struct Plan {
+  std::string label;
+  std::string source;                          // "reference", "torch", "python:MODULE:CLASS", "/abs/path.so"
+  std::map<std::string, std::string> options;
+  std::string device = "cpu";
+  std::string mutant;                          // empty: none
+  int world_size = 1;
+  int64_t seed = 0;
+  TraceData trace = TraceData::kInline;
+  std::string run_folder;
+  std::string pool_folder;
+  std::string trace_folder;
+  std::vector<std::string> tests;
+  std::string script;                          // not empty: run this file instead of tests
+};
+
+// Throws InputError naming the file and the place.
+Plan ReadPlan(const std::string& path);
+
+}  // namespace shardcts

@@ -1,0 +1,151 @@
+// shardcts-rank: the process that is one rank of a pool. Started by the launcher under mpiexec.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+
+#include "adapters/loader.h"
+#include "comm/mpi_communicator.h"
+#include "launch/input_error.h"
+#include "launch/run_folder.h"
+#include "mutants/mutant.h"
+#include "rank/event_log.h"
+#include "rank/plan.h"
+#include "rank/script.h"
+#include "rank/session.h"
+#include "rank/test_runner.h"
+
+namespace shardcts {
+namespace {
+
+// The launcher's deadlines are shorter; this only keeps an orphan from waiting for ever.
+constexpr std::chrono::seconds kControlPatience{3600};
+
+void RedirectOutput(const std::string& path) {
+  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (file < 0) return;  // the output goes where it went
+  dup2(file, STDOUT_FILENO);
+  dup2(file, STDERR_FILENO);
+  close(file);
+}
+
+std::string HostName() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+Json Describe(Implementation& implementation, std::vector<std::string>* capabilities) {
+  const Outcome outcome = implementation.Invoke("implementation.describe", {});
+  if (!outcome.ok()) throw InputError("implementation.describe: " + outcome.error().kind + ": " + outcome.error().message);
+  *capabilities = outcome.value().AsDict().At("capabilities").AsStrings();
+  return Encode(outcome.value());
+}
+
+// A script counts as one test named "script".
+void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, EventLog& events) {
+  const Script script = ReadScript(plan.script);
+  events.Write("test_started", {{"test", "script"}, {"index", 0}});
+  const std::string trace = RankTrace(plan.trace_folder, "script", session.rank());
+  session.StartTest(std::make_unique<Recorder>(trace, plan.trace));
+  std::string verdict = "pass";
+  std::string reason;
+  Json failures = Json::array();
+  bool failed_early = true;
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    const ScriptResult result = RunScript(script, session);
+    failed_early = false;
+    for (const std::string& failure : result.failures) {
+      failures.push_back({{"check", ""}, {"message", failure}, {"file", plan.script}, {"line", 0}, {"operation", ""}});
+    }
+    if (!result.failures.empty()) verdict = "fail", reason = result.failures.front();
+  } catch (const PeerStopped& stopped) {
+    verdict = "aborted", reason = stopped.what();
+  } catch (const Diverged& diverged) {
+    verdict = "diverged", reason = diverged.what();
+  } catch (const HarnessError& error) {
+    verdict = "fail", reason = error.what();  // the script's arguments do not fit the table
+  }
+  session.EndTest();
+  control.EndOfTest(failed_early);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  events.Write("test_finished", {{"test", "script"}, {"index", 0}, {"verdict", verdict}, {"reason", reason},
+                                 {"seconds", seconds}, {"operations", session.operations()}, {"checks", Json::object()},
+                                 {"device_limited", Json::object()}, {"failures", failures}});
+}
+
+void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::unique_ptr<Communicator> control_ranks = world.Split(0, world.rank());
+  const std::unique_ptr<Communicator> implementation_ranks = world.Split(0, world.rank());
+  ControlPlane control(*control_ranks, kControlPatience);
+
+  const ImplementationContext context{world.rank(), world.size(), LocalRank(world), plan.device, plan.options,
+                                      plan.pool_folder, implementation_ranks.get()};
+  std::unique_ptr<Implementation> implementation = LoadImplementation(plan.source, context);
+  if (!plan.mutant.empty()) implementation = MakeMutant(plan.mutant, std::move(implementation), context);
+
+  std::vector<std::string> capabilities;
+  const Json description = Describe(*implementation, &capabilities);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
+
+  Session session(*implementation, control, world.rank(), world.size(), plan.device);
+  if (plan.script.empty()) {
+    RunTests(plan, capabilities, session, control, events);
+  } else {
+    RunScriptAsTest(plan, session, control, events);
+  }
+  events.Write("pool_finished");
+}
+
+int Main(int argc, char** argv) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive its launcher
+  testing::InitGoogleTest(&argc, argv);
+  if (argc != 3 || std::string(argv[1]) != "--plan") {
+    std::cerr << "usage: shardcts-rank --plan PLAN.json (started by `shardcts run` under mpiexec)\n";
+    return 2;
+  }
+  MpiSession mpi(&argc, &argv);
+  const Plan plan = ReadPlan(argv[2]);
+  RedirectOutput(RankLog(plan.pool_folder, mpi.rank()));
+  EventLog events(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
+  events.Write("rank_started", {{"pid", getpid()}, {"host", HostName()}, {"world_size", mpi.world_size()}});
+  try {
+    if (mpi.world_size() != plan.world_size) {
+      throw InputError(fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
+    }
+    CheckPortsAgainstInventory();
+    const std::unique_ptr<Communicator> world = MakeMpiCommunicator();
+    RunPool(plan, *world, events);
+  } catch (const InputError& error) {
+    events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
+    return 2;
+  } catch (const std::exception& error) {
+    events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
+    return 3;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace shardcts
+
+int main(int argc, char** argv) {
+  try {
+    return shardcts::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "shardcts-rank: " << error.what() << "\n";
+    return 3;
+  }
+}

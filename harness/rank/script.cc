@@ -1,0 +1,271 @@
+#include "rank/script.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "contract/compare.h"
+#include "contract/operation_table.h"
+#include "launch/input_error.h"
+#include "rank/session.h"
+
+namespace shardcts {
+namespace {
+
+constexpr uintmax_t kMaxFileBytes = uintmax_t{1} << 30;
+constexpr int kMaxWorldSize = 4096;
+
+[[noreturn]] void Fail(const std::string& place, const std::string& message) { throw InputError(place + ": " + message); }
+
+Json ReadJson(const std::string& path) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  std::ifstream file(path, std::ios::binary);
+  if (error || !file) Fail(path, "cannot be read");
+  if (size > kMaxFileBytes) Fail(path, "larger than 1 GiB");
+  try {
+    return Json::parse(file);
+  } catch (const Json::exception& parse_error) {
+    Fail(path, parse_error.what());
+  }
+}
+
+// Reads one step; keeps the names and numbers that later steps may refer to.
+class StepReader {
+ public:
+  StepReader(std::string file, int world_size) : file_(std::move(file)), world_size_(world_size) {}
+
+  ScriptStep Read(const Json& json, size_t index) {
+    ScriptStep step;
+    step.place = fmt::format("{}: steps[{}]", file_, index);
+    if (!json.is_object()) Fail(step.place, "not an object");
+    CheckKeys(json, step.place);
+    step.operation = json.value("op", "");
+    const OperationSpec* spec = FindOperation(step.operation);
+    if (!spec) Fail(step.place, fmt::format("unknown operation \"{}\"", step.operation));
+    step.number = json.value("step", static_cast<int64_t>(index));
+    step.let = json.value("let", "");
+    ReadArguments(json, *spec, step);
+    ReadRanks(json, step);
+    if (json.contains("expect")) step.expect = json.at("expect");
+    CheckExpect(step);
+    numbers_.insert(step.number);
+    if (!step.let.empty()) names_.insert(step.let);
+    return step;
+  }
+
+ private:
+  static void CheckKeys(const Json& json, const std::string& place) {
+    static const std::set<std::string> kKeys = {"step", "let",      "op",       "args",     "args_by_rank",
+                                                "ranks", "expect", "outcomes", "warnings", "warnings_by_rank"};
+    for (const auto& [key, value] : json.items()) {
+      if (!kKeys.contains(key)) Fail(place, fmt::format("unknown key \"{}\"", key));
+    }
+  }
+
+  void ReadArguments(const Json& json, const OperationSpec& spec, ScriptStep& step) {
+    if (json.contains("args_by_rank")) {
+      step.arguments = json.at("args_by_rank").get<std::vector<Json>>();
+      if (static_cast<int>(step.arguments.size()) != world_size_) Fail(step.place, "args_by_rank needs one entry per rank");
+    } else {
+      step.arguments = {json.contains("args") ? json.at("args") : Json::object()};
+    }
+    for (const Json& arguments : step.arguments) {
+      if (arguments.is_null()) continue;  // a rank that has no such step
+      if (!arguments.is_object()) Fail(step.place, "args is not an object");
+      CheckArgumentNames(arguments, spec, step.place);
+      CheckReferences(arguments, step.place);
+    }
+  }
+
+  static void CheckArgumentNames(const Json& arguments, const OperationSpec& spec, const std::string& place) {
+    for (const auto& [name, value] : arguments.items()) {
+      if (std::ranges::find(spec.arguments, name, &ArgumentSpec::name) == spec.arguments.end()) {
+        Fail(place, fmt::format("{} has no argument \"{}\"", spec.name, name));
+      }
+    }
+    for (const ArgumentSpec& argument : spec.arguments) {
+      if (argument.required && !arguments.contains(argument.name)) {
+        Fail(place, fmt::format("{}: argument \"{}\" is missing", spec.name, argument.name));
+      }
+    }
+  }
+
+  void CheckReferences(const Json& json, const std::string& place) const {
+    if (json.is_string()) {
+      const std::string text = json.get<std::string>();
+      if (text.starts_with('$') && !text.starts_with("$$")) {
+        const std::string name = text.substr(1, text.find('.') - 1);
+        if (!names_.contains(name)) Fail(place, fmt::format("\"${}\" names no earlier step", name));
+      }
+    } else if (json.is_object() && json.contains("$ref")) {
+      const Json& path = json.at("$ref");
+      if (!path.is_array() || path.empty() || !path[0].is_number_integer() || !numbers_.contains(path[0].get<int64_t>())) {
+        Fail(place, "$ref " + path.dump() + " names no earlier step");
+      }
+    } else if (json.is_structured()) {
+      for (const Json& item : json) CheckReferences(item, place);
+    }
+  }
+
+  void ReadRanks(const Json& json, ScriptStep& step) const {
+    if (!json.contains("ranks") || json.at("ranks") == "all") return;
+    step.ranks = json.at("ranks").get<std::vector<int>>();
+    for (int rank : step.ranks) {
+      if (rank < 0 || rank >= world_size_) Fail(step.place, fmt::format("rank {} of {} ranks", rank, world_size_));
+    }
+    const OperationSpec* spec = FindOperation(step.operation);
+    if (spec->collective && static_cast<int>(step.ranks.size()) != world_size_) {
+      Fail(step.place, fmt::format("{} is collective: all ranks must call it", step.operation));
+    }
+  }
+
+  static void CheckExpect(const ScriptStep& step) {
+    if (step.expect.is_null()) return;
+    if (!step.expect.is_object() || step.expect.size() != 1 || !(step.expect.contains("error") || step.expect.contains("value"))) {
+      Fail(step.place, "expect needs \"error\" or \"value\"");
+    }
+  }
+
+  std::string file_;
+  int world_size_;
+  std::set<std::string> names_;
+  std::set<int64_t> numbers_;
+};
+
+Script FromJson(const Json& json, const std::string& path) {
+  if (!json.is_object()) Fail(path, "not an object");
+  if (json.value("truncated", false)) Fail(path, "the recording is truncated: it cannot be replayed as a whole");
+  const int contract = json.value("contract", 0);
+  if (contract != SHARDCTS_CONTRACT_VERSION) {
+    Fail(path, fmt::format("contract {}, this program has {}", contract, SHARDCTS_CONTRACT_VERSION));
+  }
+  Script script;
+  script.file = path;
+  script.world_size = json.value("world_size", 1);
+  if (script.world_size < 1 || script.world_size > kMaxWorldSize) Fail(path, fmt::format("world_size {}", script.world_size));
+  script.seed = json.value("seed", int64_t{1234});
+  script.test = json.value("test", "");
+  if (!json.contains("steps") || !json.at("steps").is_array()) Fail(path, "\"steps\" is missing or no list");
+  StepReader reader(path, script.world_size);
+  for (size_t i = 0; i < json.at("steps").size(); ++i) script.steps.push_back(reader.Read(json.at("steps")[i], i));
+  if (script.steps.empty()) Fail(path, "no steps");
+  CollectTensorBytes(json.at("steps"), &script.bytes);
+  return script;
+}
+
+// The results of the steps that this rank has run.
+class Results {
+ public:
+  void Set(const ScriptStep& step, const Value& value) {
+    by_number_[step.number] = value;
+    if (!step.let.empty()) by_name_[step.let] = value;
+  }
+
+  Value Resolve(const Json& reference) const {
+    return reference.is_string() ? ResolveText(reference.get<std::string>().substr(1)) : ResolvePath(reference);
+  }
+
+ private:
+  static const Value& Child(const Value& value, const Json& key) {
+    if (value.type() == Value::Type::kList && key.is_number_integer()) {
+      const size_t index = key.get<size_t>();
+      if (index < value.AsList().size()) return value.AsList()[index];
+      throw ContractViolation(fmt::format("no element {} in a list of {}", index, value.AsList().size()));
+    }
+    return value.AsDict().At(key.is_string() ? Key(key.get<std::string>()) : Key(key.get<int64_t>()));
+  }
+
+  Value ResolvePath(const Json& path) const {
+    const auto found = by_number_.find(path.at(0).get<int64_t>());
+    if (found == by_number_.end()) throw ContractViolation("step " + path.at(0).dump() + " has no result");
+    const Value* value = &found->second;
+    for (size_t i = 1; i < path.size(); ++i) value = &Child(*value, path[i]);
+    return *value;
+  }
+
+  // "name.path": keys may hold dots themselves, so the longest key that is there is taken.
+  Value ResolveText(const std::string& text) const {
+    const size_t dot = text.find('.');
+    const auto found = by_name_.find(text.substr(0, dot));
+    if (found == by_name_.end()) throw ContractViolation("$" + text.substr(0, dot) + " has no result");
+    const Value* value = &found->second;
+    std::string rest = dot == std::string::npos ? "" : text.substr(dot + 1);
+    while (!rest.empty()) {
+      size_t length = rest.size();
+      const Value* child = FindChild(*value, rest);
+      while (!child) {
+        length = length == 0 ? std::string::npos : rest.rfind('.', length - 1);
+        if (length == std::string::npos) throw ContractViolation(fmt::format("${}: no \"{}\"", text, rest));
+        child = FindChild(*value, rest.substr(0, length));
+      }
+      value = child;
+      rest = length >= rest.size() ? "" : rest.substr(length + 1);
+    }
+    return *value;
+  }
+
+  static const Value* FindChild(const Value& value, const std::string& key) {
+    const bool number = !key.empty() && key.size() < 10 && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; });
+    if (const Dict* dict = value.TryAs<Dict>()) {
+      const Value* found = dict->Find(key);
+      return found || !number ? found : dict->Find(int64_t{std::stoll(key)});
+    }
+    const List* list = value.TryAs<List>();
+    return list && number && std::stoull(key) < list->size() ? &(*list)[std::stoull(key)] : nullptr;
+  }
+
+  std::map<int64_t, Value> by_number_;
+  std::map<std::string, Value> by_name_;
+};
+
+// What is wrong with the outcome, or nothing.
+std::string CheckOutcome(const ScriptStep& step, const Outcome& outcome, const DecodeOptions& decode) {
+  if (step.expect.is_null()) return outcome.ok() ? "" : outcome.error().kind + ": " + outcome.error().message;
+  if (step.expect.contains("error")) {
+    const std::string kind = step.expect.at("error").get<std::string>();
+    if (outcome.ok()) return "expected " + kind + ", actual " + ToString(outcome.value());
+    return outcome.error().kind == kind ? "" : "expected " + kind + ", actual " + outcome.error().kind + ": " + outcome.error().message;
+  }
+  if (!outcome.ok()) return "expected a value, actual " + outcome.error().kind + ": " + outcome.error().message;
+  return Compare(Decode(step.expect.at("value"), decode), outcome.value()).Explain();
+}
+
+}  // namespace
+
+Script ReadScript(const std::string& path) {
+  try {
+    return FromJson(ReadJson(path), path);
+  } catch (const Json::exception& error) {
+    Fail(path, error.what());
+  } catch (const ContractViolation& error) {
+    Fail(path, error.what());
+  }
+}
+
+ScriptResult RunScript(const Script& script, Session& session) {
+  ScriptResult result;
+  Results results;
+  const DecodeOptions decode{.resolve = [&](const Json& reference) { return results.Resolve(reference); },
+                             .bytes = &script.bytes};
+  for (const ScriptStep& step : script.steps) {
+    if (!step.ranks.empty() && !std::ranges::count(step.ranks, session.rank())) continue;
+    const Json& arguments = step.arguments[step.arguments.size() == 1 ? 0 : session.rank()];
+    ++result.steps;
+    std::string wrong;
+    try {
+      const Outcome outcome = session.Call(step.operation, Decode(arguments, decode).AsDict());
+      if (outcome.ok()) results.Set(step, outcome.value());
+      wrong = CheckOutcome(step, outcome, decode);
+    } catch (const ContractViolation& error) {
+      wrong = error.what();
+    }
+    if (!wrong.empty()) result.failures.push_back(fmt::format("{} {}: {}", step.place, step.operation, wrong));
+  }
+  return result;
+}
+
+}  // namespace shardcts

@@ -1,0 +1,46 @@
+// Script: a list of operations to run on an implementation without a test program (docs/formats.md).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "contract/json_codec.h"
+
+namespace shardcts {
+
+class Caller;
+class Session;
+
+struct ScriptStep {
+  std::string place;                 // "steps[3]", for messages
+  std::string let;                   // name of the result; may be empty
+  int64_t number = 0;                // what $ref calls the step
+  std::string operation;
+  std::vector<Json> arguments;       // one for all ranks, or one per rank
+  std::vector<int> ranks;            // empty: all
+  Json expect;                       // null: nothing is expected
+};
+
+struct Script {
+  std::string file;
+  int world_size = 1;
+  int64_t seed = 0;
+  std::string test;                  // of a recording, else empty
+  std::vector<ScriptStep> steps;
+  std::map<std::string, std::string> bytes;  // digest -> bytes of the tensors that the file carries
+};
+
+// Local. Reads and checks everything that can be checked without running: format, contract version, operations, argument
+// names, references to steps that do not exist. Throws InputError naming the file and the step.
+Script ReadScript(const std::string& path);
+
+struct ScriptResult {
+  int64_t steps = 0;                    // run by this rank
+  std::vector<std::string> failures;    // an expectation that did not hold, one line each
+};
+
+// *Collective* over the pool. Runs the steps of this rank. An operation that fails without being expected to is a
+// failure; the script goes on, and steps that use the missing result fail, too.
+ScriptResult RunScript(const Script& script, Session& session);
+
+}  // namespace shardcts

@@ -1,0 +1,46 @@
+#include "rank/session.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "contract/operation_table.h"
+
+namespace shardcts {
+
+Session::Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device)
+    : implementation_(implementation), control_(control), rank_(rank), world_size_(world_size), device_(std::move(device)) {}
+
+void Session::StartTest(std::unique_ptr<Recorder> recorder) {
+  implementation_.Invoke("implementation.reset", {});
+  recorder_ = std::move(recorder);
+  next_step_ = 0;
+  operations_ = 0;
+  last_operation_.clear();
+}
+
+Outcome Session::Call(std::string_view operation, Dict arguments) {
+  const OperationSpec* spec = FindOperation(operation);
+  if (!spec) throw HarnessError(fmt::format("unknown operation \"{}\"", operation));
+  if (const auto wrong = CheckArguments(*spec, arguments)) throw HarnessError(*wrong);
+
+  int64_t step = next_step_;
+  if (spec->collective) step = control_.BeforeCollective(spec - Operations().data(), step);
+  next_step_ = step + 1;
+  ++operations_;
+  last_operation_ = operation;
+
+  if (recorder_) recorder_->Begin(step, operation, arguments);
+  const auto start = std::chrono::steady_clock::now();
+  Outcome outcome = implementation_.Invoke(operation, arguments);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (outcome.ok() && !ResultHasType(*spec, outcome.value())) {
+    const std::string given = ToString(outcome.value());
+    outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
+  }
+  if (recorder_) recorder_->End(outcome, seconds);
+  if (outcome.ok()) SetOrigin(outcome.value(), step);
+  return outcome;
+}
+
+}  // namespace shardcts

@@ -1,0 +1,57 @@
+// Session: one implementation on one rank, as the tests and scripts of a pool call it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "contract/facade.h"
+#include "contract/implementation.h"
+#include "rank/control_plane.h"
+#include "rank/recorder.h"
+
+namespace shardcts {
+
+// A fault of ours: a test or the harness breaks the contract. Ends the test as harness_error.
+class HarnessError : public std::exception {
+ public:
+  explicit HarnessError(std::string text) : text_(std::move(text)) {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
+
+class Session : public Caller {
+ public:
+  Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device);
+
+  int rank() const override { return rank_; }
+  int world_size() const override { return world_size_; }
+  const std::string& device() const override { return device_; }
+
+  // Checks the arguments (HarnessError) and the result's type (an Outcome error of kind "ContractViolation") against
+  // the table, keeps collective operations in step (PeerStopped, Diverged), records.
+  Outcome Call(std::string_view operation, Dict arguments) override;
+
+  // Local. Between two tests: drops the implementation's handles and starts a new recording (nullptr: none).
+  void StartTest(std::unique_ptr<Recorder> recorder);
+  // Local. Closes the recording.
+  void EndTest() { recorder_.reset(); }
+
+  int64_t operations() const { return operations_; }        // of this test
+  const std::string& last_operation() const { return last_operation_; }
+  int64_t last_step() const { return next_step_ - 1; }
+
+ private:
+  Implementation& implementation_;
+  ControlPlane& control_;
+  int rank_;
+  int world_size_;
+  std::string device_;
+  std::unique_ptr<Recorder> recorder_;
+  int64_t next_step_ = 0;
+  int64_t operations_ = 0;
+  std::string last_operation_;
+};
+
+}  // namespace shardcts

@@ -1,0 +1,175 @@
+#include "rank/test_runner.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "launch/run_folder.h"
+#include "launch/input_error.h"
+#include "launch/inventory.h"
+#include "rank/port.h"
+#include "rank/trial.h"
+
+namespace shardcts {
+namespace {
+
+// How a test ended on this rank.
+struct Ending {
+  std::string verdict = "pass";
+  std::string reason;
+};
+
+Json ChecksToJson(const Trial& trial) {
+  Json checks = Json::object();
+  for (const auto& [id, count] : trial.checks()) {
+    checks[id] = {{"evaluated", count.evaluated}, {"strict", count.strict}, {"failed", count.failed}};
+  }
+  return checks;
+}
+
+Json FailuresToJson(const Trial& trial) {
+  Json failures = Json::array();
+  for (const CheckFailure& failure : trial.failures()) {
+    failures.push_back({{"check", failure.check}, {"message", failure.message}, {"file", failure.file},
+                        {"line", failure.line}, {"operation", failure.operation}});
+  }
+  return failures;
+}
+
+// Runs the body; the only place where exceptions of a test become a verdict.
+Ending RunBody(PortBody body, Trial& trial, bool* failed_early) {
+  *failed_early = true;
+  try {
+    body(trial);
+    *failed_early = false;
+  } catch (const PeerStopped& stopped) {
+    return {"aborted", stopped.what()};
+  } catch (const Diverged& diverged) {
+    return {"diverged", diverged.what()};
+  } catch (const OperationFailed& failure) {
+    if (!trial.failed()) trial.Fail(failure.what());
+  } catch (const ContractViolation& violation) {
+    trial.Fail(std::string("the implementation breaks the contract: ") + violation.what());
+  } catch (const std::exception& error) {
+    return {"harness_error", error.what()};
+  }
+  if (!trial.failed()) return {};
+  const CheckFailure& first = trial.failures().front();
+  return {"fail", first.check.empty() ? first.message : first.check + ": " + first.message};
+}
+
+// What all tests of a pool share.
+struct Pool {
+  const Plan& plan;
+  const std::vector<std::string>& capabilities;
+  Session& session;
+  ControlPlane& control;
+  EventLog& events;
+};
+
+std::string MissingCapability(const TestCase& test, const std::vector<std::string>& capabilities) {
+  for (const std::string& name : test.capabilities) {
+    if (!std::ranges::count(capabilities, name)) return name;
+  }
+  return {};
+}
+
+class CaseTest : public testing::Test {
+ public:
+  CaseTest(const Pool& pool, const TestCase& test, PortBody body, int index)
+      : pool_(pool), test_(test), body_(body), index_(index) {}
+
+  void TestBody() override {
+    pool_.events.Write("test_started", {{"test", test_.id}, {"index", index_}});
+    const std::string missing = MissingCapability(test_, pool_.capabilities);
+    Trial trial(test_, pool_.session);
+    if (!test_.not_applicable.empty()) return Finish(trial, {"not_applicable", test_.not_applicable}, 0);
+    if (!missing.empty()) return Finish(trial, {"not_supported", "capability " + missing + " is not declared"}, 0);
+    const auto start = std::chrono::steady_clock::now();
+    const Ending ending = Run(trial);
+    Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+
+ private:
+  Ending Run(Trial& trial) {
+    const std::string trace = RankTrace(pool_.plan.trace_folder, test_.id, trial.rank());
+    pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace));
+    bool failed_early = false;
+    const Ending ending = RunBody(body_, trial, &failed_early);
+    pool_.session.EndTest();
+    pool_.control.EndOfTest(failed_early);
+    return ending;
+  }
+
+  void Finish(const Trial& trial, const Ending& ending, double seconds) {
+    Json device_limited = Json::object();
+    for (const auto& [check, reason] : trial.device_limited()) device_limited[check] = reason;
+    pool_.events.Write("test_finished", {{"test", test_.id},
+                                         {"index", index_},
+                                         {"verdict", ending.verdict},
+                                         {"reason", ending.reason},
+                                         {"seconds", seconds},
+                                         {"operations", pool_.session.operations()},
+                                         {"checks", ChecksToJson(trial)},
+                                         {"device_limited", device_limited},
+                                         {"failures", FailuresToJson(trial)}});
+    for (const CheckFailure& failure : trial.failures()) {
+      ADD_FAILURE_AT(failure.file.c_str(), failure.line) << failure.check << ": " << failure.message;
+    }
+    if (ending.verdict == "harness_error" || ending.verdict == "diverged") ADD_FAILURE() << ending.verdict << ": " << ending.reason;
+  }
+
+  const Pool pool_;
+  const TestCase& test_;
+  PortBody body_;
+  int index_;
+};
+
+std::map<std::string, PortBody> PortsByName() {
+  std::map<std::string, PortBody> ports;
+  for (const Suite& suite : AllPorts()) {
+    for (const Port& port : suite.ports) {
+      if (!ports.emplace(suite.name + "/" + port.function, port.body).second) {
+        throw HarnessError(fmt::format("suite {}: two bodies for {}", suite.name, port.function));
+      }
+    }
+  }
+  return ports;
+}
+
+}  // namespace
+
+void CheckPortsAgainstInventory() {
+  std::set<std::string> wanted;
+  for (const TestCase& test : AllTests()) wanted.insert(test.suite + "/" + test.function);
+  const std::map<std::string, PortBody> ports = PortsByName();
+  for (const std::string& name : wanted) {
+    if (!ports.contains(name)) throw HarnessError("inventory entry without a body: " + name);
+  }
+  for (const auto& [name, body] : ports) {
+    if (!wanted.contains(name)) throw HarnessError("body without an inventory entry: " + name);
+  }
+}
+
+void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Session& session, ControlPlane& control,
+              EventLog& events) {
+  const Pool pool{plan, capabilities, session, control, events};
+  const std::map<std::string, PortBody> ports = PortsByName();
+  int index = 0;
+  for (const std::string& id : plan.tests) {
+    const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
+    if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
+    const PortBody body = ports.at(test->suite + "/" + test->function);
+    // One gtest suite per pool keeps the plan's order.
+    testing::RegisterTest("pool", fmt::format("{}:{}", index, id).c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                          [=, &test = *test]() -> testing::Test* { return new CaseTest(pool, test, body, index); });
+    ++index;
+  }
+  (void)RUN_ALL_TESTS();  // the verdicts are in the events
+}
+
+}  // namespace shardcts

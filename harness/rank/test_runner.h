@@ -1,0 +1,24 @@
+// Runs test cases of the inventory under GoogleTest, one after the other, and says so in the event file.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "rank/event_log.h"
+#include "rank/plan.h"
+#include "rank/session.h"
+
+namespace shardcts {
+
+struct Port;
+struct TestCase;
+
+// Every inventory entry has a body and every body an entry: throws HarnessError naming the first that has not.
+void CheckPortsAgainstInventory();
+
+// *Collective* over the pool. Runs the plan's tests in order. `capabilities`: what the implementation declares.
+// Throws InputError for a test that is not in the inventory.
+void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Session& session, ControlPlane& control,
+              EventLog& events);
+
+}  // namespace shardcts

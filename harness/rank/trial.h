@@ -1,0 +1,91 @@
+// Trial: one test case on one rank, as its port sees it.
+//
+//   PORT(test_cached_state_dict) {
+//     Model model = t.subject().Build("linear", {{"in", dim}, {"out", dim}});
+//     ...
+//     t.Check("C2", Equal("weight: storage", StoragePointer(parameter), StoragePointer(saved)));
+//   }
+#pragma once
+
+#include <functional>
+#include <map>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "contract/facade.h"
+#include "contract/json_codec.h"
+#include "rank/verification.h"
+
+namespace shardcts {
+
+struct TestCase;
+class Session;
+
+struct CheckCount {
+  int64_t evaluated = 0;
+  int64_t strict = 0;   // of them, evaluations of the strict form
+  int64_t failed = 0;
+};
+
+struct CheckFailure {
+  std::string check;    // empty: not inside a check
+  std::string message;
+  std::string file;
+  int line = 0;
+  std::string operation;  // the last one called before
+};
+
+class Trial {
+ public:
+  using Location = std::source_location;
+
+  Trial(const TestCase& test, Session& session);
+
+  int rank() const;
+  int world_size() const;
+  const std::string& device() const;   // the device type under test
+  Subject& subject() { return subject_; }
+
+  // A parameter of the case; HarnessError when it is missing or has another type.
+  int64_t IntParam(std::string_view name) const;
+  bool BoolParam(std::string_view name) const;
+  std::string TextParam(std::string_view name) const;
+
+  // One evaluation of upstream's check. A failed one is recorded and the test goes on. Returns whether it held.
+  // Names a check that is not active for this case: HarnessError.
+  bool Check(std::string_view check, const Verification& verification, Location where = Location::current());
+  // One evaluation of its strict form.
+  bool Strict(std::string_view check, const Verification& verification, Location where = Location::current());
+  // The operations inside must not fail: an evaluation of `check` that fails on OperationFailed, which also ends the test.
+  void NoError(std::string_view check, const std::function<void()>& body, Location where = Location::current());
+  // The operations inside must fail with an error of this kind, whose message contains the text.
+  bool Raises(std::string_view check, std::string_view kind, std::string_view message_part,
+              const std::function<void()>& body, Location where = Location::current());
+  // The check cannot be evaluated on this device.
+  void DeviceLimited(std::string_view check, std::string reason);
+
+  // A failure outside any check: the port cannot go on.
+  void Fail(std::string message, Location where = Location::current());
+
+  const std::map<std::string, CheckCount>& checks() const { return checks_; }
+  const std::map<std::string, std::string>& device_limited() const { return device_limited_; }
+  const std::vector<CheckFailure>& failures() const { return failures_; }  // the first 20
+  bool failed() const { return failure_count_ > 0; }
+
+ private:
+  bool Evaluate(std::string_view check, bool strict, const Verification& verification, const Location& where);
+  void AddFailure(std::string_view check, std::string message, const Location& where);
+  const Json& Param(std::string_view name) const;
+
+  const TestCase& test_;
+  Session& session_;
+  Subject subject_;
+  std::map<std::string, CheckCount> checks_;
+  std::map<std::string, std::string> device_limited_;
+  std::vector<CheckFailure> failures_;
+  int64_t failure_count_ = 0;
+};
+
+}  // namespace shardcts

@@ -1,0 +1,53 @@
+// What the specification says about the layout of sharded parameters, computed without the implementation under test.
+// All functions are *Local*. Source: fully_shard's documentation and the placements that upstream's tests rely on.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "contract/value.h"
+
+namespace shardcts::fully_shard_state_dict {
+
+struct ExpectedParameter {
+  std::string name;
+  std::vector<int64_t> shape;          // global
+  std::vector<Placement> placements;   // one per mesh dimension
+};
+
+// A sharded model: its mesh and parameters in registration order.
+struct ExpectedLayout {
+  MeshLayout mesh;
+  std::vector<ExpectedParameter> parameters;
+
+  std::vector<std::string> Names() const;
+};
+
+// A mesh of all ranks in row-major order.
+MeshLayout WorldMesh(const std::string& device_type, const std::vector<int64_t>& shape,
+                     const std::vector<std::string>& dim_names);
+
+// The first dimension of largest size.
+int64_t LargestDim(const std::vector<int64_t>& shape);
+
+// Placement of `parameter` of an MLP under the plan in_proj colwise, out_proj rowwise.
+Placement TensorParallelPlacement(const std::string& parameter);
+
+// [FSDP on dim 0, tensor parallel]: tensor parallel splits first, FSDP splits each part, which is a strided shard when
+// both split dim 0 over more than one rank.
+std::vector<Placement> FsdpOnTensorParallel(const Placement& tensor_parallel, int64_t tensor_parallel_size);
+
+// The part of `full` that `rank` holds: split from the last mesh dimension to the first, each split in ceil-sized
+// chunks, later ranks with fewer rows or none. A view of `full`.
+at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements, int64_t rank);
+
+// Whether every split of the tensor is even.
+bool SplitsEvenly(const ExpectedParameter& parameter, const MeshLayout& mesh);
+
+// Data that tells every element of every parameter from every other: 1000 * `index` + the element's row-major position,
+// float32 on the CPU, exact below 2^24.
+at::Tensor PositionCoded(const std::vector<int64_t>& shape, int64_t index);
+
+}  // namespace shardcts::fully_shard_state_dict
