@@ -12,6 +12,7 @@ from .model import PARITY_FIELDS, Report
 from .verdicts import PROBLEMS, RANK_ONLY, VERDICTS
 
 MAX_ENTRIES = 100        # failures and differences per result on the page
+MAX_POOLS = 24           # rank pools in the run facts
 MAX_TEXT = 4000          # characters of one message
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "ranks", "log", "trace", "reproduce")
@@ -19,7 +20,7 @@ _RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "ranks", "log", "tra
 
 def render_html(report: Report) -> str:
     return render_page("report.html.j2", ["page.css", "report.css"], ["detail.js", "report.js"], {
-        "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS,
+        "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS, "max_pools": MAX_POOLS,
         "used": [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)],
         "suites": sorted({test["suite"] for test in report.tests}),
         "world_sizes": sorted({test["world_size"] for test in report.tests}),
@@ -29,8 +30,7 @@ def render_html(report: Report) -> str:
 def render_page(template: str, styles: list[str], scripts: list[str], values: dict) -> str:
     """A page with its styles and scripts inside, and a policy that lets nothing else run or load."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-                                     extensions=["jinja2.ext.loopcontrols"])
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     style = "\n" + "".join(_template_text(name) for name in styles)
     theme = "\n" + _template_text("theme.js")
     script = "\n" + "".join(_template_text(name) for name in scripts)

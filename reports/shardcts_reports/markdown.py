@@ -40,7 +40,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def _facts(report: Report) -> str:
     run, environment = report.run, report.run["environment"]
-    facts = [("Command", code(run["command"])), ("Commit", code(run["suite_commit"])), ("Seed", text(run["seed"])),
+    facts = [("Command", code(run["command"])), ("Commit", code(run["suite_commit"] or "unknown")), ("Seed", text(run["seed"])),
              ("Started", f"{text(run['started'])}, took {run['seconds']:.1f} s, {run['pool']} rank pools")]
     facts.append(("Environment", text(", ".join(
         f"{key} {value}" for key, value in environment.items() if value not in (None, "")), 600)))

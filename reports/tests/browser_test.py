@@ -73,7 +73,8 @@ def shown_rows(browser):
 
 def shows(browser, count, of=12):
     wait(browser, lambda: one(browser, "#shown").text == f"{count} of {of} tests shown")
-    return len(shown_rows(browser)) == count
+    displayed = "return [...document.querySelectorAll('.row')].filter(row => row.getClientRects().length).length"
+    return browser.execute_script(displayed) == count
 
 
 def press(element):

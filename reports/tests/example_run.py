@@ -83,7 +83,7 @@ def finish(tests: list[dict]) -> dict:
         "implementations": [_implementation(label) for label in labels],
         "summary": {label: {verdict: sum((test["implementation"], test["verdict"]) == (label, verdict) for test in tests)
                             for verdict in VERDICTS} for label in labels},
-        "pools": [{"implementation": label, "world_size": 4, "starts": 1, "start_seconds": [3.2]} for label in labels],
+        "pools": [{"implementation": label, "world_size": 4, "starts": 1, "start_seconds": [3.2], "problems": []} for label in labels],
         "tests": tests}
 
 

@@ -23,6 +23,7 @@ ACCEPTED = {
     "interrupted run": lambda d: d.update(complete=False),
     "failure without a place": lambda d: d["tests"][2]["failures"][0].update(file=None, line=None, check=None, operation=None),
     "rank without seconds": lambda d: d["tests"][0]["ranks"][0].update(seconds=None),
+    "pool with problems": lambda d: d["pools"][0].update(problems=["rank 2 ended with signal 11"]),
     "no reason": lambda d: d["tests"][0].update(reason=None),
 }
 
