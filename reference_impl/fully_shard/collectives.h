@@ -1,0 +1,29 @@
+// The two collectives of a parameter group. Semantics: foreach_all_gather and foreach_reduce in
+// torch/distributed/fsdp/_fully_shard/_fsdp_collectives.py.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "fully_shard/sharded_parameter.h"
+
+namespace shardcts::reference {
+
+// *Collective* over the mesh's shard group. Fills the unsharded form of all parameters with one all-gather.
+void AllGatherParameters(const std::vector<std::unique_ptr<ShardedParameter>>& parameters, const DataParallelMesh& mesh);
+
+struct GradientOf {
+  ShardedParameter* parameter = nullptr;
+  at::Tensor gradient;  // of the unsharded form
+};
+
+// *Collective* over the mesh: one reduce-scatter over the shard group, and with a replicating mesh one all-reduce over
+// the replicate group. The sharded forms get the gradients' average over all ranks of the mesh, in the original dtype.
+// `reduce_dtype`: what to reduce in; nullopt: the gradients' dtype. AssertionError: gradients of different dtypes.
+void ReduceGradients(const std::vector<GradientOf>& gradients, const DataParallelMesh& mesh,
+                     std::optional<at::ScalarType> reduce_dtype);
+
+}  // namespace shardcts::reference

@@ -1,0 +1,68 @@
+// ParameterGroup: the parameters that one fully_shard call took. They are gathered together, freed together, and their
+// gradients are reduced together. Semantics: FSDPParamGroup in torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py.
+//
+//   forward of the module    PreForward: unshard ── forward ── PostForward: reshard (if reshard_after_forward)
+//   backward of the module   PreBackward: unshard (if resharded) ── backward ── PostBackward: reshard, reduce gradients
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "fully_shard/sharded_parameter.h"
+
+namespace shardcts::reference {
+
+class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
+ public:
+  // *Local*. `originals[i]` stands in the slots `slots[i]`. Every module that owns a parameter gets a post-load hook that
+  // takes over what a load has replaced. Errors as ShardedParameter.
+  static std::shared_ptr<ParameterGroup> Create(const std::vector<models::ParameterPtr>& originals,
+                                                const std::vector<std::vector<ParameterSlot>>& slots,
+                                                const DataParallelMesh& mesh, const FullyShardOptions& options);
+
+  // *Local*. At the first forward of the root, again harmless. Takes over parameters that were replaced, validates, and
+  // registers the state-dict hooks that reshard. RuntimeError: a parameter on meta, or with offload not on the CPU.
+  void LazyInit();
+
+  // *Collective* over the mesh's shard group, unless already unsharded.
+  void Unshard();
+  // *Local*. Within a forward only if reshard_after_forward.
+  void Reshard();
+
+  // *Collective* like Unshard. Returns the input through which the gradient of the group is noticed to be complete.
+  at::Tensor PreForward(at::Tensor input);
+  void PostForward();  // *Local*
+  void PreBackward();  // *Collective* like Unshard
+  // *Collective* over the mesh when there are gradients: ranks agree on that because they run the same model. May be
+  // called again: without gradients it only reshards.
+  void PostBackward();
+  // At the end of the backward pass: PostBackward, if the gradient never came through the module's input.
+  void FinishBackward();
+
+  // *Local*. Takes over what is registered in every parameter's slot.
+  void ResetSharded();
+
+  const std::vector<std::unique_ptr<ShardedParameter>>& parameters() const { return parameters_; }
+  void set_reshard_after_forward(bool reshard) { reshard_after_forward_ = reshard; }
+  bool is_unsharded() const { return is_unsharded_; }
+
+ private:
+  enum class Phase { kIdle, kForward, kPreBackward, kPostBackward };
+
+  ParameterGroup(const DataParallelMesh& mesh, const FullyShardOptions& options);
+  void ToSharded();
+  void ValidateDevices() const;
+  void RegisterStateDictHooks();
+  std::vector<models::Module*> OwningModules() const;
+
+  DataParallelMesh mesh_;
+  FullyShardOptions options_;
+  std::vector<std::unique_ptr<ShardedParameter>> parameters_;
+  bool reshard_after_forward_;
+  bool is_unsharded_ = false;
+  bool was_reset_ = false;             // by the first LazyInit
+  bool has_state_dict_hooks_ = false;
+  Phase phase_ = Phase::kIdle;
+};
+
+}  // namespace shardcts::reference

@@ -1,0 +1,106 @@
+// ShardedParameter: one parameter under fully_shard. In a module's slots stands either its sharded form (a DTensor, the only
+// memory it takes) or its unsharded form (what it was before, gathered). Semantics: FSDPParam in
+// torch/distributed/fsdp/_fully_shard/_fsdp_param.py, torch 2.13.
+//
+// The sharded form: the tensor is cut along one dimension into S chunks of c = ceil(n / S); rank r keeps chunk r. Its storage is
+// always padded with zeros to c, so that all ranks gather the same amount; the DTensor's local part is the view
+// without padding. Padding is allocated once and kept: a state dict that shares the storage stays live.
+//
+// The unsharded form: an autograd leaf on a buffer of S chunks. Both are made once. Freeing and refilling happens to the
+// buffer's storage (storage.h), and filling does not touch the leaf's version counter, so that what autograd saved in
+// forward is valid in backward.
+//
+// Everything here is *Local*; collectives.h moves the data between ranks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fully_shard/data_parallel_mesh.h"
+#include "fully_shard/options.h"
+#include "parameter/dtensor_parameter.h"
+
+namespace shardcts::reference {
+
+// A place in the module tree that holds the parameter; a tied parameter has several.
+struct ParameterSlot {
+  models::Module* module = nullptr;
+  std::string name;  // in the module: "weight"
+};
+
+class ShardedParameter {
+ public:
+  // Puts the sharded form of `original` into the slots. A meta parameter stays on meta.
+  // NotImplementedError: not contiguous, or a dimension other than 0 that does not divide evenly. AssertionError: a shard
+  // dimension that the tensor does not have.
+  ShardedParameter(const models::ParameterPtr& original, std::vector<ParameterSlot> slots,
+                   const DataParallelMesh& mesh, const FullyShardOptions& options);
+
+  const models::ParameterPtr& sharded() const { return sharded_; }
+  const std::vector<ParameterSlot>& slots() const { return slots_; }
+  const std::string& fqn() const { return fqn_; }
+  void set_fqn(std::string fqn) { fqn_ = std::move(fqn); }
+  at::ScalarType original_dtype() const { return sharded_->value.scalar_type(); }
+  // True when both were made from one tied parameter.
+  bool SharesOriginalWith(const ShardedParameter& other) const;
+
+  // To be called when something else may have replaced the registered sharded parameter or its storage (assign, a move
+  // to another device): takes over what the first slot holds, and pads it unless it is the padded storage that is known.
+  // AttributeError: the slot holds no DTensor.
+  void ResetSharded();
+  // Clamps the dtype to compute in to one that means something for this parameter.
+  void InitComputeDtype(const MixedPrecisionPolicy& policy);
+
+  // Puts the sharded form into the slots and frees the unsharded one.
+  void ToSharded();
+  // Puts the unsharded form into the slots; FillUnsharded was called before.
+  void ToUnsharded();
+
+  // Elements of the padded chunk.
+  int64_t padded_numel() const { return sharded_data_.numel(); }
+  // The padded chunk, 1-D, on the mesh's device, in the dtype to compute in.
+  at::Tensor AllGatherInput() const;
+  // `chunks`: (S, padded_numel), the inputs of all ranks. Allocates the unsharded form and fills it.
+  void FillUnsharded(const at::Tensor& chunks);
+  // The unsharded form's buffer; undefined before the first FillUnsharded. For tests of its lifetime.
+  const at::Tensor& unsharded_buffer() const { return unsharded_buffer_; }
+
+  // The gradient that backward left at the unsharded form, which loses it; undefined when there is none.
+  at::Tensor TakeUnshardedGradient();
+  // Writes the chunks of `gradient` into `into`, (S, padded_numel), padded with zeros.
+  void SplitGradient(const at::Tensor& gradient, at::Tensor into) const;
+  // `reduced`: (padded_numel), this rank's chunk of the reduced gradient. Becomes the sharded form's gradient, or is added
+  // to the one that is there.
+  void AddShardedGradient(const at::Tensor& reduced);
+
+ private:
+  void InitDistribution(const models::Parameter& original);
+  void InitSharded(const models::Parameter& original);
+  void Register(const models::ParameterPtr& parameter);
+  // The view without padding of a padded tensor, `length` long in the shard dimension.
+  at::Tensor WithoutPadding(const at::Tensor& padded, int64_t length) const;
+  at::Tensor OnStorageDevice(const at::Tensor& tensor) const;
+  std::vector<int64_t> ShapeOfAllChunks(int64_t dim) const;
+
+  std::vector<ParameterSlot> slots_;
+  DataParallelMesh mesh_;
+  std::optional<CpuOffloadPolicy> offload_;
+  std::string fqn_;
+  std::weak_ptr<const models::Parameter> original_;                  // identity only
+  std::shared_ptr<const models::Distribution> original_distribution_;  // of a tensor-parallel parameter
+
+  int64_t shard_dim_ = 0;
+  std::vector<int64_t> original_shape_;  // of the tensor that is cut: of a tensor-parallel parameter the local part
+  std::vector<int64_t> padded_shape_;    // of one chunk
+  std::vector<int64_t> sharded_shape_;   // of this rank's chunk, without padding
+  std::shared_ptr<const DTensorDistribution> distribution_;  // of the sharded form
+
+  at::Tensor sharded_data_;  // 1-D, padded
+  models::ParameterPtr sharded_;
+  std::optional<at::ScalarType> compute_dtype_;  // nullopt: the original one
+  at::Tensor unsharded_buffer_;                  // 1-D, S * padded_numel
+  models::ParameterPtr unsharded_;
+};
+
+}  // namespace shardcts::reference

@@ -1,0 +1,20 @@
+#include "fully_shard/storage.h"
+
+#include <ATen/ATen.h>
+#include <ATen/native/Resize.h>
+
+namespace shardcts::reference {
+namespace {
+
+void Resize(const at::Tensor& tensor, size_t bytes) {
+  if (StorageBytes(tensor) == bytes) return;
+  at::native::resize_bytes_nocuda(tensor.storage(), static_cast<int64_t>(bytes));
+}
+
+}  // namespace
+
+void AllocateStorage(const at::Tensor& tensor) { Resize(tensor, tensor.nbytes()); }
+void FreeStorage(const at::Tensor& tensor) { Resize(tensor, 0); }
+size_t StorageBytes(const at::Tensor& tensor) { return tensor.storage().nbytes(); }
+
+}  // namespace shardcts::reference

@@ -1,0 +1,46 @@
+// The table of handlers: one function for each operation of operations.json, one source file for each group.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "contract/outcome.h"
+#include "operations/session.h"
+
+namespace shardcts::reference {
+
+// One call of an operation. The arguments have been checked against the table: names, types, required ones present.
+struct Call {
+  Session& session;
+  const Dict& arguments;
+  std::vector<Warning>& warnings;  // to be filled by the handler
+
+  const Value& Get(const std::string& name) const { return arguments.At(name); }
+  // nullptr when the argument is absent or none.
+  const Value* Find(const std::string& name) const {
+    const Value* value = arguments.Find(name);
+    return value && !value->IsNone() ? value : nullptr;
+  }
+  bool Flag(const std::string& name, bool default_value) const {
+    const Value* value = Find(name);
+    return value ? value->AsBool() : default_value;
+  }
+  models::Module& Model() const { return *session.model_handles.Get(Get("model").AsHandle()); }
+  const std::shared_ptr<DeviceMesh>& Mesh() const { return session.mesh_handles.Get(Get("mesh").AsHandle()); }
+};
+
+// Throws what errors.h converts.
+using Handler = std::function<Value(const Call&)>;
+using HandlerTable = std::map<std::string, Handler, std::less<>>;
+
+void AddLifecycleHandlers(HandlerTable& table);
+void AddMeshHandlers(HandlerTable& table);
+void AddModelHandlers(HandlerTable& table);
+void AddWrapperHandlers(HandlerTable& table);
+void AddStateHandlers(HandlerTable& table);
+void AddTensorHandlers(HandlerTable& table);
+void AddOptimizerHandlers(HandlerTable& table);
+
+}  // namespace shardcts::reference

@@ -1,0 +1,38 @@
+#include <ATen/ATen.h>
+
+#include "operations/handlers.h"
+
+namespace shardcts::reference {
+namespace {
+
+Value Describe(const Call&) {
+  return Dict{{"name", "reference"},
+              {"version", SHARDCTS_REFERENCE_VERSION},
+              {"capabilities", ToValue(std::vector<std::string>{"core", "dtensor", "fsdp2", "hsdp", "tp",
+                                                                "cpu_offload_policy", "meta_device", "optimizer"})},
+              {"devices", ToValue(std::vector<std::string>{"cpu"})},
+              {"patches", List{}},
+              {"notes", Dict{}}};
+}
+
+Value Reset(const Call& call) {
+  call.session.optimizer_handles.Clear();
+  call.session.model_handles.Clear();
+  call.session.mesh_handles.Clear();
+  return {};
+}
+
+Value Seed(const Call& call) {
+  at::manual_seed(static_cast<uint64_t>(call.Get("seed").AsInt()));
+  return {};
+}
+
+}  // namespace
+
+void AddLifecycleHandlers(HandlerTable& table) {
+  table["implementation.describe"] = Describe;
+  table["implementation.reset"] = Reset;
+  table["implementation.seed"] = Seed;
+}
+
+}  // namespace shardcts::reference

@@ -1,0 +1,145 @@
+#include <ATen/ATen.h>
+
+#include "fully_shard/fully_shard.h"
+#include "models/zoo.h"
+#include "operations/handlers.h"
+#include "operations/tensor_values.h"
+#include "parameter/dtensor_parameter.h"
+
+namespace shardcts::reference {
+namespace {
+
+Value Build(const Call& call) {
+  const Value* args = call.Find("args");
+  const Value* device = call.Find("device");
+  return call.session.model_handles.Add(models::BuildModel(call.Get("model").AsString(),
+                                                           args ? args->AsDict() : Dict{},
+                                                           DeviceFrom(device ? device->AsString() : "cpu")));
+}
+
+Value Copy(const Call& call) {
+  for (const auto& [path, module] : models::NamedModules(call.Model())) {
+    if (!module->extension()) continue;
+    throw SemanticError("AssertionError",
+                        "FSDP does not support deepcopy. Please use state dict for serialization.");
+  }
+  return call.session.model_handles.Add(models::DeepCopy(call.Model()));
+}
+
+Value Forward(const Call& call) {
+  const List& inputs = call.Get("inputs").AsList();
+  if (inputs.size() != 1) {
+    throw SemanticError("TypeError", "forward takes 1 input, got " + std::to_string(inputs.size()));
+  }
+  at::AutoGradMode with_gradients(true);
+  return call.Model().Call(inputs.front().AsTensor());
+}
+
+Value Backward(const Call& call) {
+  const Value* reduction = call.Find("reduction");
+  const std::string kind = reduction ? reduction->AsString() : "sum";
+  if (kind != "sum" && kind != "mean") {
+    throw SemanticError("ValueError", "reduction must be 'sum' or 'mean', got '" + kind + "'");
+  }
+  at::AutoGradMode with_gradients(true);
+  const at::Tensor& output = call.Get("output").AsTensor();
+  (kind == "sum" ? output.sum() : output.mean()).backward();
+  return {};
+}
+
+Value ZeroGrad(const Call& call) {
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model())) {
+    parameter->value.mutable_grad() = at::Tensor();
+  }
+  return {};
+}
+
+Value Parameters(const Call& call) {
+  Dict values;
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model(), call.Flag("remove_duplicate", true))) {
+    values.Set(name, ParameterValue(*parameter));
+  }
+  return values;
+}
+
+Value Buffers(const Call& call) {
+  Dict values;
+  for (const auto& [name, buffer] : models::NamedBuffers(call.Model())) values.Set(name, buffer);
+  return values;
+}
+
+Value Gradients(const Call& call) {
+  Dict values;
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model())) {
+    values.Set(name, GradientValue(*parameter));
+  }
+  return values;
+}
+
+Value Fill(const Call& call) {
+  at::NoGradGuard no_grad;
+  const double value = call.Get("value").AsDouble();
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model())) parameter->value.fill_(value);
+  return {};
+}
+
+Value SetLocal(const Call& call) {
+  at::NoGradGuard no_grad;
+  std::map<std::string, models::ParameterPtr> parameters;
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model(), false)) parameters[name] = parameter;
+  for (const auto& [key, value] : call.Get("values").AsDict()) {
+    const auto found = parameters.find(ToString(key));
+    if (found == parameters.end()) throw SemanticError("KeyError", "'" + ToString(key) + "'");
+    at::Tensor& target = found->second->value;
+    if (target.sizes() != value.AsTensor().sizes()) {
+      throw SemanticError("RuntimeError", "parameter '" + ToString(key) + "' has a local part of shape " +
+                                              ShapeToString(target.sizes()) + ", the given value " +
+                                              ShapeToString(value.AsTensor().sizes()));
+    }
+    target.copy_(value.AsTensor());
+  }
+  return {};
+}
+
+Value BroadcastParameters(const Call& call) {
+  at::NoGradGuard no_grad;
+  const int64_t src = call.Get("src").AsInt();
+  if (src < 0 || src >= call.session.context.world_size) {
+    throw SemanticError("ValueError", "rank " + std::to_string(src) + " is not in the world");
+  }
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model())) {
+    call.session.context.communicator->Broadcast(parameter->value.detach(), static_cast<int>(src));
+  }
+  return {};
+}
+
+Value Reallocate(const Call& call) {
+  ApplyToTensors(call.Model(), [](const at::Tensor& tensor) { return tensor.clone(); });
+  return {};
+}
+
+Value To(const Call& call) {
+  const at::Device device = DeviceFrom(call.Get("device").AsString());
+  ApplyToTensors(call.Model(), [device](const at::Tensor& tensor) { return tensor.to(device); });
+  return {};
+}
+
+}  // namespace
+
+void AddModelHandlers(HandlerTable& table) {
+  table["model.build"] = Build;
+  table["model.copy"] = Copy;
+  table["model.forward"] = Forward;
+  table["model.backward"] = Backward;
+  table["model.zero_grad"] = ZeroGrad;
+  table["model.parameters"] = Parameters;
+  table["model.buffers"] = Buffers;
+  table["model.gradients"] = Gradients;
+  table["model.fill"] = Fill;
+  table["model.set_local"] = SetLocal;
+  table["model.broadcast_parameters"] = BroadcastParameters;
+  table["model.reallocate"] = Reallocate;
+  table["model.to"] = To;
+}
+
+}  // namespace shardcts::reference

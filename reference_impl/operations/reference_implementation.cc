@@ -1,0 +1,51 @@
+#include "operations/reference_implementation.h"
+
+#include <stdexcept>
+
+#include "contract/operation_table.h"
+#include "operations/errors.h"
+
+namespace shardcts::reference {
+namespace {
+
+HandlerTable AllHandlers() {
+  HandlerTable table;
+  AddLifecycleHandlers(table);
+  AddMeshHandlers(table);
+  AddModelHandlers(table);
+  AddWrapperHandlers(table);
+  AddStateHandlers(table);
+  AddTensorHandlers(table);
+  AddOptimizerHandlers(table);
+  return table;
+}
+
+}  // namespace
+
+ReferenceImplementation::ReferenceImplementation(const ImplementationContext& context)
+    : session_(context), handlers_(AllHandlers()) {
+  if (!context.communicator) throw std::invalid_argument("reference: needs the harness's communicator");
+  if (context.device != "cpu") throw std::invalid_argument("reference: runs on cpu, not on " + context.device);
+}
+
+Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& arguments) {
+  const auto handler = handlers_.find(operation);
+  if (handler == handlers_.end()) {
+    return Error{"NotImplementedError", "the reference has no operation '" + std::string(operation) + "'"};
+  }
+  std::vector<Warning> warnings;
+  try {
+    if (const auto complaint = CheckArguments(*FindOperation(operation), arguments)) {
+      return Error{"TypeError", std::string(operation) + ": " + *complaint};
+    }
+    Outcome outcome = handler->second({session_, arguments, warnings});
+    outcome.warnings = std::move(warnings);
+    return outcome;
+  } catch (...) {
+    Outcome outcome = ErrorOfCurrentException();
+    outcome.warnings = std::move(warnings);
+    return outcome;
+  }
+}
+
+}  // namespace shardcts::reference

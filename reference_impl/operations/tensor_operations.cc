@@ -1,0 +1,70 @@
+#include <ATen/ATen.h>
+
+#include "operations/handlers.h"
+#include "operations/tensor_values.h"
+#include "tensor/redistribute.h"
+
+namespace shardcts::reference {
+namespace {
+
+DTensor TheDTensor(const Call& call) { return FromContract(call.Get("value").AsDTensor(), call.session.meshes); }
+
+Value Mesh(const Call& call) {
+  return call.session.mesh_handles.FindOrAdd(call.session.meshes.Find(call.Get("value").AsDTensor().mesh));
+}
+
+Value Full(const Call& call) { return FullTensor(TheDTensor(call)); }
+
+Value Redistribution(const Call& call) {
+  return DTensorValue(Redistribute(TheDTensor(call), PlacementsFrom(call.Get("placements"))));
+}
+
+Value Distribution(const Call& call) {
+  return DTensorValue(
+      DistributeTensor(call.Get("value").AsTensor(), call.Mesh(), PlacementsFrom(call.Get("placements"))));
+}
+
+// What `change` makes of a tensor, or of the local part of a DTensor; not a parameter any more.
+template <class Change>
+Value ChangeLocal(const Value& value, const Change& change) {
+  if (const auto* plain = value.TryAs<Tensor>()) return change(plain->data);
+  shardcts::DTensor distributed = value.AsDTensor();
+  distributed.local = change(distributed.local);
+  distributed.is_parameter = false;
+  return distributed;
+}
+
+Value Clone(const Call& call) {
+  Value cloned =
+      ChangeLocal(call.Get("value"), [](const at::Tensor& tensor) { return tensor.detach().clone(); });
+  if (auto* distributed = cloned.TryAs<shardcts::DTensor>()) distributed->requires_grad = false;
+  return cloned;
+}
+
+Value Fill(const Call& call) {
+  at::NoGradGuard no_grad;
+  const Value& value = call.Get("value");
+  const auto* plain = value.TryAs<Tensor>();
+  at::Tensor local = plain ? plain->data : value.AsDTensor().local;
+  local.fill_(call.Get("scalar").AsDouble());
+  return {};
+}
+
+Value To(const Call& call) {
+  const at::Device device = DeviceFrom(call.Get("device").AsString());
+  return ChangeLocal(call.Get("value"), [device](const at::Tensor& tensor) { return tensor.to(device); });
+}
+
+}  // namespace
+
+void AddTensorHandlers(HandlerTable& table) {
+  table["tensor.mesh"] = Mesh;
+  table["tensor.full"] = Full;
+  table["tensor.redistribute"] = Redistribution;
+  table["tensor.distribute"] = Distribution;
+  table["tensor.clone"] = Clone;
+  table["tensor.fill"] = Fill;
+  table["tensor.to"] = To;
+}
+
+}  // namespace shardcts::reference

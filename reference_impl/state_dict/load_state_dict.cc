@@ -1,0 +1,214 @@
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <map>
+
+#include "parameter/dtensor_parameter.h"
+#include "state_dict/state_dict.h"
+#include "tensor/redistribute.h"
+#include "tensor/semantic_error.h"
+
+namespace shardcts::reference {
+namespace {
+
+constexpr char kMixedTensors[] =
+    "aten.copy_.default got mixed torch.Tensor and DTensor, need to convert all torch.Tensor to DTensor before calling "
+    "distributed operators!";
+
+std::vector<int64_t> GlobalShape(const StateValue& value) {
+  if (const auto* tensor = std::get_if<at::Tensor>(&value)) return tensor->sizes().vec();
+  return std::get<DTensor>(value).shape;
+}
+
+std::vector<int64_t> GlobalShape(const models::Parameter& parameter) {
+  const DTensorDistribution* distribution = FindDistribution(parameter);
+  return distribution ? distribution->shape : parameter.value.sizes().vec();
+}
+
+const at::Tensor& LocalPart(const StateValue& value) {
+  if (const auto* tensor = std::get_if<at::Tensor>(&value)) return *tensor;
+  return std::get<DTensor>(value).local;
+}
+
+std::string SizeText(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "torch.Size([" + text + "])";
+}
+
+std::string QuotedKeys(const std::vector<std::string>& keys) {
+  std::string text;
+  for (const std::string& key : keys) text += (text.empty() ? "\"" : ", \"") + key + "\"";
+  return text;
+}
+
+// The local part of `value` as `target` lays it out.
+at::Tensor LocalPartFor(const DTensorDistribution* target, const StateValue& value) {
+  const auto* distributed = std::get_if<DTensor>(&value);
+  if ((target != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
+  if (!target) return std::get<at::Tensor>(value);
+  if (distributed->mesh->layout() != target->mesh->layout()) {
+    throw SemanticError("RuntimeError", "Sharding propagation failed: the two DTensors are on different meshes, " +
+                                            target->mesh->layout().ToString() + " and " +
+                                            distributed->mesh->layout().ToString());
+  }
+  if (distributed->placements == target->placements) return distributed->local;
+  return Redistribute(*distributed, target->placements).local;
+}
+
+// The parameter that takes the place of `old`: the given tensor itself, not a copy of it.
+models::ParameterPtr Replacement(const models::Parameter& old, const StateValue& value) {
+  const bool requires_grad = old.value.requires_grad();
+  if (const auto* distributed = std::get_if<DTensor>(&value)) return MakeDTensorParameter(*distributed, requires_grad);
+  at::Tensor plain = std::get<at::Tensor>(value).detach();
+  plain.set_requires_grad(requires_grad);
+  return std::make_shared<models::Parameter>(models::Parameter{plain, nullptr});
+}
+
+class Loader {
+ public:
+  Loader(const StateDict& state_dict, const LoadOptions& options) : options_(options) {
+    for (const auto& [key, value] : state_dict) entries_.emplace(key, &value);
+    for (const auto& [key, value] : state_dict) keys_.push_back(key);
+  }
+
+  void Load(models::Module& module, const std::string& path) {
+    for (const auto& hook : module.pre_load_hooks()) hook();
+    for (auto& [name, parameter] : module.parameters()) LoadParameter(models::JoinName(path, name), parameter);
+    for (auto& [name, buffer] : module.buffers()) LoadBuffer(models::JoinName(path, name), buffer);
+    CollectUnexpected(module, path);
+    for (const auto& [name, child] : module.children()) Load(*child, models::JoinName(path, name));
+    for (const auto& hook : module.post_load_hooks()) hook();
+  }
+
+  LoadResult Finish(const std::string& root_name) {
+    std::vector<std::string> errors;
+    if (options_.strict && !result_.missing_keys.empty()) {
+      errors.push_back("Missing key(s) in state_dict: " + QuotedKeys(result_.missing_keys) + ". ");
+    }
+    if (options_.strict && !result_.unexpected_keys.empty()) {
+      errors.push_back("Unexpected key(s) in state_dict: " + QuotedKeys(result_.unexpected_keys) + ". ");
+    }
+    errors.insert(errors.end(), errors_.begin(), errors_.end());
+    if (errors.empty()) return std::move(result_);
+    std::string message = "Error(s) in loading state_dict for " + root_name + ":";
+    for (const std::string& error : errors) message += "\n\t" + error;
+    throw SemanticError("RuntimeError", message);
+  }
+
+ private:
+  // The entry for this key if it can go where something of this shape is; else notes what is wrong.
+  const StateValue* FindEntry(const std::string& key, const std::vector<int64_t>& shape) {
+    const auto found = entries_.find(key);
+    if (found == entries_.end()) {
+      result_.missing_keys.push_back(key);
+      return nullptr;
+    }
+    if (const auto* other = std::get_if<NotATensor>(found->second)) {
+      errors_.push_back("While copying the parameter named \"" + key +
+                        "\", expected torch.Tensor or Tensor-like object from checkpoint but received <class '" +
+                        other->type_name + "'>");
+      return nullptr;
+    }
+    const std::vector<int64_t> given = GlobalShape(*found->second);
+    const bool is_old_scalar = shape.empty() && given == std::vector<int64_t>{1};
+    if (given != shape && !is_old_scalar) {
+      errors_.push_back("size mismatch for " + key + ": copying a param with shape " + SizeText(given) +
+                        " from checkpoint, the shape in current model is " + SizeText(shape) + ".");
+      return nullptr;
+    }
+    return found->second;
+  }
+
+  void LoadParameter(const std::string& key, models::ParameterPtr& slot) {
+    const std::vector<int64_t> shape = GlobalShape(*slot);
+    const StateValue* entry = FindEntry(key, shape);
+    if (!entry) return;
+    if (options_.assign) {
+      slot = Replacement(*slot, *entry);
+    } else {
+      Copy(key, shape, slot->value, FindDistribution(*slot), *entry);
+    }
+  }
+
+  void LoadBuffer(const std::string& key, at::Tensor& buffer) {
+    const StateValue* entry = FindEntry(key, buffer.sizes().vec());
+    if (!entry) return;
+    if (options_.assign && std::holds_alternative<at::Tensor>(*entry)) {
+      buffer = std::get<at::Tensor>(*entry);
+    } else {
+      Copy(key, buffer.sizes().vec(), buffer, nullptr, *entry);
+    }
+  }
+
+  void Copy(const std::string& key, const std::vector<int64_t>& shape, at::Tensor& target,
+            const DTensorDistribution* distribution, const StateValue& entry) {
+    if (target.is_meta() && !LocalPart(entry).is_meta()) {
+      result_.user_warnings.push_back(
+          "for " + key +
+          ": copying from a non-meta parameter in the checkpoint to a meta parameter in the current model, which is a "
+          "no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to their corresponding "
+          "key in the module instead of copying them in place?)");
+    }
+    // A failed copy is reported together with all that is wrong, after the rest was loaded.
+    const std::string failure = FailureOf([&] {
+      at::NoGradGuard no_grad;
+      at::Tensor source = LocalPartFor(distribution, entry);
+      if (target.dim() == 0) source = source.reshape({});
+      target.copy_(source);
+    });
+    if (failure.empty()) return;
+    errors_.push_back("While copying the parameter named \"" + key + "\", whose dimensions in the model are " +
+                      SizeText(shape) + " and whose dimensions in the checkpoint are " +
+                      SizeText(GlobalShape(entry)) + ", an exception occurred : ('" + failure + "',).");
+  }
+
+  // PyTorch catches what copy_ raises and goes on with the next key; so must this.
+  static std::string FailureOf(const std::function<void()>& copy) {
+    try {
+      copy();
+      return "";
+    } catch (const SemanticError& error) {
+      return error.what();
+    } catch (const c10::Error& error) {
+      return error.what_without_backtrace();
+    }
+  }
+
+  // Keys below `path` that neither a member nor a child of `module` answers to.
+  void CollectUnexpected(const models::Module& module, const std::string& path) {
+    const std::string prefix = path.empty() ? "" : path + ".";
+    for (const std::string& key : keys_) {
+      if (key.compare(0, prefix.size(), prefix) != 0) continue;
+      const std::string rest = key.substr(prefix.size());
+      const size_t dot = rest.find('.');
+      if (!Knows(module, rest.substr(0, dot), dot == std::string::npos)) result_.unexpected_keys.push_back(key);
+    }
+  }
+
+  static bool Knows(const models::Module& module, const std::string& name, bool is_member) {
+    const auto has_name = [&](const auto& named) {
+      for (const auto& [other, ignored] : named) {
+        if (other == name) return true;
+      }
+      return false;
+    };
+    return is_member ? has_name(module.parameters()) || has_name(module.buffers()) : has_name(module.children());
+  }
+
+  LoadOptions options_;
+  std::map<std::string, const StateValue*> entries_;
+  std::vector<std::string> keys_;  // in the order of the dict
+  std::vector<std::string> errors_;
+  LoadResult result_;
+};
+
+}  // namespace
+
+LoadResult LoadStateDict(models::Module& root, const StateDict& state_dict, const LoadOptions& options) {
+  Loader loader(state_dict, options);
+  loader.Load(root, "");
+  return loader.Finish(root.type_name());
+}
+
+}  // namespace shardcts::reference
