@@ -16,7 +16,7 @@ namespace shardcts::reference {
 // Create splits one group per dimension, submeshes only select among them, so taking a submesh never communicates.
 class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
  public:
-  // *Collective* over `world`, same arguments on every rank; `world` must outlive the mesh only during the call.
+  // *Collective* over `world`, same arguments on every rank; the mesh keeps nothing of `world`.
   // Ranks are laid out in row-major order. `dim_names` is empty or has one unique name per dimension.
   // RuntimeError: product(shape) is not the world size; names repeated or not as many as dimensions.
   static std::shared_ptr<DeviceMesh> Create(Communicator& world, const std::string& device_type,
@@ -24,8 +24,8 @@ class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
                                             const std::vector<std::string>& dim_names);
 
   // *Local*. The slice along the named dimensions that this rank belongs to; the mesh itself when all are named.
-  // KeyError: unknown name, or names not in this mesh's order. RuntimeError: the mesh has no names.
-  std::shared_ptr<DeviceMesh> Submesh(const std::vector<std::string>& dim_names) const;
+  // KeyError: no name, an unknown one, or names not in this mesh's order. RuntimeError: the mesh has no names.
+  std::shared_ptr<DeviceMesh> Submesh(const std::vector<std::string>& dim_names);
 
   // All below are *Local*.
   const MeshLayout& layout() const { return layout_; }

@@ -15,9 +15,9 @@ namespace shardcts::reference {
 
 // *Collective* over the mesh. Splits `full`, which must have the same shape and dtype on every rank; the values are
 // those of the mesh's rank at coordinate (0, ..., 0). The result's local part has storage of its own, requires_grad
-// as `full`. Partial("sum"): the first rank of the dimension gets the values, the others zeros.
+// as `full`. Partial: each rank gets values that the reduction makes the whole ones again; for "sum" an equal share.
 // A tensor on the meta device stays there, nothing is communicated.
-// ValueError: number of placements. IndexError: shard dim.
+// ValueError: number of placements, or a partial placement other than sum, avg, min, max. IndexError: shard dim.
 DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mesh,
                          const std::vector<Placement>& placements);
 
@@ -27,7 +27,7 @@ at::Tensor FullTensor(const DTensor& tensor);
 
 // *Collective* over the mesh, unless the placements are equal: then the same local part, without communication.
 // Tensor dimensions and mesh dimensions that both sides place alike are not gathered.
-// ValueError: number of placements. IndexError: shard dim.
+// Errors as DistributeTensor; NotImplementedError: a partial value whose reduction no communicator has.
 DTensor Redistribute(const DTensor& tensor, const std::vector<Placement>& placements);
 
 }  // namespace shardcts::reference

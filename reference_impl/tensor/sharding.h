@@ -65,7 +65,7 @@ Ranges OwnedRanges(int64_t size, int64_t tensor_dim, const std::vector<int64_t>&
 std::vector<int64_t> LocalShape(const std::vector<int64_t>& shape, const std::vector<int64_t>& mesh_shape,
                                 const std::vector<int64_t>& coordinate, const std::vector<Placement>& placements);
 
-// The global index of the local part's first element in each dimension; the dimension's size where it is empty.
+// The global index of the local part's first element in each dimension; the dimension's size where none is held.
 std::vector<int64_t> GlobalOffset(const std::vector<int64_t>& shape, const std::vector<int64_t>& mesh_shape,
                                   const std::vector<int64_t>& coordinate, const std::vector<Placement>& placements);
 

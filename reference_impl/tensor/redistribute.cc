@@ -1,0 +1,202 @@
+#include "tensor/redistribute.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "tensor/semantic_error.h"
+#include "tensor/sharding.h"
+
+namespace shardcts::reference {
+namespace {
+
+ReduceOp ToReduceOp(const std::string& name) {
+  if (name == "sum") return ReduceOp::kSum;
+  if (name == "avg") return ReduceOp::kAvg;
+  if (name == "min") return ReduceOp::kMin;
+  if (name == "max") return ReduceOp::kMax;
+  if (name == "product") return ReduceOp::kProduct;
+  throw SemanticError("NotImplementedError", "reduction '" + name + "' of partial values");
+}
+
+// How `placement` treats one tensor dimension: the placement itself when it cuts it.
+Placement CutOf(const Placement& placement, int64_t tensor_dim) {
+  return placement.IsShard() && placement.dim == tensor_dim ? placement : Placement::Replicate();
+}
+
+// A distributed tensor on its way from one list of placements to another. What this rank holds is at every point, in
+// each dimension, an ascending set of global indices; gathering over a mesh dimension unites the sets of its ranks.
+// That makes the order of the steps irrelevant, strided shards included.
+class Redistribution {
+ public:
+  Redistribution(const DTensor& tensor, const std::vector<Placement>& target)
+      : mesh_(*tensor.mesh), shape_(tensor.shape), source_(tensor.placements), target_(target),
+        data_(tensor.local.detach().contiguous()), gathered_(source_.size(), false) {}
+
+  // *Collective* over the mesh.
+  at::Tensor Run() {
+    for (int64_t mesh_dim = 0; mesh_dim < mesh_.NumDims(); ++mesh_dim) ReducePartial(mesh_dim);
+    const int64_t num_dims = static_cast<int64_t>(shape_.size());
+    for (int64_t dim = 0; dim < num_dims; ++dim) {
+      if (!IsPlacedAlike(dim)) GatherDim(dim);
+    }
+    for (int64_t mesh_dim = 0; mesh_dim < mesh_.NumDims(); ++mesh_dim) PartitionPartial(mesh_dim);
+    for (int64_t dim = 0; dim < num_dims; ++dim) {
+      if (!IsPlacedAlike(dim)) SelectOwned(dim);
+    }
+    return data_.contiguous();
+  }
+
+ private:
+  void ReducePartial(int64_t mesh_dim) {
+    if (source_[mesh_dim].kind != Placement::Kind::kPartial || source_[mesh_dim] == target_[mesh_dim]) return;
+    data_ = data_.clone();
+    mesh_.group(mesh_dim).AllReduce(data_, ToReduceOp(source_[mesh_dim].reduce_op));
+  }
+
+  // Makes partial values of whole ones so that their reduction gives the whole ones again (up to rounding).
+  void PartitionPartial(int64_t mesh_dim) {
+    if (target_[mesh_dim].kind != Placement::Kind::kPartial || source_[mesh_dim] == target_[mesh_dim]) return;
+    if (target_[mesh_dim].reduce_op == "sum") data_ = data_ / mesh_.Size(mesh_dim);
+  }
+
+  bool IsPlacedAlike(int64_t dim) const {
+    for (size_t mesh_dim = 0; mesh_dim < source_.size(); ++mesh_dim) {
+      if (CutOf(source_[mesh_dim], dim) != CutOf(target_[mesh_dim], dim)) return false;
+    }
+    return true;
+  }
+
+  void GatherDim(int64_t dim) {
+    for (int64_t mesh_dim = 0; mesh_dim < mesh_.NumDims(); ++mesh_dim) {
+      if (source_[mesh_dim].IsShard() && source_[mesh_dim].dim == dim) GatherOver(mesh_dim, dim);
+    }
+  }
+
+  void GatherOver(int64_t mesh_dim, int64_t dim);
+  void SelectOwned(int64_t dim);
+  // Which indices of `dim` are held at a coordinate, united over the mesh dimensions already gathered; a flag for each.
+  std::vector<bool> Held(std::vector<int64_t> coordinate, int64_t dim) const;
+  void MarkHeld(std::vector<int64_t>& coordinate, int64_t mesh_dim, int64_t dim, std::vector<bool>& held) const;
+
+  const DeviceMesh& mesh_;
+  const std::vector<int64_t>& shape_;
+  const std::vector<Placement>& source_;
+  const std::vector<Placement>& target_;
+  at::Tensor data_;
+  std::vector<bool> gathered_;  // per mesh dimension
+};
+
+void Redistribution::MarkHeld(std::vector<int64_t>& coordinate, int64_t mesh_dim, int64_t dim,
+                              std::vector<bool>& held) const {
+  if (mesh_dim == mesh_.NumDims()) {
+    for (const Range& range : OwnedRanges(shape_[dim], dim, mesh_.shape(), coordinate, source_)) {
+      std::fill(held.begin() + range.begin, held.begin() + range.end, true);
+    }
+    return;
+  }
+  if (!gathered_[mesh_dim]) return MarkHeld(coordinate, mesh_dim + 1, dim, held);
+  for (coordinate[mesh_dim] = 0; coordinate[mesh_dim] < mesh_.Size(mesh_dim); ++coordinate[mesh_dim]) {
+    MarkHeld(coordinate, mesh_dim + 1, dim, held);
+  }
+}
+
+std::vector<bool> Redistribution::Held(std::vector<int64_t> coordinate, int64_t dim) const {
+  std::vector<bool> held(shape_[dim], false);
+  MarkHeld(coordinate, 0, dim, held);
+  return held;
+}
+
+// For each index marked in `part`, its place among those marked in `whole`.
+at::Tensor PlacesIn(const std::vector<bool>& whole, const std::vector<bool>& part) {
+  std::vector<int64_t> places;
+  int64_t place = 0;
+  for (size_t index = 0; index < whole.size(); ++index) {
+    if (part[index]) places.push_back(place);
+    if (whole[index]) ++place;
+  }
+  return at::tensor(places, at::kLong);
+}
+
+void Redistribution::GatherOver(int64_t mesh_dim, int64_t dim) {
+  std::vector<std::vector<bool>> held;
+  std::vector<at::Tensor> parts;
+  std::vector<int64_t> coordinate = mesh_.coordinate();
+  std::vector<int64_t> part_shape = data_.sizes().vec();
+  for (coordinate[mesh_dim] = 0; coordinate[mesh_dim] < mesh_.Size(mesh_dim); ++coordinate[mesh_dim]) {
+    held.push_back(Held(coordinate, dim));
+    part_shape[dim] = std::count(held.back().begin(), held.back().end(), true);
+    parts.push_back(at::empty(part_shape, data_.options()));
+  }
+  mesh_.group(mesh_dim).AllGatherV(parts, data_.contiguous());
+  gathered_[mesh_dim] = true;
+  const std::vector<bool> united = Held(mesh_.coordinate(), dim);
+  part_shape[dim] = std::count(united.begin(), united.end(), true);
+  data_ = at::empty(part_shape, data_.options());
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    data_.index_copy_(dim, PlacesIn(united, held[rank]).to(data_.device()), parts[rank]);
+  }
+}
+
+void Redistribution::SelectOwned(int64_t dim) {
+  std::vector<at::Tensor> parts = {data_.narrow(dim, 0, 0)};
+  for (const Range& range : OwnedRanges(shape_[dim], dim, mesh_.shape(), mesh_.coordinate(), target_)) {
+    parts.push_back(data_.narrow(dim, range.begin, range.size()));
+  }
+  data_ = parts.size() == 2 ? parts[1] : at::cat(parts, dim);
+}
+
+// Whether the steps that these placements need exist; asked before any rank communicates.
+void CheckReductions(const std::vector<Placement>& source, const std::vector<Placement>& target) {
+  for (size_t mesh_dim = 0; mesh_dim < source.size(); ++mesh_dim) {
+    if (source[mesh_dim] == target[mesh_dim]) continue;
+    if (source[mesh_dim].kind == Placement::Kind::kPartial) ToReduceOp(source[mesh_dim].reduce_op);
+    if (target[mesh_dim].kind != Placement::Kind::kPartial) continue;
+    const std::string& op = target[mesh_dim].reduce_op;
+    if (op != "sum" && op != "avg" && op != "min" && op != "max") {
+      throw SemanticError("ValueError", "whole values cannot be made partial ones of '" + op + "'");
+    }
+  }
+}
+
+}  // namespace
+
+DTensor Redistribute(const DTensor& tensor, const std::vector<Placement>& placements) {
+  DTensor result = tensor;
+  result.placements = NormalizePlacements(placements, tensor.shape.size(), tensor.mesh->NumDims());
+  if (result.placements == tensor.placements) return result;
+  CheckReductions(tensor.placements, result.placements);
+  c10::NoGradGuard no_grad;
+  result.local = Redistribution(tensor, result.placements).Run();
+  return result;
+}
+
+at::Tensor FullTensor(const DTensor& tensor) {
+  return Redistribute(tensor, std::vector<Placement>(tensor.placements.size())).local;
+}
+
+DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mesh,
+                         const std::vector<Placement>& placements) {
+  const std::vector<Placement> target = NormalizePlacements(placements, full.dim(), mesh->NumDims());
+  CheckReductions(std::vector<Placement>(target.size()), target);
+  c10::NoGradGuard no_grad;
+  at::Tensor values = full.detach();
+  if (!values.is_meta() && values.device().type() != c10::Device(mesh->layout().device_type).type()) {
+    values = values.to(c10::Device(mesh->layout().device_type));
+  }
+  // The original stays as it is on ranks that receive other values.
+  values = values.clone(at::MemoryFormat::Contiguous);
+  for (int64_t mesh_dim = 0; mesh_dim < mesh->NumDims() && !values.is_meta(); ++mesh_dim) {
+    mesh->group(mesh_dim).Broadcast(values, 0);
+  }
+  const std::vector<Placement> replicated(target.size());
+  DTensor result{values, std::move(mesh), replicated, full.sizes().vec(), full.strides().vec()};
+  result = Redistribute(result, target);
+  // A shard must not keep the storage of the whole tensor alive.
+  if (result.local.storage().nbytes() != result.local.nbytes()) result.local = result.local.clone();
+  result.local.set_requires_grad(full.requires_grad());
+  return result;
+}
+
+}  // namespace shardcts::reference
