@@ -105,10 +105,10 @@ class Report:
         """Tone and one sentence: what the exit code of a plain run says."""
         problems = sum(implementation.problems for implementation in self.implementations)
         passed = sum(implementation.counts["pass"] for implementation in self.implementations)
-        if not self.complete:
-            return "bad", "The run is incomplete: it proves nothing about what is missing."
         if problems:
             return "bad", f"{problems} of {len(self.tests)} results are problems."
+        if not self.complete:
+            return "bad", f"No problem among the {len(self.tests)} results that are there, but the run is incomplete."
         if not passed:
             return "bad", "No test passed: nothing was proven."
         apart = sum(implementation.counts[name] for implementation in self.implementations for name in APART)

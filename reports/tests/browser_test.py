@@ -191,6 +191,19 @@ def test_layout(page, request, width, dark):
         browser.save_screenshot(f"{folder}/{width}-{'dark' if dark else 'light'}.png")
 
 
+@pytest.mark.parametrize("width", [390, 1280], ids=["narrow", "wide"])
+def test_long_labels_and_messages_fit(page, width):
+    labels = ["reference", "python:vendor_of_something.module_with_a_name:Implementation", "/opt/vendor/lib/libvendor_" + "x" * 80]
+    document = example_run.finish([example_run.make_test(label, "fail") for label in labels])
+    document["implementations"][2]["device"] = "cuda"
+    document["tests"][2]["failures"][0]["message"] = "m" * 500
+    browser = page(document)
+    set_screen(browser, width)
+    press(one(browser, ".expand"))
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert "not a GPU result" in one(browser, "#implementations").text
+
+
 def test_theme_button_wins_over_the_system(page):
     browser = page(example_run.make_run())
     button = one(browser, "#theme")
