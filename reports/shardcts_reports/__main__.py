@@ -14,8 +14,9 @@ from .write import write_files
 def write_report(folder: Path, out: Path) -> Path:
     """Renders everything first, then writes: either all files are of this run or none changed. Returns the page."""
     report = read_report(folder)
-    write_files(out, {"index.html": render_html(report).encode("utf-8", "replace"), "summary.md": render_markdown(report).encode("utf-8", "replace"),
-                      "junit.xml": render_junit(report)})
+    texts = {"index.html": render_html(report), "summary.md": render_markdown(report)}
+    files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
+    write_files(out, files | {"junit.xml": render_junit(report)})
     return out / "index.html"
 
 

@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "harness" / "contract" / "operations.json"
 DOCUMENT = ROOT / "docs" / "contract.md"
 
-GROUP_TITLES = {"lifecycle": "Lifecycle", "mesh": "Meshes", "model": "Models", "state": "State dicts", "tensor": "Tensors",
-                "optimizer": "Optimizers", "group": "Process groups", "wrappers": "Wrappers", "fsdp1": "FSDP1",
-                "optim_state": "Optimizer state", "dsd": "Distributed state dict functions", "storage": "Storage"}
+GROUP_TITLES = {
+    "lifecycle": "Lifecycle", "mesh": "Meshes", "model": "Models", "state": "State dicts", "tensor": "Tensors",
+    "optimizer": "Optimizers", "group": "Process groups", "wrappers": "Wrappers", "fsdp1": "FSDP1",
+    "optim_state": "Optimizer state", "dsd": "Distributed state dict functions", "storage": "Storage"}
 _OPERATION_FIELDS = {"name", "group", "capability", "collective", "arguments", "result", "semantics", "source"}
 _OPTIONAL_FIELDS = {"errors"}
-_TYPES = {"none", "bool", "int", "double", "string", "bytes", "list", "dict", "tensor", "dtensor", "sharded tensor", "any"}
+_TYPES = {"none", "bool", "int", "double", "string", "bytes", "list", "dict", "tensor", "dtensor",
+          "sharded tensor", "any"}
 
 INTRODUCTION = """\
 # The contract
@@ -29,24 +31,24 @@ Version {version}. An implementation fulfils the contract with one function, cal
 
     Outcome Invoke(operation, arguments)
 
-The tests know nothing else of it. The headers `harness/contract/*.h` give the C++ types; `docs/formats.md` says how
-values are written in traces and scripts.
+The tests know nothing else of it. The headers `harness/contract/*.h` give the C++ types; `docs/formats.md`
+says how values are written in traces and scripts.
 
 ## Values and outcomes
 
-A **value** is one of: none, bool, int (64 bits), double, string, bytes, list, dict (ordered; keys are strings or ints), tensor,
-dtensor, sharded tensor, handle. Tensors are shared, not copied: who changes a tensor that came from the
-implementation in place changes the implementation's own.
+A **value** is one of: none, bool, int (64 bits), double, string, bytes, list, dict (ordered; keys are strings
+or ints), tensor, dtensor, sharded tensor, handle. Tensors are shared, not copied: who changes a tensor that
+came from the implementation in place changes the implementation's own.
 
-* A **dtensor** is what one rank sees of a distributed tensor: its local part without padding, the mesh (device type, shape, dimension
-  names, ranks), one placement per mesh dimension, global shape and stride.
-* A **placement** is written `S(0)` (shard on dimension 0), `R` (replicate), `P(sum)` (partial), and `_S(0,2)` (strided shard
-  on dimension 0 with split factor 2).
+* A **dtensor** is what one rank sees of a distributed tensor: its local part without padding, the mesh
+  (device type, shape, dimension names, ranks), one placement per mesh dimension, global shape and stride.
+* A **placement** is written `S(0)` (shard on dimension 0), `R` (replicate), `P(sum)` (partial), and `_S(0,2)`
+  (strided shard on dimension 0 with split factor 2).
 * A **handle** names an object inside the implementation (model, mesh, optimizer). It is valid until
   `implementation.reset`.
 
-An **outcome** is a value, or an error: `kind`, the Python exception class that the semantics name, and a message. Both may
-carry warnings (category and message, in order). An error is data: `Invoke` must not throw.
+An **outcome** is a value, or an error: `kind`, the Python exception class that the semantics name, and a
+message. Both may carry warnings (category and message, in order). An error is data: `Invoke` must not throw.
 
 An argument that is not required may be absent and then has its default.
 
@@ -55,9 +57,9 @@ with nobody; a rank may call them alone.
 
 ## Capabilities
 
-An implementation declares what it can do. A test that needs a capability which is not declared gets the verdict *not supported*:
-it does not fail, and it never counts as passed. What is declared must work: an error from a declared
-operation is a failure.
+An implementation declares what it can do. A test that needs a capability which is not declared gets the
+verdict *not supported*: it does not fail, and it never counts as passed. What is declared must work: an error
+from a declared operation is a failure.
 """
 
 
@@ -104,14 +106,18 @@ def _operation_problems(entry, capabilities):
         yield f"unknown group {entry['group']!r}"
     if type(entry["collective"]) is not bool:
         yield "collective must be true or false"
-    for field in ("name", "semantics", "source", *(_OPTIONAL_FIELDS & set(entry))):
-        if not isinstance(entry[field], str) or not entry[field].strip():
-            yield f"{field} must be a text"
+    yield from _text_problems(entry)
     yield from _repeated("argument", [argument.get("name") for argument in entry["arguments"]])
     for argument in entry["arguments"]:
         yield from _argument_problems(argument)
     if not set(entry["result"]) <= {"type", "text"} or not _known_type(entry["result"].get("type")):
         yield f"result: unknown type or field in {entry['result']}"
+
+
+def _text_problems(entry):
+    for field in ("name", "semantics", "source", *(_OPTIONAL_FIELDS & set(entry))):
+        if not isinstance(entry[field], str) or not entry[field].strip():
+            yield f"{field} must be a text"
 
 
 def _argument_problems(argument):

@@ -64,7 +64,8 @@ def _result(test: dict):
     if verdict in SKIPPED:
         return Skipped(f"{VERDICTS[verdict].label}: {reason}", verdict)
     made = (Failure if verdict in FAILURE else Error)(reason, verdict)
-    made.text = clean("\n".join([_place(failure) for failure in test["failures"]] + [f"reproduce: {test['reproduce']}"]))
+    places = [_place(failure) for failure in test["failures"]]
+    made.text = clean("\n".join(places + [f"reproduce: {test['reproduce']}"]))
     return made
 
 

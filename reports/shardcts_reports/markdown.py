@@ -11,7 +11,7 @@ def render_markdown(report: Report) -> str:
     tone, sentence = report.outcome
     parts = ["# ShardCTS conformance report", f"{'✓' if tone == 'good' else '✗'} **{text(sentence)}**"]
     if not report.complete:
-        parts.append("> **INCOMPLETE RUN**: it was interrupted or lost a part; do not read it as a result for the suite.")
+        parts.append("> **INCOMPLETE RUN**: interrupted, or a part was lost; not a result for the suite.")
     parts += [_facts(report), "## Verdicts", _verdicts(report), "## Implementations", _implementations(report)]
     parts += _parity(report) + _problems(report)
     return "\n\n".join(parts) + "\n"
@@ -40,7 +40,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def _facts(report: Report) -> str:
     run, environment = report.run, report.run["environment"]
-    facts = [("Command", code(run["command"])), ("Commit", code(run["suite_commit"] or "unknown")), ("Seed", text(run["seed"])),
+    facts = [("Command", code(run["command"])), ("Commit", code(run["suite_commit"] or "unknown")),
+             ("Seed", text(run["seed"])),
              ("Started", f"{text(run['started'])}, took {run['seconds']:.1f} s, {run['pool']} rank pools")]
     facts.append(("Environment", text(", ".join(
         f"{key} {value}" for key, value in environment.items() if value not in (None, "")), 600)))
@@ -59,7 +60,8 @@ def _implementations(report: Report) -> str:
     parts = []
     for item in report.implementations:
         record = item.record
-        lines = [f"* {code(item.label)}: {text(record['name'])} {text(record['version'])}, **{text(item.device.text)}**"]
+        name = text(f"{record['name']} {record['version']}".strip())
+        lines = [f"* {code(item.label)}: {name}, **{text(item.device.text)}**"]
         if record["mutant"]:
             lines.append(f"  * mutant {code(record['mutant'])}: one seeded bug, failures are expected")
         lines.append(f"  * capabilities: {text(', '.join(record['capabilities']) or 'none', 1000)}")

@@ -95,7 +95,8 @@ class Report:
             group = rows.setdefault((test["suite"], function_of(test)), {})
             row = group.get(test["id"])
             if row is None:
-                row = group[test["id"]] = Row(test["id"], variant_of(test), test["world_size"], [None] * len(self.labels))
+                row = group[test["id"]] = Row(test["id"], variant_of(test), test["world_size"],
+                                                [None] * len(self.labels))
             row.results[self.labels.index(test["implementation"])] = test
         return [Group(suite, function, list(group.values())) for (suite, function), group in sorted(
             rows.items(), key=lambda item: item[0][0])]

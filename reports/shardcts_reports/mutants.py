@@ -56,14 +56,16 @@ def render_markdown(document: dict) -> str:
     rows = [[code(mutant["name"]), text(mutant["description"]), text(mutant["models"]),
              text(", ".join(mutant["expected_checks"])), f"{FATES[mutant['verdict']].symbol} {mutant['verdict']}",
              _killer_text(mutant), _hit_text(mutant)] for mutant in document["mutants"]]
-    header = ["mutant", "seeded bug", "modelled on", "expected checks", "verdict", "killed by (tests)", "expected check hit"]
+    header = ["mutant", "seeded bug", "modelled on", "expected checks", "verdict", "killed by (tests)",
+              "expected check hit"]
     return "\n\n".join([f"# Mutants of {code(document['implementation'])}",
                         f"{'✓' if tone == 'good' else '✗' if tone == 'bad' else '⚠'} **{text(sentence)}**",
                         table(header, rows)]) + "\n"
 
 
 def render_html(document: dict) -> str:
-    data = [{"tests": mutant["killed_by"][:MAX_KILLERS], "in_all": len(mutant["killed_by"])} for mutant in document["mutants"]]
+    data = [{"tests": mutant["killed_by"][:MAX_KILLERS], "in_all": len(mutant["killed_by"])}
+            for mutant in document["mutants"]]
     return render_page("mutants.html.j2", ["page.css", "mutants.css"], ["mutants.js"], {
         "document": document, "fates": FATES, "tally": tally(document), "killers": killers, "hit_text": _hit_text,
         "counts": Counter(mutant["verdict"] for mutant in document["mutants"]), "data": embed(data)})

@@ -16,7 +16,7 @@ class Verdict:
 
 _ALL = (
     Verdict("pass", "✓", "good", "Every expected check was evaluated on every expected rank and held."),
-    Verdict("fail", "✗", "bad", "At least one check failed, or an operation gave an error that the test does not expect."),
+    Verdict("fail", "✗", "bad", "A check failed, or an operation gave an error that the test does not expect."),
     Verdict("incomplete", "◐", "bad", "Nothing failed, but an expected check was not evaluated."),
     Verdict("not_supported", "○", "neutral", "The implementation does not declare a capability that the test needs."),
     Verdict("not_applicable", "–", "neutral", "Upstream itself does not run this combination."),

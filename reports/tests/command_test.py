@@ -12,8 +12,9 @@ PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_module(module, *arguments):
-    return subprocess.run([sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, timeout=60,
-                          env=os.environ | {"PYTHONPATH": str(PACKAGE_ROOT)})
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE_ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
 
 
 def run_reports(*arguments):

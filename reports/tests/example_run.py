@@ -15,7 +15,8 @@ _ENVIRONMENT = {
 
 _FAILURE = {"rank": 1, "check": "C9", "file": "suites/fully_shard_state_dict/dp_save_load.cc", "line": 88,
             "operation": "model.state_dict",
-            "message": "1.0.in_proj.weight: index (3, 2): expected 0x1.8p+1 (3.0), got 0x1p+1 (2.0)\nrank 1, 2 of 40 elements"}
+            "message": "1.0.in_proj.weight: index (3, 2): expected 0x1.8p+1 (3.0), got 0x1p+1 (2.0)\n"
+                       "rank 1, 2 of 40 elements"}
 
 _PARITY_BAD = {
     "against": "torch", "operations": 31, "tensors": 56, "identical": 52, "close": 2, "different": 1, "structural": 1,
@@ -32,10 +33,12 @@ _PARITY_SAME = {"against": "torch", "operations": 31, "tensors": 56, "identical"
                 "structural": 0, "first_difference": None, "details": []}
 
 _REASONS = {
-    "fail": "C9 failed on rank 1", "incomplete": "C2 was not evaluated", "not_supported": "capability tp is not declared",
+    "fail": "C9 failed on rank 1", "incomplete": "C2 was not evaluated",
+    "not_supported": "capability tp is not declared",
     "not_applicable": "16 % world_size != 0", "waived": "W-3: known deviation until version 2.15",
     "unexpected_pass": "waiver W-4 says that it fails", "crash": "rank 2 ended with signal 11 (SIGSEGV)",
-    "hang": "no answer within 30 s, ranks 0 and 3 wait in model.state_dict", "diverged": "rank 1 ran model.wrap at step 7, the others model.forward",
+    "hang": "no answer within 30 s, ranks 0 and 3 wait in model.state_dict",
+    "diverged": "rank 1 ran model.wrap at step 7, the others model.forward",
     "harness_error": "event file of rank 0 ends inside a line", "not_run": "pool 1 did not start"}
 
 
@@ -78,12 +81,13 @@ def finish(tests: list[dict]) -> dict:
     return {
         "schema_version": 1, "complete": True,
         "run": {"command": "shardcts run --impl reference --impl torch --out out", "seed": 1234,
-                "suite_commit": "0123456789abcdef", "started": "2026-01-31T12:00:00Z", "seconds": 12.34, "pool": "shared",
-                "environment": dict(_ENVIRONMENT)},
+                "suite_commit": "0123456789abcdef", "started": "2026-01-31T12:00:00Z", "seconds": 12.34,
+                "pool": "shared", "environment": dict(_ENVIRONMENT)},
         "implementations": [_implementation(label) for label in labels],
-        "summary": {label: {verdict: sum((test["implementation"], test["verdict"]) == (label, verdict) for test in tests)
-                            for verdict in VERDICTS} for label in labels},
-        "pools": [{"implementation": label, "world_size": 4, "starts": 1, "start_seconds": [3.2], "problems": []} for label in labels],
+        "summary": {label: _counts(test["verdict"] for test in tests if test["implementation"] == label)
+                    for label in labels},
+        "pools": [{"implementation": label, "world_size": 4, "starts": 1, "start_seconds": [3.2], "problems": []}
+                  for label in labels],
         "tests": tests}
 
 
@@ -98,11 +102,17 @@ def write_run(folder: Path, document: dict) -> Path:
     return folder
 
 
+def _counts(verdicts) -> dict[str, int]:
+    found = list(verdicts)
+    return {verdict: found.count(verdict) for verdict in VERDICTS}
+
+
 def _implementation(label: str) -> dict:
     torch = label == "torch"
     return {
-        "label": label, "name": "PyTorch" if torch else "ShardCTS reference", "version": "2.13.0+cpu" if torch else "0.1.0",
-        "source": label, "device": "cpu", "options": {"backend": "gloo"} if torch else {}, "mutant": None,
+        "label": label, "name": "PyTorch" if torch else "ShardCTS reference",
+        "version": "2.13.0+cpu" if torch else "0.1.0", "source": label, "device": "cpu",
+        "options": {"backend": "gloo"} if torch else {}, "mutant": None,
         "capabilities": ["core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device", "optimizer"],
         "patches": [{"target": "torch.cpu.Stream.synchronize",
                      "reason": "missing on the CPU; FSDP with CPU offload calls it after backward"}] if torch else [],

@@ -19,7 +19,8 @@ def make_mutants() -> dict:
     return {"implementation": "reference", "mutants": [
         mutant("keep_padding", "tensor.full keeps the padding rows of uneven shards", ["C9", "C12"],
                [(test, "C9") for test in save_load] + [(save_load[0], "C4"), (save_load[1], None)]),
-        mutant("balanced_split", "n/w + (r < n%w) rows instead of ceil-chunks", ["C3"], [(save_load[0], "C8")], hit=False),
+        mutant("balanced_split", "n/w + (r < n%w) rows instead of ceil-chunks", ["C3"], [(save_load[0], "C8")],
+               hit=False),
         mutant("stale_cache", "state_dict returns the dict of the first call", ["C5"], [], "survived", False),
         mutant("never_called", "a bug in an operation | that no test uses", [], [], "incompetent", False)]}
 

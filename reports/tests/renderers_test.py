@@ -35,7 +35,8 @@ def test_junit_baseline(report, approve):
 
 def test_junit_sorts_verdicts_into_skipped_failure_and_error(report):
     tree = ElementTree.fromstring(render_junit(report))
-    counts = {suite.get("name"): [int(suite.get(key)) for key in ("tests", "skipped", "failures", "errors")] for suite in tree}
+    kinds = ("tests", "skipped", "failures", "errors")
+    counts = {suite.get("name"): [int(suite.get(kind)) for kind in kinds] for suite in tree}
     assert counts == {"reference.fully_shard_state_dict": [12, 3, 3, 5], "torch.fully_shard_state_dict": [12, 0, 0, 0]}
 
 
@@ -108,8 +109,9 @@ def test_only_a_real_gpu_makes_a_gpu_result(device, environment, kind):
 
 
 def test_parameterized_instances_group_under_their_function():
-    test = {"suite": "s", "upstream_id": "C.test_flow_state_dict_type_full_rank0_False", "id":
-            "s/C.test_flow_state_dict_type_full_rank0_False/world_size=2", "params": {"state_dict_type": "full", "rank0": False}}
+    instance = "C.test_flow_state_dict_type_full_rank0_False"
+    test = {"suite": "s", "upstream_id": instance, "id": f"s/{instance}/world_size=2",
+            "params": {"state_dict_type": "full", "rank0": False}}
     assert function_of(test) == "C.test_flow"
     assert variant_of(test) == "state_dict_type_full_rank0_False/world_size=2"
 
@@ -120,6 +122,7 @@ def test_markdown_text_is_never_markup(value, expected):
     assert text(value) == expected
 
 
-@pytest.mark.parametrize("value, expected", [("a", "`a`"), ("a`b", "``a`b``"), ("`a", "`` `a ``"), ("a|b", "`a\\|b`"), ("", "")])
+@pytest.mark.parametrize("value, expected", [
+    ("a", "`a`"), ("a`b", "``a`b``"), ("`a", "`` `a ``"), ("a|b", "`a\\|b`"), ("", "")])
 def test_markdown_code_spans(value, expected):
     assert code(value) == expected

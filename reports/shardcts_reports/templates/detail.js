@@ -79,9 +79,10 @@ function checksSection(result) {
 function failuresSection(result) {
   if (!result.failures.length) return [];
   const cards = result.failures.map(failure => {
-    const parts = [failure.rank === null ? null : `rank ${failure.rank}`, failure.check ? `check ${failure.check}` : null,
-                   failure.operation, failure.file ? `${failure.file}:${failure.line ?? "?"}` : null];
-    return element("div", {class: "failure tone-bad"}, element("div", {class: "where"}, parts.filter(Boolean).join(" · ")),
+    const parts = [failure.rank === null ? null : `rank ${failure.rank}`,
+                   failure.check ? `check ${failure.check}` : null, failure.operation, failure.file ? `${failure.file}:${failure.line ?? "?"}` : null];
+    return element("div", {class: "failure tone-bad"},
+                   element("div", {class: "where"}, parts.filter(Boolean).join(" · ")),
                    element("pre", {}, failure.message));
   });
   const left = result.failures_in_all - result.failures.length;
@@ -100,13 +101,15 @@ function paritySection(result) {
   if (!parity) return [];
   const counts = ["operations", "tensors", "identical", "close", "different", "structural"];
   const parts = [element("h4", {}, `Parity against ${parity.against}`),
-                 table(counts.map(name => name[0].toUpperCase() + name.slice(1)), [counts.map(name => String(parity[name]))])];
+                 table(counts.map(name => name[0].toUpperCase() + name.slice(1)),
+                       [counts.map(name => String(parity[name]))])];
   if (parity.first_difference) {
     parts.push(element("div", {class: "first failure tone-warn"}, element("div", {class: "where"}, "First difference"),
                        element("pre", {}, parity.first_difference)));
   }
   if (parity.details.length) {
-    parts.push(table(["Where", "Kind", "What"], parity.details.map(detail => [differencePlace(detail), detail.kind, detail.message])));
+    const rows = parity.details.map(detail => [differencePlace(detail), detail.kind, detail.message]);
+    parts.push(table(["Where", "Kind", "What"], rows));
     const left = parity.details_in_all - parity.details.length;
     if (left) parts.push(element("p", {class: "muted"}, `${left} more in results.json`));
   }
@@ -149,17 +152,19 @@ function panel(data, label, device, result) {
                        element("span", {}, badge(data, result.verdict), " ",
                                element("span", {class: "muted"}, `${result.seconds.toFixed(3)} s · ${device}`)));
   const meaning = result.verdict === "pass" ? null : data.verdicts[result.verdict].meaning;
-  const files = [result.log && `log ${result.log}`, result.trace && `trace ${result.trace}`].filter(Boolean).join(" · ");
+  const files = [result.log && `log ${result.log}`, result.trace && `trace ${result.trace}`].filter(Boolean);
   return element("section", {class: "panel", "aria-label": `${label}: ${result.verdict}`}, head,
                  result.reason || meaning ? element("p", {class: "reason"}, result.reason || meaning) : null,
-                 ...failuresSection(result), ...commandSection(result), ...paritySection(result), ...checksSection(result),
-                 ...ranksSection(data, result), ...logsSection(data, result), files ? element("p", {class: "muted mono"}, files) : null);
+                 ...failuresSection(result), ...commandSection(result), ...paritySection(result),
+                 ...checksSection(result), ...ranksSection(data, result), ...logsSection(data, result),
+                 files.length ? element("p", {class: "muted mono"}, files.join(" · ")) : null);
 }
 
 function detailRow(data, row) {
   const link = element("a", {href: `#${encodeURIComponent(row.id)}`}, "Link");
   const head = element("div", {class: "detail-head"}, element("code", {}, row.id), copyButton(row.id), link);
   const panels = row.results.map((result, index) => panel(data, data.labels[index], data.devices[index], result));
-  const cell = element("td", {role: "cell", colspan: String(data.labels.length + 1)}, head, element("div", {class: "panels"}, ...panels));
+  const cell = element("td", {role: "cell", colspan: String(data.labels.length + 1)},
+                       head, element("div", {class: "panels"}, ...panels));
   return element("tr", {class: "detail", role: "row"}, cell);
 }

@@ -23,9 +23,11 @@
   }
 
   function apply() {
-    const wanted = new Set(buttons.filter(button => button.getAttribute("aria-pressed") === "true").map(button => button.dataset.fate));
+    const pressed = buttons.filter(button => button.getAttribute("aria-pressed") === "true");
+    const wanted = new Set(pressed.map(button => button.dataset.fate));
     for (const row of rows) row.hidden = wanted.size > 0 && !wanted.has(row.dataset.fateOf);
-    document.getElementById("shown").textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length} mutants shown`;
+    const shown = rows.filter(row => !row.hidden).length;
+    document.getElementById("shown").textContent = `${shown} of ${rows.length} mutants shown`;
   }
   for (const button of buttons) {
     button.addEventListener("click", () => {

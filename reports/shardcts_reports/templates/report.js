@@ -1,13 +1,15 @@
 // The matrix: filters, opening of rows, links to a single test.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const rows = [...document.querySelectorAll(".row")].map(node => ({node, ...data.rows[Number(node.dataset.row)], detail: null}));
+  const rows = [...document.querySelectorAll(".row")].map(
+    node => ({node, ...data.rows[Number(node.dataset.row)], detail: null}));
   const byId = new Map(rows.map(row => [row.id, row]));
   const field = name => document.getElementById(`f-${name}`);
   const verdictButtons = [...document.querySelectorAll("[data-verdict]")];
 
   for (const row of rows) {
-    const reasons = row.results.filter(Boolean).flatMap(result => [result.reason ?? "", ...result.failures.map(failure => failure.message)]);
+    const reasons = row.results.filter(Boolean).flatMap(
+      result => [result.reason ?? "", ...result.failures.map(failure => failure.message)]);
     row.haystack = [row.id, ...reasons].join("\n").toLowerCase();
   }
 

@@ -3,7 +3,7 @@
   "use strict";
   const choices = ["auto", "light", "dark"];
   const remembered = () => { try { return localStorage.getItem("shardcts-theme"); } catch { return null; } };
-  const remember = choice => { try { localStorage.setItem("shardcts-theme", choice); } catch { /* a private window */ } };
+  const remember = choice => { try { localStorage.setItem("shardcts-theme", choice); } catch { /* not allowed */ } };
   let choice = choices.includes(remembered()) ? remembered() : "auto";
   const apply = () => {
     document.documentElement.dataset.theme = choice;
