@@ -14,7 +14,7 @@ std::vector<OperationSpec> ReadTable() {
   std::vector<OperationSpec> table;
   const nlohmann::json operations = nlohmann::json::parse(kOperationsJson).at("operations");
   for (const auto& row : operations) {
-    OperationSpec operation{row.at("name"), row.at("group"), row.at("capability"), row.at("collective"), {}};
+    OperationSpec operation{row.at("name"), row.at("group"), row.at("capability"), row.at("collective"), {}, row.at("result").at("type")};
     for (const auto& argument : row.at("arguments")) {
       operation.arguments.push_back({argument.at("name"), argument.at("type"), argument.at("required")});
     }
@@ -75,6 +75,8 @@ std::optional<std::string> CheckArguments(const OperationSpec& operation, const 
   }
   return std::nullopt;
 }
+
+bool ResultHasType(const OperationSpec& operation, const Value& result) { return HasType(result, operation.result_type); }
 
 std::string_view OperationsJson() { return kOperationsJson; }
 

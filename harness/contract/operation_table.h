@@ -22,6 +22,7 @@ struct OperationSpec {
   std::string capability;
   bool collective = false;
   std::vector<ArgumentSpec> arguments;
+  std::string result_type;
 };
 
 const std::vector<OperationSpec>& Operations();
@@ -30,6 +31,9 @@ std::vector<std::string> Capabilities();
 
 // nullopt when the arguments are those of the operation; else what is wrong: unknown, missing or mistyped argument.
 std::optional<std::string> CheckArguments(const OperationSpec& operation, const Dict& arguments);
+
+// Whether a result is of the operation's result type.
+bool ResultHasType(const OperationSpec& operation, const Value& result);
 
 // The text of operations.json.
 std::string_view OperationsJson();

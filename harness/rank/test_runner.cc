@@ -33,7 +33,7 @@ Json ChecksToJson(const Trial& trial) {
 
 Json FailuresToJson(const Trial& trial) {
   Json failures = Json::array();
-  for (const CheckFailure& failure : trial.failures()) {
+  for (const RecordedFailure& failure : trial.failures()) {
     failures.push_back({{"check", failure.check}, {"message", failure.message}, {"file", failure.file},
                         {"line", failure.line}, {"operation", failure.operation}});
   }
@@ -58,7 +58,7 @@ Ending RunBody(PortBody body, Trial& trial, bool* failed_early) {
     return {"harness_error", error.what()};
   }
   if (!trial.failed()) return {};
-  const CheckFailure& first = trial.failures().front();
+  const RecordedFailure& first = trial.failures().front();
   return {"fail", first.check.empty() ? first.message : first.check + ": " + first.message};
 }
 
@@ -117,7 +117,7 @@ class CaseTest : public testing::Test {
                                          {"checks", ChecksToJson(trial)},
                                          {"device_limited", device_limited},
                                          {"failures", FailuresToJson(trial)}});
-    for (const CheckFailure& failure : trial.failures()) {
+    for (const RecordedFailure& failure : trial.failures()) {
       ADD_FAILURE_AT(failure.file.c_str(), failure.line) << failure.check << ": " << failure.message;
     }
     if (ending.verdict == "harness_error" || ending.verdict == "diverged") ADD_FAILURE() << ending.verdict << ": " << ending.reason;

@@ -78,7 +78,7 @@ void Trial::Fail(std::string message, Location where) { AddFailure("", std::move
 bool Trial::Evaluate(std::string_view check, bool strict, const Verification& verification, const Location& where) {
   const bool known = std::ranges::any_of(test_.checks, [&](const InventoryCheck& entry) { return entry.id == check; });
   if (!known) throw HarnessError(fmt::format("{}: check {} is not active for this case", test_.id, check));
-  CheckCount& count = checks_[std::string(check)];
+  CheckTally& count = checks_[std::string(check)];
   ++count.evaluated;
   count.strict += strict;
   if (verification.ok) return true;

@@ -1,0 +1,92 @@
+#include "rank/script.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "launch/input_error.h"
+#include "rank/testing/lone_rank.h"
+
+namespace shardcts {
+namespace {
+
+class ScriptTest : public testing::Test {
+ protected:
+  ~ScriptTest() override { std::filesystem::remove(file_); }
+
+  Script Read(const std::string& text) {
+    std::ofstream(file_) << text;
+    return ReadScript(file_);
+  }
+  // What is wrong with a script of these steps; the file's name is left out.
+  std::string Wrong(const std::string& steps) {
+    try {
+      Read(R"({"contract": 1, "world_size": 2, "steps": )" + steps + "}");
+      return "nothing";
+    } catch (const InputError& error) {
+      const std::string text = error.what();
+      return text.substr(text.find(file_) == 0 ? file_.size() + 2 : 0);
+    }
+  }
+
+  std::string file_ = (std::filesystem::temp_directory_path() / ("shardcts_script_" + std::to_string(getpid()) + ".json")).string();
+};
+
+TEST_F(ScriptTest, BadScriptsNameThePlace) {
+  EXPECT_EQ(Wrong("[]"), "no steps");
+  EXPECT_EQ(Wrong(R"([{"op": "model.explode"}])"), "steps[0]: unknown operation \"model.explode\"");
+  EXPECT_EQ(Wrong(R"([{"op": "model.build"}])"), "steps[0]: model.build: argument \"model\" is missing");
+  EXPECT_EQ(Wrong(R"([{"op": "model.build", "args": {"model": "mlp", "size": 3}}])"), "steps[0]: model.build has no argument \"size\"");
+  EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": "$m"}}])"), "steps[0]: \"$m\" names no earlier step");
+  EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": {"$ref": [4]}}}])"), "steps[0]: $ref [4] names no earlier step");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "ranks": [5]}])"), "steps[0]: rank 5 of 2 ranks");
+  EXPECT_EQ(Wrong(R"([{"op": "mesh.init", "args": {"shape": [2]}, "ranks": [0]}])"),
+            "steps[0]: mesh.init is collective: all ranks must call it");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "extra": 1}])"), "steps[0]: unknown key \"extra\"");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args_by_rank": [{"seed": 1}]}])"), "steps[0]: args_by_rank needs one entry per rank");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": 3}])"), "steps[0]: expect needs \"error\" or \"value\"");
+}
+
+TEST_F(ScriptTest, BadFilesAreInputErrors) {
+  EXPECT_THROW(Read(R"({"contract": 1, "steps": [)"), InputError);
+  EXPECT_THROW(Read(R"({"contract": 99, "steps": [{"op": "implementation.reset"}]})"), InputError);
+  EXPECT_THROW(Read(R"({"contract": 1, "truncated": true, "steps": [{"op": "implementation.reset"}]})"), InputError);
+  EXPECT_THROW(Read(R"({"contract": 1, "world_size": -3, "steps": [{"op": "implementation.reset"}]})"), InputError);
+  EXPECT_THROW(ReadScript(file_ + ".missing"), InputError);
+}
+
+TEST_F(ScriptTest, NamesReferencesAndPathsReachResults) {
+  const Script script = Read(R"({"contract": 1, "steps": [
+      {"let": "m", "op": "model.build", "args": {"model": "mlp"}},
+      {"let": "sd", "op": "model.state_dict", "args": {"model": "$m"}},
+      {"op": "tensor.clone", "args": {"value": "$sd.0.weight"}},
+      {"op": "tensor.clone", "args": {"value": {"$ref": [1, "0.weight"]}}}]})");
+  std::vector<double> seen;
+  LoneRank rank([&](std::string_view operation, const Dict& arguments) -> Outcome {
+    if (operation == "model.build") return Value(Handle{"model", 1});
+    if (operation == "model.state_dict") return Value(Dict{{"0.weight", at::full({}, 7.0)}});
+    if (operation == "tensor.clone") seen.push_back(arguments.At("value").AsTensor().item<double>());
+    return operation == "tensor.clone" ? Outcome(arguments.At("value")) : Outcome(Value());
+  });
+  const ScriptResult result = RunScript(script, rank.session());
+  EXPECT_TRUE(result.failures.empty()) << result.failures.front();
+  EXPECT_EQ(seen, (std::vector<double>{7, 7}));
+}
+
+TEST_F(ScriptTest, ExpectationsDecide) {
+  const Script script = Read(R"({"contract": 1, "steps": [
+      {"op": "implementation.seed", "args": {"seed": 1}, "expect": {"error": "RuntimeError"}},
+      {"op": "implementation.seed", "args": {"seed": 1}, "expect": {"error": "ValueError"}},
+      {"op": "implementation.seed", "args": {"seed": 1}}]})");
+  LoneRank rank([](std::string_view, const Dict&) { return Outcome(Error{"ValueError", "bad seed"}); });
+  const ScriptResult result = RunScript(script, rank.session());
+  ASSERT_EQ(result.failures.size(), 2u);
+  EXPECT_NE(result.failures[0].find("steps[0] implementation.seed: expected RuntimeError, actual ValueError: bad seed"), std::string::npos);
+  EXPECT_NE(result.failures[1].find("steps[2] implementation.seed: ValueError: bad seed"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shardcts
