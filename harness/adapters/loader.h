@@ -12,7 +12,8 @@
 namespace shardcts {
 
 // An implementation together with the library that it came from. Libraries are never unloaded: tensors, autograd
-// nodes and threads that they made may outlive the implementation.
+// nodes and threads that they made may outlive the implementation. The object must be destroyed before std::exit or the
+// return from main, on the thread that ends (a Python inside could not end otherwise); std::_Exit needs no such care.
 class LoadedImplementation final : public Implementation {
  public:
   LoadedImplementation(std::string library, std::unique_ptr<Implementation> implementation);

@@ -4,8 +4,10 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace shardcts {
@@ -48,6 +50,7 @@ void Initialize(const std::string& python) {
   PyConfig_InitPythonConfig(&config);
   config.install_signal_handlers = 0;
   config.parse_argv = 0;
+  config.buffered_stdio = 0;  // a rank's log shows everything, in order, however the rank ends
   // Python finds the virtual environment from where its program lies.
   Check(PyConfig_SetBytesString(&config, &config.program_name, python.c_str()), python);
   Check(PyConfig_SetBytesString(&config, &config.executable, python.c_str()), python);
@@ -64,8 +67,6 @@ void ExtendSearchPath() {
   path.append(py::str(std::filesystem::current_path().string()));
 }
 
-}  // namespace
-
 void StartInterpreter() {
   if (Py_IsInitialized()) return;
   const std::string python = FromEnvironment("SHARDCTS_PYTHON", SHARDCTS_DEFAULT_PYTHON);
@@ -74,6 +75,20 @@ void StartInterpreter() {
   Initialize(python);
   ExtendSearchPath();
   PyEval_SaveThread();
+}
+
+int users = 0;
+std::optional<PyGILState_STATE> kept_by_last_user;
+
+}  // namespace
+
+InterpreterUse::InterpreterUse() {
+  StartInterpreter();
+  if (users++ == 0 && kept_by_last_user) PyGILState_Release(*std::exchange(kept_by_last_user, std::nullopt));
+}
+
+InterpreterUse::~InterpreterUse() {
+  if (--users == 0) kept_by_last_user = PyGILState_Ensure();
 }
 
 std::string ToString(const pybind11::error_already_set& error) {

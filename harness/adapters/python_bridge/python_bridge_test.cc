@@ -24,11 +24,17 @@ ImplementationContext Context() {
   return context;
 }
 
-Implementation& Bridge() {
-  static const std::unique_ptr<LoadedImplementation> bridge =
-      LoadImplementation("python:bridge_adapter:BridgeAdapter", Context());
-  return *bridge;
-}
+std::unique_ptr<LoadedImplementation> bridge;
+
+// One bridge for all tests, gone before the process exits.
+class BridgeEnvironment : public ::testing::Environment {
+ public:
+  void SetUp() override { bridge = LoadImplementation("python:bridge_adapter:BridgeAdapter", Context()); }
+  void TearDown() override { bridge.reset(); }
+};
+const auto* const environment = ::testing::AddGlobalTestEnvironment(new BridgeEnvironment);
+
+Implementation& Bridge() { return *bridge; }
 
 Value Call(std::string_view operation, const Dict& arguments = {}) {
   const Outcome outcome = Bridge().Invoke(operation, arguments);

@@ -66,10 +66,7 @@ std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
 
 class PythonImplementation final : public Implementation {
  public:
-  explicit PythonImplementation(const ImplementationContext& context) {
-    StartInterpreter();
-    state_ = Load(context);
-  }
+  explicit PythonImplementation(const ImplementationContext& context) : state_(Load(context)) {}
 
   ~PythonImplementation() override {
     const py::gil_scoped_acquire gil;
@@ -107,6 +104,7 @@ class PythonImplementation final : public Implementation {
     return outcome;
   }
 
+  const InterpreterUse interpreter_;  // outlives the objects
   std::unique_ptr<PythonState> state_;
 };
 

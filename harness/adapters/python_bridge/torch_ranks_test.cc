@@ -1,5 +1,6 @@
 // PyTorch as an implementation on several ranks, beside MPI in the same processes.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

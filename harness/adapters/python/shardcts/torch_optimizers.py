@@ -31,9 +31,9 @@ class OptimizerOperations:
 
 
 def _arguments(optimizer_class: type, options: dict) -> dict:
-    """beta1 and beta2 become betas; what is absent keeps PyTorch's default."""
-    arguments = {name: value for name, value in options.items() if name not in ("beta1", "beta2")}
-    if len(arguments) != len(options):
-        default1, default2 = inspect.signature(optimizer_class).parameters["betas"].default
-        arguments["betas"] = (options.get("beta1", default1), options.get("beta2", default2))
+    """beta1 and beta2 become betas where the optimizer has them; what is absent keeps PyTorch's default."""
+    arguments = dict(options)
+    betas = inspect.signature(optimizer_class).parameters.get("betas")
+    if betas is not None and ("beta1" in arguments or "beta2" in arguments):
+        arguments["betas"] = (arguments.pop("beta1", betas.default[0]), arguments.pop("beta2", betas.default[1]))
     return arguments
