@@ -45,7 +45,7 @@ std::vector<std::string> LauncherWords(const PoolPlan& plan) {
 }
 
 void WritePlan(const PoolPlan& plan) {
-  const nlohmann::ordered_json json = {
+  nlohmann::ordered_json json = {
       {"implementation", plan.implementation},
       {"world_size", plan.world_size},
       {"seed", plan.seed},
@@ -54,8 +54,12 @@ void WritePlan(const PoolPlan& plan) {
       {"run_folder", plan.run_folder.string()},
       {"pool_folder", plan.pool_folder.string()},
       {"trace_folder", plan.trace_folder.string()},
-      {"tests", plan.tests},
   };
+  if (plan.script.empty()) {
+    json["tests"] = plan.tests;
+  } else {
+    json["script"] = plan.script.string();
+  }
   std::filesystem::create_directories(plan.pool_folder);
   std::filesystem::create_directories(plan.trace_folder);
   WriteFileAtomically(plan.pool_folder / "plan.json", json.dump(1) + "\n");

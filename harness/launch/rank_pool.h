@@ -34,6 +34,7 @@ struct PoolPlan {
   std::filesystem::path pool_folder;      // absolute; made by RunPool
   std::filesystem::path trace_folder;     // absolute
   std::vector<std::string> tests;
+  std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
   PoolLimits limits;
 };
 

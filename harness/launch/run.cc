@@ -195,7 +195,7 @@ class RunDriver {
     if (end.start_seconds) pool.start_seconds.push_back(*end.start_seconds);
     if (result.description.is_null()) result.description = end.implementation;
     AddImplementationNotes(end.implementation, results_.environment);
-    if (end.reason.empty() || end.kind == PoolEnd::Kind::kInterrupted) return;
+    if (end.reason.empty() || end.kind == PoolEnd::Kind::kInterrupted || end.kind == PoolEnd::Kind::kInputError) return;
     pool.problems.push_back(end.reason);
     observer_.OnPoolProblem(result.label, world_size, end.reason);
   }

@@ -1,0 +1,122 @@
+// The program as a user calls it, on an inventory of its own and the fake rank.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "launch/process.h"
+#include "launch/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+struct Ended {
+  int code = -1;
+  std::string output;
+};
+
+class CommandTest : public testing::Test {
+ protected:
+  CommandTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "shardcts-cli-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+  }
+  ~CommandTest() override { std::filesystem::remove_all(folder_); }
+
+  Ended Call(std::vector<std::string> words) {
+    words.insert(words.begin(), SHARDCTS_FAKE);
+    std::filesystem::remove(folder_ / "output");
+    ChildProcess child({words, {{"SHARDCTS_PYTHON", "/bin/echo"}}, folder_ / "output"});
+    const std::optional<int> status = child.Wait(std::chrono::seconds(60));
+    std::ifstream stream(folder_ / "output");
+    return {status && WIFEXITED(*status) ? WEXITSTATUS(*status) : -1,
+            {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()}};
+  }
+  Ended Run(std::vector<std::string> words) {
+    words.insert(words.begin(), {"run", "--impl", "reference", "--rank-program", FAKE_RANK, "--out", Out()});
+    return Call(words);
+  }
+  std::string Out() const { return (folder_ / "out").string(); }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(CommandTest, ListPrintsIds) {
+  const Ended ended = Call({"list", "--max-world", "16", "--filter", "test_a"});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.output, "fake/T.test_a/world_size=1\nfake/T.test_a/world_size=2\n");
+}
+
+TEST_F(CommandTest, ListAsJson) {
+  const auto json = nlohmann::ordered_json::parse(Call({"list", "--world", "1", "--json"}).output);
+  EXPECT_EQ(json[0]["checks"][0]["id"], "C1");
+}
+
+TEST_F(CommandTest, GreenRunEndsWithZeroAndATable) {
+  const Ended ended = Run({"--filter", "test_a"});
+  EXPECT_EQ(ended.code, 0) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("reference           2     2     0\n"));
+  EXPECT_THAT(ended.output, Not(HasSubstr("\033")));
+  EXPECT_EQ(ReadJsonFile(folder_ / "out" / "results.json")["complete"], true);
+}
+
+TEST_F(CommandTest, FailureIsPrintedWithTheCommandThatReproducesIt) {
+  const Ended ended = Run({"--filter", "test_fail", "--seed", "7"});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.output, HasSubstr("fail fake/T.test_fail@1/world_size=2 [reference]: rank 1: C1: expected 1, got 2\n"));
+  EXPECT_THAT(ended.output, HasSubstr(" run --impl reference --filter fake/T.test_fail@1/world_size=2 --seed 7 --out "));
+}
+
+TEST_F(CommandTest, HangIsAConformanceFailure) {
+  EXPECT_EQ(Run({"--filter", "test_hang", "--timeout", "0.3"}).code, 1);
+}
+
+TEST_F(CommandTest, WrongCommandsAreOneLineAndCodeTwo) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> rows = {
+      {{}, "no command is given"},
+      {{"run"}, "--impl is required"},
+      {{"fly"}, "fly"},
+      {{"run", "--impl", "nothing"}, "unknown implementation 'nothing'"},
+      {{"run", "--impl", "reference", "--impl", "reference"}, "--impl reference: given twice"},
+      {{"run", "--impl", "reference", "--suite", "x"}, "--suite x: unknown suite; there is: fake"},
+      {{"run", "--impl", "reference", "--filter", "x"}, "--filter x: fits no test"},
+      {{"run", "--impl", "reference", "--shard", "3/2"}, "--shard 3/2"},
+      {{"run", "--impl", "reference", "--world", "2", "--trace", "x"}, "--trace"},
+      {{"run", "--impl", "reference", "--world", "2", "--baseline", "torch"}, "--baseline torch: is not among"},
+      {{"run", "--impl", "reference"}, "needs 16 ranks, more than --max-world 8"},
+      {{"run", "--impl", "reference", "--world", "2", "--rank-program", "/nothing"}, "/nothing: there is no such rank program"},
+      {{"run", "--impl", "reference", "--world", "2", "--rank-program", FAKE_RANK, "--out", "/proc/x"}, "/proc/x"},
+      {{"run", "--impl", "reference,start=input", "--world", "2", "--rank-program", FAKE_RANK, "--out", Out()}, "no such module x"},
+      {{"report", "/nothing"}, "/nothing/results.json: cannot be read"},
+  };
+  for (const auto& [words, message] : rows) {
+    const Ended ended = Call(words);
+    EXPECT_EQ(ended.code, 2) << ended.output;
+    EXPECT_THAT(ended.output, testing::StartsWith("shardcts: "));
+    EXPECT_THAT(ended.output, HasSubstr(message));
+    EXPECT_EQ(std::count(ended.output.begin(), ended.output.end(), '\n'), 1) << ended.output;
+  }
+}
+
+TEST_F(CommandTest, ReportRefusesTruncatedResults) {
+  std::ofstream(folder_ / "results.json") << "{\"schema_version\": 1, \"tests\": [";
+  const Ended ended = Call({"report", folder_.string()});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.output, HasSubstr("results.json: truncated at byte"));
+}
+
+TEST_F(CommandTest, ReportCallsThePythonPackage) {
+  std::ofstream(folder_ / "results.json") << "{\"schema_version\": 1}";
+  EXPECT_EQ(Call({"report", folder_.string()}).output, "-m shardcts_reports " + folder_.string() + "\n");
+}
+
+}  // namespace
+}  // namespace shardcts

@@ -1,0 +1,102 @@
+#include "cli/flags.h"
+
+#include <cmath>
+#include <ctime>
+#include <set>
+
+#include "launch/input_error.h"
+
+namespace shardcts {
+namespace {
+
+std::chrono::milliseconds ToMilliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(std::llround(seconds * 1000)));
+}
+
+}  // namespace
+
+void SelectionFlags::AddTo(CLI::App& command) {
+  command.add_option("--suite", selection_.suites, "only this suite; may repeat")->type_name("NAME");
+  command.add_option("--filter", selection_.filters, "only ids that contain this text, or fit it whole when it has * or ?; may repeat")
+      ->type_name("TEXT");
+  command.add_option("--world", selection_.world_sizes, "only these world sizes")->delimiter(',')->type_name("N");
+  command.add_option("--max-world", selection_.max_world_size, "largest world size allowed")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command.add_option("--shard", shard_, "only the i-th of n parts of the selection")->type_name("i/n");
+}
+
+std::vector<TestCase> SelectionFlags::SelectTests() const {
+  Selection selection = selection_;
+  if (!shard_.empty()) ParseShard(shard_, selection);
+  return Select(AllTests(), selection);
+}
+
+void ImplementationFlags::AddTo(CLI::App& command) {
+  CLI::Option* impl = command.add_option("--impl", texts_,
+                                         "reference, torch, python:MODULE:CLASS or PATH.so, with +mutant=NAME and ,key=value");
+  impl->required()->type_name("NAME")->take_all();
+  if (!several_) impl->expected(1);
+  command.add_option("--device", device_, "device type for implementations that name none (default cpu)")->type_name("TYPE");
+}
+
+std::vector<ImplementationSpec> ImplementationFlags::Specs() const {
+  std::vector<ImplementationSpec> specs;
+  std::set<std::string> labels;
+  for (const std::string& text : texts_) {
+    const bool add_device = !device_.empty() && text.find(",device=") == text.npos;
+    specs.push_back(ParseImplementationSpec(add_device ? text + ",device=" + device_ : text));
+    if (!labels.insert(specs.back().label).second) throw InputError("--impl " + text + ": given twice");
+  }
+  return specs;
+}
+
+PoolFlags::PoolFlags() = default;
+
+void PoolFlags::AddTo(CLI::App& command) {
+  command.add_option("--seed", defaults_.seed, "of every random choice")->capture_default_str();
+  command.add_option("--trace", defaults_.trace, "tensor data in traces: never, up to 64 KiB, always")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"digest", "inline", "full"}));
+  command.add_option("--timeout", timeout_seconds_, "seconds that one test may take")->capture_default_str()->check(CLI::PositiveNumber);
+  command.add_option("--start-timeout", start_timeout_seconds_, "seconds until the ranks of a pool must be ready")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command.add_option("--stop-after-hangs", defaults_.stop_after_hangs, "more hangs than this end a pool's tests")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--launcher", defaults_.launcher, "starts the ranks; {ranks} stands for the world size")->capture_default_str();
+  command.add_option("--rank-program", rank_program_, "the program that is one rank")->group("");
+}
+
+void PoolFlags::Apply(RunOptions& options) const {
+  options.seed = defaults_.seed;
+  options.trace = defaults_.trace;
+  options.launcher = defaults_.launcher;
+  options.stop_after_hangs = defaults_.stop_after_hangs;
+  options.limits.test = ToMilliseconds(timeout_seconds_);
+  options.limits.start = ToMilliseconds(start_timeout_seconds_);
+  options.rank_program = rank_program_.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(rank_program_);
+  if (options.launcher.find_first_not_of(' ') == std::string::npos) throw InputError("--launcher: is empty");
+  if (!std::filesystem::exists(options.rank_program)) {
+    throw InputError(options.rank_program.string() + ": there is no such rank program");
+  }
+}
+
+void OutFlag::AddTo(CLI::App& command) {
+  command.add_option("--out", folder_, "the run folder (default out/YYYYMMDD-HHMMSS)")->type_name("DIR");
+}
+
+std::filesystem::path OutFlag::Folder() const {
+  if (!folder_.empty()) return folder_;
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char name[32];
+  std::strftime(name, sizeof(name), "%Y%m%d-%H%M%S", &utc);
+  return std::filesystem::path("out") / name;
+}
+
+std::filesystem::path ProgramFolder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
+
+}  // namespace shardcts

@@ -1,0 +1,70 @@
+// Groups of command-line flags that several subcommands share. *Local*.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "adapters/implementation_spec.h"
+#include "launch/run.h"
+#include "launch/selection.h"
+
+namespace shardcts {
+
+// --suite --filter --world --max-world --shard
+class SelectionFlags {
+ public:
+  void AddTo(CLI::App& command);
+  // The selected tests of this build's inventories. Throws InputError.
+  std::vector<TestCase> SelectTests() const;
+
+ private:
+  Selection selection_;
+  std::string shard_;
+};
+
+// --impl --device
+class ImplementationFlags {
+ public:
+  explicit ImplementationFlags(bool several) : several_(several) {}
+  void AddTo(CLI::App& command);
+  // In the order given, labels unique; --device holds for those that name no device. Throws InputError.
+  std::vector<ImplementationSpec> Specs() const;
+
+ private:
+  const bool several_;
+  std::vector<std::string> texts_;
+  std::string device_;
+};
+
+// --launcher --timeout --start-timeout --stop-after-hangs --seed --trace: how rank pools are started and watched.
+class PoolFlags {
+ public:
+  PoolFlags();
+  void AddTo(CLI::App& command);
+  // Fills in launcher, rank program, limits, seed and trace. Throws InputError when there is no rank program.
+  void Apply(RunOptions& options) const;
+
+ private:
+  RunOptions defaults_;
+  double timeout_seconds_ = 60;
+  double start_timeout_seconds_ = 180;
+  std::string rank_program_;  // empty: shardcts-rank beside this program
+};
+
+// --out; when absent out/YYYYMMDD-HHMMSS (UTC).
+class OutFlag {
+ public:
+  void AddTo(CLI::App& command);
+  std::filesystem::path Folder() const;
+
+ private:
+  std::string folder_;
+};
+
+// The folder of the running program.
+std::filesystem::path ProgramFolder();
+
+}  // namespace shardcts

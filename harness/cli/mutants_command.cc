@@ -1,0 +1,165 @@
+// shardcts mutants: every seeded bug on an implementation, and which tests notice it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "launch/input_error.h"
+#include "launch/run_folder.h"
+#include "mutants/mutant.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct MutantsCommand {
+  SelectionFlags selection;
+  ImplementationFlags implementation{false};
+  PoolFlags pool;
+  OutFlag out;
+  std::vector<std::string> names;
+};
+
+// What one mutant came to.
+struct Kill {
+  const MutantInfo* info = nullptr;
+  std::vector<std::pair<std::string, std::string>> by;  // test id, check ("" outside a check)
+  bool expected_check_hit = false;
+  bool ran = true;                                      // every test got a verdict of the implementation
+  bool Killed() const { return !by.empty(); }
+};
+
+const MutantInfo& FindMutant(const std::string& name) {
+  const auto found = std::ranges::find(AllMutants(), name, &MutantInfo::name);
+  if (found != AllMutants().end()) return *found;
+  std::string known;
+  for (const MutantInfo& info : AllMutants()) known += (known.empty() ? "" : ", ") + info.name;
+  throw InputError(fmt::format("unknown mutant \"{}\"; there are {}", name, known));
+}
+
+std::vector<const MutantInfo*> SelectMutants(const std::vector<std::string>& names) {
+  std::vector<const MutantInfo*> infos;
+  for (const std::string& name : names) infos.push_back(&FindMutant(name));
+  if (!names.empty()) return infos;
+  for (const MutantInfo& info : AllMutants()) infos.push_back(&info);
+  return infos;
+}
+
+ImplementationSpec WithMutant(const ImplementationSpec& base, const std::string& mutant) {
+  if (base.mutant) throw InputError("--impl " + base.label + ": is a mutant already");
+  std::string label = base.label;
+  label.insert(std::min(label.find(','), label.size()), "+mutant=" + mutant);
+  return ParseImplementationSpec(label);
+}
+
+void AddFindings(const TestResult& test, Kill& kill) {
+  if (test.verdict == Verdict::kHarnessError || test.verdict == Verdict::kNotRun) kill.ran = false;
+  if (!IsConformanceFailure(test.verdict)) return;
+  std::vector<std::string> checks;
+  for (const RankReport& rank : test.ranks) {
+    for (const CheckFailure& failure : rank.failures) {
+      if (!std::ranges::count(checks, failure.check)) checks.push_back(failure.check);
+    }
+  }
+  if (checks.empty()) checks.push_back("");
+  for (const std::string& check : checks) {
+    kill.by.emplace_back(test.test.id, check);
+    if (std::ranges::count(kill.info->expected_checks, test.test.function + " " + check)) kill.expected_check_hit = true;
+  }
+}
+
+std::string VerdictOf(const Kill& kill) { return !kill.ran ? "incompetent" : kill.Killed() ? "killed" : "survived"; }
+
+Json ToJson(const std::string& implementation, const std::vector<Kill>& kills) {
+  Json mutants = Json::array();
+  for (const Kill& kill : kills) {
+    Json killed_by = Json::array();
+    for (const auto& [test, check] : kill.by) {
+      if (kill.ran) killed_by.push_back({{"test", test}, {"check", check.empty() ? Json() : Json(check)}});
+    }
+    mutants.push_back({{"name", kill.info->name},
+                       {"description", kill.info->description},
+                       {"models", kill.info->models},
+                       {"expected_checks", kill.info->expected_checks},
+                       {"killed_by", killed_by},
+                       {"verdict", VerdictOf(kill)},
+                       {"expected_check_hit", kill.expected_check_hit}});
+  }
+  return {{"implementation", implementation}, {"mutants", mutants}};
+}
+
+// Returns whether every mutant was killed by a check that one would expect.
+bool PrintTable(const std::vector<Kill>& kills) {
+  bool all = true;
+  for (const Kill& kill : kills) {
+    const bool good = kill.ran && kill.Killed() && kill.expected_check_hit;
+    all = all && good;
+    const std::string first = kill.Killed() ? fmt::format("{} {}", kill.by.front().first, kill.by.front().second) : "no test noticed it";
+    std::cout << fmt::format("{:<12} {:<28} {:>3} findings{}; first: {}\n", VerdictOf(kill), kill.info->name, kill.by.size(),
+                             kill.expected_check_hit ? "" : ", none by " + fmt::format("{}", fmt::join(kill.info->expected_checks, " or ")),
+                             first);
+  }
+  const auto killed = std::ranges::count_if(kills, [](const Kill& kill) { return kill.ran && kill.Killed(); });
+  std::cout << fmt::format("{} of {} mutants killed\n", killed, kills.size());
+  return all;
+}
+
+int Execute(const MutantsCommand& command) {
+  RunOptions options;
+  command.pool.Apply(options);
+  const ImplementationSpec base = command.implementation.Specs().front();
+  std::vector<Kill> kills;
+  for (const MutantInfo* info : SelectMutants(command.names)) {
+    kills.push_back({.info = info});
+    options.implementations.push_back(WithMutant(base, info->name));
+  }
+  // The implementation itself must be green, or a failure says nothing about the mutant.
+  options.implementations.insert(options.implementations.begin(), base);
+  options.tests = command.selection.SelectTests();
+  options.run_folder = command.out.Folder();
+  options.command = "shardcts mutants --impl " + base.label;
+  options.trace = "digest";
+  ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size() * options.implementations.size());
+  const Results results = Run(options, progress, InterruptFlag());
+  progress.Clear();
+  if (!results.complete) return ExitCode({Verdict::kNotRun}, false);
+
+  std::vector<Verdict> base_verdicts;
+  for (const TestResult& test : results.tests) {
+    if (test.implementation == base.label) base_verdicts.push_back(test.verdict);
+    const auto spec = std::ranges::find(options.implementations, test.implementation, &ImplementationSpec::label);
+    if (spec->mutant) AddFindings(test, kills[spec - options.implementations.begin() - 1]);
+  }
+  WriteFileAtomically(options.run_folder / "mutants.json", ToJson(base.label, kills).dump(1) + "\n");
+  const bool all = PrintTable(kills);
+  std::cout << "kill table: " << (options.run_folder / "mutants.json").string() << std::endl;
+  if (const int code = ExitCode(base_verdicts, true)) {
+    std::cout << base.label << " itself is not green: the table proves nothing" << std::endl;
+    return code;
+  }
+  return all ? 0 : 1;
+}
+
+}  // namespace
+
+void AddMutantsCommand(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("mutants", "Seeds every known bug into an implementation and shows which tests notice it.");
+  const auto command = std::make_shared<MutantsCommand>();
+  command->implementation.AddTo(*sub);
+  command->selection.AddTo(*sub);
+  command->pool.AddTo(*sub);
+  command->out.AddTo(*sub);
+  sub->add_option("--mutant", command->names, "only these")->type_name("NAME");
+  sub->footer("Exit code: 0 every mutant is killed by a check that one would expect, 1 one is not, 2 wrong input, 3 harness error.");
+  sub->callback([command] {
+    if (const int code = Execute(*command)) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace shardcts

@@ -1,0 +1,60 @@
+// shardcts report: hands a run folder to the Python package that renders it.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <memory>
+
+#include "cli/commands.h"
+#include "launch/input_error.h"
+#include "launch/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+struct ReportCommand {
+  std::string folder;
+  std::string out;
+};
+
+std::string EnvironmentOr(const char* name, const std::string& otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr || *value == '\0' ? otherwise : value;
+}
+
+void RequireResults(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "results.json";
+  const nlohmann::ordered_json results = ReadJsonFile(file);
+  if (!results.is_object() || !results.contains("schema_version")) throw InputError(file.string() + ": holds no results");
+}
+
+// Replaces this process: the exit code is the package's own.
+[[noreturn]] void ExecuteReport(const ReportCommand& command) {
+  RequireResults(command.folder);
+  const std::string python = EnvironmentOr("SHARDCTS_PYTHON", SHARDCTS_DEFAULT_PYTHON);
+  const std::string inherited = EnvironmentOr("PYTHONPATH", "");
+  const std::string path = SHARDCTS_REPORTS_FOLDER + (inherited.empty() ? "" : ":" + inherited);
+  ::setenv("PYTHONPATH", path.c_str(), 1);
+  std::vector<std::string> words = {python, "-m", "shardcts_reports", command.folder};
+  if (!command.out.empty()) words.insert(words.end(), {"--out", command.out});
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  std::cout << std::flush;
+  ::execvp(python.c_str(), arguments.data());
+  throw InputError(python + ": cannot be started: " + std::strerror(errno) + "; set SHARDCTS_PYTHON");
+}
+
+}  // namespace
+
+void AddReportCommand(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("report", "Writes the HTML page, the Markdown summary and JUnit XML of a run.");
+  const auto command = std::make_shared<ReportCommand>();
+  sub->add_option("folder", command->folder, "the run folder, which holds results.json")->required()->type_name("DIR");
+  sub->add_option("--out", command->out, "where to write (default: DIR/report)")->type_name("DIR");
+  sub->callback([command] { ExecuteReport(*command); });
+}
+
+}  // namespace shardcts

@@ -1,0 +1,90 @@
+// shardcts run: the selected tests on one or more implementations.
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "launch/input_error.h"
+
+namespace shardcts {
+namespace {
+
+struct RunCommand {
+  SelectionFlags selection;
+  ImplementationFlags implementations{true};
+  PoolFlags pool;
+  OutFlag out;
+  std::string pool_mode = "shared";
+  std::string baseline;
+};
+
+// The label to compare with: the one asked for, else torch when it is there and not alone; empty: none.
+std::string BaselineLabel(const std::string& asked, const std::vector<ImplementationSpec>& specs) {
+  const std::string label = asked.empty() ? "torch" : ParseImplementationSpec(asked).label;
+  const bool there = std::any_of(specs.begin(), specs.end(), [&](const auto& spec) { return spec.label == label; });
+  if (!there && !asked.empty()) throw InputError("--baseline " + asked + ": is not among the implementations given with --impl");
+  return there && specs.size() > 1 ? label : "";
+}
+
+// The words of this program's command line.
+std::vector<std::string> CommandWords() {
+  std::ifstream stream("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> words;
+  for (std::string word; std::getline(stream, word, '\0');) words.push_back(word);
+  return words;
+}
+
+RunOptions MakeOptions(const RunCommand& command) {
+  RunOptions options;
+  options.implementations = command.implementations.Specs();
+  options.tests = command.selection.SelectTests();
+  options.baseline = BaselineLabel(command.baseline, options.implementations);
+  options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
+  options.run_folder = command.out.Folder();
+  command.pool.Apply(options);
+  const std::vector<std::string> words = CommandWords();
+  if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
+  for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
+  return options;
+}
+
+int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
+  RunOptions options = MakeOptions(command);
+  options.parity = parity;
+  const std::atomic<bool>& interrupted = InterruptFlag();
+  ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size() * options.implementations.size());
+  const Results results = Run(options, progress, interrupted);
+  progress.Clear();
+  std::cout << SummaryTable(results) << (results.complete ? "" : "interrupted; ")
+            << "results: " << (options.run_folder / "results.json").string() << std::endl;
+  std::vector<Verdict> verdicts;
+  for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
+  return ExitCode(verdicts, results.complete);
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App& app, ParityFunction parity) {
+  CLI::App* sub = app.add_subcommand("run", "Runs the suites on implementations.");
+  sub->footer("Exit code: 0 conforms, 1 a conformance failure, 2 the command or its input is wrong,\n"
+              "3 a harness error, nothing passed, or interrupted.");
+  const auto command = std::make_shared<RunCommand>();
+  command->implementations.AddTo(*sub);
+  command->selection.AddTo(*sub);
+  command->pool.AddTo(*sub);
+  command->out.AddTo(*sub);
+  sub->add_option("--pool", command->pool_mode, "ranks are started once per world size, or anew for each test")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"shared", "fresh"}));
+  sub->add_option("--baseline", command->baseline, "compare traces with this one of the implementations (default torch)")->type_name("NAME");
+  sub->callback([command, parity] {
+    const int code = ExecuteRun(*command, parity);
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace shardcts

@@ -1,0 +1,156 @@
+// shardcts exec and replay: a list of operations, written by hand or recorded, on an implementation.
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "contract/json_codec.h"
+#include "launch/input_error.h"
+#include "launch/merge_traces.h"
+#include "launch/run_folder.h"
+#include "parity/parity.h"
+#include "rank/script.h"
+
+namespace shardcts {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ScriptCommand {
+  std::string file;
+  int world = 0;  // 0: what the script says
+  ImplementationFlags implementation{false};
+  PoolFlags pool;
+  OutFlag out;
+};
+
+struct ScriptRun {
+  CombinedVerdict verdict;
+  std::vector<RankReport> ranks;
+  fs::path trace;  // merged; empty: nothing was recorded
+};
+
+Json PlanEntry(const ImplementationSpec& spec) {
+  return {{"label", spec.label}, {"source", spec.source}, {"options", Json(spec.options)}, {"device", spec.device},
+          {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
+}
+
+PoolPlan MakePlan(const ScriptCommand& command, const Script& script, const ImplementationSpec& spec, const fs::path& folder) {
+  RunOptions options;
+  command.pool.Apply(options);
+  PoolPlan plan;
+  plan.launcher = options.launcher;
+  plan.rank_program = options.rank_program;
+  plan.implementation = PlanEntry(spec);
+  plan.world_size = script.world_size;
+  plan.seed = static_cast<uint64_t>(script.seed);
+  plan.trace = options.trace;
+  plan.run_folder = folder;
+  plan.pool_folder = PoolFolder(folder, spec.label, script.world_size, 0);
+  plan.trace_folder = TraceFolder(folder, spec.label);
+  plan.tests = {"script"};
+  plan.script = fs::absolute(script.file);
+  plan.limits = options.limits;
+  return plan;
+}
+
+ScriptRun RunOnPool(const PoolPlan& plan) {
+  ScriptRun run;
+  TestCase test;
+  test.id = "script";
+  test.world_size = plan.world_size;
+  PoolCallbacks callbacks;
+  callbacks.on_ready = [] {};
+  callbacks.on_test_started = [](size_t) {};
+  callbacks.on_test_over = [&](size_t, const std::vector<RankReport>& ranks, const std::optional<Incident>& incident, double) {
+    run.verdict = Combine(test, ranks, incident);
+    run.ranks = ranks;
+  };
+  const PoolEnd end = RunPool(plan, callbacks, InterruptFlag());
+  if (end.kind == PoolEnd::Kind::kInputError) throw InputError(end.reason);
+  if (end.kind == PoolEnd::Kind::kStartFailed) run.verdict = {Verdict::kHarnessError, end.reason, {}};
+  if (end.kind == PoolEnd::Kind::kInterrupted) run.verdict = {Verdict::kNotRun, "interrupted", {}};
+  const std::string label = plan.implementation.at("label").get<std::string>();
+  if (MergeTraces(plan.trace_folder, {label, "script", plan.world_size, plan.seed})) {
+    run.trace = MergedTrace(plan.trace_folder, "script");
+  }
+  return run;
+}
+
+Script Prepare(const ScriptCommand& command) {
+  Script script = ReadScript(command.file);
+  if (command.world > 0 && command.world != script.world_size) {
+    throw InputError(fmt::format("{}: is for {} ranks, --world says {}", command.file, script.world_size, command.world));
+  }
+  return script;
+}
+
+ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
+  const fs::path folder = fs::absolute(command.out.Folder());
+  PrepareRunFolder(folder);
+  const ScriptRun run = RunOnPool(MakePlan(command, script, command.implementation.Specs().front(), folder));
+  for (size_t rank = 0; rank < run.ranks.size(); ++rank) {
+    for (const CheckFailure& failure : run.ranks[rank].failures) std::cout << "rank " << rank << ": " << failure.message << "\n";
+  }
+  std::cout << ToString(run.verdict.verdict) << (run.verdict.reason.empty() ? "" : ": " + run.verdict.reason) << "\n"
+            << "recorded: " << (run.trace.empty() ? "nothing" : run.trace.string()) << std::endl;
+  return run;
+}
+
+int Exec(const ScriptCommand& command) {
+  const ScriptRun run = RunScriptCommand(command, Prepare(command));
+  return ExitCode({run.verdict.verdict}, run.verdict.verdict != Verdict::kNotRun);
+}
+
+// The recording's own outcomes are what is expected.
+int Replay(const ScriptCommand& command) {
+  const Script script = Prepare(command);
+  const Json recording = ReadJsonFile(command.file);
+  const bool recorded = recording.at("steps").front().contains("outcomes");
+  if (!recorded) throw InputError(command.file + ": holds no recorded outcomes; run it with `shardcts exec`");
+  const ScriptRun run = RunScriptCommand(command, script);
+  if (run.trace.empty()) return ExitCode({run.verdict.verdict}, true);
+  const Parity parity = CompareRecordings(recording, ReadJsonFile(run.trace));
+  std::cout << fmt::format("{} operations, {} tensors: {} identical, {} close, {} differences of value, {} of structure\n",
+                           parity.operations, parity.tensors, parity.identical, parity.close, parity.different, parity.structural);
+  if (!parity.FirstDifference().empty()) std::cout << "first difference: " << parity.FirstDifference() << "\n";
+  std::cout << std::flush;
+  const bool incident = run.verdict.verdict != Verdict::kPass && run.verdict.verdict != Verdict::kFail;
+  if (incident) return ExitCode({run.verdict.verdict}, true);
+  return parity.Agree() ? 0 : 1;
+}
+
+CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text, const std::shared_ptr<ScriptCommand>& command) {
+  CLI::App* sub = app.add_subcommand(name, text);
+  sub->add_option("file", command->file, "the script (docs/formats.md)")->required()->type_name("FILE");
+  sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::PositiveNumber);
+  command->implementation.AddTo(*sub);
+  command->pool.AddTo(*sub);
+  command->out.AddTo(*sub);
+  return sub;
+}
+
+}  // namespace
+
+void AddExecCommand(CLI::App& app) {
+  const auto command = std::make_shared<ScriptCommand>();
+  CLI::App* sub = AddScriptCommand(app, "exec", "Runs a list of operations on an implementation and records the outcomes.", command);
+  sub->footer("Exit code: 0 every operation did what the script expects, 1 one did not, 2 wrong input, 3 harness error.");
+  sub->callback([command] {
+    if (const int code = Exec(*command)) throw CLI::RuntimeError(code);
+  });
+}
+
+void AddReplayCommand(CLI::App& app) {
+  const auto command = std::make_shared<ScriptCommand>();
+  CLI::App* sub = AddScriptCommand(app, "replay", "Runs a recorded test on an implementation and compares the outcomes.", command);
+  sub->footer("Exit code: 0 the outcomes agree with the recording, 1 they do not, 2 wrong input, 3 harness error.");
+  sub->callback([command] {
+    if (const int code = Replay(*command)) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace shardcts
