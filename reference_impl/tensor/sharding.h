@@ -19,6 +19,10 @@
 // processed from left to right, and a strided shard of w ranks cuts its part into f chunks, each of these into w
 // chunks, and rank i holds the i-th of each, joined: with n = 9, f = 2, w = 4 the ranks hold {0,1,5} {2,3,6} {4,7} {8}.
 //
+// For uneven sizes the two readings of [_S(0,2), S(0)] can differ: 7 rows on a 3x2 mesh. The order of cuts is what
+// fully_shard lays out and what torch's full_tensor reads; its distribute_tensor goes from left to right and ends there
+// with an AssertionError (measured, torch 2.13). Here DistributeTensor follows the order of cuts too.
+//
 // In every case a rank's elements are an ascending subset of the indices of each dimension: a list of ranges.
 #pragma once
 
