@@ -15,5 +15,9 @@ void AddListCommand(CLI::App& app);
 // `parity` compares the traces of two implementations after the run; empty: `run` has no parity.
 void AddRunCommand(CLI::App& app, ParityFunction parity);
 void AddReportCommand(CLI::App& app);
+void AddParityCommand(CLI::App& app);
+void AddExecCommand(CLI::App& app);
+void AddReplayCommand(CLI::App& app);
+void AddMutantsCommand(CLI::App& app);
 
 }  // namespace shardcts

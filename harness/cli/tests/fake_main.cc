@@ -1,4 +1,6 @@
-// The tests of the fake rank (launch/tests/fake_rank.cc) as an inventory, for the tests of the command line.
+// The commands that need no LibTorch, on the tests of the fake rank (launch/tests/fake_rank.cc).
+#include "cli/commands.h"
+#include "cli/program.h"
 #include "launch/embedded_inventories.h"
 
 namespace shardcts {
@@ -15,3 +17,11 @@ std::vector<std::pair<std::string, std::string>> EmbeddedInventories() {
 }
 
 }  // namespace shardcts
+
+int main(int argc, char** argv) {
+  return shardcts::RunProgram(argc, argv, [](CLI::App& app) {
+    shardcts::AddListCommand(app);
+    shardcts::AddRunCommand(app, {});
+    shardcts::AddReportCommand(app);
+  });
+}
