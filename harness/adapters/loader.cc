@@ -54,7 +54,8 @@ std::unique_ptr<LoadedImplementation> Create(const std::string& library, const s
   void* handle = Open(library);
   const std::string abi = FindSymbol<const char*()>(handle, library, "shardcts_contract_abi")();
   if (abi != SHARDCTS_CONTRACT_ABI) {
-    throw InputError(library + ": built for contract ABI '" + abi + "', this harness speaks '" SHARDCTS_CONTRACT_ABI "'");
+    throw InputError(library + ": built for contract ABI '" + abi +
+                     "', this harness speaks '" SHARDCTS_CONTRACT_ABI "'");
   }
   auto* create = FindSymbol<Implementation*(const ImplementationContext&)>(handle, library, "shardcts_create");
   std::unique_ptr<Implementation> implementation;

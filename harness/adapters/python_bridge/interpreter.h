@@ -8,13 +8,14 @@
 namespace shardcts {
 
 // Keeps Python usable. The first one starts the interpreter. It is the Python of the environment variable
-// SHARDCTS_PYTHON (default: the one that the build found) and sees that one's packages. sys.path gets in front: the entries
-// of SHARDCTS_PYTHONPATH, the adapters' package, the models' package; at its end: the current folder.
+// SHARDCTS_PYTHON (default: the one that the build found) and sees that one's packages. sys.path gets in front: the
+// entries of SHARDCTS_PYTHONPATH, the adapters' package, the models' package; at its end: the current folder.
 //
 // While one exists, the GIL is released wherever nobody works with Python. The thread that destroys the last one keeps
-// the GIL: PyTorch has thread-local and static Python objects, which are dropped while the process exits, and a thread that
-// drops them without the GIL is aborted. So the last one must be destroyed before std::exit or the return from main, on
-// the thread that ends; a process that cannot wait for that ends with std::_Exit. The interpreter itself never ends.
+// the GIL: PyTorch has thread-local and static Python objects, which are dropped while the process exits, and a thread
+// that drops them without the GIL is aborted. So the last one must be destroyed before std::exit or the return from
+// main, on the thread that ends; a process that cannot wait for that ends with std::_Exit. The interpreter itself never
+// ends.
 class InterpreterUse {
  public:
   // Throws std::runtime_error with one line.

@@ -1,6 +1,6 @@
 // The implementation library that serves Python adapters: option "python_module" and "python_class" say which.
-// The class gets the other options, and these: "run_folder", "local_rank", and "store", the name of a file that does not
-// exist yet and is the same on all ranks: a rendezvous for process groups.
+// The class gets the other options, and these: "run_folder", "local_rank", and "store", the name of a file that does
+// not exist yet and is the same on all ranks: a rendezvous for process groups.
 #include <unistd.h>
 
 #include <chrono>

@@ -56,7 +56,8 @@ TEST_F(TorchRanksTest, StateDictSharesStorageAndGathersToTheWhole) {
   Call("implementation.seed", {{"seed", 42}});
   const Value plain = Call("model.build", {{"model", "linear"}, {"args", Dict{{"in", 4}, {"out", 5}}}});
   const Dict expected = Call("model.state_dict", {{"model", plain}}).AsDict();
-  EXPECT_TRUE(at::equal(Call("tensor.full", {{"value", state.At("weight")}}).AsTensor(), expected.At("weight").AsTensor()));
+  const Value full = Call("tensor.full", {{"value", state.At("weight")}});
+  EXPECT_TRUE(at::equal(full.AsTensor(), expected.At("weight").AsTensor()));
 }
 
 TEST_F(TorchRanksTest, GraphOfTheOutputSurvivesTheBorder) {

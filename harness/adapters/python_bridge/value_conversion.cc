@@ -62,7 +62,7 @@ auto Field(py::handle object, const char* name, Read read) {
 std::vector<int64_t> IntsFromPython(py::handle object) {
   std::vector<int64_t> result;
   for (py::handle item : py::iter(object)) {
-    if (!PyLong_Check(item.ptr())) throw ContractViolation(": a list of int is needed, it holds a " + TypeName(item));
+    if (!PyLong_Check(item.ptr())) throw ContractViolation(": a list of int is needed, not of " + TypeName(item));
     result.push_back(IntFromPython(item));
   }
   return result;
@@ -71,7 +71,7 @@ std::vector<int64_t> IntsFromPython(py::handle object) {
 std::vector<std::string> TextsFromPython(py::handle object) {
   std::vector<std::string> result;
   for (py::handle item : py::iter(object)) {
-    if (!PyUnicode_Check(item.ptr())) throw ContractViolation(": a list of str is needed, it holds a " + TypeName(item));
+    if (!PyUnicode_Check(item.ptr())) throw ContractViolation(": a list of str is needed, not of " + TypeName(item));
     result.push_back(TextFromPython(item));
   }
   return result;
@@ -158,9 +158,10 @@ py::object ValueConversion::ToPython(const Dict& dict) const {
 }
 
 py::object ValueConversion::ToPython(const DTensor& value) const {
-  const py::object mesh = mesh_type_("device_type"_a = value.mesh.device_type, "shape"_a = IntsToPython(value.mesh.shape),
-                                     "dim_names"_a = TextsToPython(value.mesh.dim_names),
-                                     "ranks"_a = IntsToPython(value.mesh.ranks));
+  const MeshLayout& layout = value.mesh;
+  const py::object mesh = mesh_type_("device_type"_a = layout.device_type, "shape"_a = IntsToPython(layout.shape),
+                                     "dim_names"_a = TextsToPython(layout.dim_names),
+                                     "ranks"_a = IntsToPython(layout.ranks));
   py::list placements;
   for (const Placement& placement : value.placements) placements.append(placement.ToString());
   return dtensor_type_("local"_a = TensorToPython(value.local, false), "mesh"_a = mesh, "placements"_a = placements,
@@ -179,7 +180,8 @@ py::object ValueConversion::ToPython(const ShardedTensor& value) const {
     shards.append(local_shard_type_("metadata"_a = to_python(shard.metadata),
                                     "tensor"_a = TensorToPython(shard.tensor, false)));
   }
-  return sharded_tensor_type_("shape"_a = IntsToPython(value.shape), "metadata"_a = metadata, "local_shards"_a = shards);
+  return sharded_tensor_type_("shape"_a = IntsToPython(value.shape), "metadata"_a = metadata,
+                              "local_shards"_a = shards);
 }
 
 Value ValueConversion::ToValue(py::handle object) const {

@@ -1,8 +1,9 @@
 """How an adapter is written, and how the harness calls it.
 
 An adapter is a class with a list `capabilities`, a constructor `(rank, world_size, device, options)` and one method for
-each operation of the contract that it supports, marked with `@operation(NAME)`. The method takes the operation's arguments by
-name and returns its result; what it raises is the operation's error. An operation that no method names is not supported.
+each operation of the contract that it supports, marked with `@operation(NAME)`. The method takes the operation's
+arguments by name and returns its result; what it raises is the operation's error. An operation that no method names is
+not supported.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def _make_pin_memory_a_no_op() -> None:
 PATCHES = [
     Patch(
         target="torch.Tensor.pin_memory",
-        reason="pinning needs an accelerator; without one CPUOffloadPolicy(pin_memory=True), the default, cannot be used. "
-               "The tensor is returned as it is.",
+        reason="pinning needs an accelerator; without one CPUOffloadPolicy(pin_memory=True), the default, cannot be "
+               "used. The tensor is returned as it is.",
         is_needed=_has_no_accelerator,
         apply=_make_pin_memory_a_no_op,
     ),

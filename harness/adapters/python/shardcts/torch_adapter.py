@@ -1,4 +1,4 @@
-"""PyTorch itself as an implementation: the oracle. Every operation is a call of PyTorch's own API, nothing is re-made."""
+"""PyTorch itself as an implementation: the oracle. Every operation calls PyTorch's own API, nothing is re-made."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _local_device(device_type: str, local_rank: int) -> torch.device:
     except (AttributeError, RuntimeError) as error:
         raise ValueError(f"PyTorch {torch.__version__} knows no device type '{device_type}'") from error
     if local_rank >= count:
-        raise ValueError(f"rank with local rank {local_rank} needs device {device_type}:{local_rank}, {count} are there")
+        raise ValueError(f"rank with local rank {local_rank} needs {device_type}:{local_rank}, {count} are there")
     device = torch.device(device_type, local_rank)
     torch.get_device_module(device_type).set_device(device)
     return device

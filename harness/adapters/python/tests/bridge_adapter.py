@@ -27,7 +27,7 @@ class BridgeAdapter:
     @operation("test.look")
     def look(self, value):
         tensor = value.local if isinstance(value, DTensorValue) else value
-        return {"type": type(value).__name__, "pointer": tensor.data_ptr(), "parameter": isinstance(value, nn.Parameter)}
+        return {"pointer": tensor.data_ptr(), "parameter": isinstance(value, nn.Parameter)}
 
     @operation("test.shard_pointers")
     def shard_pointers(self, value: ShardedTensorValue):

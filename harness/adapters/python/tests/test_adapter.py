@@ -1,6 +1,7 @@
 """How adapters are loaded and called, without C++."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -70,13 +71,14 @@ def test_close_is_called():
 
 
 def test_warnings_before_an_error_are_kept():
-    class Warning_:
+    class Careful:
         @operation("x")
         def x(self):
             warnings.warn("careful", FutureWarning)
             raise LookupError("gone")
 
-    assert Dispatcher(Warning_(), "cpu").invoke("x", {}) == (("LookupError", "gone"), None, [("FutureWarning", "careful")])
+    answer = Dispatcher(Careful(), "cpu").invoke("x", {})
+    assert answer == (("LookupError", "gone"), None, [("FutureWarning", "careful")])
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,13 @@ def test_the_example_of_the_documentation():
     loaded = run("model.load_state_dict", {"model": model, "state_dict": state})[1]
     assert loaded == {"missing_keys": [], "unexpected_keys": []}
     assert run("model.load_state_dict", {"model": model, "state_dict": {}})[0][0] == "RuntimeError"
+
+
+def test_the_documentation_shows_lines_of_the_example():
+    root = Path(__file__).resolve().parents[4]
+    example = (root / "harness/adapters/python/examples/minimal_adapter.py").read_text().splitlines()
+    page = (root / "docs/adapters.md").read_text().splitlines()
+    begin = page.index("    class MinimalAdapter:")
+    end = next(i for i in range(begin, len(page)) if page[i] and not page[i].startswith("    "))
+    shown = [line.removeprefix("    ") for line in page[begin:end] if line.strip()]
+    assert len(shown) > 5 and [line for line in shown if line not in example] == []

@@ -49,7 +49,8 @@ def check_bits(what: str, tensor: torch.Tensor, shape: list[int], text: str) -> 
     data = base64.b64decode(text)
     if as_bytes(tensor) != data:
         cpp = numpy.frombuffer(data, dtype=tensor.detach().numpy().dtype).reshape(shape)
-        pytest.fail(f"{what}: C++ {cpp.flatten()[:4]}, Python {tensor.flatten()[:4]}, difference {abs(cpp - tensor.detach().numpy()).max()}")
+        twin = tensor.detach().numpy()
+        pytest.fail(f"{what}: C++ {cpp.flatten()[:4]}, Python {twin.flatten()[:4]}, difference {abs(cpp - twin).max()}")
 
 
 @pytest.mark.skipif(ZOO_DUMP is None, reason="SHARDCTS_ZOO_DUMP names no program")
@@ -74,11 +75,13 @@ BAD_ARGUMENTS = [
     ("mlp", {}, "model 'mlp': argument 'dim' is missing"),
     ("mlp", {"dim": True}, "model 'mlp': argument 'dim' must be a positive int, got "),
     ("mlp", {"dim": 2, "depth": 1}, "model 'mlp': argument 'depth' is unknown"),
-    ("linear_stack", {"sizes": [3]}, "model 'linear_stack': argument 'sizes' must be a list of at least 2 positive ints, got "),
+    ("linear_stack", {"sizes": [3]},
+     "model 'linear_stack': argument 'sizes' must be a list of at least 2 positive ints, got "),
     ("linear", {"in": 1, "out": 1, "bias": 1}, "model 'linear': argument 'bias' must be a bool, got "),
     ("transformer", {"dropout_p": 2.0}, "model 'transformer': argument 'dropout_p' must be a number from 0 to 1, got "),
     ("transformer", {"dim": 10}, "model 'transformer': argument 'n_heads' must divide dim"),
-    ("uneven_parameters", {"shapes": []}, "model 'uneven_parameters': argument 'shapes' must be a list of shapes, got "),
+    ("uneven_parameters", {"shapes": []},
+     "model 'uneven_parameters': argument 'shapes' must be a list of shapes, got "),
 ]
 
 

@@ -5,7 +5,10 @@ from torch import nn
 
 from shardcts.values import DTensorValue, MeshLayout
 
-MLP_PLAN = {f"{i}.{name}": {"style": style} for i in range(3) for name, style in (("in_proj", "colwise"), ("out_proj", "rowwise"))}
+MLP_PLAN = {
+    f"{i}.{name}": {"style": style}
+    for i in range(3) for name, style in (("in_proj", "colwise"), ("out_proj", "rowwise"))
+}
 
 
 def sharded_mlps(run, dim, options=None, reshard=None):
@@ -184,7 +187,8 @@ def errors_are_those_of_pytorch(run):
     assert run.error_of("model.wrap", model=model, path="", wrapper="magic")[0] == "ValueError"
     assert run.error_of("model.teleport")[0] == "NotImplementedError"
     run("implementation.reset")
-    assert run.error_of("model.state_dict", model=model) == ("ValueError", f"handle model:{model.id} is not valid any more")
+    error = run.error_of("model.state_dict", model=model)
+    assert error == ("ValueError", f"handle model:{model.id} is not valid any more")
 
 
 def hsdp_replicates_over_dim_0(run):
