@@ -1,9 +1,7 @@
 #include "contract/tensor_bytes.h"
 #include "fully_shard/fully_shard.h"
 #include "operations/handlers.h"
-#ifdef SHARDCTS_REFERENCE_HAS_PARALLEL
 #include "parallel/parallelize.h"
-#endif
 
 namespace shardcts::reference {
 namespace {
@@ -17,7 +15,9 @@ std::optional<at::ScalarType> DtypeOption(const Dict& options, const std::string
   const Value* value = options.Find(name);
   if (!value || value->IsNone()) return std::nullopt;
   const std::optional<at::ScalarType> dtype = ParseDtype(value->AsString());
-  if (!dtype) throw SemanticError("ValueError", "mp_policy." + name + ": no dtype is called '" + value->AsString() + "'");
+  if (!dtype) {
+    throw SemanticError("ValueError", "mp_policy." + name + ": no dtype is called '" + value->AsString() + "'");
+  }
   return dtype;
 }
 
@@ -76,8 +76,28 @@ Value Wrap(const Call& call) {
   return {};
 }
 
+ParallelPlan ReadPlan(const Dict& plan) {
+  ParallelPlan read;
+  for (const auto& [path, entry] : plan) {
+    const Value* style = entry.AsDict().Find("style");
+    if (!style) throw SemanticError("ValueError", "the plan gives no style for '" + ToString(path) + "'");
+    read.emplace_back(ToString(path), ParseParallelStyle(style->AsString()));
+  }
+  return read;
+}
+
+Value ParallelizeModel(const Call& call) {
+  for (const std::string& text : Parallelize(call.Model(), call.Mesh(), ReadPlan(call.Get("plan").AsDict()))) {
+    call.warnings.push_back({"UserWarning", text});
+  }
+  return {};
+}
+
 }  // namespace
 
-void AddWrapperHandlers(HandlerTable& table) { table["model.wrap"] = Wrap; }
+void AddWrapperHandlers(HandlerTable& table) {
+  table["model.wrap"] = Wrap;
+  table["model.parallelize"] = ParallelizeModel;
+}
 
 }  // namespace shardcts::reference
