@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "comm/communicator.h"
 #include "launch/input_error.h"
 
 namespace shardcts {
@@ -61,6 +62,8 @@ std::unique_ptr<LoadedImplementation> Create(const std::string& library, const s
   std::unique_ptr<Implementation> implementation;
   try {
     implementation.reset(create(context));
+  } catch (const CommunicationError&) {
+    throw;  // another rank's end is not this library's fault
   } catch (const std::exception& error) {
     throw InputError(OneLine(subject + ": " + error.what()));
   }

@@ -33,6 +33,7 @@ class LoadedImplementation final : public Implementation {
 // *Collective* over the ranks of the context (implementations may set up process groups).
 // Throws InputError, one line that names the library or module and what is wrong with it: no such file, no entry
 // point, another contract ABI, a module that cannot be imported, a class that is missing, a constructor that raised.
+// CommunicationError of the context's communicator passes through.
 std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,
                                                          const ImplementationContext& context);
 
