@@ -1,5 +1,7 @@
 // shardcts mutants: every seeded bug on an implementation, and which tests notice it.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iostream>

@@ -36,11 +36,14 @@ Json PlanEntry(const ImplementationSpec& spec) {
           {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
 }
 
-// The text after --impl that gives this implementation again: the label, with a library's path made absolute.
+// The label is a text that --impl takes.
 std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec& spec, const TestCase& test) {
   std::string command = options.program + " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) +
                         " --seed " + std::to_string(options.seed);
   if (options.trace != RunOptions{}.trace) command += " --trace " + options.trace;
+  if (options.limits.test != PoolLimits{}.test) {
+    command += " --timeout " + std::to_string(static_cast<double>(options.limits.test.count()) / 1000);
+  }
   return command + " --out out/reproduce";
 }
 
@@ -197,6 +200,7 @@ class RunDriver {
     AddImplementationNotes(end.implementation, results_.environment);
     if (end.reason.empty() || end.kind == PoolEnd::Kind::kInterrupted || end.kind == PoolEnd::Kind::kInputError) return;
     pool.problems.push_back(end.reason);
+    if (end.kind == PoolEnd::Kind::kBroken) return;  // the verdict of the test that broke it says the same
     observer_.OnPoolProblem(result.label, world_size, end.reason);
   }
 
