@@ -5,13 +5,13 @@ namespace {
 
 Value Init(const Call& call) {
   const Value* names = call.Find("dim_names");
-  return call.session.mesh_handles.FindOrAdd(call.session.meshes.GetOrCreate(
+  return call.session.HandleOf(call.session.meshes.GetOrCreate(
       *call.session.context.communicator, call.session.context.device, call.Get("shape").AsInts(),
       names ? names->AsStrings() : std::vector<std::string>{}));
 }
 
 Value Submesh(const Call& call) {
-  return call.session.mesh_handles.FindOrAdd(call.Mesh()->Submesh(call.Get("dim_names").AsStrings()));
+  return call.session.HandleOf(call.Mesh()->Submesh(call.Get("dim_names").AsStrings()));
 }
 
 Value Describe(const Call& call) {

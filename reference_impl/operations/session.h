@@ -24,10 +24,11 @@ class HandleTable {
     objects_[++last_id_] = std::move(object);
     return {kind_, last_id_};
   }
-  // The handle under which the object is known already, or a new one.
-  Handle FindOrAdd(const std::shared_ptr<T>& object) {
+  // The handle under which such an object is known already, or a new one.
+  template <class Same>
+  Handle FindOrAdd(const std::shared_ptr<T>& object, const Same& is_same) {
     for (const auto& [id, known] : objects_) {
-      if (known == object) return {kind_, id};
+      if (is_same(*known, *object)) return {kind_, id};
     }
     return Add(object);
   }
@@ -50,6 +51,13 @@ class HandleTable {
 
 struct Session {
   explicit Session(const ImplementationContext& given) : context(given) {}
+
+  // One handle for each mesh, however often its object was made: the same selection of the same root.
+  Handle HandleOf(const std::shared_ptr<DeviceMesh>& mesh) {
+    return mesh_handles.FindOrAdd(mesh, [](const DeviceMesh& known, const DeviceMesh& given) {
+      return &known.root() == &given.root() && known.layout() == given.layout();
+    });
+  }
 
   ImplementationContext context;
   MeshRegistry meshes;  // survives a reset: making communicators is expensive

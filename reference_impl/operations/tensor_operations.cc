@@ -10,7 +10,7 @@ namespace {
 DTensor TheDTensor(const Call& call) { return FromContract(call.Get("value").AsDTensor(), call.session.meshes); }
 
 Value Mesh(const Call& call) {
-  return call.session.mesh_handles.FindOrAdd(call.session.meshes.Find(call.Get("value").AsDTensor().mesh));
+  return call.session.HandleOf(call.session.meshes.Find(call.Get("value").AsDTensor().mesh));
 }
 
 Value Full(const Call& call) { return FullTensor(TheDTensor(call)); }
