@@ -9,11 +9,12 @@ namespace {
 struct Before {
   std::vector<int64_t> shape;
   uintptr_t data = 0;
+  uintptr_t storage = 0;
 };
 
 std::map<std::string, Before> Remember(const Dict& parameters) {
   std::map<std::string, Before> before;
-  for (const auto& [name, value] : parameters) before[ToString(name)] = {GlobalShape(value), DataPointer(value)};
+  for (const auto& [name, value] : parameters) before[ToString(name)] = {GlobalShape(value), DataPointer(value), StoragePointer(value)};
   return before;
 }
 
@@ -48,6 +49,7 @@ void CheckSavedEntry(Trial& t, const ExpectedLayout& expected, const ExpectedPar
   } else {
     t.Check("C9", Equal(name + ": address of the saved shard", before.data, DataPointer(saved)));
   }
+  t.Strict("C9", Equal(name + ": storage of the saved shard", before.storage, StoragePointer(saved)));
   t.Strict("C7", Holds((slice.numel() == 0) == (before.data == 0), name,
                        before.data == 0 ? "an empty shard where ceil chunking leaves rows" : "rows where ceil chunking leaves none"));
   t.Strict("C8", Equal(name + ": local shape", slice.sizes().vec(), LocalPart(saved).sizes().vec()));
