@@ -71,8 +71,10 @@ TEST_F(CommandTest, GreenRunEndsWithZeroAndATable) {
 TEST_F(CommandTest, FailureIsPrintedWithTheCommandThatReproducesIt) {
   const Ended ended = Run({"--filter", "test_fail", "--seed", "7"});
   EXPECT_EQ(ended.code, 1);
-  EXPECT_THAT(ended.output, HasSubstr("fail fake/T.test_fail@1/world_size=2 [reference]: rank 1: C1: expected 1, got 2\n"));
-  EXPECT_THAT(ended.output, HasSubstr(" run --impl reference --filter fake/T.test_fail@1/world_size=2 --seed 7 --out "));
+  EXPECT_THAT(ended.output,
+              HasSubstr("fail fake/T.test_fail@1/world_size=2 [reference]: rank 1: C1: expected 1, got 2\n"));
+  EXPECT_THAT(ended.output,
+              HasSubstr(" run --impl reference --filter fake/T.test_fail@1/world_size=2 --seed 7 --out "));
 }
 
 TEST_F(CommandTest, HangIsAConformanceFailure) {
@@ -92,9 +94,11 @@ TEST_F(CommandTest, WrongCommandsAreOneLineAndCodeTwo) {
       {{"run", "--impl", "reference", "--world", "2", "--trace", "x"}, "--trace"},
       {{"run", "--impl", "reference", "--world", "2", "--baseline", "torch"}, "--baseline torch: is not among"},
       {{"run", "--impl", "reference"}, "needs 16 ranks, more than --max-world 8"},
-      {{"run", "--impl", "reference", "--world", "2", "--rank-program", "/nothing"}, "/nothing: there is no such rank program"},
+      {{"run", "--impl", "reference", "--world", "2", "--rank-program", "/nothing"},
+       "/nothing: there is no such rank program"},
       {{"run", "--impl", "reference", "--world", "2", "--rank-program", FAKE_RANK, "--out", "/proc/x"}, "/proc/x"},
-      {{"run", "--impl", "reference,start=input", "--world", "2", "--rank-program", FAKE_RANK, "--out", Out()}, "no such module x"},
+      {{"run", "--impl", "reference,start=input", "--world", "2", "--rank-program", FAKE_RANK, "--out", Out()},
+       "no such module x"},
       {{"report", "/nothing"}, "/nothing/results.json: cannot be read"},
   };
   for (const auto& [words, message] : rows) {

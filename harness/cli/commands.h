@@ -1,5 +1,5 @@
-// The subcommands of `shardcts`: one file NAME_command.cc each, with one function that adds the subcommand to the program. A new one
-// is declared here, added in main.cc, and listed in CMakeLists.txt.
+// The subcommands of `shardcts`: one file NAME_command.cc each, with one function that adds the subcommand to the
+// program. A new one is declared here, added in main.cc, and listed in CMakeLists.txt.
 //
 // A command ends with `throw CLI::RuntimeError(code)` when its exit code is not 0, and with InputError
 // (launch/input_error.h) when the command line or a file it names is wrong: main prints it as one line, exit code 2.

@@ -17,7 +17,9 @@ std::chrono::milliseconds ToMilliseconds(double seconds) {
 
 void SelectionFlags::AddTo(CLI::App& command) {
   command.add_option("--suite", selection_.suites, "only this suite; may repeat")->type_name("NAME");
-  command.add_option("--filter", selection_.filters, "only ids that contain this text, or fit it whole when it has * or ?; may repeat")
+  command
+      .add_option("--filter", selection_.filters,
+                  "only ids that contain this text, or fit it whole when it has * or ?; may repeat")
       ->type_name("TEXT");
   command.add_option("--world", selection_.world_sizes, "only these world sizes")->delimiter(',')->type_name("N");
   command.add_option("--max-world", selection_.max_world_size, "largest world size allowed")
@@ -33,11 +35,12 @@ std::vector<TestCase> SelectionFlags::SelectTests() const {
 }
 
 void ImplementationFlags::AddTo(CLI::App& command) {
-  CLI::Option* impl = command.add_option("--impl", texts_,
-                                         "reference, torch, python:MODULE:CLASS or PATH.so, with +mutant=NAME and ,key=value");
+  CLI::Option* impl = command.add_option(
+      "--impl", texts_, "reference, torch, python:MODULE:CLASS or PATH.so, with +mutant=NAME and ,key=value");
   impl->required()->type_name("NAME")->take_all();
   if (!several_) impl->expected(1);
-  command.add_option("--device", device_, "device type for implementations that name none (default cpu)")->type_name("TYPE");
+  command.add_option("--device", device_, "device type for implementations that name none (default cpu)")
+      ->type_name("TYPE");
 }
 
 std::vector<ImplementationSpec> ImplementationFlags::Specs() const {
@@ -58,14 +61,17 @@ void PoolFlags::AddTo(CLI::App& command) {
   command.add_option("--trace", defaults_.trace, "tensor data in traces: never, up to 64 KiB, always")
       ->capture_default_str()
       ->check(CLI::IsMember({"digest", "inline", "full"}));
-  command.add_option("--timeout", timeout_seconds_, "seconds that one test may take")->capture_default_str()->check(CLI::PositiveNumber);
+  command.add_option("--timeout", timeout_seconds_, "seconds that one test may take")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   command.add_option("--start-timeout", start_timeout_seconds_, "seconds until the ranks of a pool must be ready")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command.add_option("--stop-after-hangs", defaults_.stop_after_hangs, "more hangs than this end a pool's tests")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  command.add_option("--launcher", defaults_.launcher, "starts the ranks; {ranks} stands for the world size")->capture_default_str();
+  command.add_option("--launcher", defaults_.launcher, "starts the ranks; {ranks} stands for the world size")
+      ->capture_default_str();
   command.add_option("--rank-program", rank_program_, "the program that is one rank")->group("");
 }
 
@@ -76,7 +82,8 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.stop_after_hangs = defaults_.stop_after_hangs;
   options.limits.test = ToMilliseconds(timeout_seconds_);
   options.limits.start = ToMilliseconds(start_timeout_seconds_);
-  options.rank_program = rank_program_.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(rank_program_);
+  options.rank_program =
+      rank_program_.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(rank_program_);
   if (options.launcher.find_first_not_of(' ') == std::string::npos) throw InputError("--launcher: is empty");
   if (!std::filesystem::exists(options.rank_program)) {
     throw InputError(options.rank_program.string() + ": there is no such rank program");

@@ -93,7 +93,8 @@ void ProgressPrinter::OnParity(const std::string& implementation, size_t done, s
 
 std::string DescribeFailure(const TestResult& test, bool colors) {
   std::string message = test.reason;
-  if (message.empty() && !test.ranks.empty() && !test.ranks[0].failures.empty()) message = test.ranks[0].failures[0].message;
+  if (message.empty() && !test.ranks.empty() && !test.ranks[0].failures.empty())
+    message = test.ranks[0].failures[0].message;
   return Colored(ToString(test.verdict), "31", colors) + " " + test.test.id + " [" + test.implementation +
          "]: " + OneLine(message) + "\n  reproduce: " + test.reproduce + "\n";
 }
@@ -108,20 +109,23 @@ std::string SummaryTable(const Results& results) {
     label_width = std::max(label_width, test.implementation.size());
   }
   std::ostringstream table;
-  table << std::left << std::setw(static_cast<int>(label_width)) << "implementation" << std::right << std::setw(7) << "tests";
+  table << std::left << std::setw(static_cast<int>(label_width)) << "implementation" << std::right << std::setw(7)
+        << "tests";
   for (const auto& [verdict, count] : occurring) table << "  " << ToString(verdict);
   table << "\n";
   for (const ImplementationResult& implementation : results.implementations) {
     auto& row = counts[implementation.label];
     size_t total = 0;
     for (const auto& [verdict, count] : row) total += count;
-    table << std::left << std::setw(static_cast<int>(label_width)) << implementation.label << std::right << std::setw(7) << total;
+    table << std::left << std::setw(static_cast<int>(label_width)) << implementation.label << std::right
+          << std::setw(7) << total;
     for (const auto& [verdict, count] : occurring) {
       table << "  " << std::setw(static_cast<int>(ToString(verdict).size())) << row[verdict];
     }
     table << "\n";
   }
-  for (const ImplementationResult& implementation : results.implementations) table << ParityLine(implementation.label, results);
+  for (const ImplementationResult& implementation : results.implementations)
+    table << ParityLine(implementation.label, results);
   return table.str();
 }
 

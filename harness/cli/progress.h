@@ -1,4 +1,5 @@
-// What a run shows while it goes on: a line that is rewritten on a terminal, plain lines for what is not green. *Local*.
+// What a run shows while it goes on: a line that is rewritten on a terminal, plain lines for what is not green.
+// *Local*.
 #pragma once
 
 #include <iosfwd>

@@ -31,7 +31,8 @@ TEST(ProgressTest, PlainOutputHasTwoLinesPerFailureAndNoneForGreen) {
   EXPECT_EQ(out.str(), "");
   progress.OnTestOver(Result(Verdict::kFail));
   EXPECT_EQ(out.str(),
-            "fail s/T.a/world_size=2 [torch]: rank 0: C1: expected 1, got 2\n  reproduce: build/shardcts run --impl torch\n");
+            "fail s/T.a/world_size=2 [torch]: rank 0: C1: expected 1, got 2\n  reproduce: build/shardcts run --impl "
+            "torch\n");
 }
 
 TEST(ProgressTest, LiveLineFitsTheTerminal) {
@@ -51,7 +52,8 @@ TEST(SummaryTableTest, OneRowPerImplementationOneColumnPerVerdict) {
   Results results;
   results.implementations = {{"torch"}, {"reference"}};
   results.tests = {Result(Verdict::kPass), Result(Verdict::kHang), Result(Verdict::kPass, "reference")};
-  results.tests.back().parity = {{"against", "torch"}, {"identical", 5}, {"close", 1}, {"different", 0}, {"structural", 0}};
+  results.tests.back().parity = {
+      {"against", "torch"}, {"identical", 5}, {"close", 1}, {"different", 0}, {"structural", 0}};
   EXPECT_EQ(SummaryTable(results),
             "implementation  tests  pass  fail  hang\n"
             "torch               2     1     0     1\n"

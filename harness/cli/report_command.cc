@@ -27,7 +27,8 @@ std::string EnvironmentOr(const char* name, const std::string& otherwise) {
 void RequireResults(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "results.json";
   const nlohmann::ordered_json results = ReadJsonFile(file);
-  if (!results.is_object() || !results.contains("schema_version")) throw InputError(file.string() + ": holds no results");
+  if (!results.is_object() || !results.contains("schema_version"))
+    throw InputError(file.string() + ": holds no results");
 }
 
 // Replaces this process: the exit code is the package's own.

@@ -26,7 +26,8 @@ struct RunCommand {
 std::string BaselineLabel(const std::string& asked, const std::vector<ImplementationSpec>& specs) {
   const std::string label = asked.empty() ? "torch" : ParseImplementationSpec(asked).label;
   const bool there = std::any_of(specs.begin(), specs.end(), [&](const auto& spec) { return spec.label == label; });
-  if (!there && !asked.empty()) throw InputError("--baseline " + asked + ": is not among the implementations given with --impl");
+  if (!there && !asked.empty())
+    throw InputError("--baseline " + asked + ": is not among the implementations given with --impl");
   return there && specs.size() > 1 ? label : "";
 }
 
@@ -80,7 +81,9 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
   sub->add_option("--pool", command->pool_mode, "ranks are started once per world size, or anew for each test")
       ->capture_default_str()
       ->check(CLI::IsMember({"shared", "fresh"}));
-  sub->add_option("--baseline", command->baseline, "compare traces with this one of the implementations (default torch)")->type_name("NAME");
+  sub->add_option("--baseline", command->baseline,
+                  "compare traces with this one of the implementations (default torch)")
+      ->type_name("NAME");
   sub->callback([command, parity] {
     const int code = ExecuteRun(*command, parity);
     if (code != 0) throw CLI::RuntimeError(code);

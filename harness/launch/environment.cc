@@ -54,7 +54,8 @@ Json MemoryGib() {
 }
 
 void AddGpu(Json& environment) {
-  const auto output = CaptureOutput({"nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"}, kProgramLimit);
+  const auto output =
+      CaptureOutput({"nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"}, kProgramLimit);
   if (!output) return;
   std::istringstream lines(*output);
   std::string names;
@@ -108,7 +109,8 @@ void AddImplementationNotes(const Json& implementation, Json& environment) {
 std::string SuiteCommit() {
   const auto commit = CaptureOutput({"git", "-C", SHARDCTS_SOURCE_FOLDER, "rev-parse", "HEAD"}, kProgramLimit);
   if (!commit) return "";
-  const auto changes = CaptureOutput({"git", "-C", SHARDCTS_SOURCE_FOLDER, "status", "--porcelain", "-uno"}, kProgramLimit);
+  const auto changes =
+      CaptureOutput({"git", "-C", SHARDCTS_SOURCE_FOLDER, "status", "--porcelain", "-uno"}, kProgramLimit);
   return commit->substr(0, commit->find('\n')) + (changes && !changes->empty() ? "-dirty" : "");
 }
 

@@ -7,9 +7,9 @@
 
 namespace shardcts {
 
-// {os, cpu, cores, memory_gib, gpu, driver, mpi, nccl, torch, python, compiler}; what is unknown is null. `torch`, `python` and
-// `nccl` come later from what the implementations say (AddImplementationNotes). Runs nvidia-smi and the launcher's
-// --version, each for at most 5 s.
+// {os, cpu, cores, memory_gib, gpu, driver, mpi, nccl, torch, python, compiler}; what is unknown is null. `torch`,
+// `python` and `nccl` come later from what the implementations say (AddImplementationNotes). Runs nvidia-smi and the
+// launcher's --version, each for at most 5 s.
 nlohmann::ordered_json CaptureEnvironment(const std::string& launcher);
 
 // Takes over the notes torch, python and nccl of an implementation's description, where they are not known yet.

@@ -17,7 +17,8 @@ constexpr const char* kInventory = R"({
      "checks": [
        {"id": "C1", "what": "always", "strength": "strict"},
        {"id": "C2", "strength": "weak", "ranks": "rank0", "active": {"dim": [3]}},
-       {"id": "C3", "strength": "vacuous", "ranks": "others", "required": false, "active": {"world_size": [4], "x": [true]}}]},
+       {"id": "C3", "strength": "vacuous", "ranks": "others", "required": false,
+        "active": {"world_size": [4], "x": [true]}}]},
     {"function": "test_plain", "world_sizes": [1], "checks": [],
      "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks"}]}]})";
 
@@ -80,7 +81,8 @@ TEST(InventoryTest, ErrorsNameFileAndPlace) {
   const auto with_test = [](const std::string& members) {
     return R"({"suite": "s", "tests": [{"function": "f", )" + members + "}]}";
   };
-  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2, 0])")), "x.json: /tests/0/world_sizes/1: expected a positive integer");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2, 0])")),
+            "x.json: /tests/0/world_sizes/1: expected a positive integer");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "subtests": [{"mesh": "1-D"}])")),
             "x.json: /tests/0/subtests/0/mesh: expected a list with at least one value");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [{"id": "C1", "strength": "solid"}])")),

@@ -19,7 +19,9 @@ namespace fs = std::filesystem;
 // One rank's trace, a line ahead.
 class RankTraceReader {
  public:
-  explicit RankTraceReader(const fs::path& file) : stream_(file, std::ios::binary), exists_(stream_.is_open()) { Advance(); }
+  explicit RankTraceReader(const fs::path& file) : stream_(file, std::ios::binary), exists_(stream_.is_open()) {
+    Advance();
+  }
 
   bool exists() const { return exists_; }
   bool truncated() const { return truncated_; }
@@ -58,8 +60,9 @@ Json MergeStep(Readers& readers, const std::vector<size_t>& ranks) {
   const Json& first = *readers[ranks.front()].line();
   Json step = {{"step", first["step"]}, {"op", first["op"]}};
   const auto same = [&](const char* key) {
-    return std::all_of(ranks.begin(), ranks.end(),
-                       [&](size_t rank) { return readers[rank].line()->value(key, Json()) == first.value(key, Json()); });
+    return std::all_of(ranks.begin(), ranks.end(), [&](size_t rank) {
+      return readers[rank].line()->value(key, Json()) == first.value(key, Json());
+    });
   };
   const auto by_rank = [&](const char* key) {
     Json list = Json::array();
@@ -111,7 +114,8 @@ void WriteScript(std::ostream& out, const TraceHeader& header, Readers& readers)
     separator = ",\n";
     for (size_t rank : ranks) readers[rank].Advance();
   }
-  const bool truncated = std::any_of(readers.begin(), readers.end(), [](const auto& reader) { return reader.truncated(); });
+  const bool truncated =
+      std::any_of(readers.begin(), readers.end(), [](const auto& reader) { return reader.truncated(); });
   out << "\n]" << (truncated ? ", \"truncated\": true" : "") << "}\n";
 }
 

@@ -30,8 +30,8 @@ RankReport ParseReport(int rank, const Json& event) {
   }
   const Json failures = event.value("failures", Json::array());
   for (const Json& failure : failures) {
-    report.failures.push_back({rank, failure.value("check", ""), failure.value("message", ""), failure.value("file", ""),
-                               failure.value("line", 0), failure.value("operation", "")});
+    report.failures.push_back({rank, failure.value("check", ""), failure.value("message", ""),
+                               failure.value("file", ""), failure.value("line", 0), failure.value("operation", "")});
   }
   return report;
 }

@@ -1,7 +1,9 @@
-// PoolRecord: what the event files of a pool's ranks say, put together. Pure bookkeeping, no processes, no clock. *Local*.
+// PoolRecord: what the event files of a pool's ranks say, put together. Pure bookkeeping, no processes, no clock.
+// *Local*.
 //
-// Ranks run the pool's tests in the same order; a rank has *left* a test when it has started a later one or has written
-// pool_finished. A test is over when every rank has left it, so that what its clean-up breaks is still counted as its own.
+// Ranks run the pool's tests in the same order; a rank has *left* a test when it has started a later one or has
+// written pool_finished. A test is over when every rank has left it, so that what its clean-up breaks is still counted
+// as its own.
 #pragma once
 
 #include <sys/types.h>
@@ -56,8 +58,8 @@ class PoolRecord {
   bool StartedByAny(size_t test) const;
   bool FinishedByAll(size_t test) const;
   bool LeftByAll(size_t test) const;
-  // Some rank has finished the test in a way that makes its peers stop: fail, diverged, not_supported, harness_error. The
-  // first such rank.
+  // Some rank has finished the test in a way that makes its peers stop: fail, diverged, not_supported, harness_error.
+  // The first such rank.
   std::optional<int> RankThatStopped(size_t test) const;
   // Ranks that have not finished the test are written down as aborted with this reason.
   void AbortUnfinished(size_t test, const std::string& reason);

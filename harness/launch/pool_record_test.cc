@@ -61,7 +61,8 @@ TEST_F(PoolRecordTest, UnfinishedRanksAreAborted) {
 }
 
 TEST_F(PoolRecordTest, LinesThatBreakTheProtocolNameTheRank) {
-  EXPECT_THAT(ErrorOf("{\"event\": "), HasSubstr("rank 1 wrote an event that does not follow the protocol: {\"event\""));
+  EXPECT_THAT(ErrorOf("{\"event\": "),
+              HasSubstr("rank 1 wrote an event that does not follow the protocol: {\"event\""));
   EXPECT_THAT(ErrorOf(R"({"event": "sang"})"), HasSubstr("unknown event 'sang'"));
   EXPECT_THAT(ErrorOf(Started(0, "b")), HasSubstr("test b is not number 0 of the plan"));
   EXPECT_THAT(ErrorOf(Started(1, "b")), HasSubstr("started out of order"));

@@ -73,7 +73,8 @@ std::string SecondsText(milliseconds limit) {
   return text.str();
 }
 
-// What mpiexec (Hydra) says at the end about how the first process died: "Killed (signal 9)"; empty when it says nothing.
+// What mpiexec (Hydra) says at the end about how the first process died: "Killed (signal 9)"; empty when it says
+// nothing.
 std::string ExitStringOf(const std::filesystem::path& launcher_log) {
   std::string found;
   EventTail log(launcher_log);
@@ -189,9 +190,11 @@ class PoolRun {
     if (record_.FailedRank()) {
       AwaitOtherFailures();
       const RankState& rank = record_.ranks()[static_cast<size_t>(*record_.FailedRank())];
-      EndWith(rank.failed_kind == "input" ? PoolEnd::Kind::kInputError : PoolEnd::Kind::kStartFailed, rank.failed_message);
+      EndWith(rank.failed_kind == "input" ? PoolEnd::Kind::kInputError : PoolEnd::Kind::kStartFailed,
+              rank.failed_message);
     } else if (!start_seconds_ && Clock::now() - begin_ > plan_.limits.start) {
-      EndWith(PoolEnd::Kind::kStartFailed, "ranks were not ready within " + SecondsText(plan_.limits.start) + LastLogLine(SlowestRank()));
+      EndWith(PoolEnd::Kind::kStartFailed,
+              "ranks were not ready within " + SecondsText(plan_.limits.start) + LastLogLine(SlowestRank()));
     }
   }
 
@@ -271,7 +274,8 @@ class PoolRun {
       EndWith(PoolEnd::Kind::kStartFailed, reason);
       return;
     }
-    const std::optional<size_t> victim = rank >= 0 ? record_.ranks()[static_cast<size_t>(rank)].last_started : record_.Running();
+    const std::optional<size_t> victim =
+        rank >= 0 ? record_.ranks()[static_cast<size_t>(rank)].last_started : record_.Running();
     EndWith(PoolEnd::Kind::kBroken, reason);
     if (!victim || over_[*victim]) return;
     const bool finished = record_.FinishedByAll(*victim);
@@ -313,7 +317,8 @@ class PoolRun {
     std::string who = stuck.size() == 1 ? "rank" : "ranks";
     for (int rank : stuck) who += " " + std::to_string(rank);
     const std::string when = record_.FinishedByAll(*running_) ? "after the test had finished: " : "";
-    const std::string reason = when + who + " did not come back within " + SecondsText(plan_.limits.test) + LastLogLine(stuck.front());
+    const std::string reason =
+        when + who + " did not come back within " + SecondsText(plan_.limits.test) + LastLogLine(stuck.front());
     ReportOver(*running_, Incident{Verdict::kHang, stuck.size() == 1 ? stuck.front() : -1, reason});
     EndWith(PoolEnd::Kind::kBroken, reason);
   }
@@ -338,7 +343,8 @@ class PoolRun {
       end_->reason = "ranks did not end within " + SecondsText(plan_.limits.finish) + " after their last test";
     } else if (*status != 0) {
       const std::string exit_string = ExitStringOf(LauncherLog());
-      end_->reason = "ranks ended badly after their last test: " + (exit_string.empty() ? DescribeStatus(*status) : exit_string);
+      end_->reason =
+          "ranks ended badly after their last test: " + (exit_string.empty() ? DescribeStatus(*status) : exit_string);
     }
   }
 

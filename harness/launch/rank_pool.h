@@ -1,4 +1,5 @@
-// RankPool: starts the ranks of one world size, watches them through their event files, and ends them for certain. *Local*.
+// RankPool: starts the ranks of one world size, watches them through their event files, and ends them for certain.
+// *Local*.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -16,7 +17,7 @@
 namespace shardcts {
 
 struct PoolLimits {
-  std::chrono::milliseconds test{60'000};        // from the first rank's test_started until every rank has left the test
+  std::chrono::milliseconds test{60'000};  // from the first rank's test_started until every rank has left the test
   std::chrono::milliseconds start{180'000};      // from the start of the launcher until every rank is ready
   std::chrono::milliseconds stop_peers{10'000};  // how long ranks may go on after a peer has failed the test
   std::chrono::milliseconds finish{20'000};      // from pool_finished of all ranks until their processes have ended
@@ -56,12 +57,13 @@ struct PoolCallbacks {
   std::function<void()> on_ready;
   std::function<void(size_t index)> on_test_started;
   // The test is over: what its ranks said, what the controller saw, seconds on the controller's clock.
-  std::function<void(size_t index, const std::vector<RankReport>&, const std::optional<Incident>&, double seconds)> on_test_over;
+  std::function<void(size_t index, const std::vector<RankReport>&, const std::optional<Incident>&, double seconds)>
+      on_test_over;
 };
 
 // Writes plan.json, starts the ranks and returns when none of their processes is left on this host. Calls
-// on_test_over at most once for a test, in the order of the plan, except that a crashed test may overtake an earlier one
-// that its crash cut short. Throws InputError when the launcher cannot be started.
+// on_test_over at most once for a test, in the order of the plan, except that a crashed test may overtake an earlier
+// one that its crash cut short. Throws InputError when the launcher cannot be started.
 PoolEnd RunPool(const PoolPlan& plan, const PoolCallbacks& callbacks, const std::atomic<bool>& interrupted);
 
 }  // namespace shardcts

@@ -67,7 +67,9 @@ Json RanksJson(const TestResult& result) {
 
 Json ImplementationJson(const ImplementationResult& implementation) {
   const Json& said = implementation.description;
-  const auto from = [&](const char* key, Json otherwise) { return said.is_object() ? said.value(key, otherwise) : otherwise; };
+  const auto from = [&](const char* key, Json otherwise) {
+    return said.is_object() ? said.value(key, otherwise) : otherwise;
+  };
   return {{"label", implementation.label},
           {"name", from("name", implementation.source)},
           {"version", from("version", "")},
@@ -105,7 +107,8 @@ void NameUnfinished(std::vector<RankReport>& ranks, const std::optional<Incident
 
 }  // namespace
 
-void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident, double seconds) {
+void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
+                double seconds) {
   CombinedVerdict combined = Combine(result.test, ranks, incident);
   NameUnfinished(ranks, incident);
   result.verdict = combined.verdict;

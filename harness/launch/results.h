@@ -55,11 +55,12 @@ struct Results {
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;
   std::vector<PoolResult> pools;
-  std::vector<TestResult> tests;                  // every selected test once per implementation, in the order of the run
+  std::vector<TestResult> tests;  // every selected test once per implementation, in the order of the run
 };
 
 // Takes what ranks and controller say about a test into its result: verdict, reason, missing checks, ranks.
-void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident, double seconds);
+void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
+                double seconds);
 
 nlohmann::ordered_json ToJson(const TestResult& result);
 nlohmann::ordered_json ToJson(const Results& results);

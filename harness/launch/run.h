@@ -1,4 +1,5 @@
-// Run: plans the selected tests on each implementation, drives the rank pools and keeps results.json up to date. *Local*.
+// Run: plans the selected tests on each implementation, drives the rank pools and keeps results.json up to date.
+// *Local*.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -60,7 +60,8 @@ std::string FolderName(const std::string& text) {
 }
 
 fs::path PoolFolder(const fs::path& run_folder, const std::string& label, int world_size, int pool) {
-  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size)) / ("pool-" + std::to_string(pool));
+  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size)) /
+         ("pool-" + std::to_string(pool));
 }
 
 fs::path TraceFolder(const fs::path& run_folder, const std::string& label) {

@@ -9,12 +9,14 @@
 
 namespace shardcts {
 
-// The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is cut to
-// 133 and gets `_` and 16 hex digits of the whole text's FNV-1a hash. Idempotent for short texts; never empty, "." or "..".
+// The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is
+// cut to 133 and gets `_` and 16 hex digits of the whole text's FNV-1a hash. Idempotent for short texts; never empty,
+// "." or "..".
 std::string FolderName(const std::string& text);
 
 // OUT/runs/IMPL/world-W/pool-K
-std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const std::string& label, int world_size, int pool);
+std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const std::string& label, int world_size,
+                                 int pool);
 // OUT/traces/IMPL
 std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
 std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);
@@ -23,12 +25,13 @@ std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank
 std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const std::string& test, int rank);
 std::filesystem::path MergedTrace(const std::filesystem::path& trace_folder, const std::string& test);
 
-// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs and traces, and puts down a
-// results.json that says complete: false. Throws InputError when it cannot be written, or holds things and no earlier run.
+// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs and traces, and puts
+// down a results.json that says complete: false. Throws InputError when it cannot be written, or holds things and no
+// earlier run.
 void PrepareRunFolder(const std::filesystem::path& folder);
 
-// Writes NAME.tmp, syncs it and renames it, so that a reader sees the old or the new file, never a part. Throws InputError
-// naming the file.
+// Writes NAME.tmp, syncs it and renames it, so that a reader sees the old or the new file, never a part. Throws
+// InputError naming the file.
 void WriteFileAtomically(const std::filesystem::path& file, const std::string& text);
 
 // Throws InputError naming the file when it is missing, truncated or not JSON.

@@ -59,7 +59,8 @@ bool EmptyOrHas(const std::vector<T>& list, const T& value) {
 
 std::vector<TestCase> TakeShard(const std::vector<TestCase>& tests, const Selection& selection) {
   std::vector<TestCase> shard;
-  for (size_t i = static_cast<size_t>(selection.shard_index - 1); i < tests.size(); i += static_cast<size_t>(selection.shard_count)) {
+  for (size_t i = static_cast<size_t>(selection.shard_index - 1); i < tests.size();
+       i += static_cast<size_t>(selection.shard_count)) {
     shard.push_back(tests[i]);
   }
   if (shard.empty()) {

@@ -18,14 +18,16 @@ struct Selection {
   int shard_count = 1;
 };
 
-// `pattern` with wildcards (`*` any text, `?` any one character) must fit the whole text; one without must be part of it.
+// `pattern` with wildcards (`*` any text, `?` any one character) must fit the whole text; one without must be part of
+// it.
 bool FitsFilter(std::string_view pattern, std::string_view text);
 
 // "2/4". Throws InputError.
 void ParseShard(const std::string& text, Selection& selection);
 
 // The selected tests in the order of `tests`. A filter that is exactly some test's id takes that test alone. Throws
-// InputError when a suite is unknown, nothing is selected, a test needs more ranks than max_world_size, or this shard is empty.
+// InputError when a suite is unknown, nothing is selected, a test needs more ranks than max_world_size, or this shard
+// is empty.
 std::vector<TestCase> Select(const std::vector<TestCase>& tests, const Selection& selection);
 
 }  // namespace shardcts

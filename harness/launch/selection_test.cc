@@ -70,7 +70,8 @@ TEST(ShardTest, TextIsRead) {
   ParseShard("2/4", selection);
   EXPECT_EQ(selection.shard_index, 2);
   EXPECT_EQ(selection.shard_count, 4);
-  for (const char* text : {"", "2", "0/4", "5/4", "1/2x", "a/b", "1/"}) EXPECT_THROW(ParseShard(text, selection), InputError);
+  for (const char* text : {"", "2", "0/4", "5/4", "1/2x", "a/b", "1/"})
+    EXPECT_THROW(ParseShard(text, selection), InputError);
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ constexpr VerdictName kNames[] = {
 std::string EffectiveVerdict(const RankReport& rank) {
   if (!rank.finished) return "";
   if (rank.verdict != "pass") return rank.verdict;
-  const bool failed = std::any_of(rank.checks.begin(), rank.checks.end(), [](const auto& c) { return c.second.failed > 0; });
+  const bool failed =
+      std::any_of(rank.checks.begin(), rank.checks.end(), [](const auto& c) { return c.second.failed > 0; });
   return failed || !rank.failures.empty() ? "fail" : "pass";
 }
 
@@ -89,8 +90,11 @@ CombinedVerdict CombineRanks(const std::vector<RankReport>& ranks, std::vector<s
   if (said.contains("pass")) return AllPassed(std::move(missing));
   if (said.contains("not_supported")) return {Verdict::kNotSupported, ReasonOf(*std::find_if(ranks.begin(), ranks.end(),
       [](const RankReport& r) { return r.verdict == "not_supported"; })), {}};
-  if (said.contains("not_applicable")) return {Verdict::kNotApplicable, ReasonOf(*std::find_if(ranks.begin(), ranks.end(),
-      [](const RankReport& r) { return r.verdict == "not_applicable"; })), {}};
+  if (said.contains("not_applicable"))
+    return {Verdict::kNotApplicable,
+            ReasonOf(*std::find_if(ranks.begin(), ranks.end(),
+                                   [](const RankReport& r) { return r.verdict == "not_applicable"; })),
+            {}};
   return {Verdict::kHarnessError, "unknown verdict: " + Listing(ranks), missing};
 }
 

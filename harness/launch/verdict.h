@@ -33,7 +33,7 @@ const std::vector<Verdict>& AllVerdicts();
 std::string ToString(Verdict verdict);                        // "not_supported"
 std::optional<Verdict> ParseVerdict(std::string_view text);
 bool IsGreen(Verdict verdict);                                // pass, not_applicable, waived
-bool IsConformanceFailure(Verdict verdict);                   // fail, incomplete, unexpected_pass, crash, hang, diverged
+bool IsConformanceFailure(Verdict verdict);  // fail, incomplete, unexpected_pass, crash, hang, diverged
 
 struct CheckCount {
   int64_t evaluated = 0;

@@ -76,7 +76,9 @@ TEST(VerdictTest, RequiredCheckMustBeEvaluatedOnItsRanks) {
   first.checks["zero"] = {1, 0, 0};
   second.checks["others"] = {1, 0, 0};
   first.checks["all"] = {1, 0, 0};
-  const auto verdict = [&](InventoryCheck check) { return Combine(TestWithChecks({check}), {first, second}, std::nullopt); };
+  const auto verdict = [&](InventoryCheck check) {
+    return Combine(TestWithChecks({check}), {first, second}, std::nullopt);
+  };
   EXPECT_EQ(verdict({"zero", "", "strict", Ranks::kRank0, true}).verdict, Verdict::kPass);
   EXPECT_EQ(verdict({"others", "", "strict", Ranks::kOthers, true}).verdict, Verdict::kPass);
   EXPECT_EQ(verdict({"all", "", "strict", Ranks::kAll, true}).verdict, Verdict::kIncomplete);

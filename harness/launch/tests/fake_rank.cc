@@ -1,7 +1,8 @@
-// A rank without MPI and LibTorch that follows docs/formats.md and misbehaves on demand, for the tests of the launcher.
+// A rank without MPI and LibTorch that follows docs/formats.md and misbehaves on demand, for the tests of the
+// launcher.
 //
-// How it behaves in a test stands in the test's id: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks pass, or
-// wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
+// How it behaves in a test stands in the test's id: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks
+// pass, or wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
 #include <signal.h>
 #include <unistd.h>
 
@@ -62,7 +63,9 @@ class FakeRank {
     if (how == "input" || how == "harness") {
       const bool first = rank_ == 1 || plan_["world_size"] == 1;
       if (first) Sleep(50);
-      Write({{"event", "pool_failed"}, {"kind", first ? how : "harness"}, {"message", first ? "no such module x" : "a peer failed"}});
+      Write({{"event", "pool_failed"},
+             {"kind", first ? how : "harness"},
+             {"message", first ? "no such module x" : "a peer failed"}});
       std::exit(1);
     }
   }
@@ -79,7 +82,8 @@ class FakeRank {
     const auto file = RankTrace(plan_["trace_folder"].get<std::string>(), test, rank_);
     std::filesystem::create_directories(file.parent_path());
     std::ofstream trace(file, std::ios::app);
-    trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump() << "\n";
+    trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump()
+          << "\n";
   }
 
   // Returns the verdict of this rank.
@@ -106,10 +110,19 @@ class FakeRank {
     if (test.find("incomplete@") != test.npos) checks = Json::object();
     Json failures = Json::array();
     if (verdict == "fail") {
-      failures.push_back({{"check", "C1"}, {"message", "expected 1, got 2"}, {"file", "x.cc"}, {"line", 3}, {"operation", ""}});
+      failures.push_back(
+          {{"check", "C1"}, {"message", "expected 1, got 2"}, {"file", "x.cc"}, {"line", 3}, {"operation", ""}});
     }
-    Write({{"event", "test_finished"}, {"test", test}, {"index", index}, {"verdict", verdict}, {"reason", ""},
-           {"seconds", 0.001}, {"operations", 1}, {"checks", checks}, {"device_limited", Json::object()}, {"failures", failures}});
+    Write({{"event", "test_finished"},
+           {"test", test},
+           {"index", index},
+           {"verdict", verdict},
+           {"reason", ""},
+           {"seconds", 0.001},
+           {"operations", 1},
+           {"checks", checks},
+           {"device_limited", Json::object()},
+           {"failures", failures}});
   }
 
   const Json plan_;
