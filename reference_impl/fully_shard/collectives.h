@@ -13,7 +13,8 @@
 namespace shardcts::reference {
 
 // *Collective* over the mesh's shard group. Fills the unsharded form of all parameters with one all-gather.
-void AllGatherParameters(const std::vector<std::unique_ptr<ShardedParameter>>& parameters, const DataParallelMesh& mesh);
+void AllGatherParameters(const std::vector<std::unique_ptr<ShardedParameter>>& parameters,
+                         const DataParallelMesh& mesh);
 
 struct GradientOf {
   ShardedParameter* parameter = nullptr;

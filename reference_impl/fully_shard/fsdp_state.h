@@ -1,5 +1,6 @@
-// FsdpState: what fully_shard keeps with the module that it was applied to. It hooks the module's forward and backward and
-// drives the module's parameter group. Semantics: FSDPState in torch/distributed/fsdp/_fully_shard/_fsdp_state.py.
+// FsdpState: what fully_shard keeps with the module that it was applied to. It hooks the module's forward and
+// backward and drives the module's parameter group. Semantics: FSDPState in
+// torch/distributed/fsdp/_fully_shard/_fsdp_state.py.
 #pragma once
 
 #include <memory>

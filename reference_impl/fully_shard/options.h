@@ -30,7 +30,8 @@ struct FullyShardOptions {
   std::shared_ptr<DeviceMesh> mesh;
   // nullopt: true, except for the root, which is known at the first forward.
   std::optional<bool> reshard_after_forward;
-  // The tensor dimension to shard a parameter on; nullopt or no function: 0. A dimension other than 0 must divide evenly.
+  // The tensor dimension to shard a parameter on; nullopt or no function: 0. A dimension other than 0 must divide
+  // evenly.
   std::function<std::optional<int64_t>(const models::Parameter&)> shard_placement;
   std::optional<CpuOffloadPolicy> offload;
   MixedPrecisionPolicy mixed_precision;

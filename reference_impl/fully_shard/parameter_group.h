@@ -1,5 +1,6 @@
 // ParameterGroup: the parameters that one fully_shard call took. They are gathered together, freed together, and their
-// gradients are reduced together. Semantics: FSDPParamGroup in torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py.
+// gradients are reduced together. Semantics: FSDPParamGroup in
+// torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py.
 //
 //   forward of the module    PreForward: unshard ── forward ── PostForward: reshard (if reshard_after_forward)
 //   backward of the module   PreBackward: unshard (if resharded) ── backward ── PostBackward: reshard, reduce gradients
@@ -14,8 +15,8 @@ namespace shardcts::reference {
 
 class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
  public:
-  // *Local*. `originals[i]` stands in the slots `slots[i]`. Every module that owns a parameter gets a post-load hook that
-  // takes over what a load has replaced. Errors as ShardedParameter.
+  // *Local*. `originals[i]` stands in the slots `slots[i]`. Every module that owns a parameter gets a post-load hook
+  // that takes over what a load has replaced. Errors as ShardedParameter.
   static std::shared_ptr<ParameterGroup> Create(const std::vector<models::ParameterPtr>& originals,
                                                 const std::vector<std::vector<ParameterSlot>>& slots,
                                                 const DataParallelMesh& mesh, const FullyShardOptions& options);

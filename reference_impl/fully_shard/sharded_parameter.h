@@ -1,14 +1,14 @@
-// ShardedParameter: one parameter under fully_shard. In a module's slots stands either its sharded form (a DTensor, the only
-// memory it takes) or its unsharded form (what it was before, gathered). Semantics: FSDPParam in
+// ShardedParameter: one parameter under fully_shard. In a module's slots stands either its sharded form (a DTensor,
+// the only memory it takes) or its unsharded form (what it was before, gathered). Semantics: FSDPParam in
 // torch/distributed/fsdp/_fully_shard/_fsdp_param.py, torch 2.13.
 //
-// The sharded form: the tensor is cut along one dimension into S chunks of c = ceil(n / S); rank r keeps chunk r. Its storage is
-// always padded with zeros to c, so that all ranks gather the same amount; the DTensor's local part is the view
-// without padding. Padding is allocated once and kept: a state dict that shares the storage stays live.
+// The sharded form: the tensor is cut along one dimension into S chunks of c = ceil(n / S); rank r keeps chunk r. Its
+// storage is always padded with zeros to c, so that all ranks gather the same amount; the DTensor's local part is the
+// view without padding. Padding is allocated once and kept: a state dict that shares the storage stays live.
 //
-// The unsharded form: an autograd leaf on a buffer of S chunks. Both are made once. Freeing and refilling happens to the
-// buffer's storage (storage.h), and filling does not touch the leaf's version counter, so that what autograd saved in
-// forward is valid in backward.
+// The unsharded form: an autograd leaf on a buffer of S chunks. Both are made once. Freeing and refilling happens to
+// the buffer's storage (storage.h), and filling does not touch the leaf's version counter, so that what autograd
+// saved in forward is valid in backward.
 //
 // Everything here is *Local*; collectives.h moves the data between ranks.
 #pragma once
@@ -32,8 +32,8 @@ struct ParameterSlot {
 class ShardedParameter {
  public:
   // Puts the sharded form of `original` into the slots. A meta parameter stays on meta.
-  // NotImplementedError: not contiguous, or a dimension other than 0 that does not divide evenly. AssertionError: a shard
-  // dimension that the tensor does not have.
+  // NotImplementedError: not contiguous, or a dimension other than 0 that does not divide evenly. AssertionError: a
+  // shard dimension that the tensor does not have.
   ShardedParameter(const models::ParameterPtr& original, std::vector<ParameterSlot> slots,
                    const DataParallelMesh& mesh, const FullyShardOptions& options);
 
@@ -46,7 +46,8 @@ class ShardedParameter {
   bool SharesOriginalWith(const ShardedParameter& other) const;
 
   // To be called when something else may have replaced the registered sharded parameter or its storage (assign, a move
-  // to another device): takes over what the first slot holds, and pads it unless it is the padded storage that is known.
+  // to another device): takes over what the first slot holds, and pads it unless it is the padded storage that is
+  // known.
   // AttributeError: the slot holds no DTensor.
   void ResetSharded();
   // Clamps the dtype to compute in to one that means something for this parameter.
@@ -70,8 +71,8 @@ class ShardedParameter {
   at::Tensor TakeUnshardedGradient();
   // Writes the chunks of `gradient` into `into`, (S, padded_numel), padded with zeros.
   void SplitGradient(const at::Tensor& gradient, at::Tensor into) const;
-  // `reduced`: (padded_numel), this rank's chunk of the reduced gradient. Becomes the sharded form's gradient, or is added
-  // to the one that is there.
+  // `reduced`: (padded_numel), this rank's chunk of the reduced gradient. Becomes the sharded form's gradient, or is
+  // added to the one that is there.
   void AddShardedGradient(const at::Tensor& reduced);
 
  private:

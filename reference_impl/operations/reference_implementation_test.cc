@@ -197,7 +197,7 @@ TEST_F(ReferenceTest, ErrorsHaveTheKindsOfPython) {
   EXPECT_THAT(ErrorOf("model.load_state_dict", {{"model", model}, {"state_dict", Dict{{"bad", 1}}}}),
               HasSubstr("RuntimeError: Error(s) in loading state_dict for Linear:"));
   EXPECT_THAT(ErrorOf("model.wrap", {{"model", model}, {"path", "9"}, {"wrapper", "fully_shard"}}),
-              HasSubstr("AttributeError"));
+              HasSubstr("AttributeError: Linear has no attribute `9`"));
   EXPECT_THAT(ErrorOf("model.forward", {{"model", model}, {"inputs", List{at::ones({2, 3})}}}),
               HasSubstr("RuntimeError: mat1 and mat2 shapes cannot be multiplied"));
   EXPECT_THAT(ErrorOf("model.set_local", {{"model", model}, {"values", Dict{{"x", at::ones({1})}}}}),

@@ -1,3 +1,5 @@
+#include <sstream>
+
 #include "contract/tensor_bytes.h"
 #include "fully_shard/fully_shard.h"
 #include "operations/handlers.h"
@@ -6,9 +8,16 @@
 namespace shardcts::reference {
 namespace {
 
+// The submodule at `path`, or the complaint of torch.nn.Module.get_submodule about its first part that is not there.
 models::Module& ModuleAt(models::Module& model, const std::string& path) {
-  if (models::Module* module = models::FindModule(model, path)) return *module;
-  throw SemanticError("AttributeError", model.type_name() + " has no module at '" + path + "'");
+  models::Module* module = &model;
+  std::istringstream parts(path);
+  for (std::string part; std::getline(parts, part, '.');) {
+    models::Module* child = models::FindModule(*module, part);
+    if (!child) throw SemanticError("AttributeError", module->type_name() + " has no attribute `" + part + "`");
+    module = child;
+  }
+  return *module;
 }
 
 std::optional<at::ScalarType> DtypeOption(const Dict& options, const std::string& name) {

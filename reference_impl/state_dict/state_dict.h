@@ -19,9 +19,9 @@ struct NotATensor {
 using StateValue = std::variant<at::Tensor, DTensor, NotATensor>;
 using StateDict = std::vector<models::Named<StateValue>>;
 
-// *Local*, with fully_shard too: its pre-save hooks reshard, which only frees memory. Parameters and buffers under their
-// full names in registration order, a tied parameter under each of its names. Values are detached and share storage
-// with the module.
+// *Local*, with fully_shard too: its pre-save hooks reshard, which only frees memory. Parameters and buffers under
+// their full names in registration order, a tied parameter under each of its names. Values are detached and share
+// storage with the module.
 StateDict SaveStateDict(models::Module& root);
 
 struct LoadOptions {
@@ -36,10 +36,11 @@ struct LoadResult {
 
 // *Collective* only where a DTensor must be redistributed to its parameter's placements; else *Local*: each rank loads
 // its own local parts, and nothing synchronizes ranks or replicas.
-// With `assign` each name gets a parameter object of its own that keeps requires_grad of the one before: ties end, as in
-// PyTorch. Copying into a meta parameter does nothing but warn.
+// With `assign` each name gets a parameter object of its own that keeps requires_grad of the one before: ties end, as
+// in PyTorch. Copying into a meta parameter does nothing but warn.
 // RuntimeError "Error(s) in loading state_dict for X:" with one line each for missing and unexpected keys (under
-// strict), shapes that differ, entries that are no tensors, and copies that failed. What could be loaded is loaded then.
+// strict), shapes that differ, entries that are no tensors, and copies that failed. What could be loaded is loaded
+// then.
 LoadResult LoadStateDict(models::Module& root, const StateDict& state_dict, const LoadOptions& options = {});
 
 }  // namespace shardcts::reference
