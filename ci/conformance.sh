@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# From a clone to a parity report: set-up, build, the suites on the reference and on PyTorch, the report.
+#   ci/conformance.sh [further arguments of `shardcts run`]
+# The run folder is out/conformance; the report is copied to report/. Exit code: that of `shardcts run` (docs/verdicts.md).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+ci/build.sh release shardcts shardcts-rank shardcts_reference shardcts_python
+code=0
+build/shardcts run --impl reference --impl torch --out out/conformance "$@" || code=$?
+if [ "$code" -gt 1 ]; then exit "$code"; fi
+build/shardcts report out/conformance --out report
+exit "$code"
