@@ -258,7 +258,7 @@ class PoolRun {
     } else if (const std::string exit_string = ExitStringOf(LauncherLog()); !exit_string.empty()) {
       how = exit_string;
     } else if (status) {
-      how = DescribeStatus(*status);
+      how = "the launcher ended with " + DescribeStatus(*status);
     }
     return who + " ended without finishing its tests" + (how.empty() ? "" : ": " + how) + LastLogLine(rank);
   }
@@ -268,18 +268,28 @@ class PoolRun {
     return line.empty() ? "" : "; last log line: " + line;
   }
 
-  // The test that `rank` ran last gets the verdict; -1: the test that is running, else the one that ran last.
-  void BreakAt(int rank, Verdict verdict, const std::string& reason) {
+  // The test that `culprit` ran last gets the verdict. When it cannot be told (-1), the test that the farthest rank
+  // runs: what the others had not left runs again.
+  void BreakAt(int culprit, Verdict verdict, const std::string& reason) {
     if (!start_seconds_ && !record_.StartedByAny(0)) {
       EndWith(PoolEnd::Kind::kStartFailed, reason);
       return;
     }
-    const std::optional<size_t> victim =
-        rank >= 0 ? record_.ranks()[static_cast<size_t>(rank)].last_started : record_.Running();
     EndWith(PoolEnd::Kind::kBroken, reason);
+    const std::optional<size_t> victim = LastStarted(culprit);
     if (!victim || over_[*victim]) return;
-    const bool finished = record_.FinishedByAll(*victim);
-    ReportOver(*victim, Incident{verdict, rank, finished ? "after the test had finished: " + reason : reason});
+    const bool finished = culprit >= 0 ? record_.Reports(*victim)[static_cast<size_t>(culprit)].finished
+                                       : record_.FinishedByAll(*victim);
+    ReportOver(*victim, Incident{verdict, culprit, finished ? "after the test had finished: " + reason : reason});
+  }
+
+  // By this rank; -1: by any rank.
+  std::optional<size_t> LastStarted(int only) const {
+    std::optional<size_t> last;
+    for (size_t rank = 0; rank < watched_.size(); ++rank) {
+      if (only < 0 || only == static_cast<int>(rank)) last = std::max(last, record_.ranks()[rank].last_started);
+    }
+    return last;
   }
 
   void CheckDeadlines() {
@@ -307,13 +317,21 @@ class PoolRun {
     EndWith(PoolEnd::Kind::kBroken, "ranks " + reason);
   }
 
-  void EndHang() {
+  // The ranks that have not finished the running test; when all have, those that have not left it.
+  std::vector<int> StuckRanks() const {
+    const bool finished = record_.FinishedByAll(*running_);
     std::vector<int> stuck;
     for (size_t rank = 0; rank < watched_.size(); ++rank) {
       const RankState& state = record_.ranks()[rank];
       const bool left = state.pool_finished || (state.last_started && *state.last_started > *running_);
-      if (!left) stuck.push_back(static_cast<int>(rank));
+      const bool back = finished ? left : record_.Reports(*running_)[rank].finished;
+      if (!back) stuck.push_back(static_cast<int>(rank));
     }
+    return stuck;
+  }
+
+  void EndHang() {
+    const std::vector<int> stuck = StuckRanks();
     std::string who = stuck.size() == 1 ? "rank" : "ranks";
     for (int rank : stuck) who += " " + std::to_string(rank);
     const std::string when = record_.FinishedByAll(*running_) ? "after the test had finished: " : "";

@@ -70,7 +70,20 @@ class FakeRank {
     }
   }
 
+  // Waits until the event stands `count` times in every rank's file: ranks run their tests together.
+  void AwaitPeers(const std::string& event, size_t count) const {
+    for (int rank = 0; rank < plan_["world_size"].get<int>(); ++rank) {
+      for (size_t seen = 0; seen < count; Sleep(1)) {
+        std::ifstream file(EventFile(plan_["pool_folder"].get<std::string>(), rank));
+        seen = 0;
+        for (std::string line; std::getline(file, line);) seen += line.find("\"" + event + "\"") != line.npos ? 1 : 0;
+      }
+    }
+  }
+
   void RunTest(const std::string& test, size_t index) {
+    AwaitPeers("pool_ready", 1);
+    AwaitPeers("test_finished", index);
     Write({{"event", "test_started"}, {"test", test}, {"index", index}});
     WriteTrace(test);
     std::cerr << "running " << test << std::endl;
@@ -93,7 +106,11 @@ class FakeRank {
     const std::string who = test.substr(at + 1, test.find('/', at) - at - 1);
     const std::string what = test.substr(test.rfind('.', at) + 6, at - test.rfind('.', at) - 6);
     const bool mine = who == "all" || who == std::to_string(rank_);
-    if (what == "crash" || what == "hang" || what == "exit0" || what == "failstuck") {
+    if (what == "told" && mine) {
+      Write({{"event", "rank_crashed"}, {"signal", SIGSEGV}});
+      ::kill(::getpid(), SIGKILL);
+    }
+    if (what == "told" || what == "crash" || what == "hang" || what == "exit0" || what == "failstuck") {
       if (what == "failstuck" && mine) return "fail";
       if (what == "crash" && mine) ::kill(::getpid(), SIGKILL);
       if (what == "exit0" && mine) ::_exit(0);
