@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <iostream>
+#include <string>
 
 #include "comm/mpi_communicator.h"
 
@@ -17,16 +18,20 @@ std::unique_ptr<Communicator>& WorldSlot() {
 // Says which rank failed, and gives each test its deadline.
 class RankListener : public testing::EmptyTestEventListener {
   void OnTestStart(const testing::TestInfo& info) override {
+    test_ = info.name();
     World().SetDeadline(std::chrono::steady_clock::now() + std::chrono::seconds(30));
   }
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
     std::cerr << "rank " << World().rank() << " of " << World().size() << " failed "
-              << (info ? info->name() : "outside a test") << " at " << (result.file_name() ? result.file_name() : "?")
+              << test_ << " at " << (result.file_name() ? result.file_name() : "?")
               << ":" << result.line_number() << "\n"
               << result.message() << std::endl;
   }
+  void OnTestEnd(const testing::TestInfo&) override { test_ = "outside a test"; }
+
+  // GoogleTest's own accessor locks a mutex that it holds while it reports.
+  std::string test_ = "outside a test";
 };
 
 }  // namespace

@@ -49,7 +49,7 @@ Value Require(Caller& caller, std::string_view operation, Dict arguments) {
 }
 
 Mesh Mesh::Submesh(const std::vector<std::string>& dim_names) const {
-  return {*caller_, Require(*caller_, "mesh.submesh", {{"mesh", handle_}, {"dim_names", ToValue(dim_names)}}).AsHandle()};
+  return {*caller_, Require(*caller_, "mesh.submesh", {{"mesh", handle_}, {"dim_names", ToValue(dim_names)}})};
 }
 
 MeshLayout Mesh::Layout() const {
@@ -65,7 +65,7 @@ Dict Model::With(Dict arguments) const {
   return all;
 }
 
-Model Model::Copy() const { return {*caller_, Require(*caller_, "model.copy", With()).AsHandle()}; }
+Model Model::Copy() const { return {*caller_, Require(*caller_, "model.copy", With())}; }
 
 void Model::FullyShard(const std::string& path, const FullyShardOptions& options) {
   Require(*caller_, "model.wrap",
@@ -115,23 +115,23 @@ void Subject::Seed(int64_t seed) { Require(caller_, "implementation.seed", {{"se
 Mesh Subject::InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names) {
   Dict arguments{{"shape", ToValue(shape)}};
   if (!dim_names.empty()) arguments.Set("dim_names", ToValue(dim_names));
-  return {caller_, Require(caller_, "mesh.init", arguments).AsHandle()};
+  return {caller_, Require(caller_, "mesh.init", arguments)};
 }
 
 Model Subject::Build(std::string_view model, Dict args, std::string_view device) {
   Dict arguments{{"model", model}, {"args", std::move(args)}};
   if (!device.empty()) arguments.Set("device", device);
-  return {caller_, Require(caller_, "model.build", arguments).AsHandle()};
+  return {caller_, Require(caller_, "model.build", arguments)};
 }
 
 Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options) {
   return {caller_, Require(caller_, "optimizer.create",
                            {{"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}})
-                       .AsHandle()};
+                       };
 }
 
 Mesh Subject::MeshOf(const Value& dtensor) {
-  return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}}).AsHandle()};
+  return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}})};
 }
 Value Subject::FullTensor(const Value& dtensor) { return Require(caller_, "tensor.full", {{"value", dtensor}}); }
 Value Subject::Redistribute(const Value& dtensor, const std::vector<Placement>& placements) {

@@ -43,14 +43,14 @@ Value Require(Caller& caller, std::string_view operation, Dict arguments);
 
 class Mesh {
  public:
-  Mesh(Caller& caller, Handle handle) : caller_(&caller), handle_(std::move(handle)) {}
+  Mesh(Caller& caller, Value handle) : caller_(&caller), handle_(std::move(handle)) {}
   Mesh Submesh(const std::vector<std::string>& dim_names) const;
   MeshLayout Layout() const;
-  const Handle& handle() const { return handle_; }
+  const Value& handle() const { return handle_; }
 
  private:
   Caller* caller_;
-  Handle handle_;
+  Value handle_;  // with its origin, so that a recording refers to the step that made it
 };
 
 struct CpuOffloadPolicy {
@@ -87,7 +87,7 @@ using TensorParallelPlan = std::vector<std::pair<std::string, std::string>>;  //
 
 class Model {
  public:
-  Model(Caller& caller, Handle handle) : caller_(&caller), handle_(std::move(handle)) {}
+  Model(Caller& caller, Value handle) : caller_(&caller), handle_(std::move(handle)) {}
 
   Model Copy() const;
   void FullyShard(const std::string& path, const FullyShardOptions& options = {});
@@ -108,12 +108,12 @@ class Model {
   Dict StateDict() const;
   LoadResult LoadStateDict(const Dict& state_dict, const LoadOptions& options = {});
 
-  const Handle& handle() const { return handle_; }
+  const Value& handle() const { return handle_; }
 
  private:
   Dict With(Dict arguments = {}) const;  // the arguments and this model
   Caller* caller_;
-  Handle handle_;
+  Value handle_;  // with its origin, so that a recording refers to the step that made it
 };
 
 struct OptimizerOptions {
@@ -122,13 +122,13 @@ struct OptimizerOptions {
 
 class Optimizer {
  public:
-  Optimizer(Caller& caller, Handle handle) : caller_(&caller), handle_(std::move(handle)) {}
+  Optimizer(Caller& caller, Value handle) : caller_(&caller), handle_(std::move(handle)) {}
   void Step();
   void ZeroGrad();
 
  private:
   Caller* caller_;
-  Handle handle_;
+  Value handle_;  // with its origin, so that a recording refers to the step that made it
 };
 
 // The implementation under test, seen from one rank.

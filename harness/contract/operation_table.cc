@@ -59,18 +59,19 @@ std::vector<std::string> Capabilities() {
   return names;
 }
 
-std::optional<std::string> CheckArguments(const OperationSpec& operation, const Dict& arguments) {
+std::optional<WrongArgument> CheckArguments(const OperationSpec& operation, const Dict& arguments) {
   for (const Dict::Entry& entry : arguments) {
     const std::string name = ToString(entry.key);
     const auto spec = std::ranges::find(operation.arguments, name, &ArgumentSpec::name);
-    if (spec == operation.arguments.end()) return fmt::format("{}: unknown argument \"{}\"", operation.name, name);
+    if (spec == operation.arguments.end()) return WrongArgument{name, fmt::format("{}: unknown argument \"{}\"", operation.name, name)};
     if (!HasType(entry.value, spec->type)) {
-      return fmt::format("{}: argument \"{}\": expected {}, got {}", operation.name, name, spec->type, ToString(entry.value));
+      return WrongArgument{name, fmt::format("{}: argument \"{}\": expected {}, got {}", operation.name, name,
+                                             spec->type, ToString(entry.value))};
     }
   }
   for (const ArgumentSpec& spec : operation.arguments) {
     if (spec.required && !arguments.Contains(spec.name)) {
-      return fmt::format("{}: argument \"{}\" is missing", operation.name, spec.name);
+      return WrongArgument{spec.name, fmt::format("{}: argument \"{}\" is missing", operation.name, spec.name)};
     }
   }
   return std::nullopt;

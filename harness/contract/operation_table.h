@@ -29,8 +29,12 @@ const std::vector<OperationSpec>& Operations();
 const OperationSpec* FindOperation(std::string_view name);  // nullptr: no such operation
 std::vector<std::string> Capabilities();
 
+struct WrongArgument {
+  std::string name;
+  std::string message;  // "model.forward: argument \"inputs\" is missing"
+};
 // nullopt when the arguments are those of the operation; else what is wrong: unknown, missing or mistyped argument.
-std::optional<std::string> CheckArguments(const OperationSpec& operation, const Dict& arguments);
+std::optional<WrongArgument> CheckArguments(const OperationSpec& operation, const Dict& arguments);
 
 // Whether a result is of the operation's result type.
 bool ResultHasType(const OperationSpec& operation, const Value& result);

@@ -29,8 +29,9 @@ class Session : public Caller {
   int world_size() const override { return world_size_; }
   const std::string& device() const override { return device_; }
 
-  // Checks the arguments (HarnessError) and the result's type (an Outcome error of kind "ContractViolation") against
-  // the table, keeps collective operations in step (PeerStopped, Diverged), records.
+  // Checks arguments and result against the table: a wrong argument is a HarnessError; a wrong result, or a wrong
+  // argument that the implementation itself has given, is an Outcome error of kind "ContractViolation". Keeps collective
+  // operations in step (PeerStopped, Diverged) and records.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
   // Local. Between two tests: drops the implementation's handles and starts a new recording (nullptr: none).

@@ -31,6 +31,15 @@ TEST(Session, AResultOfTheWrongTypeIsTheImplementationsFault) {
   EXPECT_EQ(outcome.error().message, "the result must be handle model, it is \"a model\"");
 }
 
+TEST(Session, AMistypedValueThatTheImplementationGaveIsItsFault) {
+  LoneRank rank([](std::string_view, const Dict&) { return Outcome(Value(Dict{{"w", at::ones({2})}})); });
+  const Value state = rank.session().Call("model.state_dict", {{"model", Handle{"model", 1}}}).value();
+  const Outcome outcome = rank.session().Call("tensor.full", {{"value", state.AsDict().At("w")}});
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.error().kind, "ContractViolation");
+  EXPECT_THROW(rank.session().Call("tensor.full", {{"value", at::ones({2})}}), HarnessError);
+}
+
 TEST(Session, RecordsArgumentsAsReferencesAndOutcomes) {
   LoneRank rank([](std::string_view operation, const Dict&) {
     return operation == "model.state_dict" ? Outcome(Value(Dict{{"w", at::ones({2})}})) : Outcome(Value(at::ones({2})));

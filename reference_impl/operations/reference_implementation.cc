@@ -36,7 +36,7 @@ Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& 
   std::vector<Warning> warnings;
   try {
     if (const auto complaint = CheckArguments(*FindOperation(operation), arguments)) {
-      return Error{"TypeError", std::string(operation) + ": " + *complaint};
+      return Error{"TypeError", std::string(operation) + ": " + complaint->message};
     }
     Outcome outcome = handler->second({session_, arguments, warnings});
     outcome.warnings = std::move(warnings);

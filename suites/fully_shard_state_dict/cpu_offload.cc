@@ -22,7 +22,7 @@ void LoadOne(Trial& t, Model& model, size_t index, const Value& value) {
     if (i > index) {
       t.Strict("C1", Holds(LocalPart(actual).is_meta(), kNames[i], "expected to be on meta still, actual " + ToString(actual)));
     } else if (i == index) {
-      t.Strict("C1", SameValue(kNames[i] + " after load", LocalPart(value).cpu(), LocalPart(actual).cpu()));
+      t.Strict("C1", SameValue(kNames[i] + " after load", LocalPart(value), LocalPart(actual)));
     }
   }
 }

@@ -47,7 +47,7 @@ class LoneRank {
 
   class Function : public Implementation {
    public:
-    explicit Function(Invoke invoke) : invoke_(std::move(invoke)) {}
+    explicit Function(LoneRank::Invoke invoke) : invoke_(std::move(invoke)) {}
     Outcome Invoke(std::string_view operation, const Dict& arguments) override { return invoke_(operation, arguments); }
 
    private:

@@ -1,0 +1,119 @@
+"""PyTorch's adapter with one fault each: on one rank (option `rank`), in the tests that build linear layers of 3."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from shardcts.adapter import operation
+from shardcts.torch_adapter import TorchAdapter
+
+FAULTY_SIZE = 3
+TEXT_SIZE = 3
+OBJECT_SIZE = 4
+
+
+class FaultOnOneRank(TorchAdapter):
+    """`armed`: this rank has built the model of the fault and has not been reset since."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._faulty_rank = int(options["rank"])
+        self._rank = rank
+        self.armed = False
+        super().__init__(rank, world_size, device, options)
+
+    @operation("implementation.reset")
+    def reset(self):
+        self.armed = False
+        super().reset()
+
+    @operation("model.build")
+    def model_build(self, model, args=None, device="cpu"):
+        sizes = args or {}
+        self.armed = self._rank == self._faulty_rank and FAULTY_SIZE in (sizes.get("in"), sizes.get("dim"))
+        return super().model_build(model, args, device)
+
+
+class Killed(FaultOnOneRank):
+    """The rank dies where its peers wait for it."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().model_forward(model, inputs)
+
+
+class Sleeping(FaultOnOneRank):
+    """The rank never comes back."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        while self.armed:
+            time.sleep(1)
+        return super().model_forward(model, inputs)
+
+
+class RaisingBeforeCollective(FaultOnOneRank):
+    """The rank fails in a local operation; its peers go on to the next collective one."""
+
+    @operation("model.build")
+    def model_build(self, model, args=None, device="cpu"):
+        handle = super().model_build(model, args, device)
+        if self.armed:
+            raise RuntimeError("seeded error of one rank")
+        return handle
+
+
+class RaisingInCollective(FaultOnOneRank):
+    """The rank fails while its peers are inside PyTorch already and wait for it there."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            raise RuntimeError("seeded error of one rank")
+        return super().model_forward(model, inputs)
+
+
+class LosingParameters(FaultOnOneRank):
+    """The rank does not know its last parameter, so a test that goes through them does something else there."""
+
+    @operation("model.parameters")
+    def model_parameters(self, model, remove_duplicate=True):
+        parameters = super().model_parameters(model, remove_duplicate)
+        if self.armed:
+            parameters.popitem()
+        return parameters
+
+
+class LosingEntries(FaultOnOneRank):
+    """The rank's state dicts lack their last entry."""
+
+    @operation("model.state_dict")
+    def model_state_dict(self, model):
+        entries = super().model_state_dict(model)
+        if self._rank == self._faulty_rank:
+            entries.popitem()
+        return entries
+
+
+class WrongTypes(TorchAdapter):
+    """Results that the contract does not allow, on all ranks: a text for a tensor, and what no value is."""
+
+    @operation("implementation.reset")
+    def reset(self):
+        self._size = None
+        super().reset()
+
+    @operation("model.build")
+    def model_build(self, model, args=None, device="cpu"):
+        self._size = args["in"]
+        return super().model_build(model, args, device)
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        output = super().model_forward(model, inputs)
+        if self._size == TEXT_SIZE:
+            return "a text"
+        return object() if self._size == OBJECT_SIZE else output

@@ -1,0 +1,16 @@
+"""Adapters that cannot be made."""
+
+not_a_class = 7
+
+
+class RaisingConstructor:
+    def __init__(self, rank, world_size, device, options):
+        raise KeyError("no\nlicence")
+
+
+class RaisingOnOneRank:
+    capabilities = ["core"]
+
+    def __init__(self, rank, world_size, device, options):
+        if rank == 1:
+            raise OSError("no such device on this rank")

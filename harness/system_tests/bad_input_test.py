@@ -1,0 +1,86 @@
+"""Wrong commands, files and adapters: one line that names the thing, exit code 2, and nothing taken for a result."""
+
+import pytest
+
+from conftest import BUILD, CACHED, SUITE, read_json
+
+SMALL = ("--filter", f"{SUITE}.test_cached_state_dict/world_size=2,mlp_dim=2,mutate_after_state_dict=false")
+NO_ENTRY_POINT = BUILD / "harness/adapters/libshardcts_test_no_entry_point.so"
+
+
+def is_one_line_that_names(ended, *parts):
+    assert ended.code == 2, ended
+    assert ended.err.count("\n") == 1, ended
+    assert "Traceback" not in ended.err
+    for part in parts:
+        assert part in ended.err, ended
+    return True
+
+
+@pytest.mark.parametrize("words, named", [
+    (["fly"], "fly"),
+    (["run", "--impl", "nothing"], "unknown implementation 'nothing'"),
+    (["run", "--impl", "reference", "--suite", "nothing"], "--suite nothing"),
+    (["run", "--impl", "reference", "--filter", "nothing"], "--filter nothing: fits no test"),
+    (["run", "--impl", "reference", "--fast"], "--fast"),
+    (["run", "--impl", "reference+mutant=nothing", *SMALL], "nothing"),
+    (["run", "--impl", "torch,device=tpu", *SMALL], "tpu"),
+    (["mutants", "--impl", "reference", "--mutant", "nothing", *SMALL], 'unknown mutant "nothing"'),
+    (["exec", "nothing.json", "--impl", "reference"], "nothing.json: cannot be read"),
+    (["replay", "nothing.json", "--impl", "reference"], "nothing.json: cannot be read"),
+    (["report", "nothing"], "nothing/results.json: cannot be read"),
+    (["parity", "nothing", "nothing"], "nothing/results.json: cannot be read"),
+    (["list", "--world", "3"], "--world 3"),
+], ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "")
+def test_wrong_words(shardcts, words, named):
+    assert is_one_line_that_names(shardcts(*words), "shardcts: ", named)
+
+
+@pytest.mark.parametrize("implementation, named", [
+    ("python:no_such_module:Adapter", ["module 'no_such_module' cannot be imported", "ModuleNotFoundError"]),
+    ("python:raising_module:Adapter", ["module 'raising_module' cannot be imported: RuntimeError: no driver found"]),
+    ("python:unusable:Missing", ["has no class 'Missing'"]),
+    ("python:unusable:not_a_class", ["has no class 'not_a_class'"]),
+    ("python:unusable:RaisingConstructor", ["constructor of 'RaisingConstructor' raised KeyError", "licence"]),
+    ("python:unusable:RaisingOnOneRank", ["constructor of 'RaisingOnOneRank' raised OSError: no such device"]),
+    ("./nothing.so", ["nothing.so"]),
+    (str(NO_ENTRY_POINT), [str(NO_ENTRY_POINT), "no entry point shardcts_contract_abi"]),
+], ids=lambda value: value.rsplit("/", 1)[-1] if isinstance(value, str) else "")
+def test_implementation_that_cannot_be_made(shardcts, tmp_path, implementation, named):
+    ended = shardcts("run", "--impl", implementation, *SMALL, "--out", "out")
+    assert is_one_line_that_names(ended, "shardcts: ", *named)
+    left = tmp_path / "out/results.json"
+    assert not left.exists() or read_json(left)["complete"] is False
+
+
+@pytest.mark.parametrize("place", ["a_file", "a_file/below", "/proc/shardcts"])
+def test_output_folder_that_cannot_be_made(shardcts, tmp_path, place):
+    (tmp_path / "a_file").write_text("kept")
+    assert is_one_line_that_names(shardcts("run", "--impl", "reference", *SMALL, "--out", place), place)
+    assert (tmp_path / "a_file").read_text() == "kept"
+
+
+def test_folder_that_is_no_run_is_left_alone(shardcts, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/one").write_text("kept")
+    ended = shardcts("run", "--impl", "reference", *SMALL, "--out", "photos")
+    assert is_one_line_that_names(ended, "photos: is not empty and holds no earlier run")
+    assert [file.name for file in (tmp_path / "photos").iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99], ids=["empty", "half", "almost whole"])
+@pytest.mark.parametrize("command", [("report", "out"), ("parity", "out", "out")], ids=["report", "parity"])
+def test_truncated_results_are_no_results(shardcts, run_shardcts, tmp_path, command, kept):
+    run_shardcts("reference", *SMALL)
+    file = tmp_path / "out/results.json"
+    text = file.read_text()
+    file.write_text(text[: int(len(text) * kept)])
+    assert is_one_line_that_names(shardcts(*command), "out/results.json")
+    assert not (tmp_path / "out/report").exists()
+
+
+def test_results_that_contradict_themselves_are_refused_by_the_report(shardcts, run_shardcts, tmp_path):
+    run_shardcts("reference", "--filter", CACHED.format(2))
+    file = tmp_path / "out/results.json"
+    file.write_text(file.read_text().replace('"verdict": "pass"', '"verdict": "fail"', 1))
+    assert is_one_line_that_names(shardcts("report", "out"), "out/results.json")

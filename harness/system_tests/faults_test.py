@@ -1,0 +1,83 @@
+"""One rank breaks in the middle of a test: that test gets the verdict that says so, every other one its own."""
+
+import pytest
+
+from conftest import CACHED
+
+THE_OTHERS_PASS = ["pass", "pass", "pass"]
+
+
+def verdict_of_the_faulty_test(run, dim=3):
+    """The test of the fault; asserts that the rest of the run went on as if nothing had happened."""
+    faulty = run.test(f"mlp_dim={dim},")
+    assert run.complete
+    assert [test["verdict"] for test in run.tests if test is not faulty] == THE_OTHERS_PASS
+    return faulty
+
+
+@pytest.mark.parametrize("world_size, rank", [(2, 1), (4, 2)])
+def test_a_rank_that_is_killed_is_a_crash_of_its_test(run_shardcts, world_size, rank):
+    ended, run = run_shardcts(f"python:faulty:Killed,rank={rank}", "--filter", CACHED.format(world_size))
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == ("crash", 1), ended
+    assert f"rank {rank} ended without finishing its tests" in faulty["reason"]
+    assert faulty["ranks"][rank]["verdict"] == "crash"
+    assert run.starts() == 2
+    assert len(run.document["pools"][0]["problems"]) == 1
+
+
+def test_a_rank_that_sleeps_for_ever_is_a_hang(run_shardcts):
+    ended, run = run_shardcts("python:faulty:Sleeping,rank=1", "--filter", CACHED.format(2), "--timeout", "5")
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == ("hang", 1), ended
+    assert "did not come back within 5 s" in faulty["reason"]
+    assert 5 <= faulty["seconds"] < 15
+    assert run.starts() == 2
+
+
+def test_an_error_on_one_rank_stops_its_peers_and_the_pool_lives_on(run_shardcts):
+    ended, run = run_shardcts("python:faulty:RaisingBeforeCollective,rank=1", "--filter", CACHED.format(2))
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == ("fail", 1), ended
+    assert [rank["verdict"] for rank in faulty["ranks"]] == ["aborted", "fail"]
+    assert "seeded error of one rank" in faulty["reason"]
+    assert [failure["rank"] for failure in faulty["failures"]] == [1]
+    assert run.starts() == 1
+    assert run.document["pools"][0]["problems"] == []
+
+
+def test_peers_inside_a_foreign_collective_do_not_hide_the_error(run_shardcts):
+    ended, run = run_shardcts("python:faulty:RaisingInCollective,rank=1", "--filter", CACHED.format(2))
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == ("fail", 1), ended
+    assert [rank["verdict"] for rank in faulty["ranks"]] == ["aborted", "fail"]
+    assert "seeded error of one rank" in faulty["reason"]
+    assert run.starts() == 2
+
+
+def test_a_result_of_a_wrong_type_is_told_in_words(run_shardcts):
+    ended, run = run_shardcts("python:faulty:WrongTypes", "--filter", CACHED.format(2))
+    assert run.complete
+    assert run.verdicts == ["pass", "fail", "fail", "pass"]
+    assert (run.starts(), ended.code) == (1, 1), ended
+    text, foreign = run.tests[1], run.tests[2]
+    assert 'the result must be tensor, it is "a text"' in text["reason"]
+    assert "model.forward" in text["reason"]
+    assert "object" in foreign["reason"]
+    assert "model.forward" in foreign["reason"]
+
+
+def test_ranks_that_part_ways_diverge_and_do_not_hang(run_shardcts):
+    ended, run = run_shardcts("python:faulty:LosingParameters,rank=1",
+                              "--filter", "*save_load/world_size=2,mesh=1-D,mlp_dim=?,*")
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == ("diverged", 1), ended
+    assert "rank 0 calls tensor.full, but rank 1 calls" in faulty["reason"]
+    assert run.starts() == 1
+
+
+def test_a_rank_that_ends_its_test_early_diverges(run_shardcts):
+    ended, run = run_shardcts("python:faulty:LosingEntries,rank=1", "--filter", "test_rank0_offload_full_state_dict")
+    (faulty,) = run.tests
+    assert (faulty["verdict"], ended.code) == ("diverged", 1), ended
+    assert "rank 0 calls tensor.full, but rank 1 ended the test" in faulty["reason"]

@@ -1,0 +1,34 @@
+"""`shardcts mutants`: a seeded bug is noticed, or the table says that it was not."""
+
+from conftest import SUITE, read_json
+
+from shardcts_reports.load import validate
+
+SAVE_LOAD = f"{SUITE}.test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_shard_placement_fn=false"
+CACHED = f"{SUITE}.test_cached_state_dict/world_size=2,mlp_dim=3,mutate_after_state_dict=false"
+
+
+def kill_table(folder):
+    table = read_json(folder / "mutants.json")
+    validate(table, "mutants.schema.json", folder / "mutants.json")
+    return {mutant["name"]: mutant for mutant in table["mutants"]}
+
+
+def test_two_mutants_are_killed_by_the_checks_that_one_expects(shardcts, tmp_path):
+    ended = shardcts("mutants", "--impl", "reference", "--filter", SAVE_LOAD, "--mutant", "state_dict_reversed",
+                     "--mutant", "load_reverses_rows", "--out", "out")
+    assert ended.code == 0, ended
+    assert "2 of 2 mutants killed" in ended.out
+    table = kill_table(tmp_path / "out")
+    assert list(table) == ["state_dict_reversed", "load_reverses_rows"]
+    assert {mutant["verdict"] for mutant in table.values()} == {"killed"}
+    assert {"test": SAVE_LOAD, "check": "C12"} in table["load_reverses_rows"]["killed_by"]
+
+
+def test_mutant_that_no_selected_test_can_see_survives(shardcts, tmp_path):
+    ended = shardcts("mutants", "--impl", "reference", "--filter", CACHED, "--mutant", "load_reverses_rows",
+                     "--out", "out")
+    assert ended.code == 1, ended
+    assert "no test noticed it" in ended.out
+    mutant = kill_table(tmp_path / "out")["load_reverses_rows"]
+    assert (mutant["verdict"], mutant["killed_by"]) == ("survived", [])
