@@ -1,0 +1,111 @@
+"""The documentation against the tree: links, commands of code blocks, examples, no paths of somebody's machine.
+
+With SHARDCTS_BUILD (a build folder) in the environment, commands and flags of `shardcts` are compared with its --help.
+"""
+
+import json
+import os
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS_WITHOUT_PAGES = {".git", ".venv", "out", "report"}
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?:^|\n\n)((?: {4}[^\n]*\n?)+)")
+COMMAND = re.compile(r"(?:^|[\s/])shardcts ([a-z]+)\b(.*)")
+FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)")
+MACHINE_PATH = re.compile(r"(?<![\w./$])/(?:work|home|root|tmp|Users)/[\w.-]+")
+
+
+def pages() -> list[Path]:
+    def is_page(path: Path) -> bool:
+        first = path.relative_to(ROOT).parts[0]
+        return first not in FOLDERS_WITHOUT_PAGES and not first.startswith("build")
+
+    return sorted(path for path in ROOT.rglob("*.md") if is_page(path))
+
+
+def anchors(page: Path) -> set[str]:
+    """The addresses of a page's headings, as GitHub makes them."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#{1,6} +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """(subcommand, rest of the line) of every call of shardcts in a code block, continued lines joined."""
+    text = page.read_text(encoding="utf-8")
+    blocks = FENCED.findall(text) + INDENTED.findall(FENCED.sub("\n", text))
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = [COMMAND.search(line.split(" #")[0]) for line in lines]
+    return [(match[1], match[2]) for match in found if match]
+
+
+def for_each_page(function):
+    return pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))(function)
+
+
+@for_each_page
+def test_links_lead_into_the_tree(page):
+    broken = []
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        if not file.exists() or not file.is_relative_to(ROOT):
+            broken.append(target)
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file):
+            broken.append(target)
+    assert not broken
+
+
+@for_each_page
+def test_no_paths_of_a_machine(page):
+    assert not MACHINE_PATH.findall(page.read_text(encoding="utf-8"))
+
+
+@for_each_page
+def test_no_placeholders_are_left(page):
+    assert not re.findall(r"@[A-Z_]+@|\bTODO\b", page.read_text(encoding="utf-8"))
+
+
+@cache
+def flags_of(subcommand: str) -> set[str]:
+    program = str(Path(os.environ["SHARDCTS_BUILD"]).resolve() / "shardcts")
+    done = subprocess.run([program, subcommand, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"shardcts {subcommand}: no such command: {done.stdout}{done.stderr}"
+    return set(FLAG.findall(done.stdout))
+
+
+@pytest.mark.skipif("SHARDCTS_BUILD" not in os.environ, reason="needs a build: SHARDCTS_BUILD=build")
+@for_each_page
+def test_commands_and_flags_exist(page):
+    for subcommand, rest in commands(page):
+        assert set(FLAG.findall(rest)) <= flags_of(subcommand), f"shardcts {subcommand}{rest}"
+
+
+def test_pages_show_commands():
+    """Guards the two tests above against a pattern that finds nothing."""
+    assert len(commands(ROOT / "README.md")) >= 9
+    assert ("run", " --impl ./mine.so --out out/mine") in commands(ROOT / "README.md")
+
+
+def test_a_shown_script_is_the_real_file():
+    script = (ROOT / "docs" / "examples" / "uneven_linear.json").read_text(encoding="utf-8").strip()
+    assert script in (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "examples").glob("*.json")), ids=lambda file: file.name)
+def test_examples_name_operations_of_the_contract(file):
+    table = json.loads((ROOT / "harness" / "contract" / "operations.json").read_text(encoding="utf-8"))
+    known = {operation["name"]: operation for operation in table["operations"]}
+    for step in json.loads(file.read_text(encoding="utf-8"))["steps"]:
+        arguments = {argument["name"] for argument in known[step["op"]]["arguments"]}
+        assert set(step.get("args", {})) <= arguments
