@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <memory>
 
@@ -110,6 +112,28 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   events.Write("pool_finished");
 }
 
+// Says which signal ended this rank: what the launcher gets to see of it is not always the truth. Only calls that a signal
+// handler may make; the signal then takes its course.
+int crash_log = -1;
+char crash_line[160];
+
+void OnCrash(int signal) {
+  char* digits = std::strstr(crash_line, "00}");
+  if (digits) digits[0] = static_cast<char>('0' + signal / 10), digits[1] = static_cast<char>('0' + signal % 10);
+  [[maybe_unused]] const ssize_t written = write(crash_log, crash_line, std::strlen(crash_line));
+  raise(signal);
+}
+
+void ReportCrashes(const std::string& event_file, int rank) {
+  crash_log = open(event_file.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  std::snprintf(crash_line, sizeof crash_line, "{\"event\": \"rank_crashed\", \"rank\": %d, \"time\": %.3f, \"signal\": 00}\n", rank, now);
+  struct sigaction action = {};
+  action.sa_handler = OnCrash;
+  action.sa_flags = SA_RESETHAND | SA_NODEFER;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(signal, &action, nullptr);
+}
+
 int Main(int argc, char** argv) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive its launcher
   testing::InitGoogleTest(&argc, argv);
@@ -117,10 +141,12 @@ int Main(int argc, char** argv) {
     std::cerr << "usage: shardcts-rank --plan PLAN.json (started by `shardcts run` under mpiexec)\n";
     return 2;
   }
+  at::set_num_threads(1);  // ranks share the machine's cores
   MpiSession mpi(&argc, &argv);
   const Plan plan = ReadPlan(argv[2]);
   RedirectOutput(RankLog(plan.pool_folder, mpi.rank()));
   EventLog events(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
+  ReportCrashes(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
   events.Write("rank_started", {{"pid", getpid()}, {"host", HostName()}, {"world_size", mpi.world_size()}});
   try {
     if (mpi.world_size() != plan.world_size) {
