@@ -23,6 +23,9 @@ FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)")
 MACHINE_PATH = re.compile(r"(?<![\w./$])/(?:work|home|root|tmp|Users)/[\w.-]+")
 
 
+needs_a_build = pytest.mark.skipif("SHARDCTS_BUILD" not in os.environ, reason="needs a build: SHARDCTS_BUILD=build")
+
+
 def pages() -> list[Path]:
     def is_page(path: Path) -> bool:
         first = path.relative_to(ROOT).parts[0]
@@ -76,15 +79,19 @@ def test_no_placeholders_are_left(page):
     assert not re.findall(r"@[A-Z_]+@|\bTODO\b", page.read_text(encoding="utf-8"))
 
 
+def shardcts(*words, timeout: float = 60) -> subprocess.CompletedProcess:
+    program = Path(os.environ["SHARDCTS_BUILD"]).resolve() / "shardcts"
+    return subprocess.run([program, *words], capture_output=True, text=True, timeout=timeout, check=False)
+
+
 @cache
 def flags_of(subcommand: str) -> set[str]:
-    program = str(Path(os.environ["SHARDCTS_BUILD"]).resolve() / "shardcts")
-    done = subprocess.run([program, subcommand, "--help"], capture_output=True, text=True, timeout=60)
+    done = shardcts(subcommand, "--help")
     assert done.returncode == 0, f"shardcts {subcommand}: no such command: {done.stdout}{done.stderr}"
     return set(FLAG.findall(done.stdout))
 
 
-@pytest.mark.skipif("SHARDCTS_BUILD" not in os.environ, reason="needs a build: SHARDCTS_BUILD=build")
+@needs_a_build
 @for_each_page
 def test_commands_and_flags_exist(page):
     for subcommand, rest in commands(page):
@@ -109,3 +116,26 @@ def test_examples_name_operations_of_the_contract(file):
     for step in json.loads(file.read_text(encoding="utf-8"))["steps"]:
         arguments = {argument["name"] for argument in known[step["op"]]["arguments"]}
         assert set(step.get("args", {})) <= arguments
+
+
+# What docs/scripts.md and docs/deviations.md say about the examples: part of the first line of output; exit code.
+PASSES = ("pass", 0)
+EXAMPLES = {
+    ("uneven_linear", "reference"): PASSES,
+    ("uneven_linear", "torch"): PASSES,
+    ("mesh_smaller_than_world", "torch"): PASSES,
+    ("mesh_smaller_than_world", "reference"): ("RuntimeError: a mesh of 2 ranks over a world of 3", 1),
+    ("failed_first_forward", "torch"): ("AttributeError: 'FSDPParam' object has no attribute 'param_dtype'", 1),
+    ("failed_first_forward", "reference"): PASSES,
+    ("uneven_strided_shard", "torch"): ("tensor.distribute: AssertionError", 1),
+    ("uneven_strided_shard", "reference"): PASSES,
+}
+
+
+@needs_a_build
+@pytest.mark.parametrize("example, implementation", EXAMPLES)
+def test_examples_do_what_the_pages_say(example, implementation, tmp_path):
+    file = ROOT / "docs" / "examples" / f"{example}.json"
+    done = shardcts("exec", file, "--impl", implementation, "--out", tmp_path / "out", timeout=240)
+    text, code = EXAMPLES[example, implementation]
+    assert (text in done.stdout.splitlines()[0], done.returncode) == (True, code), done.stdout + done.stderr
