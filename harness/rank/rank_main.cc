@@ -80,11 +80,11 @@ void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, 
     verdict = "fail", reason = error.what();  // the script's arguments do not fit the table
   }
   session.EndTest();
-  control.EndOfTest(failed_early);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("test_finished", {{"test", "script"}, {"index", 0}, {"verdict", verdict}, {"reason", reason},
                                  {"seconds", seconds}, {"operations", session.operations()}, {"checks", Json::object()},
                                  {"device_limited", Json::object()}, {"failures", failures}});
+  control.EndOfTest(failed_early);  // after the event, which must not wait for a peer that is stuck
 }
 
 void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
@@ -118,8 +118,10 @@ int crash_log = -1;
 char crash_line[160];
 
 void OnCrash(int signal) {
-  char* digits = std::strstr(crash_line, "00}");
-  if (digits) digits[0] = static_cast<char>('0' + signal / 10), digits[1] = static_cast<char>('0' + signal % 10);
+  if (char* digits = std::strstr(crash_line, "@@}")) {
+    digits[0] = signal < 10 ? ' ' : static_cast<char>('0' + signal / 10);
+    digits[1] = static_cast<char>('0' + signal % 10);
+  }
   [[maybe_unused]] const ssize_t written = write(crash_log, crash_line, std::strlen(crash_line));
   raise(signal);
 }
@@ -127,7 +129,8 @@ void OnCrash(int signal) {
 void ReportCrashes(const std::string& event_file, int rank) {
   crash_log = open(event_file.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  std::snprintf(crash_line, sizeof crash_line, "{\"event\": \"rank_crashed\", \"rank\": %d, \"time\": %.3f, \"signal\": 00}\n", rank, now);
+  std::snprintf(crash_line, sizeof crash_line,
+                "{\"event\": \"rank_crashed\", \"rank\": %d, \"time\": %.3f, \"signal\": @@}\n", rank, now);
   struct sigaction action = {};
   action.sa_handler = OnCrash;
   action.sa_flags = SA_RESETHAND | SA_NODEFER;
