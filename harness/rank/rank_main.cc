@@ -59,7 +59,7 @@ void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, 
   const Script script = ReadScript(plan.script);
   events.Write("test_started", {{"test", "script"}, {"index", 0}});
   const std::string trace = RankTrace(plan.trace_folder, "script", session.rank());
-  session.StartTest(std::make_unique<Recorder>(trace, plan.trace));
+  session.StartTest(std::make_unique<Recorder>(trace, plan.trace), script.seed);
   std::string verdict = "pass";
   std::string reason;
   Json failures = Json::array();

@@ -87,21 +87,28 @@ class CaseTest : public testing::Test {
     pool_.events.Write("test_started", {{"test", test_.id}, {"index", index_}});
     const std::string missing = MissingCapability(test_, pool_.capabilities);
     Trial trial(test_, pool_.session);
-    if (!test_.not_applicable.empty()) return Finish(trial, {"not_applicable", test_.not_applicable}, 0);
-    if (!missing.empty()) return Finish(trial, {"not_supported", "capability " + missing + " is not declared"}, 0);
+    bool failed_early = false;
+    Ending ending;
     const auto start = std::chrono::steady_clock::now();
-    const Ending ending = Run(trial);
+    if (!test_.not_applicable.empty()) {
+      ending = {"not_applicable", test_.not_applicable};
+    } else if (!missing.empty()) {
+      ending = {"not_supported", "capability " + missing + " is not declared"};
+    } else {
+      ending = Run(trial, &failed_early);
+    }
     Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
+    // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
+    pool_.control.EndOfTest(failed_early);
   }
 
  private:
-  Ending Run(Trial& trial) {
+  Ending Run(Trial& trial, bool* failed_early) {
     const std::string trace = RankTrace(pool_.plan.trace_folder, test_.id, trial.rank());
-    pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace));
-    bool failed_early = false;
-    const Ending ending = RunBody(body_, trial, &failed_early);
+    pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
+    const Ending ending = RunBody(body_, trial, failed_early);
     pool_.session.EndTest();
-    pool_.control.EndOfTest(failed_early);
     return ending;
   }
 
@@ -169,7 +176,7 @@ void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Se
                           [=, &test = *test]() -> testing::Test* { return new CaseTest(pool, test, body, index); });
     ++index;
   }
-  (void)RUN_ALL_TESTS();  // the verdicts are in the events
+  [[maybe_unused]] const int code = RUN_ALL_TESTS();  // the verdicts are in the events
 }
 
 }  // namespace shardcts
