@@ -53,10 +53,18 @@ class Comparer {
   void CompareStep(const Json& expected, const Json& actual) {
     const Json& expected_outcomes = expected.at("outcomes");
     const Json& actual_outcomes = actual.at("outcomes");
-    for (size_t rank = 0; rank < std::min(expected_outcomes.size(), actual_outcomes.size()); ++rank) {
-      if (expected_outcomes[rank].is_null() || actual_outcomes[rank].is_null()) continue;
+    const size_t ranks = std::max(expected_outcomes.size(), actual_outcomes.size());
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      const Json expected_outcome = rank < expected_outcomes.size() ? expected_outcomes[rank] : Json();
+      const Json actual_outcome = rank < actual_outcomes.size() ? actual_outcomes[rank] : Json();
+      if (expected_outcome.is_null() && actual_outcome.is_null()) continue;  // a rank without this step
       ++parity_.operations;
-      CompareOutcome(expected_outcomes[rank], actual_outcomes[rank], static_cast<int>(rank));
+      if (expected_outcome.is_null() || actual_outcome.is_null()) {
+        const char* lacking = expected_outcome.is_null() ? "no outcome to compare with" : "there is no outcome";
+        Structural(static_cast<int>(rank), lacking);
+      } else {
+        CompareOutcome(expected_outcome, actual_outcome, static_cast<int>(rank));
+      }
     }
   }
 

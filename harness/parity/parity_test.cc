@@ -57,6 +57,13 @@ TEST(Parity, OtherOperationsAndErrorsAreStructural) {
   EXPECT_TRUE(CompareRecordings(failed, failed).Agree());
 }
 
+TEST(Parity, OutcomeThatOneRecordingLacksIsStructural) {
+  const Json whole = Recording({Step(0, "model.state_dict", {StateDict(1), StateDict(1)})});
+  const Json shorter = Recording({Step(0, "model.state_dict", {StateDict(1)})});
+  EXPECT_EQ(CompareRecordings(whole, shorter).FirstDifference(), "step 0 model.state_dict rank 1: there is no outcome");
+  EXPECT_EQ(CompareRecordings(shorter, whole).structural, 1);
+}
+
 TEST(Parity, DigestsDecideWhereBytesWereNotRecorded) {
   const Json one = Recording({Step(0, "model.state_dict", {StateDict(1)}, TraceData::kDigest)});
   const Json two = Recording({Step(0, "model.state_dict", {StateDict(2)}, TraceData::kDigest)});

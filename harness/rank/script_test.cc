@@ -50,6 +50,18 @@ TEST_F(ScriptTest, BadScriptsNameThePlace) {
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": 3}])"), "steps[0]: expect needs \"error\" or \"value\"");
 }
 
+TEST_F(ScriptTest, RecordedOutcomesAreWhole) {
+  const auto recorded = [](const std::string& outcomes) {
+    return R"({"step": 0, "op": "implementation.seed", "args": {"seed": 1}, "ranks": "all", "outcomes": )" + outcomes + "}";
+  };
+  const std::string whole = recorded(R"([{"value": null}, {"error": {"kind": "ValueError", "message": ""}}])");
+  EXPECT_EQ(Wrong("[" + whole + "]"), "nothing");
+  EXPECT_EQ(Wrong("[" + recorded(R"([{"value": null}])") + "]"), "steps[0]: outcomes needs one entry per rank");
+  EXPECT_EQ(Wrong("[" + recorded(R"([{"value": null}, {}])") + "]"),
+            "steps[0]: an outcome has neither \"value\" nor \"error\" with its kind");
+  EXPECT_EQ(Wrong("[" + whole + R"(, {"op": "implementation.reset"}])"), "some steps have outcomes and some have none");
+}
+
 TEST_F(ScriptTest, BadFilesAreInputErrors) {
   EXPECT_THROW(Read(R"({"contract": 1, "steps": [)"), InputError);
   EXPECT_THROW(Read(R"({"contract": 99, "steps": [{"op": "implementation.reset"}]})"), InputError);
