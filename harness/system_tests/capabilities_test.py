@@ -10,7 +10,7 @@ def test_tests_beyond_the_declared_capabilities_are_not_supported(run_shardcts):
     assert set(run.verdicts) == {"not_supported"}
     assert run.complete
     assert ended.code == 3, ended
-    assert all(test["reason"] == "capability fsdp2 is not declared" for test in run.tests), ended
+    assert all(test["reason"] == "capability dtensor is not declared" for test in run.tests), ended
     assert run.document["implementations"][0]["capabilities"] == ["core"]
 
 

@@ -83,6 +83,12 @@ def without_outcomes(text):
     return json.dumps(recorded)
 
 
+def without_outcomes_of_one_step(text):
+    recorded = json.loads(text)
+    del recorded["steps"][-1]["outcomes"]
+    return json.dumps(recorded)
+
+
 def with_another_first_operation(text):
     recorded = json.loads(text)
     recorded["steps"][0]["op"] = "model.fly"
@@ -100,8 +106,9 @@ def with_broken_data(text):
     return text[:place] + "A" * 4 + text[place + 4:]
 
 
-@pytest.mark.parametrize("tamper", [cut, without_outcomes, with_another_first_operation, with_outcome_of_one_rank_only,
-                                    with_broken_data], ids=lambda tamper: tamper.__name__)
+@pytest.mark.parametrize("tamper", [
+    cut, without_outcomes, without_outcomes_of_one_step, with_another_first_operation, with_outcome_of_one_rank_only,
+    with_broken_data], ids=lambda tamper: tamper.__name__)
 def test_tampered_recording_is_wrong_input(shardcts, recording, tmp_path, tamper):
     original = recording.read_text()
     (tmp_path / "tampered.json").write_text(tamper(original))

@@ -98,6 +98,15 @@ class LosingEntries(FaultOnOneRank):
         return entries
 
 
+class DeclaringLess(FaultOnOneRank):
+    """The rank declares that it cannot shard."""
+
+    def __init__(self, rank, world_size, device, options):
+        super().__init__(rank, world_size, device, options)
+        if rank == self._faulty_rank:
+            self.capabilities = ["core"]
+
+
 class WrongTypes(TorchAdapter):
     """Results that the contract does not allow, on all ranks: a text for a tensor, and what no value is."""
 
