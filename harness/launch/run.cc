@@ -131,7 +131,10 @@ class RunDriver {
       if (options_.pool_mode == PoolMode::kFresh) rest.resize(1);
       observer_.OnPoolStart(spec.label, world_size, rest.size());
       const PoolEnd end = RunOnePool(implementation, world_size, rest);
-      if (end.kind == PoolEnd::Kind::kInputError) throw InputError(spec.label + ": " + end.reason);
+      if (end.kind == PoolEnd::Kind::kInputError) {
+        // An adapter's own message begins with its name already.
+        throw InputError(end.reason.starts_with(spec.label) ? end.reason : spec.label + ": " + end.reason);
+      }
       hangs = CountHangs(tests);
       const bool progress = std::any_of(rest.begin(), rest.end(), [&](size_t i) { return decided_.contains(i); });
       failed_starts = progress ? 0 : failed_starts + 1;

@@ -19,6 +19,7 @@ struct ScriptStep {
   std::vector<Json> arguments;       // one for all ranks, or one per rank
   std::vector<int> ranks;            // empty: all
   Json expect;                       // null: nothing is expected
+  bool recorded = false;             // has recorded outcomes, which somebody else compares: an error is no failure
 };
 
 struct Script {

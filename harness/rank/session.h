@@ -34,8 +34,8 @@ class Session : public Caller {
   // operations in step (PeerStopped, Diverged) and records.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
-  // Local. Between two tests: drops the implementation's handles and starts a new recording (nullptr: none).
-  void StartTest(std::unique_ptr<Recorder> recorder);
+  // Local. Between two tests: drops the implementation's handles, seeds it and starts a new recording (nullptr: none).
+  void StartTest(std::unique_ptr<Recorder> recorder, int64_t seed);
   // Local. Closes the recording.
   void EndTest() { recorder_.reset(); }
 

@@ -45,7 +45,7 @@ TEST(Session, RecordsArgumentsAsReferencesAndOutcomes) {
     return operation == "model.state_dict" ? Outcome(Value(Dict{{"w", at::ones({2})}})) : Outcome(Value(at::ones({2})));
   });
   const auto file = std::filesystem::temp_directory_path() / "shardcts_session_test.jsonl";
-  rank.session().StartTest(std::make_unique<Recorder>(file, TraceData::kInline));
+  rank.session().StartTest(std::make_unique<Recorder>(file, TraceData::kInline), 7);
   const Value state = rank.session().Call("model.state_dict", {{"model", Handle{"model", 1}}}).value();
   rank.session().Call("tensor.clone", {{"value", state.AsDict().At("w")}});
   rank.session().EndTest();

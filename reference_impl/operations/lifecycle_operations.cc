@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <torch/headeronly/version.h>
 
 #include "operations/handlers.h"
 
@@ -12,7 +13,7 @@ Value Describe(const Call&) {
                                                                 "cpu_offload_policy", "meta_device", "optimizer"})},
               {"devices", ToValue(std::vector<std::string>{"cpu"})},
               {"patches", List{}},
-              {"notes", Dict{}}};
+              {"notes", Dict{{"torch", TORCH_VERSION}}}};
 }
 
 Value Reset(const Call& call) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import platform
 
 import torch
 
@@ -31,7 +32,12 @@ class TorchAdapter(
         group = torch_process_group.set_up(rank, world_size, device, options)
         self._device = group.device
         self.devices = [device] if device == "cpu" else [device, "cpu"]
-        self.notes = {"backend": group.backend, "device": str(group.device)}
+        self.notes = {
+            "backend": group.backend,
+            "device": str(group.device),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
         self._handles = Handles()
         self._meshes = MeshRegistry(device, world_size)
         self._tensors = TensorConversion(self._meshes)
