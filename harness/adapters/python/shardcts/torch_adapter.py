@@ -49,6 +49,7 @@ class TorchAdapter(
     def reset(self) -> None:
         self._handles.drop_all()
         gc.collect()  # modules and their hooks form cycles, which would keep storage alive into the next test
+        gc.freeze()  # what is still there stays: later collections need not look at it again
 
     @operation("implementation.seed")
     def seed(self, seed: int) -> None:

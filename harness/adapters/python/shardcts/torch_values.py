@@ -60,6 +60,8 @@ class MeshRegistry:
         self._device_type = device_type
         self._world_size = world_size
         self._by_layout: dict[tuple, DeviceMesh] = {}
+        # PyTorch computes a mesh's ranks anew each time they are asked for. The meshes are kept, so that no id is used twice.
+        self._layout_by_id: dict[int, tuple[DeviceMesh, MeshLayout]] = {}
 
     def init(self, shape: list[int], dim_names: list[str] | None) -> DeviceMesh:
         """*Collective* the first time."""
@@ -73,7 +75,11 @@ class MeshRegistry:
 
     def note(self, mesh: DeviceMesh) -> MeshLayout:
         """Local. Remembers a mesh that PyTorch made, so that tensors on it can come back."""
+        known = self._layout_by_id.get(id(mesh))
+        if known is not None:
+            return known[1]
         layout = mesh_layout(mesh)
+        self._layout_by_id[id(mesh)] = (mesh, layout)
         self._by_layout.setdefault(layout.key(), mesh)
         return layout
 
