@@ -40,7 +40,6 @@ def test_wrong_words(shardcts, words, named):
     ("python:no_such_module:Adapter", ["module 'no_such_module' cannot be imported", "ModuleNotFoundError"]),
     ("python:raising_module:Adapter", ["module 'raising_module' cannot be imported: RuntimeError: no driver found"]),
     ("python:unusable:Missing", ["has no class 'Missing'"]),
-    ("python:unusable:not_a_class", ["has no class 'not_a_class'"]),
     ("python:unusable:RaisingConstructor", ["constructor of 'RaisingConstructor' raised KeyError", "licence"]),
     ("python:unusable:RaisingOnOneRank", ["constructor of 'RaisingOnOneRank' raised OSError: no such device"]),
     ("./nothing.so", ["nothing.so"]),

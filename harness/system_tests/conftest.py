@@ -26,6 +26,9 @@ SUITE = "fully_shard_state_dict/TestFullyShardStateDictMultiProcess"
 # The four smallest tests of a world size, in the order of the inventory; linear layers of 2, 3, 4 and 5.
 CACHED = "*test_cached_state_dict/world_size={},mlp_dim=?,mutate_after_state_dict=false"
 
+# One test with a longer recording: saves, loads, gathers.
+SAVE_LOAD = f"{SUITE}.test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_shard_placement_fn=false"
+
 
 @dataclass
 class Ended:
@@ -71,9 +74,10 @@ class Run:
         return sum(pool["starts"] for pool in self.document["pools"])
 
 
-def _environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return {**inherited, "SHARDCTS_PYTHONPATH": ":".join(map(str, ADAPTERS)), "NO_COLOR": "1", **(extra or {})}
+    return {**inherited, "SHARDCTS_PYTHONPATH": ":".join(map(str, ADAPTERS)), "NO_COLOR": "1",
+            "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def start_shardcts(*words, cwd: Path) -> subprocess.Popen:

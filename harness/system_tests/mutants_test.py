@@ -1,10 +1,9 @@
 """`shardcts mutants`: a seeded bug is noticed, or the table says that it was not."""
 
-from conftest import SUITE, read_json
+from conftest import SAVE_LOAD, SUITE, read_json
 
 from shardcts_reports.load import validate
 
-SAVE_LOAD = f"{SUITE}.test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_shard_placement_fn=false"
 CACHED = f"{SUITE}.test_cached_state_dict/world_size=2,mlp_dim=3,mutate_after_state_dict=false"
 
 

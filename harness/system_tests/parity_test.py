@@ -6,9 +6,7 @@ import shutil
 
 import pytest
 
-from conftest import CACHED, SUITE, read_json
-
-SAVE_LOAD = f"{SUITE}.test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_shard_placement_fn=false"
+from conftest import CACHED, SAVE_LOAD, read_json
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from conftest import FOLDER, SUITE, read_json
+from conftest import FOLDER, SAVE_LOAD, read_json
 
 SCRIPT = FOLDER / "scripts/linear_stack.json"
-RECORDED_TEST = f"{SUITE}.test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_shard_placement_fn=false"
 
 
 def executed(shardcts, folder, implementation):
@@ -18,9 +17,9 @@ def executed(shardcts, folder, implementation):
     return read_json(folder / f"traces/{implementation}/script.json")
 
 
-def without_time(steps):
-    """What the ranks did and got, apart from how long it took."""
-    return [{key: value for key, value in step.items() if key != "seconds"} for step in steps]
+def without_error_messages(outcomes):
+    """The contract names the kind of an error; its text is the implementation's own."""
+    return [{"error": outcome["error"]["kind"]} if "error" in outcome else outcome for outcome in outcomes]
 
 
 def test_script_gives_the_same_outcomes_on_the_reference_and_on_pytorch(shardcts, tmp_path):
@@ -34,11 +33,9 @@ def test_script_gives_the_same_outcomes_on_the_reference_and_on_pytorch(shardcts
     assert [tensor["shape"] for tensor in local] == [[3, 5], [3, 5], [1, 5]]
     assert [outcome["error"]["kind"] for outcome in reference["steps"][5]["outcomes"]] == ["RuntimeError"] * 3
 
-    replayed = shardcts("replay", tmp_path / "reference/traces/reference/script.json", "--impl", "torch",
-                        "--out", "replay")
-    assert replayed.code == 0, replayed
     assert [step["op"] for step in torch["steps"]] == [step["op"] for step in reference["steps"]]
-    assert without_time(torch["steps"])[3:5] == without_time(reference["steps"])[3:5]
+    for step, other in zip(reference["steps"], torch["steps"]):
+        assert without_error_messages(step["outcomes"]) == without_error_messages(other["outcomes"]), step["op"]
 
 
 def test_script_that_expects_something_else_fails(shardcts, tmp_path):
@@ -53,7 +50,7 @@ def test_script_that_expects_something_else_fails(shardcts, tmp_path):
 @pytest.fixture
 def recording(run_shardcts, tmp_path):
     """The recording of a passing test, made on the reference."""
-    ended, run = run_shardcts("reference", "--filter", RECORDED_TEST, "--trace", "full", out="recorded")
+    ended, run = run_shardcts("reference", "--filter", SAVE_LOAD, "--trace", "full", out="recorded")
     assert (ended.code, run.verdicts) == (0, ["pass"]), ended
     return run.folder / run.tests[0]["trace"]
 

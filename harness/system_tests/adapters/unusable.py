@@ -1,7 +1,5 @@
 """Adapters that cannot be made."""
 
-not_a_class = 7
-
 
 class RaisingConstructor:
     def __init__(self, rank, world_size, device, options):
