@@ -1,7 +1,6 @@
 // shardcts mutants: every seeded bug on an implementation, and which tests notice it.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iostream>
@@ -33,7 +32,7 @@ struct Kill {
   const MutantInfo* info = nullptr;
   std::vector<std::pair<std::string, std::string>> by;  // test id, check ("" outside a check)
   bool expected_check_hit = false;
-  bool ran = true;                                      // every test got a verdict of the implementation
+  bool ran = true;  // every test got a verdict of the implementation
   bool Killed() const { return !by.empty(); }
 };
 
@@ -72,7 +71,8 @@ void AddFindings(const TestResult& test, Kill& kill) {
   if (checks.empty()) checks.push_back("");
   for (const std::string& check : checks) {
     kill.by.emplace_back(test.test.id, check);
-    if (std::ranges::count(kill.info->expected_checks, test.test.function + " " + check)) kill.expected_check_hit = true;
+    if (std::ranges::count(kill.info->expected_checks, test.test.function + " " + check))
+      kill.expected_check_hit = true;
   }
 }
 
@@ -102,10 +102,12 @@ bool PrintTable(const std::vector<Kill>& kills) {
   for (const Kill& kill : kills) {
     const bool good = kill.ran && kill.Killed() && kill.expected_check_hit;
     all = all && good;
-    const std::string first = kill.Killed() ? fmt::format("{} {}", kill.by.front().first, kill.by.front().second) : "no test noticed it";
-    std::cout << fmt::format("{:<12} {:<28} {:>3} findings{}; first: {}\n", VerdictOf(kill), kill.info->name, kill.by.size(),
-                             kill.expected_check_hit ? "" : ", none by " + fmt::format("{}", fmt::join(kill.info->expected_checks, " or ")),
-                             first);
+    const std::string first =
+        kill.Killed() ? fmt::format("{} {}", kill.by.front().first, kill.by.front().second) : "no test noticed it";
+    std::cout << fmt::format(
+        "{:<12} {:<28} {:>3} findings{}; first: {}\n", VerdictOf(kill), kill.info->name, kill.by.size(),
+        kill.expected_check_hit ? "" : ", none by " + fmt::format("{}", fmt::join(kill.info->expected_checks, " or ")),
+        first);
   }
   const auto killed = std::ranges::count_if(kills, [](const Kill& kill) { return kill.ran && kill.Killed(); });
   std::cout << fmt::format("{} of {} mutants killed\n", killed, kills.size());
@@ -151,14 +153,17 @@ int Execute(const MutantsCommand& command) {
 }  // namespace
 
 void AddMutantsCommand(CLI::App& app) {
-  CLI::App* sub = app.add_subcommand("mutants", "Seeds every known bug into an implementation and shows which tests notice it.");
+  CLI::App* sub =
+      app.add_subcommand("mutants", "Seeds every known bug into an implementation and shows which tests notice it.");
   const auto command = std::make_shared<MutantsCommand>();
   command->implementation.AddTo(*sub);
   command->selection.AddTo(*sub);
   command->pool.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--mutant", command->names, "only these")->type_name("NAME");
-  sub->footer("Exit code: 0 every mutant is killed by a check that one would expect, 1 one is not, 2 wrong input, 3 harness error.");
+  sub->footer(
+      "Exit code: 0 every mutant is killed by a check that one would expect, 1 one is not, 2 wrong input, 3 harness "
+      "error.");
   sub->callback([command] {
     if (const int code = Execute(*command)) throw CLI::RuntimeError(code);
   });

@@ -44,10 +44,12 @@ std::map<std::string, fs::path> Recordings(const fs::path& folder, const std::st
       if (test.at("implementation") != label || test.at("trace").is_null()) continue;
       const fs::path trace = test.at("trace").get<std::string>();
       const bool inside = trace.is_relative() && std::ranges::find(trace, "..") == trace.end();
-      if (!inside) throw InputError(fmt::format("{}: {}: trace is outside the run folder", file.string(), test.at("id").dump()));
+      if (!inside)
+        throw InputError(fmt::format("{}: {}: trace is outside the run folder", file.string(), test.at("id").dump()));
       recordings[test.at("id")] = folder / trace;
     }
-    if (recordings.empty()) throw InputError(fmt::format("{}: no recordings of \"{}\"; there are {}", file.string(), label, known));
+    if (recordings.empty())
+      throw InputError(fmt::format("{}: no recordings of \"{}\"; there are {}", file.string(), label, known));
     return recordings;
   } catch (const Json::exception& error) {
     throw InputError(file.string() + ": " + error.what());
@@ -80,10 +82,11 @@ int Execute(const ParityCommand& command) {
     ++alone;
     std::cout << "only in " << command.actual_folder << ": " << id << "\n";
   }
-  std::cout << fmt::format("{} tests compared, {} differ, {} in one run only; {} operations, {} tensors: {} identical, {} close, "
-                           "{} differences of value, {} of structure\n",
-                           expected.size(), disagree, alone, total["operations"], total["tensors"], total["identical"],
-                           total["close"], total["different"], total["structural"]);
+  std::cout << fmt::format(
+      "{} tests compared, {} differ, {} in one run only; {} operations, {} tensors: {} identical, {} close, "
+      "{} differences of value, {} of structure\n",
+      expected.size(), disagree, alone, total["operations"], total["tensors"], total["identical"], total["close"],
+      total["different"], total["structural"]);
   return disagree + alone > 0 ? 1 : 0;
 }
 
@@ -92,10 +95,16 @@ int Execute(const ParityCommand& command) {
 void AddParityCommand(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("parity", "Compares two runs operation by operation, tensor by tensor.");
   const auto command = std::make_shared<ParityCommand>();
-  sub->add_option("expected_run", command->expected_folder, "run folder to compare with")->required()->type_name("DIR_A");
-  sub->add_option("actual_run", command->actual_folder, "run folder to look at; may be the same one")->required()->type_name("DIR_B");
-  sub->add_option("--expected", command->expected_label, "implementation of DIR_A, when it holds several")->type_name("NAME");
-  sub->add_option("--actual", command->actual_label, "implementation of DIR_B, when it holds several")->type_name("NAME");
+  sub->add_option("expected_run", command->expected_folder, "run folder to compare with")
+      ->required()
+      ->type_name("DIR_A");
+  sub->add_option("actual_run", command->actual_folder, "run folder to look at; may be the same one")
+      ->required()
+      ->type_name("DIR_B");
+  sub->add_option("--expected", command->expected_label, "implementation of DIR_A, when it holds several")
+      ->type_name("NAME");
+  sub->add_option("--actual", command->actual_label, "implementation of DIR_B, when it holds several")
+      ->type_name("NAME");
   sub->footer("Exit code: 0 no difference beyond the tolerance, 1 differences, 2 a file is missing or wrong.");
   sub->callback([command] {
     if (const int code = Execute(*command)) throw CLI::RuntimeError(code);

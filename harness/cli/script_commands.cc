@@ -34,11 +34,15 @@ struct ScriptRun {
 };
 
 Json PlanEntry(const ImplementationSpec& spec) {
-  return {{"label", spec.label}, {"source", spec.source}, {"options", Json(spec.options)}, {"device", spec.device},
+  return {{"label", spec.label},
+          {"source", spec.source},
+          {"options", Json(spec.options)},
+          {"device", spec.device},
           {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
 }
 
-PoolPlan MakePlan(const ScriptCommand& command, const Script& script, const ImplementationSpec& spec, const fs::path& folder) {
+PoolPlan MakePlan(const ScriptCommand& command, const Script& script, const ImplementationSpec& spec,
+                  const fs::path& folder) {
   RunOptions options;
   command.pool.Apply(options);
   PoolPlan plan;
@@ -65,7 +69,8 @@ ScriptRun RunOnPool(const PoolPlan& plan) {
   PoolCallbacks callbacks;
   callbacks.on_ready = [] {};
   callbacks.on_test_started = [](size_t) {};
-  callbacks.on_test_over = [&](size_t, const std::vector<RankReport>& ranks, const std::optional<Incident>& incident, double) {
+  callbacks.on_test_over = [&](size_t, const std::vector<RankReport>& ranks, const std::optional<Incident>& incident,
+                               double) {
     run.verdict = Combine(test, ranks, incident);
     run.ranks = ranks;
   };
@@ -83,7 +88,8 @@ ScriptRun RunOnPool(const PoolPlan& plan) {
 Script Prepare(const ScriptCommand& command) {
   Script script = ReadScript(command.file);
   if (command.world > 0 && command.world != script.world_size) {
-    throw InputError(fmt::format("{}: is for {} ranks, --world says {}", command.file, script.world_size, command.world));
+    throw InputError(
+        fmt::format("{}: is for {} ranks, --world says {}", command.file, script.world_size, command.world));
   }
   return script;
 }
@@ -93,7 +99,8 @@ ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
   PrepareRunFolder(folder);
   const ScriptRun run = RunOnPool(MakePlan(command, script, command.implementation.Specs().front(), folder));
   for (size_t rank = 0; rank < run.ranks.size(); ++rank) {
-    for (const CheckFailure& failure : run.ranks[rank].failures) std::cout << "rank " << rank << ": " << failure.message << "\n";
+    for (const CheckFailure& failure : run.ranks[rank].failures)
+      std::cout << "rank " << rank << ": " << failure.message << "\n";
   }
   std::cout << ToString(run.verdict.verdict) << (run.verdict.reason.empty() ? "" : ": " + run.verdict.reason) << "\n"
             << "recorded: " << (run.trace.empty() ? "nothing" : run.trace.string()) << std::endl;
@@ -114,8 +121,9 @@ int Replay(const ScriptCommand& command) {
   const ScriptRun run = RunScriptCommand(command, script);
   if (run.trace.empty()) return ExitCode({run.verdict.verdict}, true);
   const Parity parity = CompareRecordings(recording, ReadJsonFile(run.trace));
-  std::cout << fmt::format("{} operations, {} tensors: {} identical, {} close, {} differences of value, {} of structure\n",
-                           parity.operations, parity.tensors, parity.identical, parity.close, parity.different, parity.structural);
+  std::cout << fmt::format(
+      "{} operations, {} tensors: {} identical, {} close, {} differences of value, {} of structure\n",
+      parity.operations, parity.tensors, parity.identical, parity.close, parity.different, parity.structural);
   if (!parity.FirstDifference().empty()) std::cout << "first difference: " << parity.FirstDifference() << "\n";
   std::cout << std::flush;
   const bool incident = run.verdict.verdict != Verdict::kPass && run.verdict.verdict != Verdict::kFail;
@@ -123,7 +131,8 @@ int Replay(const ScriptCommand& command) {
   return parity.Agree() ? 0 : 1;
 }
 
-CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text, const std::shared_ptr<ScriptCommand>& command) {
+CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text,
+                           const std::shared_ptr<ScriptCommand>& command) {
   CLI::App* sub = app.add_subcommand(name, text);
   sub->add_option("file", command->file, "the script (docs/formats.md)")->required()->type_name("FILE");
   sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::PositiveNumber);
@@ -137,8 +146,10 @@ CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text, co
 
 void AddExecCommand(CLI::App& app) {
   const auto command = std::make_shared<ScriptCommand>();
-  CLI::App* sub = AddScriptCommand(app, "exec", "Runs a list of operations on an implementation and records the outcomes.", command);
-  sub->footer("Exit code: 0 every operation did what the script expects, 1 one did not, 2 wrong input, 3 harness error.");
+  CLI::App* sub = AddScriptCommand(app, "exec",
+                                   "Runs a list of operations on an implementation and records the outcomes.", command);
+  sub->footer(
+      "Exit code: 0 every operation did what the script expects, 1 one did not, 2 wrong input, 3 harness error.");
   sub->callback([command] {
     if (const int code = Exec(*command)) throw CLI::RuntimeError(code);
   });
@@ -146,7 +157,8 @@ void AddExecCommand(CLI::App& app) {
 
 void AddReplayCommand(CLI::App& app) {
   const auto command = std::make_shared<ScriptCommand>();
-  CLI::App* sub = AddScriptCommand(app, "replay", "Runs a recorded test on an implementation and compares the outcomes.", command);
+  CLI::App* sub =
+      AddScriptCommand(app, "replay", "Runs a recorded test on an implementation and compares the outcomes.", command);
   sub->footer("Exit code: 0 the outcomes agree with the recording, 1 they do not, 2 wrong input, 3 harness error.");
   sub->callback([command] {
     if (const int code = Replay(*command)) throw CLI::RuntimeError(code);

@@ -75,7 +75,8 @@ class Walker {
     ++out_.tensors;
     if (expected.defined() != actual.defined()) return Structural(path, "one of the tensors is undefined");
     if (!expected.defined()) return;
-    if (expected.scalar_type() != actual.scalar_type()) return Field(path, "dtype", DtypeName(expected.scalar_type()), DtypeName(actual.scalar_type()));
+    if (expected.scalar_type() != actual.scalar_type())
+      return Field(path, "dtype", DtypeName(expected.scalar_type()), DtypeName(actual.scalar_type()));
     if (expected.sizes() != actual.sizes()) {
       return Field(path, "shape", ShapeToString(expected.sizes()), ShapeToString(actual.sizes()));
     }
@@ -83,7 +84,8 @@ class Walker {
       return Field(path, "device", expected.device().str(), actual.device().str());
     }
     if (expected.is_meta() || actual.is_meta()) {
-      if (expected.is_meta() != actual.is_meta()) return Field(path, "device", expected.device().str(), actual.device().str());
+      if (expected.is_meta() != actual.is_meta())
+        return Field(path, "device", expected.device().str(), actual.device().str());
       ++out_.identical;
       return;
     }
@@ -115,13 +117,16 @@ class Walker {
       case Value::Type::kDouble: return WalkDoubles(expected.AsDouble(), actual.AsDouble(), path);
       default: break;
     }
-    if (!equal) Add(Difference::Kind::kValue, path, fmt::format("expected {}, actual {}", ToString(expected), ToString(actual)));
+    if (!equal)
+      Add(Difference::Kind::kValue, path, fmt::format("expected {}, actual {}", ToString(expected), ToString(actual)));
   }
 
   void WalkDoubles(double expected, double actual, const std::string& path) {
     if (std::memcmp(&expected, &actual, sizeof expected) == 0 || (std::isnan(expected) && std::isnan(actual))) return;
-    const Tolerance tolerance = options_.dtype_default_tolerance ? Tolerance::ForDtype(at::kDouble) : options_.tolerance;
-    const bool close = !tolerance.IsExact() && std::abs(actual - expected) <= tolerance.atol + tolerance.rtol * std::abs(expected);
+    const Tolerance tolerance =
+        options_.dtype_default_tolerance ? Tolerance::ForDtype(at::kDouble) : options_.tolerance;
+    const bool close =
+        !tolerance.IsExact() && std::abs(actual - expected) <= tolerance.atol + tolerance.rtol * std::abs(expected);
     Add(close ? Difference::Kind::kClose : Difference::Kind::kValue, path,
         fmt::format("expected {:.17g}, actual {:.17g}", expected, actual));
   }
@@ -164,13 +169,15 @@ class Walker {
       Field(path, "is_parameter", ToString(Value(expected.is_parameter)), ToString(Value(actual.is_parameter)));
     }
     if (options_.requires_grad && expected.data.requires_grad() != actual.data.requires_grad()) {
-      Field(path, "requires_grad", ToString(Value(expected.data.requires_grad())), ToString(Value(actual.data.requires_grad())));
+      Field(path, "requires_grad", ToString(Value(expected.data.requires_grad())),
+            ToString(Value(actual.data.requires_grad())));
     }
     WalkTensors(expected.data, actual.data, path);
   }
 
   void WalkDTensors(const DTensor& expected, const DTensor& actual, const std::string& path) {
-    if (options_.requires_grad && (expected.is_parameter != actual.is_parameter || expected.requires_grad != actual.requires_grad)) {
+    if (options_.requires_grad &&
+        (expected.is_parameter != actual.is_parameter || expected.requires_grad != actual.requires_grad)) {
       Field(path, "is_parameter, requires_grad", fmt::format("{}, {}", expected.is_parameter, expected.requires_grad),
             fmt::format("{}, {}", actual.is_parameter, actual.requires_grad));
     }
@@ -178,22 +185,28 @@ class Walker {
       Field(path, "placements", ToString(expected.placements), ToString(actual.placements));
     }
     if (expected.mesh.shape != actual.mesh.shape || expected.mesh.dim_names != actual.mesh.dim_names ||
-        expected.mesh.ranks != actual.mesh.ranks || (options_.device && expected.mesh.device_type != actual.mesh.device_type)) {
+        expected.mesh.ranks != actual.mesh.ranks ||
+        (options_.device && expected.mesh.device_type != actual.mesh.device_type)) {
       Field(path, "mesh", expected.mesh.ToString(), actual.mesh.ToString());
     }
-    if (expected.shape != actual.shape) Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
-    if (expected.stride != actual.stride) Field(path, "global stride", ShapeToString(expected.stride), ShapeToString(actual.stride));
+    if (expected.shape != actual.shape)
+      Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
+    if (expected.stride != actual.stride)
+      Field(path, "global stride", ShapeToString(expected.stride), ShapeToString(actual.stride));
     WalkTensors(expected.local, actual.local, path);
   }
 
   void WalkSharded(const ShardedTensor& expected, const ShardedTensor& actual, const std::string& path) {
-    if (expected.shape != actual.shape) Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
+    if (expected.shape != actual.shape)
+      Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
     if (expected.metadata != actual.metadata) Structural(path, "shard metadata differ");
     if (expected.local_shards.size() != actual.local_shards.size()) {
-      return Field(path, "local shards", std::to_string(expected.local_shards.size()), std::to_string(actual.local_shards.size()));
+      return Field(path, "local shards", std::to_string(expected.local_shards.size()),
+                   std::to_string(actual.local_shards.size()));
     }
     for (size_t i = 0; i < expected.local_shards.size(); ++i) {
-      if (expected.local_shards[i].metadata != actual.local_shards[i].metadata) Structural(path, "local shard metadata differ");
+      if (expected.local_shards[i].metadata != actual.local_shards[i].metadata)
+        Structural(path, "local shard metadata differ");
       WalkTensors(expected.local_shards[i].tensor, actual.local_shards[i].tensor, fmt::format("{}.shard[{}]", path, i));
     }
   }
@@ -211,7 +224,8 @@ class Walker {
     if (close) ++out_.close;
     const at::Tensor& shown = close ? bits : mask;
     const std::vector<int64_t> index = FirstTrue(shown);
-    const double largest = (actual.to(at::kDouble) - expected.to(at::kDouble)).abs().nan_to_num(INFINITY).max().item<double>();
+    const double largest =
+        (actual.to(at::kDouble) - expected.to(at::kDouble)).abs().nan_to_num(INFINITY).max().item<double>();
     Add(close ? Difference::Kind::kClose : Difference::Kind::kValue, path,
         fmt::format("index {}: expected {}, actual {} ({} of {} elements differ, largest difference {:.3g})",
                     ShapeToString(index), Element(expected, index), Element(actual, index), shown.sum().item<int64_t>(),

@@ -37,12 +37,15 @@ TEST(Compare, SignOfZeroIsABitDifference) {
 TEST(Compare, NamesFirstIndexAndBothValues) {
   at::Tensor actual = at::zeros({2, 3});
   actual[1][2] = 4.5;
-  const Comparison comparison = Compare(Value(Dict{{"0.weight", at::zeros({2, 3})}}), Value(Dict{{"0.weight", actual}}));
-  EXPECT_EQ(comparison.Explain(), "0.weight: index (1, 2): expected 0, actual 4.5 (1 of 6 elements differ, largest difference 4.5)");
+  const Comparison comparison =
+      Compare(Value(Dict{{"0.weight", at::zeros({2, 3})}}), Value(Dict{{"0.weight", actual}}));
+  EXPECT_EQ(comparison.Explain(),
+            "0.weight: index (1, 2): expected 0, actual 4.5 (1 of 6 elements differ, largest difference 4.5)");
 }
 
 TEST(Compare, WithinToleranceIsCloseAndEqual) {
-  const Comparison comparison = CompareTensors(at::full({2}, 1.0), at::full({2}, 1.0 + 1e-6), {.dtype_default_tolerance = true});
+  const Comparison comparison =
+      CompareTensors(at::full({2}, 1.0), at::full({2}, 1.0 + 1e-6), {.dtype_default_tolerance = true});
   EXPECT_TRUE(comparison.Equal());
   EXPECT_EQ(comparison.close, 1);
   ASSERT_EQ(comparison.differences.size(), 1u);
@@ -52,12 +55,14 @@ TEST(Compare, WithinToleranceIsCloseAndEqual) {
 TEST(Compare, BeyondToleranceIsDifferent) {
   EXPECT_FALSE(CompareTensors(at::full({2}, 1.0), at::full({2}, 1.001), {.dtype_default_tolerance = true}).Equal());
   EXPECT_FALSE(CompareTensors(at::full({2}, INFINITY), at::full({2}, 1.0), {.dtype_default_tolerance = true}).Equal());
-  EXPECT_TRUE(CompareTensors(at::full({2}, INFINITY), at::full({2}, INFINITY), {.dtype_default_tolerance = true}).Equal());
+  EXPECT_TRUE(
+      CompareTensors(at::full({2}, INFINITY), at::full({2}, INFINITY), {.dtype_default_tolerance = true}).Equal());
 }
 
 TEST(Compare, KeysAndTheirOrder) {
   const Value expected(Dict{{"a", 1}, {"b", 2}});
-  EXPECT_EQ(Compare(expected, Value(Dict{{"b", 2}, {"a", 1}})).Explain(), "order of keys: expected [\"a\", \"b\"], actual [\"b\", \"a\"]");
+  EXPECT_EQ(Compare(expected, Value(Dict{{"b", 2}, {"a", 1}})).Explain(),
+            "order of keys: expected [\"a\", \"b\"], actual [\"b\", \"a\"]");
   EXPECT_EQ(Compare(expected, Value(Dict{{"a", 1}})).Explain(), "b: expected key is missing");
   EXPECT_EQ(Compare(expected, Value(Dict{{"a", 1}, {"b", 2}, {"c", 3}})).Explain(), "c: unexpected key");
 }
@@ -67,7 +72,8 @@ TEST(Compare, PlacementShapeDtypeAreStructural) {
   const Comparison placement = Compare(expected, Value(Sharded(at::zeros({2}), {Placement::Replicate()})));
   EXPECT_EQ(placement.Explain(), "placements: expected [S(0)], actual [R]");
   EXPECT_EQ(placement.differences[0].kind, Difference::Kind::kStructural);
-  EXPECT_EQ(Compare(expected, Value(Sharded(at::zeros({3}), {Placement::Shard(0)}))).Explain(), "shape: expected (2,), actual (3,)");
+  EXPECT_EQ(Compare(expected, Value(Sharded(at::zeros({3}), {Placement::Shard(0)}))).Explain(),
+            "shape: expected (2,), actual (3,)");
   EXPECT_EQ(Compare(expected, Value(Sharded(at::zeros({2}, at::kHalf), {Placement::Shard(0)}))).Explain(),
             "dtype: expected float32, actual float16");
 }

@@ -102,8 +102,9 @@ void Model::To(const std::string& device) { Require(*caller_, "model.to", With({
 Dict Model::StateDict() const { return Require(*caller_, "model.state_dict", With()).AsDict(); }
 
 LoadResult Model::LoadStateDict(const Dict& state_dict, const LoadOptions& options) {
-  const Value value = Require(*caller_, "model.load_state_dict",
-                              With({{"state_dict", state_dict}, {"strict", options.strict}, {"assign", options.assign}}));
+  const Value value =
+      Require(*caller_, "model.load_state_dict",
+              With({{"state_dict", state_dict}, {"strict", options.strict}, {"assign", options.assign}}));
   return {value.AsDict().At("missing_keys").AsStrings(), value.AsDict().At("unexpected_keys").AsStrings()};
 }
 
@@ -126,13 +127,10 @@ Model Subject::Build(std::string_view model, Dict args, std::string_view device)
 
 Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options) {
   return {caller_, Require(caller_, "optimizer.create",
-                           {{"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}})
-                       };
+                           {{"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}})};
 }
 
-Mesh Subject::MeshOf(const Value& dtensor) {
-  return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}})};
-}
+Mesh Subject::MeshOf(const Value& dtensor) { return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}})}; }
 Value Subject::FullTensor(const Value& dtensor) { return Require(caller_, "tensor.full", {{"value", dtensor}}); }
 Value Subject::Redistribute(const Value& dtensor, const std::vector<Placement>& placements) {
   return Require(caller_, "tensor.redistribute", {{"value", dtensor}, {"placements", ToValue(placements)}});

@@ -30,7 +30,8 @@ class Encoder {
       case Value::Type::kBytes: return {{"$bytes", Base64Encode(value.TryAs<Bytes>()->data)}};
       case Value::Type::kList: return EncodeList(value.AsList());
       case Value::Type::kDict: return EncodeDict(value.AsDict());
-      case Value::Type::kTensor: return {{"$tensor", EncodeTensor(value.AsTensor(), value.TryAs<Tensor>()->is_parameter)}};
+      case Value::Type::kTensor:
+        return {{"$tensor", EncodeTensor(value.AsTensor(), value.TryAs<Tensor>()->is_parameter)}};
       case Value::Type::kDTensor: return {{"$dtensor", EncodeDTensor(value.AsDTensor())}};
       case Value::Type::kShardedTensor: return {{"$sharded_tensor", EncodeSharded(value.AsShardedTensor())}};
       case Value::Type::kHandle: return EncodeHandle(value.AsHandle());
@@ -87,8 +88,8 @@ class Encoder {
     const std::string bytes = TensorBytes(tensor);
     const std::string digest = Digest(bytes);
     json["digest"] = digest;
-    const bool wanted = options_.data == TraceData::kFull ||
-                        (options_.data == TraceData::kInline && bytes.size() <= kInlineLimitBytes);
+    const bool wanted =
+        options_.data == TraceData::kFull || (options_.data == TraceData::kInline && bytes.size() <= kInlineLimitBytes);
     if (wanted && (!options_.written || options_.written->insert(digest).second)) json["data"] = Base64Encode(bytes);
     return json;
   }
@@ -110,7 +111,8 @@ class Encoder {
   }
 
   static Json EncodeMetadata(const ShardMetadata& metadata) {
-    return {{"offsets", metadata.offsets}, {"sizes", metadata.sizes}, {"rank", metadata.rank}, {"device", metadata.device}};
+    return {
+        {"offsets", metadata.offsets}, {"sizes", metadata.sizes}, {"rank", metadata.rank}, {"device", metadata.device}};
   }
   Json EncodeSharded(const ShardedTensor& value) {
     Json metadata = Json::array();

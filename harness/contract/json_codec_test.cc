@@ -15,7 +15,8 @@ Value RoundTrip(const Value& value) { return Decode(Json::parse(Encode(value, {.
 
 TEST(JsonCodec, EveryKindOfValueRoundTrips) {
   const MeshLayout mesh{"cpu", {2, 1}, {"dp", "tp"}, {0, 1}};
-  DTensor dtensor{at::rand({2, 3}), mesh, {Placement::StridedShard(0, 2), Placement::Shard(0)}, {4, 3}, {3, 1}, true, true};
+  DTensor dtensor{
+      at::rand({2, 3}), mesh, {Placement::StridedShard(0, 2), Placement::Shard(0)}, {4, 3}, {3, 1}, true, true};
   ShardedTensor sharded{{4}, {{{0}, {2}, 0, "cpu"}, {{2}, {2}, 1, "cpu"}}, {{{{0}, {2}, 0, "cpu"}, at::rand({2})}}};
   const Value value(Dict{{"none", nullptr},
                          {"bool", true},
@@ -35,7 +36,8 @@ TEST(JsonCodec, EveryKindOfValueRoundTrips) {
                          {"dtensor", dtensor},
                          {"sharded", sharded},
                          {"handle", Handle{"model", 3}}});
-  const Comparison comparison = Compare(value, RoundTrip(value), {.requires_grad = true, .device = true, .handles = true});
+  const Comparison comparison =
+      Compare(value, RoundTrip(value), {.requires_grad = true, .device = true, .handles = true});
   EXPECT_TRUE(comparison.Equal()) << comparison.Explain();
 }
 
@@ -87,7 +89,8 @@ TEST(JsonCodec, BadTextsNameThePlace) {
   EXPECT_EQ(message(R"({"t": {"$tensor": {"shape": [2], "dtype": "float32", "data": "AAAA"}}})"),
             "float32 of shape (2,) needs 8 bytes, 3 given");
   EXPECT_NE(message(R"({"t": {"$tensor": {"shape": [-1], "dtype": "float32", "data": "AAAA"}}})"), "accepted");
-  EXPECT_NE(message(R"({"t": {"$tensor": {"shape": [4611686018427387904, 4], "dtype": "float32", "data": ""}}})"), "accepted");
+  EXPECT_NE(message(R"({"t": {"$tensor": {"shape": [4611686018427387904, 4], "dtype": "float32", "data": ""}}})"),
+            "accepted");
   EXPECT_NE(message(R"({"t": {"$tensor": {"dtype": "float32"}}})"), "accepted");
 }
 

@@ -14,7 +14,8 @@ std::vector<OperationSpec> ReadTable() {
   std::vector<OperationSpec> table;
   const nlohmann::json operations = nlohmann::json::parse(kOperationsJson).at("operations");
   for (const auto& row : operations) {
-    OperationSpec operation{row.at("name"), row.at("group"), row.at("capability"), row.at("collective"), {}, row.at("result").at("type")};
+    OperationSpec operation{
+        row.at("name"), row.at("group"), row.at("capability"), row.at("collective"), {}, row.at("result").at("type")};
     for (const auto& argument : row.at("arguments")) {
       operation.arguments.push_back({argument.at("name"), argument.at("type"), argument.at("required")});
     }
@@ -63,7 +64,8 @@ std::optional<WrongArgument> CheckArguments(const OperationSpec& operation, cons
   for (const Dict::Entry& entry : arguments) {
     const std::string name = ToString(entry.key);
     const auto spec = std::ranges::find(operation.arguments, name, &ArgumentSpec::name);
-    if (spec == operation.arguments.end()) return WrongArgument{name, fmt::format("{}: unknown argument \"{}\"", operation.name, name)};
+    if (spec == operation.arguments.end())
+      return WrongArgument{name, fmt::format("{}: unknown argument \"{}\"", operation.name, name)};
     if (!HasType(entry.value, spec->type)) {
       return WrongArgument{name, fmt::format("{}: argument \"{}\": expected {}, got {}", operation.name, name,
                                              spec->type, ToString(entry.value))};
@@ -77,7 +79,9 @@ std::optional<WrongArgument> CheckArguments(const OperationSpec& operation, cons
   return std::nullopt;
 }
 
-bool ResultHasType(const OperationSpec& operation, const Value& result) { return HasType(result, operation.result_type); }
+bool ResultHasType(const OperationSpec& operation, const Value& result) {
+  return HasType(result, operation.result_type);
+}
 
 std::string_view OperationsJson() { return kOperationsJson; }
 

@@ -13,7 +13,8 @@ bool ParseInt(std::string_view text, int64_t* out) {
 
 // The text between "PREFIX(" and ")", or nullopt.
 std::optional<std::string_view> Inside(std::string_view text, std::string_view prefix) {
-  if (text.size() < prefix.size() + 2 || !text.starts_with(prefix) || text[prefix.size()] != '(' || text.back() != ')') {
+  if (text.size() < prefix.size() + 2 || !text.starts_with(prefix) || text[prefix.size()] != '(' ||
+      text.back() != ')') {
     return std::nullopt;
   }
   return text.substr(prefix.size() + 1, text.size() - prefix.size() - 2);

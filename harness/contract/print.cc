@@ -26,9 +26,9 @@ std::string Join(const Range& range, std::string_view open, std::string_view clo
   return Cut(text + std::string(close));
 }
 
-
 std::string PrintDTensor(const DTensor& value) {
-  return fmt::format("DTensor {} {} {} on {}, local {}", value.local.defined() ? DtypeName(value.local.scalar_type()) : "undefined",
+  return fmt::format("DTensor {} {} {} on {}, local {}",
+                     value.local.defined() ? DtypeName(value.local.scalar_type()) : "undefined",
                      ShapeToString(value.shape), ToString(value.placements), value.mesh.ToString(),
                      value.local.defined() ? ShapeToString(value.local.sizes()) : "undefined");
 }
@@ -41,7 +41,8 @@ std::string ShapeToString(at::IntArrayRef shape) {
 
 std::string ToString(const at::Tensor& tensor) {
   if (!tensor.defined()) return "undefined tensor";
-  std::string text = fmt::format("{} {} {}", DtypeName(tensor.scalar_type()), ShapeToString(tensor.sizes()), tensor.device().str());
+  std::string text =
+      fmt::format("{} {} {}", DtypeName(tensor.scalar_type()), ShapeToString(tensor.sizes()), tensor.device().str());
   if (tensor.numel() == 1 && tensor.device().is_cpu() && !at::isComplexType(tensor.scalar_type())) {
     text += fmt::format(" = {}", tensor.item().toDouble());
   }

@@ -18,10 +18,18 @@ struct NamedDtype {
   const char* name;
   at::ScalarType dtype;
 };
-constexpr NamedDtype kDtypes[] = {
-    {"float32", at::kFloat}, {"float64", at::kDouble}, {"float16", at::kHalf}, {"bfloat16", at::kBFloat16},
-    {"int64", at::kLong},    {"int32", at::kInt},      {"int16", at::kShort},  {"int8", at::kChar},
-    {"uint8", at::kByte},    {"bool", at::kBool},      {"complex64", at::kComplexFloat}, {"complex128", at::kComplexDouble}};
+constexpr NamedDtype kDtypes[] = {{"float32", at::kFloat},
+                                  {"float64", at::kDouble},
+                                  {"float16", at::kHalf},
+                                  {"bfloat16", at::kBFloat16},
+                                  {"int64", at::kLong},
+                                  {"int32", at::kInt},
+                                  {"int16", at::kShort},
+                                  {"int8", at::kChar},
+                                  {"uint8", at::kByte},
+                                  {"bool", at::kBool},
+                                  {"complex64", at::kComplexFloat},
+                                  {"complex128", at::kComplexDouble}};
 
 constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -63,8 +71,8 @@ at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& s
     }
   }
   if (expected != bytes.size()) {
-    throw ContractViolation(fmt::format("{} of shape {} needs {} bytes, {} given", DtypeName(dtype), ShapeToString(shape),
-                                        expected, bytes.size()));
+    throw ContractViolation(fmt::format("{} of shape {} needs {} bytes, {} given", DtypeName(dtype),
+                                        ShapeToString(shape), expected, bytes.size()));
   }
   at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype));
   if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());

@@ -33,6 +33,15 @@ std::string Joined(const std::vector<std::string>& texts) {
   return joined;
 }
 
+// The flags that were given: "--filter cached, --world 3".
+std::string Describe(const Selection& selection) {
+  std::vector<std::string> flags;
+  for (const std::string& suite : selection.suites) flags.push_back("--suite " + suite);
+  for (const std::string& filter : selection.filters) flags.push_back("--filter " + filter);
+  for (int world_size : selection.world_sizes) flags.push_back("--world " + std::to_string(world_size));
+  return Joined(flags);
+}
+
 void RequireKnownSuites(const std::vector<TestCase>& tests, const std::vector<std::string>& suites) {
   std::vector<std::string> known;
   for (const TestCase& test : tests) {
@@ -106,10 +115,7 @@ std::vector<TestCase> Select(const std::vector<TestCase>& tests, const Selection
     }
     selected.push_back(test);
   }
-  if (selected.empty()) {
-    throw InputError(selection.filters.empty() ? "no test fits --suite and --world"
-                                               : "--filter " + Joined(selection.filters) + ": fits no test");
-  }
+  if (selected.empty()) throw InputError(Describe(selection) + ": fits no test");
   return TakeShard(selected, selection);
 }
 

@@ -34,7 +34,8 @@ Outcome AverageRanks(MutantState& state, Dict& arguments) {
       averaged.Set(key, value);
       continue;
     }
-    at::Tensor sums = at::tensor({dtensor->local.sum().item<double>(), static_cast<double>(dtensor->local.numel())}, at::kDouble);
+    at::Tensor sums =
+        at::tensor({dtensor->local.sum().item<double>(), static_cast<double>(dtensor->local.numel())}, at::kDouble);
     state.context.communicator->AllReduce(sums, ReduceOp::kSum);
     DTensor entry = *dtensor;
     entry.local = at::full_like(entry.local, sums[0].item<double>() / std::max(1.0, sums[1].item<double>()));
@@ -62,16 +63,28 @@ Outcome ReverseRows(MutantState& state, Dict& arguments) {
 
 std::vector<MutantRow> LoadingMutants() {
   return {
-      {{"load_skipped_on_other_ranks", "only rank 0 loads", "broadcast into a temporary copy", kSuites,
+      {{"load_skipped_on_other_ranks",
+        "only rank 0 loads",
+        "broadcast into a temporary copy",
+        kSuites,
         {"test_dp_state_dict_save_load C12"}},
        OnLoad(SkipOnOtherRanks)},
-      {{"load_averages_ranks", "ranks and replicas get their mean", "a load that synchronizes", kSuites,
+      {{"load_averages_ranks",
+        "ranks and replicas get their mean",
+        "a load that synchronizes",
+        kSuites,
         {"test_dp_state_dict_save_load C12", "test_hsdp_tp_state_dict_save_load C12"}},
        OnLoad(AverageRanks)},
-      {{"load_reverses_rows", "rows of a shard arrive in reverse order", "permutation inside a shard", kSuites,
+      {{"load_reverses_rows",
+        "rows of a shard arrive in reverse order",
+        "permutation inside a shard",
+        kSuites,
         {"test_dp_state_dict_save_load C12"}},
        OnLoad(ReverseRows)},
-      {{"assign_ignored", "load_state_dict(assign=True) copies", "meta tensors are left", kSuites,
+      {{"assign_ignored",
+        "load_state_dict(assign=True) copies",
+        "meta tensors are left",
+        kSuites,
         {"test_dp_state_dict_cpu_offload C1"}},
        OnLoad(IgnoreAssign)},
   };

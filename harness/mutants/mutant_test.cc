@@ -48,7 +48,8 @@ TEST(Mutants, ChangeWhatTheySayAndNothingElse) {
   EXPECT_EQ(KeysUnder("state_dict_cloned"), (std::vector<std::string>{"0.in.weight", "bias"}));
   EXPECT_EQ(KeysUnder("state_dict_reversed"), (std::vector<std::string>{"bias", "0.in.weight"}));
   EXPECT_EQ(KeysUnder("state_dict_drops_last_key"), (std::vector<std::string>{"0.in.weight"}));
-  EXPECT_EQ(KeysUnder("state_dict_prefix_leaks"), (std::vector<std::string>{"0._fsdp_wrapped_module.in.weight", "bias"}));
+  EXPECT_EQ(KeysUnder("state_dict_prefix_leaks"),
+            (std::vector<std::string>{"0._fsdp_wrapped_module.in.weight", "bias"}));
 }
 
 TEST(Mutants, AnErrorOfTheImplementationStaysAnError) {

@@ -40,7 +40,8 @@ std::vector<MutantRow> LoadingMutants();
 // Changes the state dict that model.state_dict returns.
 Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model, Dict& entries)> change);
 // Changes the result of one operation.
-Mutation OnResult(std::string operation, std::function<void(MutantState& state, const Dict& arguments, Value& result)> change);
+Mutation OnResult(std::string operation,
+                  std::function<void(MutantState& state, const Dict& arguments, Value& result)> change);
 // Changes every DTensor that the implementation hands out for a model: parameters and state dicts.
 Mutation OnDTensors(std::function<void(MutantState& state, DTensor& value)> change);
 

@@ -42,11 +42,13 @@ class Comparer {
   }
 
   bool SameOperation(const Json& expected, const Json& actual) {
-    if (expected.at("op") == actual.at("op") && expected.at("step") == actual.at("step") && expected.at("ranks") == actual.at("ranks")) {
+    if (expected.at("op") == actual.at("op") && expected.at("step") == actual.at("step") &&
+        expected.at("ranks") == actual.at("ranks")) {
       return true;
     }
-    Structural(0, fmt::format("operation {} of ranks {} expected, actual {} of ranks {}", operation_, expected.at("ranks").dump(),
-                              actual.at("op").get<std::string>(), actual.at("ranks").dump()));
+    Structural(0,
+               fmt::format("operation {} of ranks {} expected, actual {} of ranks {}", operation_,
+                           expected.at("ranks").dump(), actual.at("op").get<std::string>(), actual.at("ranks").dump()));
     return false;
   }
 
@@ -128,7 +130,8 @@ class Comparer {
     const ParityDetail detail{step_, operation_, rank, difference};
     if (parity_.details.size() < kMaxDetails) {
       parity_.details.push_back(detail);
-    } else if (difference.kind != Difference::Kind::kClose && parity_.details.back().difference.kind == Difference::Kind::kClose) {
+    } else if (difference.kind != Difference::Kind::kClose &&
+               parity_.details.back().difference.kind == Difference::Kind::kClose) {
       parity_.details.back() = detail;  // a difference that counts is never crowded out by close ones
     }
   }
@@ -171,8 +174,8 @@ std::string Parity::FirstDifference() const {
   }
   if (!first) return {};
   const std::string& path = first->difference.path;
-  return fmt::format("step {} {} rank {}{}: {}", first->step, first->operation, first->rank, path.empty() ? "" : " " + path,
-                     first->difference.message);
+  return fmt::format("step {} {} rank {}{}: {}", first->step, first->operation, first->rank,
+                     path.empty() ? "" : " " + path, first->difference.message);
 }
 
 Parity CompareRecordings(const Json& expected, const Json& actual) { return Comparer(expected, actual).Run(); }
@@ -187,9 +190,14 @@ Json ToJson(const Parity& parity) {
                        {"kind", KindName(detail.difference.kind)},
                        {"message", detail.difference.message}});
   }
-  return {{"operations", parity.operations}, {"tensors", parity.tensors},       {"identical", parity.identical},
-          {"close", parity.close},           {"different", parity.different},   {"structural", parity.structural},
-          {"first_difference", parity.details.empty() ? Json() : Json(parity.FirstDifference())}, {"details", details}};
+  return {{"operations", parity.operations},
+          {"tensors", parity.tensors},
+          {"identical", parity.identical},
+          {"close", parity.close},
+          {"different", parity.different},
+          {"structural", parity.structural},
+          {"first_difference", parity.details.empty() ? Json() : Json(parity.FirstDifference())},
+          {"details", details}};
 }
 
 Json CompareTraceFiles(const std::filesystem::path& expected, const std::filesystem::path& actual) {

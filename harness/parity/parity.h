@@ -19,13 +19,13 @@ struct ParityDetail {
 };
 
 // Counts are over all ranks. `different` counts tensors and other values whose content differs beyond PyTorch's default
-// tolerance of the dtype; `structural` everything that differs in kind: operations, errors, keys and their order, dtype,
-// shape, placement.
+// tolerance of the dtype; `structural` everything that differs in kind: operations, errors, keys and their order,
+// dtype, shape, placement.
 struct Parity {
   int64_t operations = 0;
   int64_t tensors = 0;
-  int64_t identical = 0;   // bit for bit
-  int64_t close = 0;       // within the tolerance
+  int64_t identical = 0;  // bit for bit
+  int64_t close = 0;      // within the tolerance
   int64_t different = 0;
   int64_t structural = 0;
   std::vector<ParityDetail> details;  // the first 50

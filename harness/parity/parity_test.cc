@@ -11,7 +11,8 @@
 namespace shardcts {
 namespace {
 
-Json Step(int step, const std::string& operation, const std::vector<Outcome>& outcomes, TraceData data = TraceData::kInline) {
+Json Step(int step, const std::string& operation, const std::vector<Outcome>& outcomes,
+          TraceData data = TraceData::kInline) {
   Json by_rank = Json::array();
   for (const Outcome& outcome : outcomes) by_rank.push_back(EncodeOutcome(outcome, {.data = data}));
   return {{"step", step}, {"op", operation}, {"args", Json::object()}, {"ranks", "all"}, {"outcomes", by_rank}};
@@ -36,7 +37,8 @@ TEST(Parity, NamesStepRankPathAndValues) {
   EXPECT_FALSE(parity.Agree());
   EXPECT_EQ(parity.different, 1);
   EXPECT_EQ(parity.FirstDifference(),
-            "step 4 model.state_dict rank 1 w: index (0,): expected 2, actual 3 (2 of 2 elements differ, largest difference 1)");
+            "step 4 model.state_dict rank 1 w: index (0,): expected 2, actual 3 (2 of 2 elements differ, largest "
+            "difference 1)");
 }
 
 TEST(Parity, CloseIsCountedButAgrees) {

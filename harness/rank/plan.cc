@@ -23,7 +23,8 @@ Plan FromJson(const Json& json) {
   plan.source = implementation.at("source");
   plan.options = implementation.at("options").get<std::map<std::string, std::string>>();
   plan.device = implementation.at("device");
-  if (implementation.contains("mutant") && !implementation.at("mutant").is_null()) plan.mutant = implementation.at("mutant");
+  if (implementation.contains("mutant") && !implementation.at("mutant").is_null())
+    plan.mutant = implementation.at("mutant");
   plan.world_size = json.at("world_size");
   plan.seed = json.at("seed");
   plan.trace = ParseTrace(json.at("trace"));

@@ -49,7 +49,8 @@ std::string HostName() {
 
 Json Describe(Implementation& implementation, std::vector<std::string>* capabilities) {
   const Outcome outcome = implementation.Invoke("implementation.describe", {});
-  if (!outcome.ok()) throw InputError("implementation.describe: " + outcome.error().kind + ": " + outcome.error().message);
+  if (!outcome.ok())
+    throw InputError("implementation.describe: " + outcome.error().kind + ": " + outcome.error().message);
   *capabilities = outcome.value().AsDict().At("capabilities").AsStrings();
   return Encode(outcome.value());
 }
@@ -81,9 +82,15 @@ void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, 
   }
   session.EndTest();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  events.Write("test_finished", {{"test", "script"}, {"index", 0}, {"verdict", verdict}, {"reason", reason},
-                                 {"seconds", seconds}, {"operations", session.operations()}, {"checks", Json::object()},
-                                 {"device_limited", Json::object()}, {"failures", failures}});
+  events.Write("test_finished", {{"test", "script"},
+                                 {"index", 0},
+                                 {"verdict", verdict},
+                                 {"reason", reason},
+                                 {"seconds", seconds},
+                                 {"operations", session.operations()},
+                                 {"checks", Json::object()},
+                                 {"device_limited", Json::object()},
+                                 {"failures", failures}});
   control.EndOfTest(failed_early);  // after the event, which must not wait for a peer that is stuck
 }
 
@@ -93,8 +100,8 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   const std::unique_ptr<Communicator> implementation_ranks = world.Split(0, world.rank());
   ControlPlane control(*control_ranks, kControlPatience);
 
-  const ImplementationContext context{world.rank(), world.size(), LocalRank(world), plan.device, plan.options,
-                                      plan.pool_folder, implementation_ranks.get()};
+  const ImplementationContext context{world.rank(), world.size(),     LocalRank(world),          plan.device,
+                                      plan.options, plan.pool_folder, implementation_ranks.get()};
   std::unique_ptr<Implementation> implementation = LoadImplementation(plan.source, context);
   if (!plan.mutant.empty()) implementation = MakeMutant(plan.mutant, std::move(implementation), context);
 
@@ -112,8 +119,8 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   events.Write("pool_finished");
 }
 
-// Says which signal ended this rank: what the launcher gets to see of it is not always the truth. Only calls that a signal
-// handler may make; the signal then takes its course.
+// Says which signal ended this rank: what the launcher gets to see of it is not always the truth. Only calls that a
+// signal handler may make; the signal then takes its course.
 int crash_log = -1;
 char crash_line[160];
 
@@ -153,7 +160,8 @@ int Main(int argc, char** argv) {
   events.Write("rank_started", {{"pid", getpid()}, {"host", HostName()}, {"world_size", mpi.world_size()}});
   try {
     if (mpi.world_size() != plan.world_size) {
-      throw InputError(fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
+      throw InputError(
+          fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
     }
     CheckPortsAgainstInventory();
     const std::unique_ptr<Communicator> world = MakeMpiCommunicator();

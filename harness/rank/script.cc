@@ -18,7 +18,9 @@ namespace {
 constexpr uintmax_t kMaxFileBytes = uintmax_t{1} << 30;
 constexpr int kMaxWorldSize = 4096;
 
-[[noreturn]] void Fail(const std::string& place, const std::string& message) { throw InputError(place + ": " + message); }
+[[noreturn]] void Fail(const std::string& place, const std::string& message) {
+  throw InputError(place + ": " + message);
+}
 
 Json ReadJson(const std::string& path) {
   std::error_code error;
@@ -61,7 +63,7 @@ class StepReader {
 
  private:
   static void CheckKeys(const Json& json, const std::string& place) {
-    static const std::set<std::string> kKeys = {"step", "let",      "op",       "args",     "args_by_rank",
+    static const std::set<std::string> kKeys = {"step",  "let",    "op",       "args",     "args_by_rank",
                                                 "ranks", "expect", "outcomes", "warnings", "warnings_by_rank"};
     for (const auto& [key, value] : json.items()) {
       if (!kKeys.contains(key)) Fail(place, fmt::format("unknown key \"{}\"", key));
@@ -71,7 +73,8 @@ class StepReader {
   void ReadArguments(const Json& json, const OperationSpec& spec, ScriptStep& step) {
     if (json.contains("args_by_rank")) {
       step.arguments = json.at("args_by_rank").get<std::vector<Json>>();
-      if (static_cast<int>(step.arguments.size()) != world_size_) Fail(step.place, "args_by_rank needs one entry per rank");
+      if (static_cast<int>(step.arguments.size()) != world_size_)
+        Fail(step.place, "args_by_rank needs one entry per rank");
     } else {
       step.arguments = {json.contains("args") ? json.at("args") : Json::object()};
     }
@@ -105,7 +108,8 @@ class StepReader {
       }
     } else if (json.is_object() && json.contains("$ref")) {
       const Json& path = json.at("$ref");
-      if (!path.is_array() || path.empty() || !path[0].is_number_integer() || !numbers_.contains(path[0].get<int64_t>())) {
+      if (!path.is_array() || path.empty() || !path[0].is_number_integer() ||
+          !numbers_.contains(path[0].get<int64_t>())) {
         Fail(place, "$ref " + path.dump() + " names no earlier step");
       }
     } else if (json.is_structured()) {
@@ -127,7 +131,8 @@ class StepReader {
 
   static void CheckExpect(const ScriptStep& step) {
     if (step.expect.is_null()) return;
-    if (!step.expect.is_object() || step.expect.size() != 1 || !(step.expect.contains("error") || step.expect.contains("value"))) {
+    if (!step.expect.is_object() || step.expect.size() != 1 ||
+        !(step.expect.contains("error") || step.expect.contains("value"))) {
       Fail(step.place, "expect needs \"error\" or \"value\"");
     }
   }
@@ -165,7 +170,8 @@ Script FromJson(const Json& json, const std::string& path) {
   Script script;
   script.file = path;
   script.world_size = json.value("world_size", 1);
-  if (script.world_size < 1 || script.world_size > kMaxWorldSize) Fail(path, fmt::format("world_size {}", script.world_size));
+  if (script.world_size < 1 || script.world_size > kMaxWorldSize)
+    Fail(path, fmt::format("world_size {}", script.world_size));
   script.seed = json.value("seed", int64_t{1234});
   script.test = json.value("test", "");
   if (!json.contains("steps") || !json.at("steps").is_array()) Fail(path, "\"steps\" is missing or no list");
@@ -232,7 +238,8 @@ class Results {
   }
 
   static const Value* FindChild(const Value& value, const std::string& key) {
-    const bool number = !key.empty() && key.size() < 10 && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; });
+    const bool number =
+        !key.empty() && key.size() < 10 && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; });
     if (const Dict* dict = value.TryAs<Dict>()) {
       const Value* found = dict->Find(key);
       return found || !number ? found : dict->Find(int64_t{std::stoll(key)});
@@ -252,7 +259,9 @@ std::string CheckOutcome(const ScriptStep& step, const Outcome& outcome, const D
   if (step.expect.contains("error")) {
     const std::string kind = step.expect.at("error").get<std::string>();
     if (outcome.ok()) return "expected " + kind + ", actual " + ToString(outcome.value());
-    return outcome.error().kind == kind ? "" : "expected " + kind + ", actual " + outcome.error().kind + ": " + outcome.error().message;
+    return outcome.error().kind == kind
+               ? ""
+               : "expected " + kind + ", actual " + outcome.error().kind + ": " + outcome.error().message;
   }
   if (!outcome.ok()) return "expected a value, actual " + outcome.error().kind + ": " + outcome.error().message;
   return Compare(Decode(step.expect.at("value"), decode), outcome.value()).Explain();

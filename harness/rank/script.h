@@ -12,32 +12,32 @@ class Caller;
 class Session;
 
 struct ScriptStep {
-  std::string place;                 // "steps[3]", for messages
-  std::string let;                   // name of the result; may be empty
-  int64_t number = 0;                // what $ref calls the step
+  std::string place;   // "steps[3]", for messages
+  std::string let;     // name of the result; may be empty
+  int64_t number = 0;  // what $ref calls the step
   std::string operation;
-  std::vector<Json> arguments;       // one for all ranks, or one per rank
-  std::vector<int> ranks;            // empty: all
-  Json expect;                       // null: nothing is expected
-  bool recorded = false;             // has recorded outcomes, which somebody else compares: an error is no failure
+  std::vector<Json> arguments;  // one for all ranks, or one per rank
+  std::vector<int> ranks;       // empty: all
+  Json expect;                  // null: nothing is expected
+  bool recorded = false;        // has recorded outcomes, which somebody else compares: an error is no failure
 };
 
 struct Script {
   std::string file;
   int world_size = 1;
   int64_t seed = 0;
-  std::string test;                  // of a recording, else empty
+  std::string test;  // of a recording, else empty
   std::vector<ScriptStep> steps;
   std::map<std::string, std::string> bytes;  // digest -> bytes of the tensors that the file carries
 };
 
-// Local. Reads and checks everything that can be checked without running: format, contract version, operations, argument
-// names, references to steps that do not exist. Throws InputError naming the file and the step.
+// Local. Reads and checks everything that can be checked without running: format, contract version, operations,
+// argument names, references to steps that do not exist. Throws InputError naming the file and the step.
 Script ReadScript(const std::string& path);
 
 struct ScriptResult {
-  int64_t steps = 0;                    // run by this rank
-  std::vector<std::string> failures;    // an expectation that did not hold, one line each
+  int64_t steps = 0;                  // run by this rank
+  std::vector<std::string> failures;  // an expectation that did not hold, one line each
 };
 
 // *Collective* over the pool. Runs the steps of this rank. An operation that fails without being expected to is a

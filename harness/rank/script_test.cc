@@ -32,27 +32,36 @@ class ScriptTest : public testing::Test {
     }
   }
 
-  std::string file_ = (std::filesystem::temp_directory_path() / ("shardcts_script_" + std::to_string(getpid()) + ".json")).string();
+  std::string file_ =
+      (std::filesystem::temp_directory_path() / ("shardcts_script_" + std::to_string(getpid()) + ".json")).string();
 };
 
 TEST_F(ScriptTest, BadScriptsNameThePlace) {
   EXPECT_EQ(Wrong("[]"), "no steps");
   EXPECT_EQ(Wrong(R"([{"op": "model.explode"}])"), "steps[0]: unknown operation \"model.explode\"");
   EXPECT_EQ(Wrong(R"([{"op": "model.build"}])"), "steps[0]: model.build: argument \"model\" is missing");
-  EXPECT_EQ(Wrong(R"([{"op": "model.build", "args": {"model": "mlp", "size": 3}}])"), "steps[0]: model.build has no argument \"size\"");
-  EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": "$m"}}])"), "steps[0]: \"$m\" names no earlier step");
-  EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": {"$ref": [4]}}}])"), "steps[0]: $ref [4] names no earlier step");
-  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "ranks": [5]}])"), "steps[0]: rank 5 of 2 ranks");
+  EXPECT_EQ(Wrong(R"([{"op": "model.build", "args": {"model": "mlp", "size": 3}}])"),
+            "steps[0]: model.build has no argument \"size\"");
+  EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": "$m"}}])"),
+            "steps[0]: \"$m\" names no earlier step");
+  EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": {"$ref": [4]}}}])"),
+            "steps[0]: $ref [4] names no earlier step");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "ranks": [5]}])"),
+            "steps[0]: rank 5 of 2 ranks");
   EXPECT_EQ(Wrong(R"([{"op": "mesh.init", "args": {"shape": [2]}, "ranks": [0]}])"),
             "steps[0]: mesh.init is collective: all ranks must call it");
-  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "extra": 1}])"), "steps[0]: unknown key \"extra\"");
-  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args_by_rank": [{"seed": 1}]}])"), "steps[0]: args_by_rank needs one entry per rank");
-  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": 3}])"), "steps[0]: expect needs \"error\" or \"value\"");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "extra": 1}])"),
+            "steps[0]: unknown key \"extra\"");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args_by_rank": [{"seed": 1}]}])"),
+            "steps[0]: args_by_rank needs one entry per rank");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": 3}])"),
+            "steps[0]: expect needs \"error\" or \"value\"");
 }
 
 TEST_F(ScriptTest, RecordedOutcomesAreWhole) {
   const auto recorded = [](const std::string& outcomes) {
-    return R"({"step": 0, "op": "implementation.seed", "args": {"seed": 1}, "ranks": "all", "outcomes": )" + outcomes + "}";
+    return R"({"step": 0, "op": "implementation.seed", "args": {"seed": 1}, "ranks": "all", "outcomes": )" + outcomes +
+           "}";
   };
   const std::string whole = recorded(R"([{"value": null}, {"error": {"kind": "ValueError", "message": ""}}])");
   EXPECT_EQ(Wrong("[" + whole + "]"), "nothing");
@@ -96,7 +105,8 @@ TEST_F(ScriptTest, ExpectationsDecide) {
   LoneRank rank([](std::string_view, const Dict&) { return Outcome(Error{"ValueError", "bad seed"}); });
   const ScriptResult result = RunScript(script, rank.session());
   ASSERT_EQ(result.failures.size(), 2u);
-  EXPECT_NE(result.failures[0].find("steps[0] implementation.seed: expected RuntimeError, actual ValueError: bad seed"), std::string::npos);
+  EXPECT_NE(result.failures[0].find("steps[0] implementation.seed: expected RuntimeError, actual ValueError: bad seed"),
+            std::string::npos);
   EXPECT_NE(result.failures[1].find("steps[2] implementation.seed: ValueError: bad seed"), std::string::npos);
 }
 

@@ -9,7 +9,11 @@
 namespace shardcts {
 
 Session::Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device)
-    : implementation_(implementation), control_(control), rank_(rank), world_size_(world_size), device_(std::move(device)) {}
+    : implementation_(implementation),
+      control_(control),
+      rank_(rank),
+      world_size_(world_size),
+      device_(std::move(device)) {}
 
 void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed) {
   implementation_.Invoke("implementation.reset", {});

@@ -30,8 +30,8 @@ class Session : public Caller {
   const std::string& device() const override { return device_; }
 
   // Checks arguments and result against the table: a wrong argument is a HarnessError; a wrong result, or a wrong
-  // argument that the implementation itself has given, is an Outcome error of kind "ContractViolation". Keeps collective
-  // operations in step (PeerStopped, Diverged) and records.
+  // argument that the implementation itself has given, is an Outcome error of kind "ContractViolation". Keeps
+  // collective operations in step (PeerStopped, Diverged) and records.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
   // Local. Between two tests: drops the implementation's handles, seeds it and starts a new recording (nullptr: none).
@@ -39,7 +39,7 @@ class Session : public Caller {
   // Local. Closes the recording.
   void EndTest() { recorder_.reset(); }
 
-  int64_t operations() const { return operations_; }        // of this test
+  int64_t operations() const { return operations_; }  // of this test
   const std::string& last_operation() const { return last_operation_; }
   int64_t last_step() const { return next_step_ - 1; }
 

@@ -8,9 +8,9 @@
 #include <map>
 #include <set>
 
-#include "launch/run_folder.h"
 #include "launch/input_error.h"
 #include "launch/inventory.h"
+#include "launch/run_folder.h"
 #include "rank/port.h"
 #include "rank/trial.h"
 
@@ -34,8 +34,11 @@ Json ChecksToJson(const Trial& trial) {
 Json FailuresToJson(const Trial& trial) {
   Json failures = Json::array();
   for (const RecordedFailure& failure : trial.failures()) {
-    failures.push_back({{"check", failure.check}, {"message", failure.message}, {"file", failure.file},
-                        {"line", failure.line}, {"operation", failure.operation}});
+    failures.push_back({{"check", failure.check},
+                        {"message", failure.message},
+                        {"file", failure.file},
+                        {"line", failure.line},
+                        {"operation", failure.operation}});
   }
   return failures;
 }
@@ -127,7 +130,8 @@ class CaseTest : public testing::Test {
     for (const RecordedFailure& failure : trial.failures()) {
       ADD_FAILURE_AT(failure.file.c_str(), failure.line) << failure.check << ": " << failure.message;
     }
-    if (ending.verdict == "harness_error" || ending.verdict == "diverged") ADD_FAILURE() << ending.verdict << ": " << ending.reason;
+    if (ending.verdict == "harness_error" || ending.verdict == "diverged")
+      ADD_FAILURE() << ending.verdict << ": " << ending.reason;
   }
 
   const Pool pool_;

@@ -92,8 +92,8 @@ void Trial::AddFailure(std::string_view check, std::string message, const Locati
   if (failures_.size() >= kMaxFailures) return;
   std::string file = where.file_name();
   if (const size_t suites = file.rfind("suites/"); suites != std::string::npos) file = file.substr(suites);
-  failures_.push_back(
-      {std::string(check), std::move(message), std::move(file), static_cast<int>(where.line()), session_.last_operation()});
+  failures_.push_back({std::string(check), std::move(message), std::move(file), static_cast<int>(where.line()),
+                       session_.last_operation()});
 }
 
 }  // namespace shardcts

@@ -25,12 +25,12 @@ class Session;
 
 struct CheckTally {
   int64_t evaluated = 0;
-  int64_t strict = 0;   // of them, evaluations of the strict form
+  int64_t strict = 0;  // of them, evaluations of the strict form
   int64_t failed = 0;
 };
 
 struct RecordedFailure {
-  std::string check;    // empty: not inside a check
+  std::string check;  // empty: not inside a check
   std::string message;
   std::string file;
   int line = 0;
@@ -45,7 +45,7 @@ class Trial {
 
   int rank() const;
   int world_size() const;
-  const std::string& device() const;   // the device type under test
+  const std::string& device() const;  // the device type under test
   Subject& subject() { return subject_; }
 
   // A parameter of the case; HarnessError when it is missing or has another type.
@@ -58,7 +58,8 @@ class Trial {
   bool Check(std::string_view check, const Verification& verification, Location where = Location::current());
   // One evaluation of its strict form.
   bool Strict(std::string_view check, const Verification& verification, Location where = Location::current());
-  // The operations inside must not fail: an evaluation of `check` that fails on OperationFailed, which also ends the test.
+  // The operations inside must not fail: an evaluation of `check` that fails on OperationFailed, which also ends the
+  // test.
   void NoError(std::string_view check, const std::function<void()>& body, Location where = Location::current());
   // The operations inside must fail with an error of this kind, whose message contains the text.
   bool Raises(std::string_view check, std::string_view kind, std::string_view message_part,

@@ -31,13 +31,17 @@ Verification SameNameSet(std::string_view what, const std::vector<std::string>& 
                          const std::vector<std::string>& actual) {
   std::vector<std::string> missing;
   std::vector<std::string> unexpected;
-  std::ranges::copy_if(expected, std::back_inserter(missing), [&](auto& name) { return !std::ranges::count(actual, name); });
-  std::ranges::copy_if(actual, std::back_inserter(unexpected), [&](auto& name) { return !std::ranges::count(expected, name); });
+  std::ranges::copy_if(expected, std::back_inserter(missing),
+                       [&](auto& name) { return !std::ranges::count(actual, name); });
+  std::ranges::copy_if(actual, std::back_inserter(unexpected),
+                       [&](auto& name) { return !std::ranges::count(expected, name); });
   if (missing.empty() && unexpected.empty() && expected.size() == actual.size()) return {};
-  return {false, fmt::format("{}: missing {}, unexpected {}", what, ToString(ToValue(missing)), ToString(ToValue(unexpected)))};
+  return {false, fmt::format("{}: missing {}, unexpected {}", what, ToString(ToValue(missing)),
+                             ToString(ToValue(unexpected)))};
 }
 
-Verification SameValue(std::string_view what, const Value& expected, const Value& actual, const CompareOptions& options) {
+Verification SameValue(std::string_view what, const Value& expected, const Value& actual,
+                       const CompareOptions& options) {
   const Comparison comparison = Compare(expected, actual, options);
   if (comparison.Equal()) return {};
   return {false, fmt::format("{}: {}", what, comparison.Explain())};
@@ -62,7 +66,8 @@ Verification HasLayout(std::string_view what, const MeshLayout& mesh, const std:
   const DTensor* dtensor = actual.TryAs<DTensor>();
   if (!dtensor) return IsDTensor(what, actual);
   if (dtensor->placements != placements) {
-    return {false, fmt::format("{}: expected placements {}, actual {}", what, ToString(placements), ToString(dtensor->placements))};
+    return {false, fmt::format("{}: expected placements {}, actual {}", what, ToString(placements),
+                               ToString(dtensor->placements))};
   }
   if (dtensor->mesh == mesh) return {};
   return {false, fmt::format("{}: expected mesh {}, actual {}", what, mesh.ToString(), dtensor->mesh.ToString())};
@@ -89,8 +94,6 @@ uintptr_t DataPointer(const Value& value) {
   return local.numel() == 0 ? 0 : reinterpret_cast<uintptr_t>(local.const_data_ptr());
 }
 
-uintptr_t StoragePointer(const Value& value) {
-  return reinterpret_cast<uintptr_t>(LocalPart(value).storage().data());
-}
+uintptr_t StoragePointer(const Value& value) { return reinterpret_cast<uintptr_t>(LocalPart(value).storage().data()); }
 
 }  // namespace shardcts

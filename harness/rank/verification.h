@@ -35,13 +35,15 @@ Verification Equal(std::string_view what, const T& expected, const T& actual) {
 Verification Equal(std::string_view what, const std::vector<int64_t>& expected, const std::vector<int64_t>& actual);
 
 // Names in the same order: the message names the first that differs.
-Verification SameNames(std::string_view what, const std::vector<std::string>& expected, const std::vector<std::string>& actual);
+Verification SameNames(std::string_view what, const std::vector<std::string>& expected,
+                       const std::vector<std::string>& actual);
 // The same names in any order.
 Verification SameNameSet(std::string_view what, const std::vector<std::string>& expected,
                          const std::vector<std::string>& actual);
 
 // Same kind of value, layout and elements; see CompareOptions. Default: bits.
-Verification SameValue(std::string_view what, const Value& expected, const Value& actual, const CompareOptions& options = {});
+Verification SameValue(std::string_view what, const Value& expected, const Value& actual,
+                       const CompareOptions& options = {});
 
 Verification IsDTensor(std::string_view what, const Value& actual);
 Verification IsPlainTensor(std::string_view what, const Value& actual);

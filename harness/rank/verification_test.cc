@@ -6,7 +6,9 @@
 namespace shardcts {
 namespace {
 
-DTensor Sharded(at::Tensor local) { return {std::move(local), {"cpu", {2}, {}, {0, 1}}, {Placement::Shard(0)}, {4}, {1}}; }
+DTensor Sharded(at::Tensor local) {
+  return {std::move(local), {"cpu", {2}, {}, {0, 1}}, {Placement::Shard(0)}, {4}, {1}};
+}
 
 TEST(Verification, MessagesNameWhatExpectedAndActual) {
   EXPECT_EQ(Equal("entries", 3, 4).message, "entries: expected 3, actual 4");

@@ -61,7 +61,7 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   std::vector<std::unique_ptr<ShardedParameter>> parameters_;
   bool reshard_after_forward_;
   bool is_unsharded_ = false;
-  bool was_reset_ = false;             // by the first LazyInit
+  bool was_reset_ = false;  // by the first LazyInit
   bool has_state_dict_hooks_ = false;
   Phase phase_ = Phase::kIdle;
 };

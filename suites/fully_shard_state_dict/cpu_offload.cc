@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 
+#include "rank/trial.h"
 #include "suites/fully_shard_state_dict/expected_layout.h"
 #include "suites/fully_shard_state_dict/ports.h"
-#include "rank/trial.h"
 
 namespace shardcts::fully_shard_state_dict {
 namespace {
@@ -20,7 +20,8 @@ void LoadOne(Trial& t, Model& model, size_t index, const Value& value) {
   for (size_t i = 0; i < kNames.size(); ++i) {
     const Value& actual = parameters.At(kNames[i]);
     if (i > index) {
-      t.Strict("C1", Holds(LocalPart(actual).is_meta(), kNames[i], "expected to be on meta still, actual " + ToString(actual)));
+      t.Strict("C1", Holds(LocalPart(actual).is_meta(), kNames[i],
+                           "expected to be on meta still, actual " + ToString(actual)));
     } else if (i == index) {
       t.Strict("C1", SameValue(kNames[i] + " after load", LocalPart(value), LocalPart(actual)));
     }
@@ -32,7 +33,8 @@ void CheckOffloaded(Trial& t, const Dict& state_dict, const std::vector<at::Tens
     const Value& actual = state_dict.At(kNames[i]);
     t.Check("C4", Holds(LocalPart(actual).device().is_cpu(), kNames[i], "expected on cpu, actual " + ToString(actual)));
     t.Strict("C4", HasLayout(kNames[i], WorldMesh(t.device(), {t.world_size()}, {}), {Placement::Shard(0)}, actual));
-    const at::Tensor slice = LocalSlice(loaded[i], WorldMesh("cpu", {t.world_size()}, {}), {Placement::Shard(0)}, t.rank());
+    const at::Tensor slice =
+        LocalSlice(loaded[i], WorldMesh("cpu", {t.world_size()}, {}), {Placement::Shard(0)}, t.rank());
     t.Strict("C4", SameValue(kNames[i] + " after forward", slice, LocalPart(actual)));
     if (pin_memory && t.device() != "cpu") {  // without an accelerator no memory can be pinned
       t.Strict("C4", Holds(LocalPart(actual).is_pinned(), kNames[i], "expected in pinned memory"));
@@ -53,7 +55,8 @@ PORT(test_dp_state_dict_cpu_offload) {
   for (size_t i = 0; i < kNames.size(); ++i) {
     const Value parameter = model.Parameters().At(kNames[i]);
     loaded.push_back(PositionCoded(GlobalShape(parameter), static_cast<int64_t>(i)));
-    Value value = t.subject().Distribute(loaded.back(), t.subject().MeshOf(parameter), parameter.AsDTensor().placements);
+    Value value =
+        t.subject().Distribute(loaded.back(), t.subject().MeshOf(parameter), parameter.AsDTensor().placements);
     if (cpu_state_dict) value = t.subject().To(value, "cpu");
     LoadOne(t, model, i, value);
   }
@@ -62,7 +65,8 @@ PORT(test_dp_state_dict_cpu_offload) {
   if (!cpu_state_dict && t.device() == "cpu") {
     t.DeviceLimited("C2", "the error needs a device other than the CPU");
   } else if (!cpu_state_dict) {
-    t.Raises("C2", "RuntimeError", "Found following parameters on non-CPU device: [('0.weight', ", [&] { model.Forward({input}); });
+    t.Raises("C2", "RuntimeError", "Found following parameters on non-CPU device: [('0.weight', ",
+             [&] { model.Forward({input}); });
   } else {
     Dict state_dict;
     t.NoError("C3", [&] {

@@ -50,8 +50,10 @@ PORT(test_dp_state_dict_save_load) {
   const int64_t dim = t.IntParam("mlp_dim");
   const bool largest_dim = t.BoolParam("use_shard_placement_fn");
   const bool hsdp = t.TextParam("mesh") == "HSDP";
-  const std::vector<int64_t> shape = hsdp ? std::vector<int64_t>{t.world_size() / 2, 2} : std::vector<int64_t>{t.world_size()};
-  const std::vector<std::string> names = hsdp ? std::vector<std::string>{"dp_replicate", "dp_shard"} : std::vector<std::string>{};
+  const std::vector<int64_t> shape =
+      hsdp ? std::vector<int64_t>{t.world_size() / 2, 2} : std::vector<int64_t>{t.world_size()};
+  const std::vector<std::string> names =
+      hsdp ? std::vector<std::string>{"dp_replicate", "dp_shard"} : std::vector<std::string>{};
   const Mesh mesh = t.subject().InitMesh(shape, names);
 
   t.subject().Seed(42);

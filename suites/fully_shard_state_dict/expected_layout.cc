@@ -48,7 +48,8 @@ std::vector<Placement> FsdpOnTensorParallel(const Placement& tensor_parallel, in
   return {Placement::Shard(0), tensor_parallel};
 }
 
-at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements, int64_t rank) {
+at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
+                      int64_t rank) {
   const std::vector<int64_t> coordinate = mesh.Coordinate(rank).value();
   at::Tensor local = full;
   for (size_t d = placements.size(); d-- > 0;) {

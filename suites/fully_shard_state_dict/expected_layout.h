@@ -13,8 +13,8 @@ namespace shardcts::fully_shard_state_dict {
 
 struct ExpectedParameter {
   std::string name;
-  std::vector<int64_t> shape;          // global
-  std::vector<Placement> placements;   // one per mesh dimension
+  std::vector<int64_t> shape;         // global
+  std::vector<Placement> placements;  // one per mesh dimension
 };
 
 // A sharded model: its mesh and parameters in registration order.
@@ -41,7 +41,8 @@ std::vector<Placement> FsdpOnTensorParallel(const Placement& tensor_parallel, in
 
 // The part of `full` that `rank` holds: split from the last mesh dimension to the first, each split in ceil-sized
 // chunks, later ranks with fewer rows or none. A view of `full`.
-at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements, int64_t rank);
+at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
+                      int64_t rank);
 
 // Whether every split of the tensor is even.
 bool SplitsEvenly(const ExpectedParameter& parameter, const MeshLayout& mesh);

@@ -14,8 +14,8 @@ void CheckTie(Trial& t, const Model& model) {
   t.Strict("C5", Equal("distinct parameters", kDistinctParameters, model.Parameters().size()));
   const Dict all = model.Parameters(false);
   t.Strict("C5", Equal("parameters under all names", kEntries, all.size()));
-  t.Strict("C5", Equal("storage of output.weight and tok_embeddings.weight", StoragePointer(all.At("tok_embeddings.weight")),
-                       StoragePointer(all.At("output.weight"))));
+  t.Strict("C5", Equal("storage of output.weight and tok_embeddings.weight",
+                       StoragePointer(all.At("tok_embeddings.weight")), StoragePointer(all.At("output.weight"))));
 }
 
 }  // namespace
@@ -47,8 +47,10 @@ PORT(test_rank0_offload_full_state_dict) {
     const Value* actual = gathered.Find(name);
     if (!actual) continue;  // C2 has said so
     const at::Tensor reference_value = value.AsTensor().cpu();
-    t.Check("C3", Holds(actual->AsTensor().device().is_cpu(), ToString(name), "expected on cpu, actual " + ToString(*actual)));
-    t.Check("C4", Equal(ToString(name) + ": device", reference_value.device().str(), actual->AsTensor().device().str()));
+    t.Check("C3", Holds(actual->AsTensor().device().is_cpu(), ToString(name),
+                        "expected on cpu, actual " + ToString(*actual)));
+    t.Check("C4",
+            Equal(ToString(name) + ": device", reference_value.device().str(), actual->AsTensor().device().str()));
     t.Check("C5", SameValue(ToString(name), reference_value, *actual));
   }
   CheckTie(t, model);

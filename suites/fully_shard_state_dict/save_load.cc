@@ -14,7 +14,8 @@ struct Before {
 
 std::map<std::string, Before> Remember(const Dict& parameters) {
   std::map<std::string, Before> before;
-  for (const auto& [name, value] : parameters) before[ToString(name)] = {GlobalShape(value), DataPointer(value), StoragePointer(value)};
+  for (const auto& [name, value] : parameters)
+    before[ToString(name)] = {GlobalShape(value), DataPointer(value), StoragePointer(value)};
   return before;
 }
 
@@ -29,11 +30,13 @@ at::Tensor Padding(const Value& value, const ExpectedParameter& expected, const 
   return whole;
 }
 
-void CheckParameters(Trial& t, const Model& model, const ExpectedLayout& expected, const std::map<std::string, Before>& before) {
+void CheckParameters(Trial& t, const Model& model, const ExpectedLayout& expected,
+                     const std::map<std::string, Before>& before) {
   const Dict parameters = model.Parameters();
   for (const ExpectedParameter& parameter : expected.parameters) {
     const Value& actual = parameters.At(parameter.name);
-    t.Check("C3", Equal(parameter.name + ": global shape after state_dict", before.at(parameter.name).shape, GlobalShape(actual)));
+    t.Check("C3", Equal(parameter.name + ": global shape after state_dict", before.at(parameter.name).shape,
+                        GlobalShape(actual)));
     t.Strict("C3", Equal(parameter.name + ": global shape", parameter.shape, GlobalShape(actual)));
     t.Check("C4", IsParameter(parameter.name, actual));
   }
@@ -51,7 +54,8 @@ void CheckSavedEntry(Trial& t, const ExpectedLayout& expected, const ExpectedPar
   }
   t.Strict("C9", Equal(name + ": storage of the saved shard", before.storage, StoragePointer(saved)));
   t.Strict("C7", Holds((slice.numel() == 0) == (before.data == 0), name,
-                       before.data == 0 ? "an empty shard where ceil chunking leaves rows" : "rows where ceil chunking leaves none"));
+                       before.data == 0 ? "an empty shard where ceil chunking leaves rows"
+                                        : "rows where ceil chunking leaves none"));
   t.Strict("C8", Equal(name + ": local shape", slice.sizes().vec(), LocalPart(saved).sizes().vec()));
   t.Strict("C8", AllElementsAre(name + ": padding", 0, Padding(saved, parameter, expected.mesh)));
 }
@@ -88,8 +92,8 @@ void Load(Trial& t, Model& model, const Dict& state_dict) {
   t.Strict("C11", SameNames("unexpected keys", {}, result.unexpected_keys));
 }
 
-void CheckLoaded(Trial& t, const Model& model, const ExpectedLayout& expected, const std::map<std::string, Before>& before,
-                 double value) {
+void CheckLoaded(Trial& t, const Model& model, const ExpectedLayout& expected,
+                 const std::map<std::string, Before>& before, double value) {
   const Dict parameters = model.Parameters();
   for (const ExpectedParameter& parameter : expected.parameters) {
     const Value& actual = parameters.At(parameter.name);
@@ -112,7 +116,8 @@ Dict PositionCodedDict(const Trial& t, const Dict& saved, const ExpectedLayout& 
   for (size_t i = 0; i < expected.parameters.size(); ++i) {
     const ExpectedParameter& parameter = expected.parameters[i];
     DTensor entry = saved.At(parameter.name).AsDTensor();
-    entry.local = LocalSlice(PositionCoded(parameter.shape, static_cast<int64_t>(i)), expected.mesh, parameter.placements, t.rank())
+    entry.local = LocalSlice(PositionCoded(parameter.shape, static_cast<int64_t>(i)), expected.mesh,
+                             parameter.placements, t.rank())
                       .clone()
                       .to(entry.local.device());
     entry.is_parameter = entry.requires_grad = false;
@@ -128,8 +133,8 @@ void CheckPositionCodedLoad(Trial& t, Model& model, const ExpectedLayout& expect
   for (size_t i = 0; i < expected.parameters.size(); ++i) {
     const ExpectedParameter& parameter = expected.parameters[i];
     const Value& actual = state.At(parameter.name);
-    t.Strict("C12", SameValue(parameter.name + ": local shard of position-coded data", coded.At(parameter.name).AsDTensor().local,
-                              LocalPart(actual)));
+    t.Strict("C12", SameValue(parameter.name + ": local shard of position-coded data",
+                              coded.At(parameter.name).AsDTensor().local, LocalPart(actual)));
     const Value full = t.subject().FullTensor(actual);
     t.Strict("C12", SameValue(parameter.name + ": full tensor of position-coded data",
                               PositionCoded(parameter.shape, static_cast<int64_t>(i)), full.AsTensor()));

@@ -25,7 +25,9 @@ class LoneRank {
     int size() const override { return 1; }
     std::string backend() const override { return "none"; }
     const std::vector<int64_t>& global_ranks() const override { return ranks_; }
-    void AllGatherInto(at::Tensor output, const at::Tensor& input) override { output.copy_(input.reshape(output.sizes())); }
+    void AllGatherInto(at::Tensor output, const at::Tensor& input) override {
+      output.copy_(input.reshape(output.sizes()));
+    }
     void AllGatherV(std::span<at::Tensor> outputs, const at::Tensor& input) override { outputs[0].copy_(input); }
     void ReduceScatter(at::Tensor output, const at::Tensor& input, ReduceOp) override { output.copy_(input); }
     void AllReduce(at::Tensor, ReduceOp) override {}
