@@ -21,7 +21,7 @@ endfunction()
 # Precompiled headers, one object for all targets: `shardcts_use_pch(TARGET aten|autograd)`.
 # aten: values and operators. autograd: the reference implementation and the models.
 function(shardcts_declare_pch name)
-  file(WRITE "${CMAKE_BINARY_DIR}/pch/${name}.cc" "")
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/pch/${name}.cc" CONTENT "// The header is what counts.\n")
   add_library(shardcts_pch_${name} OBJECT "${CMAKE_BINARY_DIR}/pch/${name}.cc")
   target_link_libraries(shardcts_pch_${name} PRIVATE shardcts::libtorch nlohmann_json::nlohmann_json fmt::fmt shardcts_warnings)
   target_precompile_headers(shardcts_pch_${name} PRIVATE ${ARGN})
