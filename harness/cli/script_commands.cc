@@ -33,14 +33,6 @@ struct ScriptRun {
   fs::path trace;  // merged; empty: nothing was recorded
 };
 
-Json PlanEntry(const ImplementationSpec& spec) {
-  return {{"label", spec.label},
-          {"source", spec.source},
-          {"options", Json(spec.options)},
-          {"device", spec.device},
-          {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
-}
-
 PoolPlan MakePlan(const ScriptCommand& command, const Script& script, const ImplementationSpec& spec,
                   const fs::path& folder) {
   RunOptions options;

@@ -28,14 +28,6 @@ std::string NowText() {
   return text;
 }
 
-Json PlanEntry(const ImplementationSpec& spec) {
-  return {{"label", spec.label},
-          {"source", spec.source},
-          {"options", Json(spec.options)},
-          {"device", spec.device},
-          {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
-}
-
 // The label is a text that --impl takes.
 std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec& spec, const TestCase& test) {
   std::string command = options.program + " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) +
@@ -259,6 +251,14 @@ class RunDriver {
 };
 
 }  // namespace
+
+Json PlanEntry(const ImplementationSpec& spec) {
+  return {{"label", spec.label},
+          {"source", spec.source},
+          {"options", Json(spec.options)},
+          {"device", spec.device},
+          {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
+}
 
 std::string ShellWord(const std::string& text) {
   const std::string kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%";

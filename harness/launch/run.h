@@ -63,6 +63,9 @@ class RunObserver {
 // results.json is there, with complete: false and the rest not_run.
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
 
+// An implementation as plan.json names it.
+nlohmann::ordered_json PlanEntry(const ImplementationSpec& spec);
+
 // The text as one word of a shell command: as it is, or in single quotes.
 std::string ShellWord(const std::string& text);
 
