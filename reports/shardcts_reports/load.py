@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-import jsonschema
+import jsonschema_rs
 
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "schema"
 MAX_BYTES = 512 * 1024 * 1024
@@ -35,10 +35,8 @@ def load_json(path: Path, max_bytes: int = MAX_BYTES):
 def validate(document, schema_name: str, path: Path) -> None:
     """Raises InputError naming the first place that breaks schema/SCHEMA_NAME."""
     schema = json.loads((SCHEMA_FOLDER / schema_name).read_text(encoding="utf-8"))
-    validator = jsonschema.Draft202012Validator(_without_references(schema, schema["$defs"]))
-    for error in validator.iter_errors(document):
-        deepest = jsonschema.exceptions.best_match([error])
-        raise InputError(f"{path}: at {place(deepest.absolute_path)}: {_shorten(deepest.message)}")
+    for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(document):
+        raise InputError(f"{path}: at {place(error.instance_path)}: {_shorten(error.message)}")
 
 
 def place(path) -> str:
@@ -47,17 +45,6 @@ def place(path) -> str:
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return _shorten(text) or "the top"
-
-
-def _without_references(schema, definitions):
-    """The same schema with each `$ref` replaced by what it names: validating a large run is several times faster."""
-    if isinstance(schema, list):
-        return [_without_references(entry, definitions) for entry in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _without_references(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
-    return {key: _without_references(value, definitions) for key, value in schema.items() if key != "$defs"}
 
 
 def _read_text(path: Path, max_bytes: int) -> str:
