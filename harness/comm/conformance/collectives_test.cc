@@ -1,0 +1,188 @@
+// Each call by itself, on all ranks: values, dtypes, sizes, arguments that are refused.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "comm/conformance/coded_tensors.h"
+#include "comm/conformance/ranks.h"
+
+namespace shardcts {
+
+void OnEveryRank(const std::function<void(Communicator& world)>& body) {
+  RunOnRanks([&body](Communicator& world) {
+    world.SetDeadline(std::chrono::steady_clock::now() + std::chrono::seconds(30));
+    body(world);
+  });
+}
+
+namespace {
+
+constexpr ReduceOp kReduceOps[] = {ReduceOp::kSum, ReduceOp::kAvg, ReduceOp::kMin, ReduceOp::kMax, ReduceOp::kProduct};
+
+TEST(CollectivesTest, KnowsItsGroup) {
+  OnEveryRank([](Communicator& world) {
+    EXPECT_EQ(world.backend(), BackendUnderTest());
+    ASSERT_EQ(world.global_ranks().size(), static_cast<size_t>(world.size()));
+    for (int r = 0; r < world.size(); ++r) EXPECT_EQ(world.global_ranks()[r], r);
+  });
+}
+
+TEST(CollectivesTest, AllGatherIntoKeepsRankOrderForEveryDtype) {
+  OnEveryRank([](Communicator& world) {
+    for (at::ScalarType type : MovableDtypes()) {
+      at::Tensor output = at::empty({world.size(), 5}, type);
+      world.AllGatherInto(output, Coded(world.rank(), 5, type));
+      for (int r = 0; r < world.size(); ++r) EXPECT_TRUE(Same(output[r], Coded(r, 5, type))) << type << " from " << r;
+    }
+  });
+}
+
+TEST(CollectivesTest, AllGatherVTakesUnevenAndEmptyShapesOfEveryDtype) {
+  const auto rows = [](int rank) { return int64_t{rank == 1 ? 0 : rank + 1}; };
+  OnEveryRank([&](Communicator& world) {
+    for (at::ScalarType type : MovableDtypes()) {
+      const auto part = [&](int rank) { return Coded(rank, rows(rank) * 3, type).view({rows(rank), 3}); };
+      std::vector<at::Tensor> outputs;
+      for (int r = 0; r < world.size(); ++r) outputs.push_back(at::empty({rows(r), 3}, type));
+      world.AllGatherV(outputs, part(world.rank()));
+      for (int r = 0; r < world.size(); ++r) EXPECT_TRUE(Same(outputs[r], part(r))) << type << " from " << r;
+    }
+  });
+}
+
+TEST(CollectivesTest, AllReduceOfEveryDtypeAndOperation) {
+  OnEveryRank([](Communicator& world) {
+    for (at::ScalarType type : ReducibleDtypes()) {
+      for (ReduceOp op : kReduceOps) {
+        if (op == ReduceOp::kAvg && !c10::isFloatingType(type)) continue;
+        at::Tensor tensor = Addend(world.rank(), world.size(), 7, type, op);
+        world.AllReduce(tensor, op);
+        EXPECT_TRUE(Same(tensor, Reduced(world.size(), 7, type, op)))
+            << type << " operation " << static_cast<int>(op) << "\n"
+            << tensor;
+      }
+    }
+  });
+}
+
+TEST(CollectivesTest, ReduceScatterOfEveryDtypeAndOperationGivesEachRankItsChunk) {
+  OnEveryRank([](Communicator& world) {
+    const int64_t count = world.size() * 6;
+    for (at::ScalarType type : ReducibleDtypes()) {
+      for (ReduceOp op : kReduceOps) {
+        if (op == ReduceOp::kAvg && !c10::isFloatingType(type)) continue;
+        at::Tensor output = at::empty({2, 3}, type);
+        world.ReduceScatter(output, Addend(world.rank(), world.size(), count, type, op), op);
+        const at::Tensor expected = Reduced(world.size(), count, type, op).narrow(0, world.rank() * 6, 6);
+        EXPECT_TRUE(Same(output, expected.view({2, 3}))) << type << " operation " << static_cast<int>(op);
+      }
+    }
+  });
+}
+
+TEST(CollectivesTest, BroadcastOfEveryDtypeFromEveryRoot) {
+  OnEveryRank([](Communicator& world) {
+    for (int root = 0; root < world.size(); ++root) {
+      for (at::ScalarType type : MovableDtypes()) {
+        at::Tensor tensor = Coded(world.rank(), 4, type);
+        world.Broadcast(tensor, root);
+        EXPECT_TRUE(Same(tensor, Coded(root, 4, type))) << type << " from " << root;
+      }
+    }
+  });
+}
+
+TEST(CollectivesTest, GatherAndScatterOfUnevenSizesAtEveryRoot) {
+  OnEveryRank([](Communicator& world) {
+    const int rank = world.rank();
+    for (int root = 0; root < world.size(); ++root) {
+      std::vector<at::Tensor> parts;
+      for (int r = 0; rank == root && r < world.size(); ++r) parts.push_back(at::empty({r}, at::kShort));
+      world.Gather(parts, Coded(rank, rank, at::kShort), root);
+      for (size_t r = 0; r < parts.size(); ++r) EXPECT_TRUE(Same(parts[r], Coded(r, r, at::kShort)));
+
+      at::Tensor back = at::zeros({rank}, at::kShort);
+      world.Scatter(back, parts, root);
+      EXPECT_TRUE(Same(back, Coded(rank, rank, at::kShort)));
+    }
+  });
+}
+
+TEST(CollectivesTest, SendAndReceiveAroundTheRingInTheOrderSent) {
+  OnEveryRank([](Communicator& world) {
+    const int rank = world.rank(), size = world.size();
+    if (size == 1) GTEST_SKIP() << "needs a peer";
+    const int next = (rank + 1) % size, previous = (rank + size - 1) % size;
+    at::Tensor received = at::empty({6}), received_empty = at::empty({0}), received_last = at::empty({2}, at::kBool);
+    const auto send = [&] {
+      world.Send(Coded(rank, 6, at::kFloat), next, 3);
+      world.Send(at::empty({0}), next, 4);
+      world.Send(Coded(rank, 2, at::kBool), next, 5);
+    };
+    if (rank != 0) send();
+    world.Receive(received, previous, 3);
+    world.Receive(received_empty, previous, 4);
+    world.Receive(received_last, previous, 5);
+    if (rank == 0) send();
+    EXPECT_TRUE(Same(received, Coded(previous, 6, at::kFloat)));
+    EXPECT_TRUE(Same(received_last, Coded(previous, 2, at::kBool)));
+  });
+}
+
+TEST(CollectivesTest, TensorsWithoutElements) {
+  OnEveryRank([](Communicator& world) {
+    at::Tensor empty = at::empty({0, 3}), gathered = at::empty({0, 3});
+    std::vector<at::Tensor> all(world.size(), gathered), at_root(world.rank() == 0 ? world.size() : 0, gathered);
+    world.AllGatherInto(gathered, empty);
+    world.AllGatherV(all, empty);
+    world.AllReduce(empty, ReduceOp::kSum);
+    world.AllReduce(empty, ReduceOp::kAvg);
+    world.ReduceScatter(gathered, empty, ReduceOp::kSum);
+    world.Broadcast(empty, 0);
+    world.Gather(at_root, empty, 0);
+    world.Scatter(empty, at_root, 0);
+    world.Barrier();
+    EXPECT_TRUE(Same(empty, at::empty({0, 3})));
+  });
+}
+
+TEST(CollectivesTest, LargeTensors) {
+  OnEveryRank([](Communicator& world) {
+    constexpr int64_t kCount = 1 << 20;  // 4 MiB: more than any transport buffers
+    at::Tensor tensor = Coded(world.rank(), kCount, at::kFloat);
+    world.AllReduce(tensor, ReduceOp::kSum);
+    EXPECT_TRUE(Same(tensor, Reduced(world.size(), kCount, at::kFloat, ReduceOp::kSum)));
+    at::Tensor all = at::empty({world.size(), kCount}, at::kByte);
+    world.AllGatherInto(all, Coded(world.rank(), kCount, at::kByte));
+    for (int r = 0; r < world.size(); ++r) EXPECT_TRUE(Same(all[r], Coded(r, kCount, at::kByte))) << "from " << r;
+  });
+}
+
+TEST(CollectivesTest, BytesOfAnyLength) {
+  const auto text = [](int rank) { return std::string(rank * 1000, static_cast<char>('a' + rank)) + '\0'; };
+  OnEveryRank([&](Communicator& world) {
+    const std::vector<std::string> all = world.AllGatherBytes(text(world.rank()));
+    ASSERT_EQ(all.size(), static_cast<size_t>(world.size()));
+    for (int r = 0; r < world.size(); ++r) EXPECT_EQ(all[r], text(r));
+    EXPECT_EQ(world.BroadcastBytes(text(world.rank()), world.size() - 1), text(world.size() - 1));
+    EXPECT_EQ(world.AllGatherBytes(""), std::vector<std::string>(world.size()));
+    EXPECT_EQ(world.BroadcastBytes("", 0), "");
+  });
+}
+
+TEST(CollectivesTest, WrongArgumentsAreRefusedBeforeAnythingIsSent) {
+  OnEveryRank([](Communicator& world) {
+    std::vector<at::Tensor> too_many(world.size() + 1, at::empty({1}));
+    EXPECT_THROW(world.AllGatherInto(at::empty({world.size() + 1}), at::empty({1})), std::invalid_argument);
+    EXPECT_THROW(world.AllGatherV(too_many, at::empty({1})), std::invalid_argument);
+    EXPECT_THROW(world.ReduceScatter(at::empty({1}), at::empty({world.size() + 1}), ReduceOp::kSum),
+                 std::invalid_argument);
+    EXPECT_THROW(world.AllReduce(at::empty({4, 4}).t().narrow(0, 0, 2), ReduceOp::kSum), std::invalid_argument);
+    EXPECT_THROW(world.AllReduce(at::ones({2}, at::kInt), ReduceOp::kAvg), std::invalid_argument);
+    EXPECT_THROW(world.AllReduce(at::ones({2}, at::kComplexFloat), ReduceOp::kSum), std::invalid_argument);
+    EXPECT_THROW(world.Broadcast(at::Tensor(), 0), std::invalid_argument);
+    world.Barrier();
+  });
+}
+
+}  // namespace
+}  // namespace shardcts
