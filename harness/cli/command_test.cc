@@ -9,8 +9,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "launch/json_file.h"
 #include "launch/process.h"
-#include "launch/run_folder.h"
 
 namespace shardcts {
 namespace {
@@ -114,7 +114,7 @@ TEST_F(CommandTest, ReportRefusesTruncatedResults) {
   std::ofstream(folder_ / "results.json") << "{\"schema_version\": 1, \"tests\": [";
   const Ended ended = Call({"report", folder_.string()});
   EXPECT_EQ(ended.code, 2);
-  EXPECT_THAT(ended.output, HasSubstr("results.json: truncated at byte"));
+  EXPECT_THAT(ended.output, HasSubstr("results.json: line 1, column 34: truncated"));
 }
 
 TEST_F(CommandTest, ReportCallsThePythonPackage) {

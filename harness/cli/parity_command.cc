@@ -8,7 +8,7 @@
 
 #include "cli/commands.h"
 #include "launch/input_error.h"
-#include "launch/run_folder.h"
+#include "launch/json_file.h"
 #include "parity/parity.h"
 
 namespace shardcts {

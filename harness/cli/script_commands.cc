@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "contract/json_codec.h"
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 #include "launch/merge_traces.h"
 #include "launch/run_folder.h"
 #include "parity/parity.h"

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "launch/json_file.h"
 #include "launch/run_folder.h"
 #include "launch/tests/pool_setup.h"
 

@@ -6,8 +6,6 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include "launch/input_error.h"
 
@@ -108,18 +106,6 @@ void WriteFileAtomically(const fs::path& file, const std::string& text) {
   ::fsync(descriptor);
   ::close(descriptor);
   if (::rename(temporary.c_str(), file.c_str()) != 0) FailWith(file, "cannot be replaced");
-}
-
-nlohmann::ordered_json ReadJsonFile(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw InputError(file.string() + ": cannot be read");
-  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  try {
-    return nlohmann::ordered_json::parse(text);
-  } catch (const nlohmann::ordered_json::parse_error& error) {
-    throw InputError(file.string() + ": " + (error.byte > text.size() ? "truncated" : "not JSON") + " at byte " +
-                     std::to_string(error.byte));
-  }
 }
 
 }  // namespace shardcts

@@ -1,8 +1,6 @@
-// The names of files and folders below the run folder, and how JSON files are read and written. Layout:
-// docs/formats.md. All functions are *Local* and need no LibTorch; controller and rank processes both use them.
+// The names of files and folders below the run folder, and how files are written. Layout: docs/formats.md.
+// All functions are *Local* and need no LibTorch; controller and rank processes both use them.
 #pragma once
-
-#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <string>
@@ -33,8 +31,5 @@ void PrepareRunFolder(const std::filesystem::path& folder);
 // Writes NAME.tmp, syncs it and renames it, so that a reader sees the old or the new file, never a part. Throws
 // InputError naming the file.
 void WriteFileAtomically(const std::filesystem::path& file, const std::string& text);
-
-// Throws InputError naming the file when it is missing, truncated or not JSON.
-nlohmann::ordered_json ReadJsonFile(const std::filesystem::path& file);
 
 }  // namespace shardcts

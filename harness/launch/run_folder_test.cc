@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 #include "launch/tests/pool_setup.h"
 
 namespace shardcts {
@@ -51,15 +52,6 @@ TEST(RunFolderTest, FileInItsPlaceIsAnInputError) {
   std::ofstream(folder.path() / "file") << "x";
   EXPECT_THAT(ErrorOf([&] { PrepareRunFolder(folder.path() / "file"); }), HasSubstr("cannot be made a folder"));
   EXPECT_THAT(ErrorOf([&] { PrepareRunFolder("/proc/nothing/out"); }), HasSubstr("/proc/nothing/out"));
-}
-
-TEST(ReadJsonFileTest, ErrorsNameTheFile) {
-  const TemporaryFolder folder;
-  std::ofstream(folder.path() / "cut.json") << "{\"a\": [1, ";
-  std::ofstream(folder.path() / "bad.json") << "{\"a\": x}";
-  EXPECT_THAT(ErrorOf([&] { ReadJsonFile(folder.path() / "cut.json"); }), HasSubstr("cut.json: truncated at byte"));
-  EXPECT_THAT(ErrorOf([&] { ReadJsonFile(folder.path() / "bad.json"); }), HasSubstr("bad.json: not JSON at byte 7"));
-  EXPECT_THAT(ErrorOf([&] { ReadJsonFile(folder.path() / "no.json"); }), HasSubstr("no.json: cannot be read"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 #include "launch/run_folder.h"
 #include "launch/tests/pool_setup.h"
 

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 
 namespace shardcts {
 namespace {
@@ -153,16 +152,6 @@ std::string KindName(Difference::Kind kind) {
   return "?";
 }
 
-Json ReadTrace(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw InputError(file.string() + ": cannot be read");
-  try {
-    return Json::parse(stream);
-  } catch (const Json::exception& error) {
-    throw InputError(file.string() + ": " + error.what());
-  }
-}
-
 }  // namespace
 
 std::string Parity::FirstDifference() const {
@@ -201,8 +190,8 @@ Json ToJson(const Parity& parity) {
 }
 
 Json CompareTraceFiles(const std::filesystem::path& expected, const std::filesystem::path& actual) {
-  const Json expected_json = ReadTrace(expected);
-  const Json actual_json = ReadTrace(actual);
+  const Json expected_json = ReadJsonFile(expected);
+  const Json actual_json = ReadJsonFile(actual);
   try {
     return ToJson(CompareRecordings(expected_json, actual_json));
   } catch (const Json::exception& error) {

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 
 namespace shardcts {
 namespace {
@@ -39,10 +38,9 @@ Plan FromJson(const Json& json) {
 }  // namespace
 
 Plan ReadPlan(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw InputError(path + ": cannot be read");
+  const Json json = ReadJsonFile(path);
   try {
-    return FromJson(Json::parse(file));
+    return FromJson(json);
   } catch (const Json::exception& error) {
     throw InputError(path + ": " + error.what());
   }

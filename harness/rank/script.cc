@@ -3,36 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "contract/compare.h"
 #include "contract/operation_table.h"
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 #include "rank/session.h"
 
 namespace shardcts {
 namespace {
 
-constexpr uintmax_t kMaxFileBytes = uintmax_t{1} << 30;
 constexpr int kMaxWorldSize = 4096;
 
 [[noreturn]] void Fail(const std::string& place, const std::string& message) {
   throw InputError(place + ": " + message);
-}
-
-Json ReadJson(const std::string& path) {
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(path, error);
-  std::ifstream file(path, std::ios::binary);
-  if (error || !file) Fail(path, "cannot be read");
-  if (size > kMaxFileBytes) Fail(path, "larger than 1 GiB");
-  try {
-    return Json::parse(file);
-  } catch (const Json::exception& parse_error) {
-    Fail(path, parse_error.what());
-  }
 }
 
 // Reads one step; keeps the names and numbers that later steps may refer to.
@@ -271,7 +256,7 @@ std::string CheckOutcome(const ScriptStep& step, const Outcome& outcome, const D
 
 Script ReadScript(const std::string& path) {
   try {
-    return FromJson(ReadJson(path), path);
+    return FromJson(ReadJsonFile(path), path);
   } catch (const Json::exception& error) {
     Fail(path, error.what());
   } catch (const ContractViolation& error) {

@@ -100,12 +100,12 @@ def truncated_trace(folder):
 
 @pytest.mark.parametrize("damage, message", [
     (incomplete, "results.json: the run is not complete"),
-    (truncated, "results.json: truncated at byte"),
+    (truncated, ": truncated"),
     (absent, "results.json: cannot be read"),
     (escape_upwards, "trace is outside the run folder"),
     (escape_absolutely, "trace is outside the run folder"),
     (lost_trace, "cannot be read"),
-    (truncated_trace, "line "),
+    (truncated_trace, ": truncated"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_damaged_run_is_wrong_input(shardcts, clean, copy, damage, message):
     damage(copy)

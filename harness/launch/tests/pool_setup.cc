@@ -4,7 +4,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "launch/run_folder.h"
+#include "launch/json_file.h"
 
 namespace shardcts {
 

@@ -1,0 +1,17 @@
+// How JSON files are read that somebody else wrote: scripts, recordings, results, plans. *Local*, needs no LibTorch.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <filesystem>
+
+namespace shardcts {
+
+inline constexpr uintmax_t kMaxJsonFileBytes = uintmax_t{1} << 30;
+
+// Throws InputError, one line: "FILE: cannot be read", "FILE: larger than N bytes", "FILE: line L, column C: not JSON"
+// or "…: truncated" when the text ends too early. Lines and columns count from 1, columns in bytes.
+nlohmann::ordered_json ReadJsonFile(const std::filesystem::path& file, uintmax_t max_bytes = kMaxJsonFileBytes);
+
+}  // namespace shardcts
