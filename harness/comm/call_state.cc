@@ -9,12 +9,20 @@ void CallState::Abort(const std::string& reason) {
   aborted_ = true;
 }
 
-std::optional<std::string> CallState::AbortReason() const {
+std::optional<std::string> CallState::AbortReason() {
+  if (!aborted_ && poll_) {
+    if (const auto reason = poll_()) Abort(*reason);
+  }
   if (aborted_) {
     std::lock_guard<std::mutex> lock(mutex_);
     return reason_;
   }
   return parent_ ? parent_->AbortReason() : std::nullopt;
+}
+
+void CallState::NoteFailure() {
+  failed_ = true;
+  if (parent_) parent_->NoteFailure();
 }
 
 CallState::TimePoint CallState::DeadlineFor(TimePoint start) const {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,21 +17,29 @@ class CallState {
   using TimePoint = std::chrono::steady_clock::time_point;
   static constexpr std::chrono::seconds kDefaultTimeout{60};
 
-  explicit CallState(std::shared_ptr<const CallState> parent = nullptr) : parent_(std::move(parent)) {}
+  explicit CallState(std::shared_ptr<CallState> parent = nullptr) : parent_(std::move(parent)) {}
 
   void SetDeadline(TimePoint deadline) { deadline_ = deadline.time_since_epoch().count(); }
   // The first reason stays.
   void Abort(const std::string& reason);
-  // The reason given here or to an ancestor; nullopt when none was aborted. Without abort: one load per ancestor.
-  std::optional<std::string> AbortReason() const;
+  // Before the first wait. `poll` is called by AbortReason(); the first text that it gives aborts.
+  void AbortWhen(std::function<std::optional<std::string>()> poll) { poll_ = std::move(poll); }
+  // The reason given here or to an ancestor; nullopt when none was aborted. Without abort: one load and one poll per
+  // ancestor.
+  std::optional<std::string> AbortReason();
+  // A call has failed, here or in a descendant.
+  void NoteFailure();
+  bool failed() const { return failed_; }
   // For a wait that begins at `start`: own deadline, else the nearest ancestor's, else start + kDefaultTimeout.
   TimePoint DeadlineFor(TimePoint start) const;
 
  private:
-  std::shared_ptr<const CallState> parent_;
+  std::shared_ptr<CallState> parent_;
+  std::function<std::optional<std::string>()> poll_;
   std::atomic<TimePoint::rep> deadline_{0};  // 0: not set
   std::atomic<bool> aborted_{false};
-  mutable std::mutex mutex_;
+  std::atomic<bool> failed_{false};
+  std::mutex mutex_;
   std::string reason_;
 };
 

@@ -33,5 +33,27 @@ TEST(CallStateTest, AbortReachesDescendantsOnly) {
   EXPECT_EQ(grandchild->AbortReason(), "first");
 }
 
+TEST(CallStateTest, WhatThePollGivesAbortsForGood) {
+  auto parent = std::make_shared<CallState>();
+  auto child = std::make_shared<CallState>(parent);
+  std::optional<std::string> alarm;
+  parent->AbortWhen([&] { return alarm; });
+  EXPECT_EQ(child->AbortReason(), std::nullopt);
+  alarm = "rank 1 stopped";
+  EXPECT_EQ(child->AbortReason(), "rank 1 stopped");
+  alarm.reset();
+  EXPECT_EQ(parent->AbortReason(), "rank 1 stopped");
+}
+
+TEST(CallStateTest, FailureReachesAncestorsOnly) {
+  auto parent = std::make_shared<CallState>();
+  auto child = std::make_shared<CallState>(parent);
+  auto grandchild = std::make_shared<CallState>(child);
+  child->NoteFailure();
+  EXPECT_TRUE(parent->failed());
+  EXPECT_TRUE(child->failed());
+  EXPECT_FALSE(grandchild->failed());
+}
+
 }  // namespace
 }  // namespace shardcts

@@ -9,7 +9,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -62,6 +64,17 @@ class Communicator {
   // Local; may be called from another thread. Waits under way and to come, here and in groups split from
   // this one, throw CommunicationError with this reason.
   virtual void Abort(const std::string& reason) = 0;
+  // Local. Waits of this group, and of groups split from it, call `poll` now and then; the first text that it gives is
+  // the reason of an Abort. A backend without it waits as long as it would.
+  virtual void AbortWhen(std::function<std::optional<std::string>()> poll) {}
+  // Local. False once a call of this group, or of one split from it, has failed or was aborted.
+  virtual bool usable() const { return true; }
+
+  // Local; never waits. Sends `number` to every other rank of the group, which finds it in its Signals(). Both belong
+  // together: a backend without them gives no signals.
+  virtual void Signal(int64_t number) {}
+  // Local; never waits. What the other ranks have sent since the last call; from one rank in the order sent.
+  virtual std::vector<int64_t> Signals() { return {}; }
 };
 
 }  // namespace shardcts

@@ -58,6 +58,24 @@ TEST_F(MpiAbortTest, AbortFromAnotherThreadEndsAWaitInASplitOffGroup) {
   World().Barrier();
 }
 
+TEST_F(MpiAbortTest, SignalOfAPeerEndsAWaitElsewhere) {
+  std::unique_ptr<Communicator> inner = group_->Split(0, World().rank());
+  group_->AbortWhen([]() -> std::optional<std::string> {
+    const std::vector<int64_t> numbers = World().Signals();
+    if (numbers.empty()) return std::nullopt;
+    return "signal " + std::to_string(numbers.front());
+  });
+  if (joins_) {
+    EXPECT_TRUE(group_->usable());
+    EXPECT_THAT(TextOfLonelyAllReduce(*inner), testing::HasSubstr("aborted: signal 42"));
+    EXPECT_FALSE(group_->usable()) << "a group split from it has failed";
+  } else {
+    World().Signal(42);
+  }
+  World().Barrier();
+  EXPECT_THAT(World().Signals(), testing::IsEmpty());
+}
+
 TEST_F(MpiAbortTest, BuffersOfAnUnfinishedCallMayBeReused) {
   if (joins_) {
     group_->SetDeadline(Clock::now() + milliseconds(100));

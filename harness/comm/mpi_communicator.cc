@@ -24,6 +24,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kSignalTag = 32767;  // the largest that MPI promises
+
 // Set once a call did not finish: MPI cannot be finalized any more.
 std::atomic<bool> some_call_failed{false};
 
@@ -42,6 +44,11 @@ void KeepForever(std::shared_ptr<PendingCall> call) {
   std::lock_guard<std::mutex> lock(mutex);
   unfinished->push_back(std::move(call));
   some_call_failed = true;
+}
+
+bool IsDone(const std::shared_ptr<PendingCall>& call) {
+  int done = 0;
+  return MPI_Test(&call->request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done;
 }
 
 std::string MpiErrorText(int code) {
@@ -101,7 +108,7 @@ MPI_Op MpiOp(ReduceOp op, at::ScalarType type) {
 class MpiCommunicator final : public Communicator {
  public:
   // Takes the MPI communicator over.
-  MpiCommunicator(MPI_Comm comm, std::vector<int64_t> global_ranks, std::shared_ptr<const CallState> parent)
+  MpiCommunicator(MPI_Comm comm, std::vector<int64_t> global_ranks, std::shared_ptr<CallState> parent)
       : comm_(comm), global_ranks_(std::move(global_ranks)), state_(std::make_shared<CallState>(std::move(parent))) {
     MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm_, &rank_);
@@ -109,6 +116,9 @@ class MpiCommunicator final : public Communicator {
   }
 
   ~MpiCommunicator() override {
+    for (auto& call : signals_sent_) {
+      if (!IsDone(call)) KeepForever(std::move(call));
+    }
     int finalized = 0;
     MPI_Finalized(&finalized);
     if (!finalized && !failed_) MPI_Comm_free(&comm_);
@@ -135,6 +145,10 @@ class MpiCommunicator final : public Communicator {
 
   void SetDeadline(Clock::time_point deadline) override { state_->SetDeadline(deadline); }
   void Abort(const std::string& reason) override { state_->Abort(reason); }
+  void AbortWhen(std::function<std::optional<std::string>()> poll) override { state_->AbortWhen(std::move(poll)); }
+  bool usable() const override { return !state_->failed(); }
+  void Signal(int64_t number) override;
+  std::vector<int64_t> Signals() override;
 
  private:
   // Starts a call with `start(PendingCall&)`, which returns MPI's code, and polls until it is done.
@@ -149,11 +163,13 @@ class MpiCommunicator final : public Communicator {
   int rank_ = 0;
   int size_ = 1;
   bool failed_ = false;
+  std::vector<std::shared_ptr<PendingCall>> signals_sent_;
 };
 
 void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
   failed_ = true;
   some_call_failed = true;
+  state_->NoteFailure();
   std::string group;
   for (int64_t rank : global_ranks_) group += (group.empty() ? "" : ",") + std::to_string(rank);
   throw CommunicationError(std::string("mpi ") + operation + " on rank " + std::to_string(global_ranks_[rank_]) +
@@ -344,6 +360,31 @@ void MpiCommunicator::Receive(at::Tensor tensor, int from, int tag) {
   Run("receive", {tensor}, [&](PendingCall& call) {
     return MPI_Irecv(tensor.mutable_data_ptr(), bytes, MPI_BYTE, from, tag, comm_, &call.request);
   });
+}
+
+void MpiCommunicator::Signal(int64_t number) {
+  for (int r = 0; r < size_; ++r) {
+    if (r == rank_) continue;
+    auto call = std::make_shared<PendingCall>();
+    call->tensors = {at::full({1}, number, at::kLong)};
+    if (MPI_Isend(call->tensors[0].const_data_ptr(), 1, MPI_INT64_T, r, kSignalTag, comm_, &call->request) ==
+        MPI_SUCCESS) {
+      signals_sent_.push_back(std::move(call));
+    }
+  }
+  std::erase_if(signals_sent_, IsDone);
+}
+
+std::vector<int64_t> MpiCommunicator::Signals() {
+  std::vector<int64_t> numbers;
+  for (;;) {
+    int there = 0;
+    MPI_Status status;
+    if (MPI_Iprobe(MPI_ANY_SOURCE, kSignalTag, comm_, &there, &status) != MPI_SUCCESS || !there) return numbers;
+    int64_t number = 0;
+    MPI_Recv(&number, 1, MPI_INT64_T, status.MPI_SOURCE, kSignalTag, comm_, MPI_STATUS_IGNORE);  // it is here already
+    numbers.push_back(number);
+  }
 }
 
 void MpiCommunicator::Barrier() {
