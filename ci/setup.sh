@@ -32,3 +32,21 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   .venv/bin/python -m pip install --quiet "$torch" -r ci/requirements.txt
   echo "$wanted" >"$stamp"
 fi
+
+# Headers of NCCL and the CUDA runtime, which every build compiles against; at run time the libraries are loaded where
+# there are any. A CUDA build of PyTorch brings its own. Of NCCL's wheel (300 MB) only the header is kept.
+cuda_headers=(nvidia-cuda-runtime==13.5.37 nvidia-cuda-crt==13.5.37 nvidia-cuda-cccl==13.3.5.0.6)
+nccl=nvidia-nccl-cu13==2.32.3
+site=(.venv/lib/python3*/site-packages)
+if [ ! -f "${site[0]}/nvidia/cu13/include/nv/target" ]; then
+  echo "setup: installing the CUDA runtime's headers"
+  .venv/bin/python -m pip install --quiet --no-deps "${cuda_headers[@]}"
+fi
+if [ ! -f "${site[0]}/nvidia/nccl/include/nccl.h" ]; then
+  echo "setup: fetching NCCL's header"
+  wheels=$(mktemp -d)
+  trap 'rm -rf "$wheels"' EXIT
+  .venv/bin/python -m pip download --quiet --no-deps --dest "$wheels" "$nccl"
+  .venv/bin/python -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract("nvidia/nccl/include/nccl.h", sys.argv[2])' \
+    "$wheels"/*.whl "${site[0]}"
+fi

@@ -22,7 +22,17 @@ find_library(SHARDCTS_TORCH_PYTHON torch_python PATHS "${SHARDCTS_TORCH_ROOT}/li
 add_library(shardcts_libtorch INTERFACE)
 add_library(shardcts::libtorch ALIAS shardcts_libtorch)
 target_link_libraries(shardcts_libtorch INTERFACE torch)
-target_include_directories(shardcts_libtorch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_include_directories(shardcts_libtorch SYSTEM INTERFACE "$<BUILD_INTERFACE:${TORCH_INCLUDE_DIRS}>")
+
+# Headers of NCCL and of the CUDA runtime; the libraries are loaded at run time, where there are any.
+cmake_path(GET SHARDCTS_TORCH_ROOT PARENT_PATH site_packages)
+find_path(SHARDCTS_NCCL_INCLUDE nccl.h HINTS "${site_packages}/nvidia/nccl/include" REQUIRED)
+find_path(SHARDCTS_CUDART_INCLUDE cuda_runtime.h
+          HINTS "${site_packages}/nvidia/cu13/include" PATHS /usr/local/cuda/include REQUIRED)
+add_library(shardcts_nccl_headers INTERFACE)
+add_library(shardcts::nccl_headers ALIAS shardcts_nccl_headers)
+target_include_directories(shardcts_nccl_headers SYSTEM INTERFACE
+  "$<BUILD_INTERFACE:${SHARDCTS_NCCL_INCLUDE}>" "$<BUILD_INTERFACE:${SHARDCTS_CUDART_INCLUDE}>")
 
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(GTest REQUIRED)
