@@ -132,6 +132,9 @@ Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, co
 
 Mesh Subject::MeshOf(const Value& dtensor) { return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}})}; }
 Value Subject::FullTensor(const Value& dtensor) { return Require(caller_, "tensor.full", {{"value", dtensor}}); }
+Dict Subject::FullTensors(const Dict& dtensors) {
+  return Require(caller_, "tensor.full", {{"value", dtensors}}).AsDict();
+}
 Value Subject::Redistribute(const Value& dtensor, const std::vector<Placement>& placements) {
   return Require(caller_, "tensor.redistribute", {{"value", dtensor}, {"placements", ToValue(placements)}});
 }
@@ -139,9 +142,9 @@ Value Subject::Distribute(const at::Tensor& full, const Mesh& mesh, const std::v
   return Require(caller_, "tensor.distribute",
                  {{"value", full}, {"mesh", mesh.handle()}, {"placements", ToValue(placements)}});
 }
-Value Subject::Clone(const Value& tensor) { return Require(caller_, "tensor.clone", {{"value", tensor}}); }
-void Subject::Fill(const Value& tensor, double scalar) {
-  Require(caller_, "tensor.fill", {{"value", tensor}, {"scalar", scalar}});
+Value Subject::Clone(const Value& tensors) { return Require(caller_, "tensor.clone", {{"value", tensors}}); }
+void Subject::Fill(const Value& tensors, double scalar) {
+  Require(caller_, "tensor.fill", {{"value", tensors}, {"scalar", scalar}});
 }
 Value Subject::To(const Value& tensor, std::string_view device) {
   return Require(caller_, "tensor.to", {{"value", tensor}, {"device", device}});

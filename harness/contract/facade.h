@@ -144,10 +144,12 @@ class Subject {
 
   Mesh MeshOf(const Value& dtensor);
   Value FullTensor(const Value& dtensor);
+  Dict FullTensors(const Dict& dtensors);
   Value Redistribute(const Value& dtensor, const std::vector<Placement>& placements);
   Value Distribute(const at::Tensor& full, const Mesh& mesh, const std::vector<Placement>& placements);
-  Value Clone(const Value& tensor);
-  void Fill(const Value& tensor, double scalar);
+  // A tensor, or a dict of tensors: each entry.
+  Value Clone(const Value& tensors);
+  void Fill(const Value& tensors, double scalar);
   Value To(const Value& tensor, std::string_view device);
 
  private:

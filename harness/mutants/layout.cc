@@ -36,25 +36,27 @@ void SwapMeshNames(MutantState&, DTensor& value) {
   if (value.mesh.dim_names.empty()) value.mesh.dim_names = {"unnamed"};
 }
 
-const DTensor* OneDimensional(const Dict& arguments) {
-  const DTensor* value = arguments.At("value").TryAs<DTensor>();
-  return value && value->placements.size() == 1 && value->placements[0].IsShard() ? value : nullptr;
+// Changes what tensor.full makes of each DTensor.
+Mutation OnFullTensors(std::function<void(const DTensor& value, Value& full)> change) {
+  return OnResult("tensor.full", [=](MutantState&, const Dict& arguments, Value& result) {
+    const Value& value = arguments.At("value");
+    if (value.type() != Value::Type::kDict) return change(value.AsDTensor(), result);
+    for (Dict::Entry& full : result.AsDict()) change(value.AsDict().At(full.key).AsDTensor(), full.value);
+  });
 }
 
-void KeepPadding(MutantState&, const Dict& arguments, Value& result) {
-  const DTensor* value = OneDimensional(arguments);
-  if (!value) return;
-  const int64_t dim = value->placements[0].dim;
-  const int64_t ranks = value->mesh.shape[0];
-  std::vector<int64_t> padding = value->shape;
-  padding[dim] = (value->shape[dim] + ranks - 1) / ranks * ranks - value->shape[dim];
+void KeepPadding(const DTensor& value, Value& result) {
+  if (value.placements.size() != 1 || !value.placements[0].IsShard()) return;
+  const int64_t dim = value.placements[0].dim;
+  const int64_t ranks = value.mesh.shape[0];
+  std::vector<int64_t> padding = value.shape;
+  padding[dim] = (value.shape[dim] + ranks - 1) / ranks * ranks - value.shape[dim];
   const at::Tensor& full = result.AsTensor();
   result = at::cat({full, at::zeros(padding, full.options())}, dim);
 }
 
 // Puts the first rank's rows last.
-void RotateRanks(MutantState&, const Dict& arguments, Value& result) {
-  const DTensor& value = arguments.At("value").AsDTensor();
+void RotateRanks(const DTensor& value, Value& result) {
   for (size_t d = 0; d < value.placements.size(); ++d) {
     if (!value.placements[d].IsShard()) continue;
     const int64_t dim = value.placements[d].dim;
@@ -131,13 +133,13 @@ std::vector<MutantRow> LayoutMutants() {
         "gather keeps padding rows",
         kSuites,
         {"test_dp_state_dict_save_load C12"}},
-       OnResult("tensor.full", KeepPadding)},
+       OnFullTensors(KeepPadding)},
       {{"full_tensor_rotated",
         "ranks are gathered in the wrong order",
         "gather order",
         kSuites,
         {"test_2d_state_dict_correctness C2", "test_rank0_offload_full_state_dict C5"}},
-       OnResult("tensor.full", RotateRanks)},
+       OnFullTensors(RotateRanks)},
       {{"balanced_split",
         "rows are split evenly instead of in ceil-sized chunks",
         "balanced split instead of ceil chunks",

@@ -9,11 +9,25 @@ namespace {
 
 DTensor TheDTensor(const Call& call) { return FromContract(call.Get("value").AsDTensor(), call.session.meshes); }
 
+// What `change` makes of the argument "value"; of a dict, what it makes of each entry.
+template <class Change>
+Value ForEachEntry(const Call& call, const Change& change) {
+  const Value& value = call.Get("value");
+  if (value.type() != Value::Type::kDict) return change(value);
+  Dict results;
+  for (const auto& [key, entry] : value.AsDict()) results.Set(key, change(entry));
+  return results;
+}
+
 Value Mesh(const Call& call) {
   return call.session.HandleOf(call.session.meshes.Find(call.Get("value").AsDTensor().mesh));
 }
 
-Value Full(const Call& call) { return FullTensor(TheDTensor(call)); }
+Value Full(const Call& call) {
+  return ForEachEntry(call, [&](const Value& value) -> Value {
+    return FullTensor(FromContract(value.AsDTensor(), call.session.meshes));
+  });
+}
 
 Value Redistribution(const Call& call) {
   return DTensorValue(Redistribute(TheDTensor(call), PlacementsFrom(call.Get("placements"))));
@@ -35,18 +49,22 @@ Value ChangeLocal(const Value& value, const Change& change) {
 }
 
 Value Clone(const Call& call) {
-  Value cloned =
-      ChangeLocal(call.Get("value"), [](const at::Tensor& tensor) { return tensor.detach().clone(); });
-  if (auto* distributed = cloned.TryAs<shardcts::DTensor>()) distributed->requires_grad = false;
-  return cloned;
+  return ForEachEntry(call, [](const Value& value) {
+    Value cloned = ChangeLocal(value, [](const at::Tensor& tensor) { return tensor.detach().clone(); });
+    if (auto* distributed = cloned.TryAs<shardcts::DTensor>()) distributed->requires_grad = false;
+    return cloned;
+  });
 }
 
 Value Fill(const Call& call) {
   at::NoGradGuard no_grad;
-  const Value& value = call.Get("value");
-  const auto* plain = value.TryAs<Tensor>();
-  at::Tensor local = plain ? plain->data : value.AsDTensor().local;
-  local.fill_(call.Get("scalar").AsDouble());
+  const double scalar = call.Get("scalar").AsDouble();
+  ForEachEntry(call, [scalar](const Value& value) -> Value {
+    const auto* plain = value.TryAs<Tensor>();
+    at::Tensor local = plain ? plain->data : value.AsDTensor().local;
+    local.fill_(scalar);
+    return {};
+  });
   return {};
 }
 

@@ -76,13 +76,9 @@ void CheckSaved(Trial& t, const ExpectedLayout& expected, const std::map<std::st
 
 // Clones of all entries, filled with a value that differs by rank.
 Dict CloneFilled(Trial& t, const Dict& saved, double value) {
-  Dict clones;
-  for (const auto& [name, entry] : saved) {
-    Value clone = t.subject().Clone(entry);
-    t.subject().Fill(clone, value);
-    clones.Set(name, clone);
-  }
-  return clones;
+  const Value clones = t.subject().Clone(saved);
+  t.subject().Fill(clones, value);
+  return clones.AsDict();
 }
 
 void Load(Trial& t, Model& model, const Dict& state_dict) {
@@ -130,14 +126,14 @@ void CheckPositionCodedLoad(Trial& t, Model& model, const ExpectedLayout& expect
   const Dict coded = PositionCodedDict(t, saved, expected);
   Load(t, model, coded);
   const Dict state = model.StateDict();
+  const Dict full = t.subject().FullTensors(state);
   for (size_t i = 0; i < expected.parameters.size(); ++i) {
     const ExpectedParameter& parameter = expected.parameters[i];
-    const Value& actual = state.At(parameter.name);
     t.Strict("C12", SameValue(parameter.name + ": local shard of position-coded data",
-                              coded.At(parameter.name).AsDTensor().local, LocalPart(actual)));
-    const Value full = t.subject().FullTensor(actual);
+                              coded.At(parameter.name).AsDTensor().local, LocalPart(state.At(parameter.name))));
     t.Strict("C12", SameValue(parameter.name + ": full tensor of position-coded data",
-                              PositionCoded(parameter.shape, static_cast<int64_t>(i)), full.AsTensor()));
+                              PositionCoded(parameter.shape, static_cast<int64_t>(i)),
+                              full.At(parameter.name).AsTensor()));
   }
 }
 

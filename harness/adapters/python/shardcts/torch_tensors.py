@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.distributed.tensor import distribute_tensor
 
 from shardcts.adapter import operation
 from shardcts.torch_values import mesh_layout, parse_placement
 from shardcts.values import DTensorValue, Handle
+
+
+def _for_each_entry(value, change: Callable):
+    """What `change` makes of a value; of a dict, what it makes of each entry."""
+    return {key: change(entry) for key, entry in value.items()} if isinstance(value, dict) else change(value)
 
 
 class MeshOperations:
@@ -40,8 +47,8 @@ class TensorOperations:
         return self._handles.add("mesh", self._tensors.to_torch(value).device_mesh)
 
     @operation("tensor.full")
-    def tensor_full(self, value: DTensorValue) -> torch.Tensor:
-        return self._tensors.to_torch(value).full_tensor()
+    def tensor_full(self, value: DTensorValue | dict) -> torch.Tensor | dict:
+        return _for_each_entry(value, lambda entry: self._tensors.to_torch(entry).full_tensor())
 
     @operation("tensor.redistribute")
     def tensor_redistribute(self, value: DTensorValue, placements: list[str]) -> DTensorValue:
@@ -55,13 +62,15 @@ class TensorOperations:
         return self._tensors.to_value(distribute_tensor(value, self._handles.get(mesh, "mesh"), wanted))
 
     @operation("tensor.clone")
-    def tensor_clone(self, value: torch.Tensor | DTensorValue) -> torch.Tensor | DTensorValue:
-        return self._tensors.to_value(self._tensors.to_torch(value).detach().clone())
+    def tensor_clone(self, value: torch.Tensor | DTensorValue | dict) -> torch.Tensor | DTensorValue | dict:
+        return _for_each_entry(
+            value, lambda entry: self._tensors.to_value(self._tensors.to_torch(entry).detach().clone())
+        )
 
     @operation("tensor.fill")
-    def tensor_fill(self, value: torch.Tensor | DTensorValue, scalar: float) -> None:
+    def tensor_fill(self, value: torch.Tensor | DTensorValue | dict, scalar: float) -> None:
         with torch.no_grad():
-            self._tensors.to_torch(value).fill_(scalar)
+            _for_each_entry(value, lambda entry: self._tensors.to_torch(entry).fill_(scalar))
 
     @operation("tensor.to")
     def tensor_to(self, value: torch.Tensor | DTensorValue, device: str) -> torch.Tensor | DTensorValue:
