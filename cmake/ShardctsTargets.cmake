@@ -14,8 +14,8 @@ function(shardcts_library name)
   endif()
   add_library(shardcts_${name} ${kind} ${arg_SOURCES})
   add_library(shardcts::${name} ALIAS shardcts_${name})
-  target_include_directories(shardcts_${name} PUBLIC "${CMAKE_SOURCE_DIR}/harness")
-  target_link_libraries(shardcts_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} shardcts_warnings)
+  target_include_directories(shardcts_${name} PUBLIC "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/harness>")
+  target_link_libraries(shardcts_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:shardcts_warnings>)
 endfunction()
 
 # Precompiled headers, one object for all targets: `shardcts_use_pch(TARGET aten|autograd)`.

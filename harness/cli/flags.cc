@@ -5,6 +5,7 @@
 #include <set>
 
 #include "launch/input_error.h"
+#include "launch/program_folder.h"
 
 namespace shardcts {
 namespace {
@@ -103,7 +104,5 @@ std::filesystem::path OutFlag::Folder() const {
   std::strftime(name, sizeof(name), "%Y%m%d-%H%M%S", &utc);
   return std::filesystem::path("out") / name;
 }
-
-std::filesystem::path ProgramFolder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
 
 }  // namespace shardcts

@@ -64,7 +64,4 @@ class OutFlag {
   std::string folder_;
 };
 
-// The folder of the running program.
-std::filesystem::path ProgramFolder();
-
 }  // namespace shardcts

@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "launch/input_error.h"
+#include "launch/program_folder.h"
 #include "launch/run_folder.h"
 
 namespace shardcts {
@@ -36,7 +37,8 @@ void RequireResults(const std::filesystem::path& folder) {
   RequireResults(command.folder);
   const std::string python = EnvironmentOr("SHARDCTS_PYTHON", SHARDCTS_DEFAULT_PYTHON);
   const std::string inherited = EnvironmentOr("PYTHONPATH", "");
-  const std::string path = SHARDCTS_REPORTS_FOLDER + (inherited.empty() ? "" : ":" + inherited);
+  const std::string path =
+      DataFile("reports", SHARDCTS_REPORTS_FOLDER).string() + (inherited.empty() ? "" : ":" + inherited);
   ::setenv("PYTHONPATH", path.c_str(), 1);
   std::vector<std::string> words = {python, "-m", "shardcts_reports", command.folder};
   if (!command.out.empty()) words.insert(words.end(), {"--out", command.out});

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "launch/process.h"
+#include "launch/program_folder.h"
 
 namespace shardcts {
 namespace {
@@ -107,6 +108,9 @@ void AddImplementationNotes(const Json& implementation, Json& environment) {
 }
 
 std::string SuiteCommit() {
+  std::ifstream installed(DataFile("commit", ""));
+  std::string written;
+  if (std::getline(installed, written)) return written;
   const auto commit = CaptureOutput({"git", "-C", SHARDCTS_SOURCE_FOLDER, "rev-parse", "HEAD"}, kProgramLimit);
   if (!commit) return "";
   const auto changes =

@@ -15,8 +15,8 @@ nlohmann::ordered_json CaptureEnvironment(const std::string& launcher);
 // Takes over the notes torch, python and nccl of an implementation's description, where they are not known yet.
 void AddImplementationNotes(const nlohmann::ordered_json& implementation, nlohmann::ordered_json& environment);
 
-// The commit of the source tree that the suites were built from, with "-dirty" when it has local changes; empty when it
-// cannot be told.
+// The commit of the source tree that the suites were built from, with "-dirty" when it has local changes; for an
+// installation that at the time of installing; empty when it cannot be told.
 std::string SuiteCommit();
 
 }  // namespace shardcts

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "launch/program_folder.h"
+
 namespace shardcts {
 namespace {
 
@@ -61,7 +63,9 @@ void Initialize(const std::string& python) {
 
 void ExtendSearchPath() {
   std::vector<std::string> front = SplitAtColons(FromEnvironment("SHARDCTS_PYTHONPATH", ""));
-  for (std::string& folder : SplitAtColons(SHARDCTS_PYTHON_PACKAGES)) front.push_back(std::move(folder));
+  for (const std::string& folder : SplitAtColons(SHARDCTS_PYTHON_PACKAGES)) {
+    front.push_back(DataFile("python", folder).string());
+  }
   py::list path = py::module_::import("sys").attr("path");
   for (size_t i = 0; i < front.size(); ++i) path.insert(i, py::str(front[i]));
   path.append(py::str(std::filesystem::current_path().string()));

@@ -1,0 +1,19 @@
+// Where our own files are: beside the running program. *Local*.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace shardcts {
+
+// The folder of the running program, links resolved.
+inline std::filesystem::path ProgramFolder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
+
+// Files that programs read at run time (Python packages, the commit): PREFIX/share/shardcts/NAME of an installation,
+// whose programs lie in PREFIX/bin; where there is none, `in_source_tree`.
+inline std::filesystem::path DataFile(const std::string& name, const std::filesystem::path& in_source_tree) {
+  const std::filesystem::path installed = (ProgramFolder() / "../share/shardcts" / name).lexically_normal();
+  return std::filesystem::exists(installed) ? installed : in_source_tree;
+}
+
+}  // namespace shardcts
