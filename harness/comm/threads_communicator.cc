@@ -4,10 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <cstring>
-#include <deque>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -18,6 +15,7 @@
 #include "comm/call_state.h"
 #include "comm/half_reduction.h"
 #include "comm/tensor_bytes.h"
+#include "comm/thread_group.h"
 
 namespace shardcts {
 namespace {
@@ -86,142 +84,9 @@ at::Tensor Reduce(const std::vector<at::Tensor>& parts, ReduceOp op) {
   return total;
 }
 
-class Group;
-
-// What a rank brings to a collective call.
-struct Contribution {
-  std::string call;
-  std::string details;  // ranks whose call or details differ do not meet
-  std::vector<at::Tensor> tensors;
-  int color = 0;  // of Split
-  int key = 0;
-};
-
-// One collective call of a group: complete when every rank has brought its contribution. It lives until the last rank
-// has taken what it needs. Before it is complete the group's lock guards it, then nobody changes it.
-struct Round {
-  explicit Round(int size) : contributions(size), arrived(size, false), missing(size) {}
-  std::vector<Contribution> contributions;
-  std::vector<bool> arrived;
-  int missing;
-  std::once_flag made_once;  // what is made of the contributions for all ranks, by the rank that needs it first:
-  at::Tensor reduced;
-  std::map<int, std::shared_ptr<Group>> groups;  // of Split, by color
-};
-
-struct Message {
-  int from;
-  int tag;
-  at::Tensor tensor;
-};
-
-// Which ranks of the world have destroyed their communicator over all ranks.
-using EndedRanks = std::vector<std::atomic<bool>>;
-
-// What the ranks of one communicator share. Ranks are those of the group.
-class Group {
- public:
-  Group(std::vector<int64_t> global_ranks, std::shared_ptr<EndedRanks> ended)
-      : global_ranks_(std::move(global_ranks)),
-        ended_(std::move(ended)),
-        next_round_(global_ranks_.size(), 0),
-        messages_(global_ranks_.size()),
-        signals_(global_ranks_.size()) {}
-
-  const std::vector<int64_t>& global_ranks() const { return global_ranks_; }
-  const std::shared_ptr<EndedRanks>& ended() const { return ended_; }
-  int size() const { return static_cast<int>(global_ranks_.size()); }
-  bool HasEnded(int rank) const { return (*ended_)[global_ranks_[rank]]; }
-
-  // Joins this rank's next round.
-  std::shared_ptr<Round> Arrive(int rank, Contribution contribution);
-  bool IsComplete(const Round& round) const { return round.missing == 0; }
-  void Post(int to, Message message);
-  // The oldest message of this sender and tag, once; nullopt: none.
-  std::optional<at::Tensor> Take(int rank, int from, int tag);
-  void Signal(int from, int64_t number);
-  std::vector<int64_t> TakeSignals(int rank);
-  // A rank that has ended without coming to this round; -1: none.
-  int EndedBefore(const Round& round);
-
-  // Sleeps until `ready()` holds, which is called under the lock, or `until`. Returns whether it holds.
-  template <class Ready>
-  bool Sleep(Clock::time_point until, const Ready& ready) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_until(lock, until, ready);
-  }
-  // Under the lock only.
-  bool HasMessage(int rank, int from, int tag) const {
-    return std::any_of(messages_[rank].begin(), messages_[rank].end(),
-                       [&](const Message& message) { return message.from == from && message.tag == tag; });
-  }
-
- private:
-  const std::vector<int64_t> global_ranks_;
-  const std::shared_ptr<EndedRanks> ended_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<int64_t> next_round_;                   // of each rank
-  std::map<int64_t, std::shared_ptr<Round>> rounds_;  // by number, those that are not complete
-  std::vector<std::deque<Message>> messages_;         // by receiver
-  std::vector<std::vector<int64_t>> signals_;         // by receiver
-};
-
-std::shared_ptr<Round> Group::Arrive(int rank, Contribution contribution) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const int64_t number = next_round_[rank]++;
-  std::shared_ptr<Round>& slot = rounds_[number];
-  if (!slot) slot = std::make_shared<Round>(size());
-  const std::shared_ptr<Round> round = slot;
-  round->contributions[rank] = std::move(contribution);
-  round->arrived[rank] = true;
-  if (--round->missing == 0) {
-    rounds_.erase(number);
-    changed_.notify_all();
-  }
-  return round;
-}
-
-void Group::Post(int to, Message message) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  messages_[to].push_back(std::move(message));
-  changed_.notify_all();
-}
-
-std::optional<at::Tensor> Group::Take(int rank, int from, int tag) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (auto message = messages_[rank].begin(); message != messages_[rank].end(); ++message) {
-    if (message->from != from || message->tag != tag) continue;
-    at::Tensor tensor = std::move(message->tensor);
-    messages_[rank].erase(message);
-    return tensor;
-  }
-  return std::nullopt;
-}
-
-void Group::Signal(int from, int64_t number) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (int rank = 0; rank < size(); ++rank) {
-    if (rank != from) signals_[rank].push_back(number);
-  }
-}
-
-std::vector<int64_t> Group::TakeSignals(int rank) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return std::exchange(signals_[rank], {});
-}
-
-int Group::EndedBefore(const Round& round) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (int rank = 0; rank < size(); ++rank) {
-    if (!round.arrived[rank] && HasEnded(rank)) return rank;
-  }
-  return -1;
-}
-
 class ThreadsCommunicator final : public Communicator {
  public:
-  ThreadsCommunicator(std::shared_ptr<Group> group, int rank, std::shared_ptr<CallState> parent)
+  ThreadsCommunicator(std::shared_ptr<ThreadGroup> group, int rank, std::shared_ptr<CallState> parent)
       : group_(std::move(group)),
         rank_(rank),
         is_world_(parent == nullptr),
@@ -258,20 +123,23 @@ class ThreadsCommunicator final : public Communicator {
 
  private:
   // The round in which all ranks have made this call.
-  std::shared_ptr<const Round> Meet(Contribution contribution) { return MeetToMake(std::move(contribution), nullptr); }
+  std::shared_ptr<const ThreadRound> Meet(Contribution contribution) {
+    return MeetToMake(std::move(contribution), nullptr);
+  }
   // The same; `make` is called by one rank and completes the round for all.
-  std::shared_ptr<const Round> MeetToMake(Contribution contribution, const std::function<void(Round&)>& make);
+  std::shared_ptr<const ThreadRound> MeetToMake(Contribution contribution,
+                                                const std::function<void(ThreadRound&)>& make);
   void CheckUsable(const std::string& call);
   // Sleeps until `ready` holds (under the group's lock); `ended_rank` is the rank whose end makes that impossible, or
   // -1.
   void Wait(const std::string& call, const std::function<bool()>& ready, const std::function<int()>& ended_rank);
-  void CheckSameCalls(const Round& round);
+  void CheckSameCalls(const ThreadRound& round);
   // A tensor as `call` sent it must have the size of where it goes.
   void Deliver(const std::string& call, at::Tensor to, const at::Tensor& from);
   void CheckRoot(const std::string& call, int root) const;
   [[noreturn]] void Fail(const std::string& call, const std::string& reason);
 
-  const std::shared_ptr<Group> group_;
+  const std::shared_ptr<ThreadGroup> group_;
   const int rank_;
   const bool is_world_;
   const std::shared_ptr<CallState> state_;
@@ -301,7 +169,8 @@ void ThreadsCommunicator::Wait(const std::string& call, const std::function<bool
     look = std::min(2 * look, kLongestLook);
     // Without the lock: what is asked here may itself use this group.
     if (auto reason = state_->AbortReason()) Fail(call, "aborted: " + *reason);
-    if (const int ended = ended_rank(); ended >= 0) {
+    // What it did before it ended counts.
+    if (const int ended = ended_rank(); ended >= 0 && !group_->Sleep(Clock::now(), ready)) {
       Fail(call, "rank " + std::to_string(global_ranks()[ended]) + " has ended");
     }
     if (const Clock::time_point now = Clock::now(); now >= deadline) {
@@ -311,11 +180,11 @@ void ThreadsCommunicator::Wait(const std::string& call, const std::function<bool
   }
 }
 
-std::shared_ptr<const Round> ThreadsCommunicator::MeetToMake(Contribution contribution,
-                                                             const std::function<void(Round&)>& make) {
+std::shared_ptr<const ThreadRound> ThreadsCommunicator::MeetToMake(Contribution contribution,
+                                                                   const std::function<void(ThreadRound&)>& make) {
   const std::string call = contribution.call;
   CheckUsable(call);
-  const std::shared_ptr<Round> round = group_->Arrive(rank_, std::move(contribution));
+  const std::shared_ptr<ThreadRound> round = group_->Arrive(rank_, std::move(contribution));
   Wait(
       call, [&] { return group_->IsComplete(*round); }, [&] { return group_->EndedBefore(*round); });
   CheckSameCalls(*round);
@@ -323,7 +192,7 @@ std::shared_ptr<const Round> ThreadsCommunicator::MeetToMake(Contribution contri
   return round;
 }
 
-void ThreadsCommunicator::CheckSameCalls(const Round& round) {
+void ThreadsCommunicator::CheckSameCalls(const ThreadRound& round) {
   const Contribution& mine = round.contributions[rank_];
   for (int rank = 0; rank < size(); ++rank) {
     const Contribution& other = round.contributions[rank];
@@ -387,7 +256,7 @@ void ThreadsCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
   CheckTensor(tensor, "all_reduce tensor");
   CheckReduction(tensor.scalar_type(), op);
   const auto round =
-      MeetToMake({"all_reduce", SizeOf(tensor) + " by " + NameOf(op), {CopyOf(tensor)}}, [&](Round& all) {
+      MeetToMake({"all_reduce", SizeOf(tensor) + " by " + NameOf(op), {CopyOf(tensor)}}, [&](ThreadRound& all) {
         std::vector<at::Tensor> parts;
         for (const Contribution& contribution : all.contributions) parts.push_back(contribution.tensors[0]);
         all.reduced = Reduce(parts, op);
@@ -453,7 +322,7 @@ std::string ThreadsCommunicator::BroadcastBytes(const std::string& bytes, int ro
 }
 
 // Ranks in the new groups, by color: ordered by key, then rank here.
-std::map<int, std::vector<int>> MembersByColor(const Round& round) {
+std::map<int, std::vector<int>> MembersByColor(const ThreadRound& round) {
   std::map<int, std::vector<int>> members;
   for (size_t rank = 0; rank < round.contributions.size(); ++rank) {
     const int color = round.contributions[rank].color;
@@ -467,15 +336,15 @@ std::map<int, std::vector<int>> MembersByColor(const Round& round) {
 }
 
 std::unique_ptr<Communicator> ThreadsCommunicator::Split(int color, int key) {
-  const auto round = MeetToMake({"split", "", {}, color, key}, [&](Round& all) {
+  const auto round = MeetToMake({"split", "", {}, color, key}, [&](ThreadRound& all) {
     for (const auto& [each, members] : MembersByColor(all)) {
       std::vector<int64_t> ranks;
       for (int member : members) ranks.push_back(global_ranks()[member]);
-      all.groups[each] = std::make_shared<Group>(std::move(ranks), group_->ended());
+      all.groups[each] = std::make_shared<ThreadGroup>(std::move(ranks), group_->ended());
     }
   });
   if (color < 0) return nullptr;
-  const std::shared_ptr<Group>& group = round->groups.at(color);
+  const std::shared_ptr<ThreadGroup>& group = round->groups.at(color);
   const auto me = std::find(group->global_ranks().begin(), group->global_ranks().end(), global_ranks()[rank_]);
   return std::make_unique<ThreadsCommunicator>(group, static_cast<int>(me - group->global_ranks().begin()), state_);
 }
@@ -485,7 +354,7 @@ std::unique_ptr<Communicator> ThreadsCommunicator::Split(int color, int key) {
 std::vector<std::unique_ptr<Communicator>> MakeThreadCommunicators(int world_size) {
   std::vector<int64_t> ranks(world_size);
   std::iota(ranks.begin(), ranks.end(), 0);
-  const auto group = std::make_shared<Group>(std::move(ranks), std::make_shared<EndedRanks>(world_size));
+  const auto group = std::make_shared<ThreadGroup>(std::move(ranks), std::make_shared<EndedRanks>(world_size));
   std::vector<std::unique_ptr<Communicator>> communicators;
   for (int rank = 0; rank < world_size; ++rank) {
     communicators.push_back(std::make_unique<ThreadsCommunicator>(group, rank, nullptr));
