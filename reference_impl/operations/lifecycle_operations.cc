@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <torch/headeronly/version.h>
 
+#include "models/random_stream.h"
 #include "operations/handlers.h"
 
 namespace shardcts::reference {
@@ -24,7 +25,7 @@ Value Reset(const Call& call) {
 }
 
 Value Seed(const Call& call) {
-  at::manual_seed(static_cast<uint64_t>(call.Get("seed").AsInt()));
+  models::SeedThisThread(static_cast<uint64_t>(call.Get("seed").AsInt()));
   return {};
 }
 
