@@ -15,9 +15,11 @@ int64_t TotalBytes(std::span<const at::Tensor> tensors) {
   return total;
 }
 
-void CheckTensor(const at::Tensor& tensor, const char* what) {
+void CheckTensor(const at::Tensor& tensor, const char* what, at::Device device) {
   if (!tensor.defined()) throw std::invalid_argument(std::string(what) + " is not a tensor");
-  if (!tensor.device().is_cpu()) throw std::invalid_argument(std::string(what) + " is not on the CPU");
+  if (tensor.device() != device) {
+    throw std::invalid_argument(std::string(what) + " is on " + tensor.device().str() + ", not on " + device.str());
+  }
   if (!tensor.is_contiguous()) throw std::invalid_argument(std::string(what) + " is not contiguous");
 }
 
@@ -27,12 +29,12 @@ void CheckChunks(const at::Tensor& whole, const at::Tensor& chunk, int count, co
                               std::to_string(count) + " times " + std::to_string(chunk.numel()) + " of one dtype");
 }
 
-void CheckTensors(std::span<const at::Tensor> tensors, int expected, const char* what) {
+void CheckTensors(std::span<const at::Tensor> tensors, int expected, const char* what, at::Device device) {
   if (static_cast<int>(tensors.size()) != expected) {
     throw std::invalid_argument(std::string(what) + ": " + std::to_string(tensors.size()) + " tensors for " +
                                 std::to_string(expected) + " ranks");
   }
-  for (const at::Tensor& tensor : tensors) CheckTensor(tensor, what);
+  for (const at::Tensor& tensor : tensors) CheckTensor(tensor, what, device);
 }
 
 void TakeApart(const at::Tensor& row, std::span<at::Tensor> tensors) {

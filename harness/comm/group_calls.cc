@@ -1,0 +1,93 @@
+#include "comm/group_calls.h"
+
+#include <ATen/ATen.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "comm/tensor_bytes.h"
+
+namespace shardcts {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Lets other processes run: at once while the answer is near, less often when it is not.
+void Pause(Clock::time_point start, Clock::time_point now) {
+  if (now - start < std::chrono::milliseconds(5)) {
+    sched_yield();
+  } else {
+    const timespec pause{0, 50'000};
+    nanosleep(&pause, nullptr);
+  }
+}
+
+at::Tensor Bytes(int64_t count, at::Device device) { return at::empty({count}, at::dtype(at::kByte).device(device)); }
+
+// Every rank's numbers, on the CPU: [size, count].
+at::Tensor AllGatherNumbers(Communicator& group, const std::vector<int64_t>& numbers, at::Device device) {
+  const at::Tensor own = at::tensor(numbers, at::kLong).to(device);
+  at::Tensor all = at::empty({group.size(), own.numel()}, own.options());
+  group.AllGatherInto(all, own);
+  return all.cpu();
+}
+
+}  // namespace
+
+std::vector<std::string> AllGatherBytesAsTensors(Communicator& group, const std::string& bytes, at::Device device) {
+  const at::Tensor sizes = AllGatherNumbers(group, {static_cast<int64_t>(bytes.size())}, device);
+  std::vector<at::Tensor> parts;
+  for (int r = 0; r < group.size(); ++r) parts.push_back(Bytes(sizes[r][0].item<int64_t>(), device));
+  group.AllGatherV(parts, BytesTensor(bytes).to(device));
+  std::vector<std::string> result;
+  for (const at::Tensor& part : parts) result.push_back(BytesString(part.cpu()));
+  return result;
+}
+
+std::string BroadcastBytesAsTensors(Communicator& group, const std::string& bytes, int root, at::Device device) {
+  at::Tensor size = at::full({1}, static_cast<int64_t>(bytes.size()), at::dtype(at::kLong).device(device));
+  group.Broadcast(size, root);
+  at::Tensor data = group.rank() == root ? BytesTensor(bytes).to(device) : Bytes(size.item<int64_t>(), device);
+  group.Broadcast(data, root);
+  return BytesString(data.cpu());
+}
+
+std::vector<int64_t> MembersAfterSplit(Communicator& group, int color, int key, at::Device device) {
+  const at::Tensor wishes = AllGatherNumbers(group, {color, key}, device);
+  std::vector<std::tuple<int64_t, int64_t>> members;  // key, rank here
+  for (int64_t r = 0; color >= 0 && r < group.size(); ++r) {
+    if (wishes[r][0].item<int64_t>() == color) members.emplace_back(wishes[r][1].item<int64_t>(), r);
+  }
+  std::sort(members.begin(), members.end());
+  std::vector<int64_t> ranks;
+  for (const auto& [unused_key, member] : members) ranks.push_back(group.global_ranks()[member]);
+  return ranks;
+}
+
+std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason) {
+  std::string ranks;
+  for (int64_t rank : group.global_ranks()) ranks += (ranks.empty() ? "" : ",") + std::to_string(rank);
+  return group.backend() + " " + operation + " on rank " + std::to_string(group.global_ranks()[group.rank()]) +
+         " in group [" + ranks + "]: " + reason;
+}
+
+std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll) {
+  const Clock::time_point start = Clock::now();
+  const Clock::time_point deadline = state.DeadlineFor(start);
+  for (;;) {
+    std::string problem;
+    if (poll(problem)) return std::nullopt;
+    if (!problem.empty()) return problem;
+    if (auto reason = state.AbortReason()) return "aborted: " + *reason;
+    const Clock::time_point now = Clock::now();
+    if (now >= deadline) {
+      return "not done at its deadline, " + std::to_string(std::chrono::duration<double>(now - start).count()) +
+             " s after it began";
+    }
+    Pause(start, now);
+  }
+}
+
+}  // namespace shardcts

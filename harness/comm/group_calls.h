@@ -1,0 +1,29 @@
+// What the calls of every backend have in common, built on the calls of the interface.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/call_state.h"
+#include "comm/communicator.h"
+
+namespace shardcts {
+
+// *Collective*. AllGatherBytes and BroadcastBytes, by calls on tensors on `device`.
+std::vector<std::string> AllGatherBytesAsTensors(Communicator& group, const std::string& bytes, at::Device device);
+std::string BroadcastBytesAsTensors(Communicator& group, const std::string& bytes, int root, at::Device device);
+
+// *Collective*. Every rank's wish for a split; returns the global ranks of this rank's new group in their order there,
+// none when `color` is negative. When it returns, all ranks have arrived.
+std::vector<int64_t> MembersAfterSplit(Communicator& group, int color, int key, at::Device device);
+
+// *Local*. What a CommunicationError says: "mpi all_reduce on rank 1 in group [0,1,2]: REASON".
+std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason);
+
+// *Local*. Polls until `poll` returns true; in between other processes run. Returns why the wait has ended before: an
+// abort, the deadline, or the text that `poll` has put into `problem`.
+std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll);
+
+}  // namespace shardcts
