@@ -14,14 +14,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Lets other processes run: at once while the answer is near, less often when it is not.
-void Pause(Clock::time_point start, Clock::time_point now) {
-  if (now - start < std::chrono::milliseconds(5)) {
+// Lets other processes run. A wait that has outlasted its busy time sleeps for an eighth of what it has waited, at most
+// 1 ms: many ranks that poll for a late peer would take the processor that the peer needs.
+void Pause(std::chrono::nanoseconds waited, std::chrono::nanoseconds busy) {
+  if (waited < busy) {
     sched_yield();
-  } else {
-    const timespec pause{0, 50'000};
-    nanosleep(&pause, nullptr);
+    return;
   }
+  const auto pause = std::min<std::chrono::nanoseconds>(waited / 8, std::chrono::milliseconds(1));
+  const timespec time{0, static_cast<long>(pause.count())};
+  nanosleep(&time, nullptr);
 }
 
 at::Tensor Bytes(int64_t count, at::Device device) { return at::empty({count}, at::dtype(at::kByte).device(device)); }
@@ -73,7 +75,8 @@ std::string FailureText(const Communicator& group, const std::string& operation,
          " in group [" + ranks + "]: " + reason;
 }
 
-std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll) {
+std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll,
+                                   std::chrono::nanoseconds busy) {
   const Clock::time_point start = Clock::now();
   const Clock::time_point deadline = state.DeadlineFor(start);
   for (;;) {
@@ -86,7 +89,7 @@ std::optional<std::string> WaitFor(CallState& state, const std::function<bool(st
       return "not done at its deadline, " + std::to_string(std::chrono::duration<double>(now - start).count()) +
              " s after it began";
     }
-    Pause(start, now);
+    Pause(now - start, busy);
   }
 }
 

@@ -1,6 +1,7 @@
 // What the calls of every backend have in common, built on the calls of the interface.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -22,8 +23,9 @@ std::vector<int64_t> MembersAfterSplit(Communicator& group, int color, int key, 
 // *Local*. What a CommunicationError says: "mpi all_reduce on rank 1 in group [0,1,2]: REASON".
 std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason);
 
-// *Local*. Polls until `poll` returns true; in between other processes run. Returns why the wait has ended before: an
-// abort, the deadline, or the text that `poll` has put into `problem`.
-std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll);
+// *Local*. Polls until `poll` returns true, without a pause for the first `busy`; later other processes get to run.
+// Returns why the wait has ended before: an abort, the deadline, or the text that `poll` has put into `problem`.
+std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll,
+                                   std::chrono::nanoseconds busy = std::chrono::microseconds(200));
 
 }  // namespace shardcts

@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <mpi.h>
-#include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,9 +11,9 @@
 #include <mutex>
 #include <numeric>
 #include <thread>
-#include <tuple>
 
 #include "comm/call_state.h"
+#include "comm/group_calls.h"
 #include "comm/half_reduction.h"
 #include "comm/tensor_bytes.h"
 
@@ -62,18 +60,6 @@ std::string MpiErrorText(int code) {
 // at 1 GB/s. MPI moves bytes only while it is polled.
 std::chrono::nanoseconds BusyTime(std::span<const at::Tensor> tensors) {
   return std::chrono::microseconds(200) + std::chrono::nanoseconds(TotalBytes(tensors));
-}
-
-// Lets other processes run. A wait that has outlasted its busy time sleeps for an eighth of what it has waited, at most
-// 1 ms: many ranks that poll for a late peer would take the processor that the peer needs.
-void Pause(std::chrono::nanoseconds waited, std::chrono::nanoseconds busy) {
-  if (waited < busy) {
-    sched_yield();
-    return;
-  }
-  const auto pause = std::min<std::chrono::nanoseconds>(waited / 8, std::chrono::milliseconds(1));
-  const timespec time{0, static_cast<long>(pause.count())};
-  nanosleep(&time, nullptr);
 }
 
 int ByteCount(int64_t bytes) {
@@ -147,8 +133,12 @@ class MpiCommunicator final : public Communicator {
   void Send(const at::Tensor& tensor, int to, int tag) override;
   void Receive(at::Tensor tensor, int from, int tag) override;
   void Barrier() override;
-  std::vector<std::string> AllGatherBytes(const std::string& bytes) override;
-  std::string BroadcastBytes(const std::string& bytes, int root) override;
+  std::vector<std::string> AllGatherBytes(const std::string& bytes) override {
+    return AllGatherBytesAsTensors(*this, bytes, at::kCPU);
+  }
+  std::string BroadcastBytes(const std::string& bytes, int root) override {
+    return BroadcastBytesAsTensors(*this, bytes, root, at::kCPU);
+  }
   std::unique_ptr<Communicator> Split(int color, int key) override;
 
   void SetDeadline(Clock::time_point deadline) override { state_->SetDeadline(deadline); }
@@ -178,15 +168,11 @@ void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
   failed_ = true;
   some_call_failed = true;
   state_->NoteFailure();
-  std::string group;
-  for (int64_t rank : global_ranks_) group += (group.empty() ? "" : ",") + std::to_string(rank);
-  throw CommunicationError(std::string("mpi ") + operation + " on rank " + std::to_string(global_ranks_[rank_]) +
-                           " in group [" + group + "]: " + reason);
+  throw CommunicationError(FailureText(*this, operation, reason));
 }
 
 template <class Start>
-std::shared_ptr<PendingCall> MpiCommunicator::Run(const char* operation, std::vector<at::Tensor> tensors,
-                                                  Start start) {
+std::shared_ptr<PendingCall> MpiCommunicator::Run(const char* operation, std::vector<at::Tensor> tensors, Start start) {
   if (auto reason = state_->AbortReason()) Fail(operation, "aborted: " + *reason);
   if (failed_) Fail(operation, "an earlier call of this communicator has failed");
   auto call = std::make_shared<PendingCall>();
@@ -201,28 +187,15 @@ std::shared_ptr<PendingCall> MpiCommunicator::Run(const char* operation, std::ve
 }
 
 void MpiCommunicator::Wait(const char* operation, const std::shared_ptr<PendingCall>& call) {
-  const Clock::time_point start = Clock::now();
-  const Clock::time_point deadline = state_->DeadlineFor(start);
-  const std::chrono::nanoseconds busy = BusyTime(call->tensors);
-  for (;;) {
+  const auto is_done = [&call](std::string& problem) {
     int done = 0;
     const int code = MPI_Test(&call->request, &done, MPI_STATUS_IGNORE);
-    if (code == MPI_SUCCESS && done) return;
-    const Clock::time_point now = Clock::now();
-    std::string reason;
-    if (code != MPI_SUCCESS) {
-      reason = MpiErrorText(code);
-    } else if (auto abort_reason = state_->AbortReason()) {
-      reason = "aborted: " + *abort_reason;
-    } else if (now >= deadline) {
-      reason = "not done at its deadline, " + std::to_string(std::chrono::duration<double>(now - start).count()) +
-               " s after it began";
-    }
-    if (!reason.empty()) {
-      KeepForever(call);
-      Fail(operation, reason);
-    }
-    Pause(now - start, busy);
+    if (code != MPI_SUCCESS) problem = MpiErrorText(code);
+    return code == MPI_SUCCESS && done;
+  };
+  if (const auto reason = WaitFor(*state_, is_done, BusyTime(call->tensors))) {
+    KeepForever(call);
+    Fail(operation, *reason);
   }
 }
 
@@ -400,54 +373,24 @@ void MpiCommunicator::Barrier() {
   Run("barrier", {}, [&](PendingCall& call) { return MPI_Ibarrier(comm_, &call.request); });
 }
 
-std::vector<std::string> MpiCommunicator::AllGatherBytes(const std::string& bytes) {
-  at::Tensor sizes = at::empty({size_}, at::kLong);
-  AllGatherInto(sizes, at::full({1}, static_cast<int64_t>(bytes.size()), at::kLong));
-  std::vector<at::Tensor> parts;
-  for (int r = 0; r < size_; ++r) parts.push_back(at::empty({sizes[r].item<int64_t>()}, at::kByte));
-  AllGatherV(parts, BytesTensor(bytes));
-  std::vector<std::string> result;
-  for (const at::Tensor& part : parts) result.push_back(BytesString(part));
-  return result;
-}
-
-std::string MpiCommunicator::BroadcastBytes(const std::string& bytes, int root) {
-  at::Tensor size = at::full({1}, static_cast<int64_t>(bytes.size()), at::kLong);
-  Broadcast(size, root);
-  at::Tensor data = rank_ == root ? BytesTensor(bytes) : at::empty({size.item<int64_t>()}, at::kByte);
-  Broadcast(data, root);
-  return BytesString(data);
-}
-
 std::unique_ptr<Communicator> MpiCommunicator::Split(int color, int key) {
-  // Everyone's wish is known first: it says who is in the new group, and that all are here.
-  at::Tensor wishes = at::empty({size_, 2}, at::kLong);
-  AllGatherInto(wishes, at::tensor({static_cast<int64_t>(color), static_cast<int64_t>(key)}, at::kLong));
-  std::vector<std::tuple<int64_t, int64_t>> members;  // key, rank here
-  for (int64_t r = 0; r < size_; ++r) {
-    if (wishes[r][0].item<int64_t>() == color) members.emplace_back(wishes[r][1].item<int64_t>(), r);
-  }
+  std::vector<int64_t> members = MembersAfterSplit(*this, color, key, at::kCPU);
   MPI_Comm comm = MPI_COMM_NULL;
   const int code = MPI_Comm_split(comm_, color < 0 ? MPI_UNDEFINED : color, key, &comm);
   if (code != MPI_SUCCESS) Fail("split", MpiErrorText(code));
   if (color < 0) return nullptr;
-  std::sort(members.begin(), members.end());
-  std::vector<int64_t> ranks;
-  for (const auto& [unused_key, member] : members) ranks.push_back(global_ranks_[member]);
-  return std::make_unique<MpiCommunicator>(comm, std::move(ranks), state_);
+  return std::make_unique<MpiCommunicator>(comm, std::move(members), state_);
 }
 
 // Polls a request that belongs to no communicator object. False when it is not done in time.
 bool DoneWithin(MPI_Request request, std::chrono::seconds limit) {
-  const Clock::time_point start = Clock::now();
-  for (;;) {
+  CallState wait;
+  wait.SetDeadline(Clock::now() + limit);
+  return !WaitFor(wait, [&request](std::string& problem) {
     int done = 0;
-    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
-    if (done) return true;
-    const Clock::time_point now = Clock::now();
-    if (now - start > limit) return false;
-    Pause(now - start, std::chrono::nanoseconds(0));
-  }
+    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) problem = "MPI_Test failed";
+    return done != 0;
+  });
 }
 
 // Calls that were given up are still known to MPI, so its end may hang: then it is left behind.

@@ -2,6 +2,7 @@
 #include "comm/mpi_communicator.h"
 
 #include <ATen/ATen.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "comm/conformance/ranks.h"
@@ -22,6 +23,30 @@ TEST(MpiCommunicatorTest, HalfTypesAreRoundedOnce) {
   at::Tensor tensor = at::full({3}, World().rank() == 0 ? 256.0 : 1.0, at::kBFloat16);
   World().AllReduce(tensor, ReduceOp::kSum);
   EXPECT_TRUE(at::equal(tensor, at::full({3}, 256.0 + World().size() - 1).to(at::kBFloat16)));
+}
+
+TEST(MpiCommunicatorTest, SignalOfAPeerEndsAWaitElsewhere) {
+  if (World().size() == 1) GTEST_SKIP() << "needs a peer";
+  std::unique_ptr<Communicator> group = World().Split(0, World().rank());
+  std::unique_ptr<Communicator> inner = group->Split(0, World().rank());
+  group->AbortWhen([]() -> std::optional<std::string> {
+    const std::vector<int64_t> numbers = World().Signals();
+    if (numbers.empty()) return std::nullopt;
+    return "signal " + std::to_string(numbers.front());
+  });
+  if (World().rank() != World().size() - 1) {
+    try {
+      inner->Barrier();
+      ADD_FAILURE() << "the last rank was not waited for";
+    } catch (const CommunicationError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("aborted: signal 42"));
+    }
+    EXPECT_FALSE(group->usable()) << "a group split from it has failed";
+  } else {
+    World().Signal(42);
+  }
+  World().Barrier();
+  EXPECT_THAT(World().Signals(), testing::IsEmpty());
 }
 
 }  // namespace

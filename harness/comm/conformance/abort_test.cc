@@ -86,6 +86,21 @@ TEST(AbortTest, AbortFromAnotherThreadEndsAWaitInASplitOffGroup) {
   });
 }
 
+TEST(AbortTest, WhatAPollGivesEndsAWaitInASplitOffGroup) {
+  WithGroupToBreak([](Communicator& world, Communicator& group, bool joins) {
+    std::unique_ptr<Communicator> inner = group.Split(0, world.rank());
+    if (!joins) return;
+    const Clock::time_point alarm = Clock::now() + milliseconds(200);
+    group.AbortWhen([alarm]() -> std::optional<std::string> {
+      if (Clock::now() < alarm) return std::nullopt;
+      return "rank 2 has stopped";
+    });
+    EXPECT_TRUE(group.usable());
+    EXPECT_THAT(TextOfLonelyAllReduce(*inner), HasSubstr("aborted: rank 2 has stopped"));
+    EXPECT_FALSE(group.usable()) << "a group split from it has failed";
+  });
+}
+
 TEST(AbortTest, NoCallBeginsAfterAnAbort) {
   WithGroupToBreak([](Communicator& world, Communicator& group, bool joins) {
     group.Abort("enough");
