@@ -84,7 +84,11 @@ LoadedImplementation::LoadedImplementation(std::string library, std::unique_ptr<
     : library_(std::move(library)), implementation_(std::move(implementation)) {}
 
 Outcome LoadedImplementation::Invoke(std::string_view operation, const Dict& arguments) {
-  return implementation_->Invoke(operation, arguments);
+  try {
+    return implementation_->Invoke(operation, arguments);
+  } catch (const std::exception& error) {
+    return Error{"ContractViolation", std::string("Invoke must not throw, it threw: ") + error.what()};
+  }
 }
 
 std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,

@@ -18,6 +18,7 @@ class LoadedImplementation final : public Implementation {
  public:
   LoadedImplementation(std::string library, std::unique_ptr<Implementation> implementation);
 
+  // What the library throws, against the contract, becomes an error of kind ContractViolation.
   Outcome Invoke(std::string_view operation, const Dict& arguments) override;
 
   const std::string& library() const { return library_; }  // absolute path

@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t kOperation = 1;
 constexpr int64_t kEnd = 2;
-constexpr int64_t kFields = 4;
+constexpr int64_t kFields = 5;
+constexpr std::chrono::milliseconds kRingGrace{100};
 
 }  // namespace
 
@@ -23,20 +24,20 @@ ControlPlane::ControlPlane(Communicator& communicator, std::chrono::seconds pati
 
 std::vector<ControlPlane::Message> ControlPlane::Exchange(const Message& mine) {
   std::vector<Message> all(communicator_.size());
-  const at::Tensor input = at::tensor({mine.kind, mine.operation, mine.step, mine.failed}, at::kLong);
+  const at::Tensor input = at::tensor({mine.kind, mine.operation, mine.step, mine.failed, mine.broken}, at::kLong);
   at::Tensor output = at::empty({communicator_.size() * kFields}, at::kLong);
   communicator_.SetDeadline(std::chrono::steady_clock::now() + patience_);
   communicator_.AllGatherInto(output, input);
   const int64_t* fields = output.const_data_ptr<int64_t>();
   for (size_t r = 0; r < all.size(); ++r) {
     const int64_t* row = fields + r * kFields;
-    all[r] = {row[0], row[1], row[2], row[3]};
+    all[r] = {row[0], row[1], row[2], row[3], row[4]};
   }
   return all;
 }
 
 int64_t ControlPlane::BeforeCollective(int64_t operation_index, int64_t proposed_step) {
-  const std::vector<Message> all = Exchange({kOperation, operation_index, proposed_step, 0});
+  const std::vector<Message> all = Exchange({kOperation, operation_index, proposed_step, 0, 0});
   int64_t step = 0;
   std::string others;
   bool peer_failed = false;
@@ -55,11 +56,27 @@ int64_t ControlPlane::BeforeCollective(int64_t operation_index, int64_t proposed
   throw Diverged(text);
 }
 
-void ControlPlane::EndOfTest(bool failed) {
-  while (true) {
-    const std::vector<Message> all = Exchange({kEnd, 0, 0, failed});
-    if (std::ranges::all_of(all, [](const Message& message) { return message.kind == kEnd; })) return;
+// A ring is the number of the test and the rank in one: it may arrive when the test is over.
+void ControlPlane::RingPeers() { communicator_.Signal(test_ * communicator_.size() + communicator_.rank()); }
+
+std::optional<std::string> ControlPlane::StopOfAPeer() {
+  const auto now = std::chrono::steady_clock::now();
+  for (const int64_t ring : communicator_.Signals()) {
+    if (!ring_ || *ring_ / communicator_.size() < ring / communicator_.size()) ring_ = ring, heard_ = now;
   }
+  if (!ring_ || *ring_ / communicator_.size() != test_ || now < heard_ + kRingGrace) return std::nullopt;
+  stopped_by_ = fmt::format("rank {} stopped after a failure", *ring_ % communicator_.size());
+  return stopped_by_;
+}
+
+bool ControlPlane::EndOfTest(bool failed, bool broken) {
+  std::vector<Message> all;
+  do {
+    all = Exchange({kEnd, 0, 0, failed, broken});
+  } while (!std::ranges::all_of(all, [](const Message& message) { return message.kind == kEnd; }));
+  ++test_;
+  stopped_by_.clear();
+  return std::ranges::any_of(all, [](const Message& message) { return message.broken != 0; });
 }
 
 }  // namespace shardcts

@@ -4,11 +4,16 @@
 // communicator of their own. So no rank enters a collective of the implementation that a peer will not enter: a peer
 // that failed makes the others stop the test (PeerStopped), ranks that ask for different operations are Diverged. The
 // pool survives both.
+//
+// A rank that fails inside a collective operation, where its peers are as well and wait for it, rings them (RingPeers).
+// Waits of the implementation's communicator listen (StopOfAPeer, given to Communicator::AbortWhen), end, and the pool
+// survives this too. An implementation that brings its own communication does not hear it.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,8 +52,18 @@ class ControlPlane {
   // Throws PeerStopped or Diverged on every rank that came here when not all did.
   int64_t BeforeCollective(int64_t operation_index, int64_t proposed_step);
 
-  // *Collective* over the pool, at the end of a test; never throws for a peer's failure. Returns when all are here.
-  void EndOfTest(bool failed);
+  // Local. This rank ends the running test after a failure and will not answer its peers.
+  void RingPeers();
+  // Local. For a wait of the running test: the text with which it has to end because a peer has rung, and the wait has
+  // not ended by itself within 100 ms.
+  std::optional<std::string> StopOfAPeer();
+  // Local. The text with which StopOfAPeer has ended a wait of the running test, whose failure then follows from the
+  // peer's; empty: it has not.
+  const std::string& stopped_by() const { return stopped_by_; }
+
+  // *Collective* over the pool, at the end of a test; never throws for a peer's failure. Returns when all are here:
+  // whether any rank says that its communicator for the implementation is broken.
+  bool EndOfTest(bool failed, bool broken);
 
  private:
   struct Message {
@@ -56,11 +71,16 @@ class ControlPlane {
     int64_t operation;  // index
     int64_t step;
     int64_t failed;
+    int64_t broken;
   };
   std::vector<Message> Exchange(const Message& mine);
 
   Communicator& communicator_;
   std::chrono::seconds patience_;
+  int64_t test_ = 0;  // how many tests the pool has ended; the same on all ranks
+  std::string stopped_by_;
+  std::optional<int64_t> ring_;  // the latest, for this test or one before
+  std::chrono::steady_clock::time_point heard_;
 };
 
 }  // namespace shardcts

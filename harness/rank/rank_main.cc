@@ -22,9 +22,11 @@
 #include "launch/run_folder.h"
 #include "mutants/mutant.h"
 #include "rank/event_log.h"
+#include "rank/hosted_implementation.h"
 #include "rank/plan.h"
 #include "rank/script.h"
 #include "rank/session.h"
+#include "rank/stack_signal.h"
 #include "rank/test_runner.h"
 
 namespace shardcts {
@@ -91,28 +93,40 @@ void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, 
                                  {"checks", Json::object()},
                                  {"device_limited", Json::object()},
                                  {"failures", failures}});
-  control.EndOfTest(failed_early);  // after the event, which must not wait for a peer that is stuck
+  control.EndOfTest(failed_early, false);  // after the event, which must not wait for a peer that is stuck
+}
+
+// The implementation's own, whose waits end when a peer has stopped the test.
+std::unique_ptr<Communicator> MakeDataCommunicator(Communicator& world, ControlPlane& control) {
+  std::unique_ptr<Communicator> data = world.Split(0, world.rank());
+  data->AbortWhen([&control] { return control.StopOfAPeer(); });
+  return data;
+}
+
+std::unique_ptr<Implementation> MakeImplementation(const Plan& plan, Communicator& data, int local_rank) {
+  const ImplementationContext context{data.rank(),  data.size(),      local_rank, plan.device,
+                                      plan.options, plan.pool_folder, &data};
+  std::unique_ptr<Implementation> implementation = LoadImplementation(plan.source, context);
+  if (!plan.mutant.empty()) implementation = MakeMutant(plan.mutant, std::move(implementation), context);
+  return implementation;
 }
 
 void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   const auto start = std::chrono::steady_clock::now();
   const std::unique_ptr<Communicator> control_ranks = world.Split(0, world.rank());
-  const std::unique_ptr<Communicator> implementation_ranks = world.Split(0, world.rank());
   ControlPlane control(*control_ranks, kControlPatience);
-
-  const ImplementationContext context{world.rank(), world.size(),     LocalRank(world),          plan.device,
-                                      plan.options, plan.pool_folder, implementation_ranks.get()};
-  std::unique_ptr<Implementation> implementation = LoadImplementation(plan.source, context);
-  if (!plan.mutant.empty()) implementation = MakeMutant(plan.mutant, std::move(implementation), context);
+  const int local_rank = LocalRank(world);
+  HostedImplementation implementation([&] { return MakeDataCommunicator(world, control); },
+                                      [&](Communicator& data) { return MakeImplementation(plan, data, local_rank); });
 
   std::vector<std::string> capabilities;
-  const Json description = Describe(*implementation, &capabilities);
+  const Json description = Describe(implementation, &capabilities);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
 
-  Session session(*implementation, control, world.rank(), world.size(), plan.device);
+  Session session(implementation, control, world.rank(), world.size(), plan.device);
   if (plan.script.empty()) {
-    RunTests(plan, capabilities, session, control, events);
+    RunTests(plan, capabilities, implementation, session, control, events);
   } else {
     RunScriptAsTest(plan, session, control, events);
   }
@@ -157,7 +171,10 @@ int Main(int argc, char** argv) {
   RedirectOutput(RankLog(plan.pool_folder, mpi.rank()));
   EventLog events(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
   ReportCrashes(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
-  events.Write("rank_started", {{"pid", getpid()}, {"host", HostName()}, {"world_size", mpi.world_size()}});
+  events.Write("rank_started", {{"pid", getpid()},
+                                {"host", HostName()},
+                                {"world_size", mpi.world_size()},
+                                {"stack_signal", AnswerStackSignal()}});
   try {
     if (mpi.world_size() != plan.world_size) {
       throw InputError(

@@ -49,6 +49,9 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
     outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
   }
   if (recorder_) recorder_->End(outcome, seconds);
+  if (!outcome.ok() && !control_.stopped_by().empty()) {
+    throw PeerStopped(fmt::format("rank {} was in {}, but {}", rank_, operation, control_.stopped_by()));
+  }
   if (outcome.ok()) SetOrigin(outcome.value(), step);
   return outcome;
 }

@@ -69,6 +69,7 @@ Ending RunBody(PortBody body, Trial& trial, bool* failed_early) {
 struct Pool {
   const Plan& plan;
   const std::vector<std::string>& capabilities;
+  HostedImplementation& implementation;
   Session& session;
   ControlPlane& control;
   EventLog& events;
@@ -103,7 +104,7 @@ class CaseTest : public testing::Test {
     Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
-    pool_.control.EndOfTest(failed_early);
+    if (pool_.control.EndOfTest(failed_early, !pool_.implementation.usable())) pool_.implementation.Renew();
   }
 
  private:
@@ -111,6 +112,8 @@ class CaseTest : public testing::Test {
     const std::string trace = RankTrace(pool_.plan.trace_folder, test_.id, trial.rank());
     pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
     const Ending ending = RunBody(body_, trial, failed_early);
+    const bool peers_stopped_too = ending.verdict == "aborted" || ending.verdict == "diverged";
+    if (*failed_early && !peers_stopped_too) pool_.control.RingPeers();
     pool_.session.EndTest();
     return ending;
   }
@@ -166,9 +169,9 @@ void CheckPortsAgainstInventory() {
   }
 }
 
-void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Session& session, ControlPlane& control,
-              EventLog& events) {
-  const Pool pool{plan, capabilities, session, control, events};
+void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, HostedImplementation& implementation,
+              Session& session, ControlPlane& control, EventLog& events) {
+  const Pool pool{plan, capabilities, implementation, session, control, events};
   const std::map<std::string, PortBody> ports = PortsByName();
   int index = 0;
   for (const std::string& id : plan.tests) {
@@ -180,6 +183,7 @@ void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Se
                           [=, &test = *test]() -> testing::Test* { return new CaseTest(pool, test, body, index); });
     ++index;
   }
+  GTEST_FLAG_SET(catch_exceptions, false);            // what RunBody lets through ends the pool
   [[maybe_unused]] const int code = RUN_ALL_TESTS();  // the verdicts are in the events
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "rank/event_log.h"
+#include "rank/hosted_implementation.h"
 #include "rank/plan.h"
 #include "rank/session.h"
 
@@ -17,8 +18,9 @@ struct TestCase;
 void CheckPortsAgainstInventory();
 
 // *Collective* over the pool. Runs the plan's tests in order. `capabilities`: what the implementation declares.
+// `implementation` is the session's; it is renewed after a test that broke its communicator.
 // Throws InputError for a test that is not in the inventory.
-void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Session& session, ControlPlane& control,
-              EventLog& events);
+void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, HostedImplementation& implementation,
+              Session& session, ControlPlane& control, EventLog& events);
 
 }  // namespace shardcts

@@ -1,0 +1,36 @@
+// HostedImplementation: the implementation of a pool on one rank, with the communicator that it was given.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "comm/communicator.h"
+#include "contract/implementation.h"
+
+namespace shardcts {
+
+class HostedImplementation final : public Implementation {
+ public:
+  using MakeCommunicator = std::function<std::unique_ptr<Communicator>()>;
+  using MakeImplementation = std::function<std::unique_ptr<Implementation>(Communicator& communicator)>;
+
+  // *Collective* over the pool, like both functions.
+  HostedImplementation(MakeCommunicator make_communicator, MakeImplementation make_implementation);
+
+  Outcome Invoke(std::string_view operation, const Dict& arguments) override;
+
+  // Local. False once a call of the communicator, or of a group split from it, has failed: then it is of no use any
+  // more, and neither is what the implementation has built on it.
+  bool usable() const { return communicator_->usable(); }
+
+  // *Collective* over the pool, between two tests. Makes communicator and implementation anew.
+  void Renew();
+
+ private:
+  MakeCommunicator make_communicator_;
+  MakeImplementation make_implementation_;
+  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Implementation> implementation_;  // uses the communicator
+};
+
+}  // namespace shardcts

@@ -1,0 +1,11 @@
+// What a rank answers when the controller asks where it stands (launch/stacks.h). *Local*.
+#pragma once
+
+namespace shardcts {
+
+// From now on SIGUSR2 makes this process write the stack of the thread that gets it, mostly the main thread, to
+// standard error, between two lines of its own; then it goes on. A debugger of the same user may attach to it. Returns
+// the signal.
+int AnswerStackSignal();
+
+}  // namespace shardcts
