@@ -62,9 +62,11 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.started = true;
     state.pid = event.at("pid").get<pid_t>();
     state.host = event.value("host", "");
+    state.stack_signal = event.value("stack_signal", 0);
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
-      throw ProtocolError("the launcher started " + event["world_size"].dump() + " ranks, the plan has " +
-                          std::to_string(ranks_.size()));
+      state.failed_kind = "input";
+      state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +
+                             std::to_string(ranks_.size());
     }
   } else if (name == "pool_ready") {
     state.ready = true;

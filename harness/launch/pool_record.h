@@ -29,6 +29,7 @@ struct RankState {
   bool started = false;
   pid_t pid = 0;
   std::string host;
+  int stack_signal = 0;                       // 0: it knows of none
   bool ready = false;
   double ready_seconds = 0;
   nlohmann::ordered_json implementation;      // of pool_ready

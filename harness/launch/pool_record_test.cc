@@ -51,6 +51,13 @@ TEST_F(PoolRecordTest, InputErrorIsTheFailureToGoBy) {
   EXPECT_EQ(record_.FailedRank(), 1);
 }
 
+TEST_F(PoolRecordTest, LauncherThatStartsAnotherNumberOfRanksIsWrongInput) {
+  record_.Apply(0, R"({"event": "rank_started", "pid": 1, "world_size": 1})");
+  EXPECT_EQ(record_.FailedRank(), 0);
+  EXPECT_EQ(record_.ranks()[0].failed_kind, "input");
+  EXPECT_EQ(record_.ranks()[0].failed_message, "the launcher started 1 ranks, the plan needs 2");
+}
+
 TEST_F(PoolRecordTest, UnfinishedRanksAreAborted) {
   record_.Apply(0, Started(0, "a"));
   record_.Apply(0, Finished(0, "a", "fail"));
@@ -67,7 +74,6 @@ TEST_F(PoolRecordTest, LinesThatBreakTheProtocolNameTheRank) {
   EXPECT_THAT(ErrorOf(Started(0, "b")), HasSubstr("test b is not number 0 of the plan"));
   EXPECT_THAT(ErrorOf(Started(1, "b")), HasSubstr("started out of order"));
   EXPECT_THAT(ErrorOf(Finished(0, "a")), HasSubstr("was not running"));
-  EXPECT_THAT(ErrorOf(R"({"event": "rank_started", "pid": 1, "world_size": 1})"), HasSubstr("started 1 ranks"));
   ErrorOf(Started(0, "a"));
   EXPECT_THAT(ErrorOf(Finished(0, "a", "great")), HasSubstr("unknown verdict 'great'"));
 }

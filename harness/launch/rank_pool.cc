@@ -15,6 +15,7 @@
 #include "launch/pool_record.h"
 #include "launch/process.h"
 #include "launch/run_folder.h"
+#include "launch/stacks.h"
 
 namespace shardcts {
 namespace {
@@ -240,12 +241,22 @@ class PoolRun {
   }
 
   void EndWithLoss(std::vector<int> lost) {
+    if (std::ranges::none_of(record_.ranks(), &RankState::started)) {
+      EndWith(PoolEnd::Kind::kInputError, DescribeLauncherFailure());
+      return;
+    }
     for (size_t rank = 0; rank < watched_.size(); ++rank) {
       if (record_.ranks()[rank].crashed_signal) lost = {static_cast<int>(rank)};
     }
     const std::optional<int> status = launcher_->Wait(kFailureGrace);
     const std::string reason = DescribeLoss(lost, status);
     BreakAt(lost.size() == 1 ? lost.front() : -1, Verdict::kCrash, reason);
+  }
+
+  std::string DescribeLauncherFailure() const {
+    const std::optional<int> status = launcher_->Wait(kFailureGrace);
+    return "the launcher \"" + plan_.launcher + "\" ended " + (status ? "with " + DescribeStatus(*status) + " " : "") +
+           "before any rank had started" + LastLogLine(-1);
   }
 
   std::string DescribeLoss(const std::vector<int>& lost, const std::optional<int>& status) const {
@@ -335,10 +346,23 @@ class PoolRun {
     std::string who = stuck.size() == 1 ? "rank" : "ranks";
     for (int rank : stuck) who += " " + std::to_string(rank);
     const std::string when = record_.FinishedByAll(*running_) ? "after the test had finished: " : "";
-    const std::string reason =
+    std::string reason =
         when + who + " did not come back within " + SecondsText(plan_.limits.test) + LastLogLine(stuck.front());
+    if (const std::string stacks = StacksOfAllRanks(); !stacks.empty()) reason += "; " + stacks;
     ReportOver(*running_, Incident{Verdict::kHang, stuck.size() == 1 ? stuck.front() : -1, reason});
     EndWith(PoolEnd::Kind::kBroken, reason);
+  }
+
+  // Of those on this host; their logs get them whole.
+  std::string StacksOfAllRanks() const {
+    std::vector<StuckRank> ranks;
+    for (size_t rank = 0; rank < watched_.size(); ++rank) {
+      if (!watched_[rank] || watched_[rank]->HasEnded()) continue;
+      const int number = static_cast<int>(rank);
+      ranks.push_back(
+          {number, watched_[rank]->pid(), record_.ranks()[rank].stack_signal, RankLog(plan_.pool_folder, number)});
+    }
+    return TakeStacks(ranks, plan_.limits.stacks);
   }
 
   // Sleeps until a process ends or the poll interval is over: short after news, growing while there is none.

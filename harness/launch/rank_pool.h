@@ -20,6 +20,7 @@ struct PoolLimits {
   std::chrono::milliseconds test{60'000};  // from the first rank's test_started until every rank has left the test
   std::chrono::milliseconds start{180'000};      // from the start of the launcher until every rank is ready
   std::chrono::milliseconds stop_peers{3'000};  // how long ranks may go on after a peer has failed the test
+  std::chrono::milliseconds stacks{5'000};       // how long a hang's stacks may take
   std::chrono::milliseconds finish{20'000};      // from pool_finished of all ranks until their processes have ended
   std::chrono::milliseconds terminate{1'000};    // between SIGTERM and SIGKILL
 };

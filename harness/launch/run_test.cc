@@ -179,6 +179,18 @@ TEST_F(RunTest, UnknownLauncherIsAnInputError) {
   EXPECT_THAT(MessageOfInputError(options), HasSubstr("no-such-launcher: cannot be started"));
 }
 
+TEST_F(RunTest, LauncherThatEndsBeforeAnyRankIsAnInputError) {
+  RunOptions options = FakeRun(folder_, {"a"});
+  const std::filesystem::path launcher = folder_.path() / "two_slots.sh";
+  std::ofstream(launcher) << "#!/bin/sh\necho 'There are not enough slots for '$1' processes.' >&2\nexit 213\n";
+  std::filesystem::permissions(launcher, std::filesystem::perms::owner_all);
+  options.launcher = launcher.string() + " {ranks}";
+  EXPECT_EQ(MessageOfInputError(options), "fake: the launcher \"" + options.launcher +
+                                              "\" ended with exit code 213 before any rank had started; last log "
+                                              "line: There are not enough slots for 2 processes.");
+  EXPECT_EQ(Verdicts(Read()), "not_run");
+}
+
 TEST_F(RunTest, TooManyHangsStopTheRestOfTheirPool) {
   RunOptions options = FakeRun(folder_, {"hang@0", "hang@1", "a"});
   options.limits.test = std::chrono::milliseconds(300);

@@ -1,6 +1,7 @@
 // The implementation library that serves Python adapters: option "python_module" and "python_class" say which.
 // The class gets the other options, and these: "run_folder", "local_rank", and "store", the name of a file that does
 // not exist yet and is the same on all ranks: a rendezvous for process groups.
+#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -43,6 +44,12 @@ std::string LoadErrorText(const py::error_already_set& error) {
   return text.starts_with(kOwnError) ? text.substr(kOwnError.size()) : text;
 }
 
+// The rank's answer to SIGUSR2 (rank/stack_signal.h) begins with the stacks of all Python threads.
+void ShowPythonStacksToo() {
+  py::module_::import("faulthandler")
+      .attr("register")(SIGUSR2, py::arg("all_threads") = true, py::arg("chain") = true);
+}
+
 std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
   std::map<std::string, std::string> options = context.options;
   const std::string module = Take(options, "python_module");
@@ -52,6 +59,7 @@ std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
   options.emplace("local_rank", std::to_string(context.local_rank));
   const py::gil_scoped_acquire gil;
   try {
+    ShowPythonStacksToo();
     py::dict python_options;
     for (const auto& [key, value] : options) python_options[py::str(key)] = value;
     auto state = std::make_unique<PythonState>();
