@@ -4,7 +4,7 @@ import re
 import stat
 from pathlib import Path
 
-TAIL_LINES = 40
+TAIL_LINES = 100  # the stacks of a rank that hangs are among them
 _TAIL_BYTES = 64 * 1024
 _LINE_LENGTH = 400
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])|[\x00-\x08\x0b-\x1f\x7f]")

@@ -5,12 +5,18 @@ import example_run
 from shardcts_reports.logs import LogTails, tail
 
 
-def test_tail_is_the_last_40_lines(tmp_path):
+def test_every_rank_has_its_own_log(tmp_path):
     example_run.write_run(tmp_path, example_run.make_run())
     tails = LogTails(tmp_path)
     tails.add(example_run.LOG, 4)
     lines = tails.tails[example_run.LOG]["2"]["lines"]
-    assert (len(lines), lines[0], lines[-1]) == (40, "rank 2 line 21", "rank 2 line 60")
+    assert (lines[0], lines[-1]) == ("rank 2 line 1", "rank 2 line 60")
+
+
+def test_tail_is_the_last_100_lines(tmp_path):
+    (tmp_path / "x").write_text("".join(f"line {number}\n" for number in range(1, 301)))
+    lines = tail(tmp_path / "x")
+    assert (len(lines), lines[0], lines[-1]) == (100, "line 201", "line 300")
 
 
 def test_control_sequences_and_long_lines_are_cut(tmp_path):

@@ -120,7 +120,7 @@ function logsSection(data, result) {
   const logs = Object.entries((result.log !== null && data.logs[result.log]) || {});
   if (!logs.length) return [];
   const notes = new Set(logs.map(([, log]) => log.note ?? ""));
-  const title = element("h4", {}, "Log of the pool, last 40 lines per rank");
+  const title = element("h4", {}, "Log of the pool, last lines per rank");
   if (notes.size === 1 && !notes.has("")) return [title, element("p", {class: "muted"}, `All ranks: ${[...notes][0]}`)];
   return [title, element("div", {class: "logs"}, ...logs.map(([rank, log]) => {
     const state = log.note ? `: ${log.note}` : log.lines.length ? "" : ": empty";
