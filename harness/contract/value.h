@@ -62,6 +62,8 @@ struct ShardedTensor {
   std::vector<int64_t> shape;           // global
   std::vector<ShardMetadata> metadata;  // all shards, known on every rank
   std::vector<LocalShard> local_shards;
+  at::ScalarType dtype = at::kFloat;    // also known where there is no local shard
+  std::vector<int64_t> ranks;           // global ranks of its process group, in the group's order
 };
 
 // Names an object that lives inside the implementation. Valid until `implementation.reset`.
