@@ -63,6 +63,7 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.pid = event.at("pid").get<pid_t>();
     state.host = event.value("host", "");
     state.stack_signal = event.value("stack_signal", 0);
+    state.warm = event.value("start", "cold") == "warm";
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
       state.failed_kind = "input";
       state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +

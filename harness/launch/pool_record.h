@@ -30,6 +30,7 @@ struct RankState {
   pid_t pid = 0;
   std::string host;
   int stack_signal = 0;                       // 0: it knows of none
+  bool warm = false;                          // a fork of the warm process
   bool ready = false;
   double ready_seconds = 0;
   nlohmann::ordered_json implementation;      // of pool_ready

@@ -10,9 +10,12 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -141,6 +144,19 @@ bool WatchedProcess::HasEnded() const {
 
 void WatchedProcess::Signal(int signal) const {
   if (descriptor_ >= 0) ::syscall(SYS_pidfd_send_signal, descriptor_, signal, nullptr, 0);
+}
+
+std::string MakePoolToken() {
+  std::random_device random;
+  char digits[17];
+  std::snprintf(digits, sizeof(digits), "%08x%08x", random(), random());
+  return std::to_string(::getpid()) + "-" + digits;
+}
+
+std::map<std::string, std::string> PoolEnvironment(const std::string& token) {
+  std::map<std::string, std::string> environment = {{kPoolTokenName, token}};
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) environment["OMP_NUM_THREADS"] = "1";
+  return environment;
 }
 
 std::string DescribeStatus(int status) {

@@ -57,6 +57,15 @@ class WatchedProcess {
   int descriptor_ = -1;
 };
 
+// The variable by which all processes of a pool, or of a warm process, are known and found again.
+inline constexpr const char* kPoolTokenName = "SHARDCTS_POOL_TOKEN";
+
+// A new value for it: this process's id and a random number. All of one program have the same length.
+std::string MakePoolToken();
+
+// What such processes get in their environment: the token, and one thread for each rank unless the user says otherwise.
+std::map<std::string, std::string> PoolEnvironment(const std::string& token);
+
 // "exit code 3", "Segmentation fault (signal 11)"
 std::string DescribeStatus(int status);
 std::string HostName();

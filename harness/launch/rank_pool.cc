@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
-#include <random>
 #include <sstream>
 
 #include "launch/event_tail.h"
@@ -16,6 +15,8 @@
 #include "launch/process.h"
 #include "launch/run_folder.h"
 #include "launch/stacks.h"
+#include "launch/warm_process.h"
+#include "launch/warm_protocol.h"
 
 namespace shardcts {
 namespace {
@@ -23,15 +24,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr const char* kTokenName = "SHARDCTS_POOL_TOKEN";
 constexpr milliseconds kShortestPoll{5};
 constexpr milliseconds kLongestPoll{20};
 constexpr milliseconds kFailureGrace{300};  // for the other ranks' pool_failed, and the launcher's own words
-
-std::string MakeToken() {
-  std::random_device random;
-  return std::to_string(::getpid()) + "-" + std::to_string(random()) + "-" + std::to_string(random());
-}
 
 std::vector<std::string> LauncherWords(const PoolPlan& plan) {
   std::istringstream stream(plan.launcher);
@@ -41,6 +36,7 @@ std::vector<std::string> LauncherWords(const PoolPlan& plan) {
     if (place != word.npos) word.replace(place, 7, std::to_string(plan.world_size));
     words.push_back(word);
   }
+  if (plan.warm != nullptr) words.push_back(StartProgram(plan.rank_program).string());
   words.insert(words.end(), {plan.rank_program.string(), "--plan", (plan.pool_folder / "plan.json").string()});
   return words;
 }
@@ -112,14 +108,15 @@ class PoolRun {
     KillEverything();
     end_->start_seconds = start_seconds_;
     end_->implementation = record_.ranks().front().implementation;
+    end_->warm = std::ranges::all_of(record_.ranks(), &RankState::warm);
     return *end_;
   }
 
  private:
   void Start() {
     WritePlan(plan_);
-    std::map<std::string, std::string> environment = {{kTokenName, token_}};
-    if (std::getenv("OMP_NUM_THREADS") == nullptr) environment["OMP_NUM_THREADS"] = "1";
+    std::map<std::string, std::string> environment = PoolEnvironment(token_);
+    if (plan_.warm != nullptr) environment[kWarmSocketName] = plan_.warm->socket();
     for (int rank = 0; rank < plan_.world_size; ++rank) tails_.emplace_back(EventFile(plan_.pool_folder, rank));
     begin_ = Clock::now();
     launcher_ = std::make_unique<ChildProcess>(ProcessCommand{LauncherWords(plan_), environment, LauncherLog()});
@@ -241,14 +238,19 @@ class PoolRun {
   }
 
   void EndWithLoss(std::vector<int> lost) {
-    if (std::ranges::none_of(record_.ranks(), &RankState::started)) {
+    const std::optional<int> status = launcher_->Wait(kFailureGrace);
+    if (const std::optional<std::string> how = plan_.warm ? plan_.warm->HowItEnded() : std::nullopt) {
+      BreakAt(-1, Verdict::kHarnessError, "the warm process ended and its ranks with it: " + *how);
+      return;
+    }
+    // Warm ranks are tried cold before the launcher is found wrong.
+    if (plan_.warm == nullptr && std::ranges::none_of(record_.ranks(), &RankState::started)) {
       EndWith(PoolEnd::Kind::kInputError, DescribeLauncherFailure());
       return;
     }
     for (size_t rank = 0; rank < watched_.size(); ++rank) {
       if (record_.ranks()[rank].crashed_signal) lost = {static_cast<int>(rank)};
     }
-    const std::optional<int> status = launcher_->Wait(kFailureGrace);
     const std::string reason = DescribeLoss(lost, status);
     BreakAt(lost.size() == 1 ? lost.front() : -1, Verdict::kCrash, reason);
   }
@@ -392,7 +394,7 @@ class PoolRun {
 
   void KillEverything() {
     if (!launcher_->Poll()) launcher_->SignalGroup(SIGTERM);
-    const std::vector<pid_t> left = EndProcessesWithEnvironment(kTokenName, token_, plan_.limits.terminate);
+    const std::vector<pid_t> left = EndProcessesWithEnvironment(kPoolTokenName, token_, plan_.limits.terminate);
     if (!launcher_->Wait(plan_.limits.terminate)) launcher_->SignalGroup(SIGKILL);
     launcher_->Wait(milliseconds(2000));
     if (!left.empty()) end_->reason += "; process " + std::to_string(left.front()) + " could not be killed";
@@ -401,7 +403,7 @@ class PoolRun {
   const PoolPlan& plan_;
   const PoolCallbacks& callbacks_;
   const std::atomic<bool>& interrupted_;
-  const std::string token_ = MakeToken();
+  const std::string token_ = MakePoolToken();
   const std::string host_ = HostName();
   PoolRecord record_;
   std::vector<EventTail> tails_;

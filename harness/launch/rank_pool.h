@@ -16,6 +16,8 @@
 
 namespace shardcts {
 
+class WarmProcess;
+
 struct PoolLimits {
   std::chrono::milliseconds test{60'000};  // from the first rank's test_started until every rank has left the test
   std::chrono::milliseconds start{180'000};      // from the start of the launcher until every rank is ready
@@ -38,6 +40,7 @@ struct PoolPlan {
   std::vector<std::string> tests;
   std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
   PoolLimits limits;
+  WarmProcess* warm = nullptr;            // forks the ranks of this host; nullptr: they start cold
 };
 
 struct PoolEnd {
@@ -52,6 +55,7 @@ struct PoolEnd {
   std::string reason;                       // one line; kFinished: what went wrong when the ranks ended, or empty
   std::optional<double> start_seconds;      // until all ranks were ready
   nlohmann::ordered_json implementation;    // what rank 0 said in pool_ready; null before
+  bool warm = false;                        // every rank is a fork of the warm process
 };
 
 struct PoolCallbacks {

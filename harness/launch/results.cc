@@ -79,7 +79,8 @@ Json ImplementationJson(const ImplementationResult& implementation) {
           {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
           {"capabilities", from("capabilities", Json::array())},
           {"patches", from("patches", Json::array())},
-          {"notes", from("notes", Json::object())}};
+          {"notes", from("notes", Json::object())},
+          {"warm", implementation.warm}};
 }
 
 Json SummaryJson(const Results& results) {
@@ -148,6 +149,7 @@ Json ToJson(const Results& results) {
                  {"started", results.started},
                  {"seconds", results.seconds},
                  {"pool", results.pool},
+                 {"start", results.start},
                  {"environment", results.environment}}},
                {"implementations", Json::array()},
                {"summary", SummaryJson(results)},
@@ -161,6 +163,7 @@ Json ToJson(const Results& results) {
                              {"world_size", pool.world_size},
                              {"starts", pool.starts},
                              {"start_seconds", pool.start_seconds},
+                             {"warm_starts", pool.warm_starts},
                              {"problems", pool.problems}});
   }
   for (const TestResult& test : results.tests) json["tests"].push_back(ToJson(test));

@@ -34,6 +34,7 @@ struct ImplementationResult {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   std::optional<std::string> mutant;
   nlohmann::ordered_json description;             // of pool_ready; null: never started
+  nlohmann::ordered_json warm;                    // {seconds} or {problem} of the warm process; null: cold was asked for
 };
 
 struct PoolResult {
@@ -41,6 +42,7 @@ struct PoolResult {
   int world_size = 1;
   int starts = 0;
   std::vector<double> start_seconds;              // of the starts that became ready
+  int warm_starts = 0;                            // in which every rank was a fork of the warm process
   std::vector<std::string> problems;              // why a pool was started anew, and what went wrong at its end
 };
 
@@ -52,6 +54,7 @@ struct Results {
   std::string started;                            // ISO 8601, UTC
   double seconds = 0;
   std::string pool = "shared";                    // "shared", "fresh"
+  std::string start = "warm";                     // "warm", "cold": what was asked for
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;
   std::vector<PoolResult> pools;

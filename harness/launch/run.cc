@@ -9,6 +9,7 @@
 #include "launch/input_error.h"
 #include "launch/merge_traces.h"
 #include "launch/run_folder.h"
+#include "launch/warm_process.h"
 
 namespace shardcts {
 namespace {
@@ -70,12 +71,13 @@ class RunDriver {
     results_.command = options_.command;
     results_.seed = options_.seed;
     results_.started = NowText();
+    results_.start = WarmWanted() ? "warm" : "cold";
     results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
     results_.environment = CaptureEnvironment(options_.launcher);
     results_.suite_commit = SuiteCommit();
     for (const ImplementationSpec& spec : options_.implementations) {
       results_.implementations.push_back(
-          {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json()});
+          {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});
       for (const TestCase& test : options_.tests) {
         TestResult result;
         result.test = test;
@@ -85,6 +87,10 @@ class RunDriver {
         results_.tests.push_back(std::move(result));
       }
     }
+  }
+
+  bool WarmWanted() const {
+    return options_.start_mode == StartMode::kWarm && options_.pool_mode == PoolMode::kShared;
   }
 
   void Write() {
@@ -173,6 +179,7 @@ class RunDriver {
     plan.pool_folder = PoolFolder(folder_, spec.label, world_size, pool.starts++);
     plan.trace_folder = TraceFolder(folder_, spec.label);
     plan.limits = options_.limits;
+    plan.warm = WarmFor(implementation);
     for (size_t i : tests) {
       plan.tests.push_back(results_.tests[i].test.id);
       fs::remove_all(RankTrace(plan.trace_folder, plan.tests.back(), 0).parent_path());  // of a pool that was cut short
@@ -183,14 +190,28 @@ class RunDriver {
                                  const std::optional<Incident>& incident,
                                  double seconds) { TakeOutcome(plan, tests[index], ranks, incident, seconds); };
     const PoolEnd end = RunPool(plan, callbacks, interrupted_);
+    if (plan.warm != nullptr && end.kind == PoolEnd::Kind::kStartFailed) {
+      warm_.GiveUp("a pool did not start warm: " + end.reason);
+    }
     TakeEnd(implementation, world_size, end);
     return end;
+  }
+
+  // The warm process for the next pool; nullptr: a cold start. The results say why.
+  WarmProcess* WarmFor(size_t implementation) {
+    if (!WarmWanted()) return nullptr;
+    WarmProcess* warm = warm_.For(options_.rank_program, PlanEntry(options_.implementations[implementation]), folder_,
+                                  options_.limits.start, interrupted_);
+    Json& said = results_.implementations[implementation].warm;
+    said = warm != nullptr ? Json{{"seconds", warm->seconds()}} : Json{{"problem", warm_.Problem()}};
+    return warm;
   }
 
   void TakeEnd(size_t implementation, int world_size, const PoolEnd& end) {
     PoolResult& pool = results_.pools.back();
     ImplementationResult& result = results_.implementations[implementation];
     if (end.start_seconds) pool.start_seconds.push_back(*end.start_seconds);
+    if (end.warm) ++pool.warm_starts;
     if (result.description.is_null()) result.description = end.implementation;
     AddImplementationNotes(end.implementation, results_.environment);
     if (end.reason.empty() || end.kind == PoolEnd::Kind::kInterrupted || end.kind == PoolEnd::Kind::kInputError) return;
@@ -244,6 +265,7 @@ class RunDriver {
   RunObserver& observer_;
   const std::atomic<bool>& interrupted_;
   const fs::path folder_;
+  WarmStart warm_;
   const Clock::time_point begin_ = Clock::now();
   Clock::time_point written_ = begin_;
   Results results_;

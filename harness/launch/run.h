@@ -29,6 +29,11 @@ enum class PoolMode {
   kFresh,   // one pool per test: upstream's way, for comparison
 };
 
+enum class StartMode {
+  kWarm,  // ranks are forks of a process that has loaded the implementation's libraries, where that can be done
+  kCold,  // every rank loads everything itself
+};
+
 struct RunOptions {
   std::string command;                          // for the record
   std::string program = "build/shardcts";       // first word of the reproduce commands
@@ -40,6 +45,7 @@ struct RunOptions {
   uint64_t seed = 1234;
   std::string trace = "inline";
   PoolMode pool_mode = PoolMode::kShared;
+  StartMode start_mode = StartMode::kWarm;      // kFresh pools start cold
   PoolLimits limits;
   int stop_after_hangs = 5;                     // per implementation and world size
   std::string baseline;                         // label to compare with; empty: no parity

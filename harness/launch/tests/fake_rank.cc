@@ -12,10 +12,13 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "launch/process.h"
 #include "launch/run_folder.h"
+#include "launch/warm_server.h"
 
 namespace shardcts {
 namespace {
@@ -31,14 +34,18 @@ void Sleep(int milliseconds_to_sleep) { std::this_thread::sleep_for(milliseconds
 
 class FakeRank {
  public:
-  FakeRank(Json plan, int rank) : plan_(std::move(plan)), rank_(rank) {
+  FakeRank(Json plan, int rank, bool warm) : plan_(std::move(plan)), rank_(rank), warm_(warm) {
     const std::filesystem::path folder = plan_["pool_folder"].get<std::string>();
     events_.open(EventFile(folder, rank), std::ios::app);
     [[maybe_unused]] const FILE* log = std::freopen(RankLog(folder, rank).c_str(), "a", stderr);
   }
 
   void Run() {
-    Write({{"event", "rank_started"}, {"pid", ::getpid()}, {"host", HostName()}, {"world_size", plan_["world_size"]}});
+    Write({{"event", "rank_started"},
+           {"pid", ::getpid()},
+           {"host", HostName()},
+           {"world_size", plan_["world_size"]},
+           {"start", warm_ ? "warm" : "cold"}});
     Start(plan_["implementation"]["options"].value("start", ""));
     Write({{"event", "pool_ready"},
            {"seconds", 0.01},
@@ -144,16 +151,34 @@ class FakeRank {
 
   const Json plan_;
   const int rank_;
+  const bool warm_;
   std::ofstream events_;
 };
 
 }  // namespace
 }  // namespace shardcts
 
+namespace {
+
+// What the option `warm` asks for: "fail", "die", "hang", "threads"; otherwise nothing is to be loaded.
+void FakePreload(const shardcts::WarmTask& task) {
+  const auto found = task.options.find("warm");
+  const std::string how = found == task.options.end() ? "" : found->second;
+  if (how == "fail") throw std::runtime_error("cannot be\npreloaded");
+  if (how == "die") ::kill(::getpid(), SIGSEGV);
+  if (how == "hang") shardcts::SleepForever();
+  if (how == "threads") std::thread(shardcts::SleepForever).detach();
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  std::vector<std::string> words(argv, argv + argc);
+  const bool warm = words.size() == 3 && words[1] == "--warm";
+  if (warm) words = shardcts::ForkRanks(shardcts::ReadWarmTask(words[2]), FakePreload);
+  if (words.size() != 3) return 2;
   const char* rank = std::getenv("PMI_RANK");
-  std::ifstream plan(argv[2]);
-  shardcts::FakeRank(nlohmann::ordered_json::parse(plan), rank == nullptr ? 0 : std::atoi(rank)).Run();
+  std::ifstream plan(words[2]);
+  shardcts::FakeRank(nlohmann::ordered_json::parse(plan), rank == nullptr ? 0 : std::atoi(rank), warm).Run();
   return 0;
 }

@@ -42,6 +42,8 @@ RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>
   options.limits.start = std::chrono::milliseconds(3000);
   options.limits.stop_peers = std::chrono::milliseconds(400);
   options.limits.terminate = std::chrono::milliseconds(300);
+  const char* start = std::getenv("SHARDCTS_TEST_START");
+  if (start != nullptr && start == std::string("cold")) options.start_mode = StartMode::kCold;
   return options;
 }
 

@@ -23,7 +23,8 @@ class TemporaryFolder {
 // "crash@1" -> the test fake/T.test_crash@1/world_size=2 with the required check C1.
 TestCase FakeTest(const std::string& behaviour, int world_size = 2);
 
-// Options for a run of these tests with the fake rank and launcher, short deadlines, 2 ranks.
+// Options for a run of these tests with the fake rank and launcher, short deadlines, 2 ranks. They start warm, unless the
+// environment has SHARDCTS_TEST_START=cold.
 RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours,
                    const std::map<std::string, std::string>& implementation_options = {});
 
