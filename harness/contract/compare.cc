@@ -199,6 +199,9 @@ class Walker {
   void WalkSharded(const ShardedTensor& expected, const ShardedTensor& actual, const std::string& path) {
     if (expected.shape != actual.shape)
       Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
+    if (expected.dtype != actual.dtype) Field(path, "dtype", DtypeName(expected.dtype), DtypeName(actual.dtype));
+    if (expected.ranks != actual.ranks)
+      Field(path, "ranks", ShapeToString(expected.ranks), ShapeToString(actual.ranks));
     if (expected.metadata != actual.metadata) Structural(path, "shard metadata differ");
     if (expected.local_shards.size() != actual.local_shards.size()) {
       return Field(path, "local shards", std::to_string(expected.local_shards.size()),

@@ -93,13 +93,24 @@ Dict Model::Parameters(bool remove_duplicate) const {
 }
 Dict Model::Buffers() const { return Require(*caller_, "model.buffers", With()).AsDict(); }
 Dict Model::Gradients() const { return Require(*caller_, "model.gradients", With()).AsDict(); }
-void Model::Fill(double value) { Require(*caller_, "model.fill", With({{"value", value}})); }
+void Model::Fill(double value, bool buffers) {
+  Dict arguments = With({{"value", value}});
+  if (buffers) arguments.Set("buffers", true);
+  Require(*caller_, "model.fill", std::move(arguments));
+}
+void Model::SetValues(const Dict& values) { Require(*caller_, "model.set_values", With({{"values", values}})); }
 void Model::SetLocal(const Dict& values) { Require(*caller_, "model.set_local", With({{"values", values}})); }
 void Model::BroadcastParameters(int64_t src) { Require(*caller_, "model.broadcast_parameters", With({{"src", src}})); }
 void Model::Reallocate() { Require(*caller_, "model.reallocate", With()); }
 void Model::To(const std::string& device) { Require(*caller_, "model.to", With({{"device", device}})); }
 
-Dict Model::StateDict() const { return Require(*caller_, "model.state_dict", With()).AsDict(); }
+void Model::Cast(const std::string& dtype) { Require(*caller_, "model.to", With({{"dtype", dtype}})); }
+
+Dict Model::StateDict(const std::string& prefix) const {
+  Dict arguments = With();
+  if (!prefix.empty()) arguments.Set("prefix", prefix);
+  return Require(*caller_, "model.state_dict", std::move(arguments)).AsDict();
+}
 
 LoadResult Model::LoadStateDict(const Dict& state_dict, const LoadOptions& options) {
   const Value value =

@@ -99,16 +99,19 @@ class Model {
   Dict Parameters(bool remove_duplicate = true) const;
   Dict Buffers() const;
   Dict Gradients() const;
-  void Fill(double value);
+  void Fill(double value, bool buffers = false);
+  void SetValues(const Dict& values);
   void SetLocal(const Dict& values);
   void BroadcastParameters(int64_t src);
   void Reallocate();
   void To(const std::string& device);
+  void Cast(const std::string& dtype);
 
-  Dict StateDict() const;
+  Dict StateDict(const std::string& prefix = {}) const;
   LoadResult LoadStateDict(const Dict& state_dict, const LoadOptions& options = {});
 
   const Value& handle() const { return handle_; }
+  Caller& caller() const { return *caller_; }
 
  private:
   Dict With(Dict arguments = {}) const;  // the arguments and this model

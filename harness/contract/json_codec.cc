@@ -121,7 +121,11 @@ class Encoder {
     for (const LocalShard& shard : value.local_shards) {
       local.push_back({{"metadata", EncodeMetadata(shard.metadata)}, {"tensor", EncodeTensor(shard.tensor, false)}});
     }
-    return {{"shape", value.shape}, {"metadata", metadata}, {"local_shards", local}};
+    return {{"shape", value.shape},
+            {"dtype", DtypeName(value.dtype)},
+            {"ranks", value.ranks},
+            {"metadata", metadata},
+            {"local_shards", local}};
   }
 
   const EncodeOptions& options_;
@@ -278,6 +282,10 @@ class Decoder {
   Value DecodeSharded(const Json& json, const std::string& place) {
     ShardedTensor value;
     value.shape = json.at("shape").get<std::vector<int64_t>>();
+    const std::optional<at::ScalarType> dtype = ParseDtype(json.at("dtype").get<std::string>());
+    if (!dtype) Fail(place, "unknown dtype " + json.at("dtype").dump());
+    value.dtype = *dtype;
+    value.ranks = json.at("ranks").get<std::vector<int64_t>>();
     for (const Json& shard : json.at("metadata")) value.metadata.push_back(DecodeMetadata(shard));
     for (const Json& shard : json.at("local_shards")) {
       value.local_shards.push_back({DecodeMetadata(shard.at("metadata")), DecodePlain(shard.at("tensor"), place)});

@@ -50,7 +50,7 @@ struct DTensor {
 struct ShardMetadata {
   std::vector<int64_t> offsets;         // elements, one per tensor dimension
   std::vector<int64_t> sizes;
-  int64_t rank = 0;
+  int64_t rank = 0;                     // global
   std::string device;
   bool operator==(const ShardMetadata&) const = default;
 };
@@ -62,13 +62,13 @@ struct ShardedTensor {
   std::vector<int64_t> shape;           // global
   std::vector<ShardMetadata> metadata;  // all shards, known on every rank
   std::vector<LocalShard> local_shards;
-  at::ScalarType dtype = at::kFloat;    // also known where there is no local shard
+  at::ScalarType dtype = at::kFloat;    // also of a rank that has no shard
   std::vector<int64_t> ranks;           // global ranks of its process group, in the group's order
 };
 
 // Names an object that lives inside the implementation. Valid until `implementation.reset`.
 struct Handle {
-  std::string kind;                     // "model", "mesh", "optimizer", "group"
+  std::string kind;                     // "model", "mesh", "optimizer", "group", "scope"
   int64_t id = 0;
   bool operator==(const Handle&) const = default;
 };

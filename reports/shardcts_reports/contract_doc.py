@@ -20,7 +20,7 @@ GROUP_TITLES = {
 _OPERATION_FIELDS = {"name", "group", "capability", "collective", "arguments", "result", "semantics", "source"}
 _OPTIONAL_FIELDS = {"errors"}
 _TYPES = {"none", "bool", "int", "double", "string", "bytes", "list", "dict", "tensor", "dtensor",
-          "sharded tensor", "any"}
+          "sharded_tensor", "any"}
 
 INTRODUCTION = """\
 # The contract

@@ -181,7 +181,8 @@ py::object ValueConversion::ToPython(const ShardedTensor& value) const {
                                     "tensor"_a = TensorToPython(shard.tensor, false)));
   }
   return sharded_tensor_type_("shape"_a = IntsToPython(value.shape), "metadata"_a = metadata,
-                              "local_shards"_a = shards);
+                              "local_shards"_a = shards, "dtype"_a = DtypeName(value.dtype),
+                              "ranks"_a = IntsToPython(value.ranks));
 }
 
 Value ValueConversion::ToValue(py::handle object) const {
@@ -243,7 +244,14 @@ Value ValueConversion::DTensorToValue(py::handle object) const {
 }
 
 Value ValueConversion::ShardedTensorToValue(py::handle object) const {
-  ShardedTensor result{.shape = Field(object, "shape", IntsFromPython)};
+  const auto to_dtype = [](py::handle name) {
+    const std::optional<at::ScalarType> dtype = ParseDtype(TextFromPython(name));
+    if (!dtype) throw ContractViolation(": no dtype is called " + TextFromPython(name));
+    return *dtype;
+  };
+  ShardedTensor result{.shape = Field(object, "shape", IntsFromPython),
+                       .dtype = Field(object, "dtype", to_dtype),
+                       .ranks = Field(object, "ranks", IntsFromPython)};
   for (py::handle shard : py::iter(object.attr("metadata"))) result.metadata.push_back(ShardMetadataFromPython(shard));
   for (py::handle shard : py::iter(object.attr("local_shards"))) {
     result.local_shards.push_back(

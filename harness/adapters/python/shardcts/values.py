@@ -62,3 +62,5 @@ class ShardedTensorValue:
     shape: list[int]  # global
     metadata: list[ShardMetadata] = field(default_factory=list)
     local_shards: list[LocalShard] = field(default_factory=list)
+    dtype: str = "float32"  # also of a rank that has no shard
+    ranks: list[int] = field(default_factory=list)  # global ranks of its process group, in the group's order
