@@ -26,5 +26,12 @@ class Handles:
             raise ValueError(f"handle {kind}:{handle.id} is not valid any more")
         return self._objects[handle.id][1]
 
+    def replace(self, handle: Handle, thing: Any) -> None:
+        """The handle names another object from now on."""
+        self._objects[handle.id] = (handle.kind, thing)
+
+    def drop(self, handle: Handle) -> None:
+        del self._objects[handle.id]
+
     def drop_all(self) -> None:
         self._objects.clear()

@@ -10,21 +10,44 @@ import torch
 from shardcts import patches, torch_process_group
 from shardcts.adapter import Adapter, operation
 from shardcts.handles import Handles
+from shardcts.torch_fsdp import FsdpOperations, GroupOperations
 from shardcts.torch_models import ModelOperations
 from shardcts.torch_optimizers import OptimizerOperations
 from shardcts.torch_states import StateOperations
 from shardcts.torch_tensors import MeshOperations, TensorOperations
-from shardcts.torch_values import MeshRegistry, TensorConversion
+from shardcts.torch_values import GroupRegistry, MeshRegistry, TensorConversion
 
 
 class TorchAdapter(
-    MeshOperations, TensorOperations, ModelOperations, StateOperations, OptimizerOperations, Adapter
+    MeshOperations,
+    GroupOperations,
+    TensorOperations,
+    ModelOperations,
+    FsdpOperations,
+    StateOperations,
+    OptimizerOperations,
+    Adapter,
 ):
     """Options: backend (default: gloo, nccl, … by device), timeout_s (of collectives, default 300)."""
 
     name = "torch"
     version = torch.__version__
-    capabilities = ["core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device", "optimizer"]
+    capabilities = [
+        "core",
+        "dtensor",
+        "fsdp2",
+        "hsdp",
+        "tp",
+        "cpu_offload_policy",
+        "meta_device",
+        "optimizer",
+        "fsdp1",
+        "sharded_tensor",
+        "activation_checkpoint",
+        "ddp",
+        "process_groups",
+        "serialization",
+    ]
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
         self._device_type = device
@@ -40,7 +63,8 @@ class TorchAdapter(
         }
         self._handles = Handles()
         self._meshes = MeshRegistry(device, world_size)
-        self._tensors = TensorConversion(self._meshes)
+        self._groups = GroupRegistry(device)
+        self._tensors = TensorConversion(self._meshes, self._groups)
         # What exists now stays: later collections, one for each test, need not look at it again.
         gc.collect()
         gc.freeze()

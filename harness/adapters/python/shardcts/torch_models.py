@@ -13,7 +13,9 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 
 import shardcts_models
+from shardcts import torch_modules
 from shardcts.adapter import operation
+from shardcts.torch_values import check_known
 from shardcts.values import Handle
 
 _PARALLEL_STYLES = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel, "sequence": SequenceParallel}
@@ -31,9 +33,17 @@ class ModelOperations:
 
     @operation("model.wrap")
     def model_wrap(self, model: Handle, path: str, wrapper: str, options: dict | None = None) -> None:
-        if wrapper != "fully_shard":
-            raise ValueError(f"unknown wrapper '{wrapper}'; possible: fully_shard")
-        fully_shard(self._model(model).get_submodule(path), **self._fully_shard_arguments(options or {}))
+        wrappers = {
+            "fully_shard": self._wrap_fully_shard,
+            "fsdp": self._wrap_fsdp,
+            "checkpoint": self._wrap_checkpoint,
+            "ddp": self._wrap_ddp,
+        }
+        check_known("wrapper", {wrapper: None}, wrappers)
+        wrappers[wrapper](model, path, options or {})
+
+    def _wrap_fully_shard(self, model: Handle, path: str, options: dict) -> None:
+        fully_shard(self._model(model).get_submodule(path), **self._fully_shard_arguments(options))
 
     @operation("model.parallelize")
     def model_parallelize(self, model: Handle, mesh: Handle, plan: dict) -> None:
@@ -58,23 +68,41 @@ class ModelOperations:
 
     @operation("model.parameters")
     def model_parameters(self, model: Handle, remove_duplicate: bool = True) -> dict:
-        named = self._model(model).named_parameters(remove_duplicate=remove_duplicate)
-        return self._tensors.dict_to_values(named)
+        return self._named_values(model, self._model(model).named_parameters(remove_duplicate=remove_duplicate))
 
     @operation("model.buffers")
     def model_buffers(self, model: Handle) -> dict:
-        return self._tensors.dict_to_values(self._model(model).named_buffers())
+        return self._named_values(model, self._model(model).named_buffers())
+
+    @operation("model.modules")
+    def model_modules(self, model: Handle) -> list[dict]:
+        return [
+            {"path": place.path, "class": type(place.module).__name__, "wrappers": place.wrapper_kinds()}
+            for place in torch_modules.places(self._model(model))
+        ]
 
     @operation("model.gradients")
     def model_gradients(self, model: Handle) -> dict:
         named = self._model(model).named_parameters()
-        return self._tensors.dict_to_values((name, parameter.grad) for name, parameter in named)
+        return self._named_values(model, ((name, parameter.grad) for name, parameter in named))
 
     @operation("model.fill")
-    def model_fill(self, model: Handle, value: float) -> None:
+    def model_fill(self, model: Handle, value: float, buffers: bool = False) -> None:
+        module = self._model(model)
         with torch.no_grad():
-            for parameter in self._model(model).parameters():
-                parameter.fill_(value)
+            for tensor in [*module.parameters(), *(module.buffers() if buffers else ())]:
+                tensor.fill_(value)
+
+    @operation("model.set_values")
+    def model_set_values(self, model: Handle, values: dict) -> None:
+        module = self._model(model)
+        tensors = {
+            torch_modules.clean_name(module, name): tensor
+            for name, tensor in [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+        }
+        with torch.no_grad():
+            for name, value in values.items():
+                tensors[name].copy_(self._tensors.to_torch(value))
 
     @operation("model.set_local")
     def model_set_local(self, model: Handle, values: dict) -> None:
@@ -97,11 +125,19 @@ class ModelOperations:
         self._model(model)._apply(torch.clone)
 
     @operation("model.to")
-    def model_to(self, model: Handle, device: str) -> None:
-        self._model(model).to(self._local_device(device))
+    def model_to(self, model: Handle, device: str | None = None, dtype: str | None = None) -> None:
+        module = self._model(model)
+        if device is not None:
+            module.to(self._local_device(device))
+        if dtype is not None:
+            module.to(getattr(torch, dtype))
 
     def _model(self, handle: Handle) -> nn.Module:
         return self._handles.get(handle, "model")
+
+    def _named_values(self, model: Handle, named) -> dict:
+        root = self._model(model)
+        return self._tensors.dict_to_values((torch_modules.clean_name(root, name), tensor) for name, tensor in named)
 
     def _fully_shard_arguments(self, options: dict) -> dict:
         """The keyword arguments of fully_shard; what the options do not name keeps PyTorch's default."""
@@ -112,7 +148,7 @@ class ModelOperations:
             "offload_policy": _offload_policy,
             "mp_policy": _mixed_precision_policy,
         }
-        _check_known("option of fully_shard", options, converters)
+        check_known("option of fully_shard", options, converters)
         arguments = {name: converters[name](value) for name, value in options.items()}
         if "shard_placement" in arguments:
             arguments["shard_placement_fn"] = arguments.pop("shard_placement")
@@ -133,15 +169,9 @@ def _local(parameter: nn.Parameter) -> torch.Tensor:
     return parameter._local_tensor if isinstance(parameter, DTensor) else parameter
 
 
-def _check_known(what: str, given: dict, known) -> None:
-    for name in given:
-        if name not in known:
-            raise ValueError(f"unknown {what} '{name}'; possible: {', '.join(known)}")
-
-
 def _parallel_style(path: str, entry: dict):
-    _check_known(f"entry of the plan for '{path}':", entry, ("style",))
-    _check_known("style", {entry.get("style"): None}, _PARALLEL_STYLES)
+    check_known(f"entry of the plan for '{path}':", entry, ("style",))
+    check_known("style", {entry.get("style"): None}, _PARALLEL_STYLES)
     return _PARALLEL_STYLES[entry["style"]]()
 
 

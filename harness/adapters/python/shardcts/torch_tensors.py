@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
+from torch.distributed import _state_dict_utils
+from torch.distributed._shard.sharded_tensor import ShardedTensor
+from torch.distributed._state_dict_utils import _gather_state_dict
 from torch.distributed.tensor import distribute_tensor
 
 from shardcts.adapter import operation
 from shardcts.torch_values import mesh_layout, parse_placement
-from shardcts.values import DTensorValue, Handle
+from shardcts.values import DTensorValue, Handle, ShardedTensorValue
 
 
 def _for_each_entry(value, change: Callable):
     """What `change` makes of a value; of a dict, what it makes of each entry."""
     return {key: change(entry) for key, entry in value.items()} if isinstance(value, dict) else change(value)
+
+
+def _clone(tensor: torch.Tensor) -> torch.Tensor:
+    return copy.deepcopy(tensor) if isinstance(tensor, ShardedTensor) else tensor.detach().clone()
+
+
+def _fill(tensor: torch.Tensor, scalar: float) -> None:
+    for part in [shard.tensor for shard in tensor.local_shards()] if isinstance(tensor, ShardedTensor) else [tensor]:
+        part.fill_(scalar)
+
+
+def _to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    # ShardedTensor.to needs a device of its process group; .cpu() is what PyTorch offers for the other way.
+    return tensor.cpu() if isinstance(tensor, ShardedTensor) and device.type == "cpu" else tensor.to(device)
 
 
 class MeshOperations:
@@ -63,18 +81,25 @@ class TensorOperations:
 
     @operation("tensor.clone")
     def tensor_clone(self, value: torch.Tensor | DTensorValue | dict) -> torch.Tensor | DTensorValue | dict:
-        return _for_each_entry(
-            value, lambda entry: self._tensors.to_value(self._tensors.to_torch(entry).detach().clone())
-        )
+        return _for_each_entry(value, lambda entry: self._tensors.to_value(_clone(self._tensors.to_torch(entry))))
 
     @operation("tensor.fill")
     def tensor_fill(self, value: torch.Tensor | DTensorValue | dict, scalar: float) -> None:
         with torch.no_grad():
-            _for_each_entry(value, lambda entry: self._tensors.to_torch(entry).fill_(scalar))
+            _for_each_entry(value, lambda entry: _fill(self._tensors.to_torch(entry), scalar))
 
     @operation("tensor.to")
-    def tensor_to(self, value: torch.Tensor | DTensorValue, device: str) -> torch.Tensor | DTensorValue:
-        return self._tensors.to_value(self._tensors.to_torch(value).to(self._local_device(device)))
+    def tensor_to(self, value, device: str):
+        wanted = self._local_device(device)
+        return _for_each_entry(value, lambda entry: self._tensors.to_value(_to(self._tensors.to_torch(entry), wanted)))
+
+    @operation("sharded.gather")
+    def sharded_gather(self, value: ShardedTensorValue | dict, group: Handle | None = None) -> torch.Tensor | dict:
+        members = None if group is None else self._handles.get(group, "group")
+        if not isinstance(value, dict):
+            return _state_dict_utils._all_gather_sharded_tensor(self._tensors.to_torch(value), pg=members)
+        converted = {name: self._tensors.to_torch(entry) for name, entry in value.items()}
+        return self._tensors.dict_to_values(_gather_state_dict(converted, pg=members).items())
 
     def _local_device(self, name: str) -> torch.device:
         """The device that this rank means by a device type."""

@@ -1,4 +1,4 @@
-"""DTensor and DeviceMesh of PyTorch as contract values and back."""
+"""DTensor, ShardedTensor, DeviceMesh and process groups of PyTorch as contract values and back."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import math
 import re
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed._shard.metadata import ShardMetadata as TorchShardMetadata
+from torch.distributed._shard.sharded_tensor import Shard as TorchShard
+from torch.distributed._shard.sharded_tensor import ShardedTensor, ShardedTensorMetadata
+from torch.distributed._shard.sharded_tensor.metadata import TensorProperties
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 
-from shardcts.values import DTensorValue, MeshLayout
+from shardcts.values import DTensorValue, LocalShard, MeshLayout, ShardedTensorValue, ShardMetadata
 
 _STRIDED_SHARD = re.compile(r"_S\((-?\d+),\s*(\d+)\)")
 _SHARD = re.compile(r"S\((-?\d+)\)")
@@ -93,14 +98,45 @@ class MeshRegistry:
         raise ValueError(f"no mesh {layout.shape} {layout.dim_names} of ranks {layout.ranks} exists here")
 
 
+class GroupRegistry:
+    """The process groups that exist, by members. They live as long as the pool."""
+
+    def __init__(self, device_type: str):
+        self._device_type = device_type
+        self._known: dict[tuple, dist.ProcessGroup] = {}
+
+    def new(self, ranks: list[int], per_device_backends: bool) -> dist.ProcessGroup:
+        """*Collective* over the world the first time. On ranks that are no members it is PyTorch's stand-in."""
+        key = (tuple(ranks), per_device_backends)
+        if key not in self._known:
+            backend = dist.get_backend()
+            if per_device_backends:
+                # PyTorch refuses a device type that is named twice, so a CPU has one entry.
+                backend = ",".join(f"{device}:{name}" for device, name in {"cpu": "gloo", self._device_type: backend}.items())
+            self._known[key] = dist.new_group(ranks, backend=backend)
+        return self._known[key]
+
+    def find(self, ranks: list[int]) -> dist.ProcessGroup:
+        """The group with these members in this order. Raises ValueError when there is none."""
+        if ranks == list(range(dist.get_world_size())):
+            return dist.group.WORLD
+        for (members, _), group in self._known.items():
+            if list(members) == ranks:
+                return group
+        raise ValueError(f"no process group of the ranks {ranks} exists here")
+
+
 class TensorConversion:
     """Tensors between the contract and PyTorch. Local unless a mesh is new."""
 
-    def __init__(self, meshes: MeshRegistry):
+    def __init__(self, meshes: MeshRegistry, groups: GroupRegistry):
         self._meshes = meshes
+        self._groups = groups
 
-    def to_value(self, tensor: torch.Tensor | None) -> torch.Tensor | DTensorValue | None:
+    def to_value(self, tensor: torch.Tensor | None) -> torch.Tensor | DTensorValue | ShardedTensorValue | None:
         """Shares storage; a plain tensor keeps its graph, a DTensor's value holds its local tensor without one."""
+        if isinstance(tensor, ShardedTensor):
+            return _sharded_to_value(tensor)
         if not isinstance(tensor, DTensor):
             return tensor
         return DTensorValue(
@@ -114,7 +150,9 @@ class TensorConversion:
         )
 
     def to_torch(self, value):
-        """A DTensor for a DTensorValue, sharing its local tensor; anything else unchanged."""
+        """A DTensor or ShardedTensor for its value, sharing its local tensors; anything else unchanged."""
+        if isinstance(value, ShardedTensorValue):
+            return self._sharded_to_torch(value)
         if not isinstance(value, DTensorValue):
             return value
         tensor = DTensor.from_local(
@@ -129,5 +167,62 @@ class TensorConversion:
             return nn.Parameter(tensor, requires_grad=value.requires_grad)
         return tensor.requires_grad_() if value.requires_grad else tensor
 
+    def tree_to_torch(self, tree):
+        """Nested dicts and lists with every tensor value converted."""
+        if isinstance(tree, dict):
+            return {key: self.tree_to_torch(entry) for key, entry in tree.items()}
+        if isinstance(tree, list | tuple):
+            return [self.tree_to_torch(entry) for entry in tree]
+        return self.to_torch(tree)
+
+    def tree_to_values(self, tree):
+        if isinstance(tree, dict):
+            return {key: self.tree_to_values(entry) for key, entry in tree.items()}
+        if isinstance(tree, list | tuple):
+            return [self.tree_to_values(entry) for entry in tree]
+        return self.to_value(tree) if isinstance(tree, torch.Tensor) else tree
+
     def dict_to_values(self, tensors) -> dict:
         return {name: self.to_value(tensor) for name, tensor in tensors}
+
+    def _sharded_to_torch(self, value: ShardedTensorValue) -> ShardedTensor:
+        shards = [TorchShard(shard.tensor, _torch_metadata(shard.metadata)) for shard in value.local_shards]
+        metadata = ShardedTensorMetadata(
+            shards_metadata=[_torch_metadata(metadata) for metadata in value.metadata],
+            size=torch.Size(value.shape),
+            tensor_properties=TensorProperties(
+                dtype=getattr(torch, value.dtype),
+                requires_grad=any(shard.tensor.requires_grad for shard in value.local_shards),
+            ),
+        )
+        group = self._groups.find(value.ranks)
+        return ShardedTensor._init_from_local_shards_and_global_metadata(shards, metadata, process_group=group)
+
+
+def check_known(what: str, given: dict, known) -> None:
+    """Raises ValueError for the first name in `given` that is not in `known`."""
+    for name in given:
+        if name not in known:
+            raise ValueError(f"unknown {what} '{name}'; possible: {', '.join(known)}")
+
+
+def _sharded_to_value(tensor: ShardedTensor) -> ShardedTensorValue:
+    metadata = tensor.metadata()
+    return ShardedTensorValue(
+        shape=list(tensor.size()),
+        metadata=[_metadata_value(shard) for shard in metadata.shards_metadata],
+        local_shards=[LocalShard(_metadata_value(shard.metadata), shard.tensor) for shard in tensor.local_shards()],
+        dtype=str(metadata.tensor_properties.dtype).removeprefix("torch."),
+        ranks=dist.get_process_group_ranks(tensor._process_group),
+    )
+
+
+def _metadata_value(metadata: TorchShardMetadata) -> ShardMetadata:
+    placement = metadata.placement
+    return ShardMetadata(
+        list(metadata.shard_offsets), list(metadata.shard_sizes), placement.rank(), str(placement.device())
+    )
+
+
+def _torch_metadata(metadata: ShardMetadata) -> TorchShardMetadata:
+    return TorchShardMetadata(metadata.offsets, metadata.sizes, f"rank:{metadata.rank}/{metadata.device}")

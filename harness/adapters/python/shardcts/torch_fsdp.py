@@ -1,0 +1,255 @@
+"""Operations on FullyShardedDataParallel (FSDP1), its scopes and state-dict types, and on process groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.fsdp import (
+    CPUOffload,
+    FullOptimStateDictConfig,
+    FullStateDictConfig,
+    FullyShardedDataParallel,
+    LocalOptimStateDictConfig,
+    LocalStateDictConfig,
+    MixedPrecision,
+    ShardedOptimStateDictConfig,
+    ShardedStateDictConfig,
+    ShardingStrategy,
+    StateDictType,
+)
+from torch.distributed.fsdp.wrap import (
+    ModuleWrapPolicy,
+    always_wrap_policy,
+    lambda_auto_wrap_policy,
+    size_based_auto_wrap_policy,
+)
+from torch.nn.parallel import DistributedDataParallel
+
+from shardcts import torch_modules
+from shardcts.adapter import operation
+from shardcts.torch_values import check_known
+from shardcts.values import Handle
+
+_CONFIGS = {
+    config.__name__: config
+    for config in (
+        FullStateDictConfig,
+        LocalStateDictConfig,
+        ShardedStateDictConfig,
+        FullOptimStateDictConfig,
+        LocalOptimStateDictConfig,
+        ShardedOptimStateDictConfig,
+    )
+}
+
+
+class GroupOperations:
+    @operation("group.new")
+    def group_new(self, ranks: list[int], per_device_backends: bool = False) -> Handle:
+        return self._handles.add("group", self._groups.new(ranks, per_device_backends))
+
+
+class FsdpOperations:
+    """The wrappers of model.wrap that replace modules, and the operations fsdp.* and scope.exit."""
+
+    def _wrap_fsdp(self, model: Handle, path: str, options: dict) -> None:
+        root = self._model(model)
+        skipped = [torch_modules.place_at(root, name) for name in options.get("skip_modules", ())]
+        for place in skipped:
+            delattr(place.parent, place.attribute)
+        arguments = self._fsdp_arguments(root, options)
+        root = torch_modules.wrap(root, path, lambda module: FullyShardedDataParallel(module, **arguments))
+        for place in skipped:
+            setattr(place.parent, place.attribute, place.outermost)
+        self._handles.replace(model, root)
+
+    def _wrap_checkpoint(self, model: Handle, path: str, options: dict) -> None:
+        check_known("option of checkpoint", options, ("innermost",))
+        innermost = options.get("innermost", False)
+        self._handles.replace(model, torch_modules.wrap(self._model(model), path, checkpoint_wrapper, innermost))
+
+    def _wrap_ddp(self, model: Handle, path: str, options: dict) -> None:
+        check_known("option of ddp", options, ("process_group",))
+        group = self._handles.get(options["process_group"], "group") if "process_group" in options else None
+        device_ids = None if self._device.type == "cpu" else [self._device.index]
+
+        def make(module: nn.Module) -> nn.Module:
+            return DistributedDataParallel(module, device_ids=device_ids, process_group=group)
+
+        self._handles.replace(model, torch_modules.wrap(self._model(model), path, make))
+
+    def _fsdp_arguments(self, root: nn.Module, options: dict) -> dict:
+        """The keyword arguments of FullyShardedDataParallel; what the options do not name keeps PyTorch's default."""
+        parameters = dict(root.named_parameters())
+        converters = {
+            "process_group": lambda group: self._handles.get(group, "group"),
+            "device_mesh": lambda mesh: self._handles.get(mesh, "mesh"),
+            "sharding_strategy": lambda name: ShardingStrategy[name],
+            "cpu_offload": lambda offload: CPUOffload(offload_params=offload),
+            "use_orig_params": bool,
+            "ignored_modules": lambda names: [torch_modules.place_at(root, name).module for name in names],
+            "ignored_states": lambda names: [parameters[name] for name in names],
+            "mixed_precision": _mixed_precision,
+            "auto_wrap_policy": lambda policy: _auto_wrap_policy(root, policy),
+            "sync_module_states": bool,
+            "device_id": bool,
+            "skip_modules": list,
+        }
+        check_known("option of fsdp", options, converters)
+        arguments = {name: converters[name](value) for name, value in options.items()}
+        arguments.pop("skip_modules", None)
+        # Without an accelerator PyTorch starts only when the device is named.
+        if arguments.pop("device_id", False) or self._device.type == "cpu":
+            arguments["device_id"] = self._device
+        return arguments
+
+    @operation("fsdp.summon_full_params")
+    def fsdp_summon_full_params(
+        self,
+        model: Handle,
+        recurse: bool = True,
+        writeback: bool = True,
+        rank0_only: bool = False,
+        offload_to_cpu: bool = False,
+        with_grads: bool = False,
+    ) -> Handle:
+        return self._enter(
+            FullyShardedDataParallel.summon_full_params(
+                self._model(model),
+                recurse=recurse,
+                writeback=writeback,
+                rank0_only=rank0_only,
+                offload_to_cpu=offload_to_cpu,
+                with_grads=with_grads,
+            )
+        )
+
+    @operation("fsdp.state_dict_type")
+    def fsdp_state_dict_type(
+        self, model: Handle, type: str, config: dict | None = None, optim_config: dict | None = None
+    ) -> Handle:
+        return self._enter(
+            FullyShardedDataParallel.state_dict_type(
+                self._model(model), _kind(type), _config(config), _config(optim_config)
+            )
+        )
+
+    @operation("fsdp.set_state_dict_type")
+    def fsdp_set_state_dict_type(
+        self, model: Handle, type: str, config: dict | None = None, optim_config: dict | None = None
+    ) -> dict:
+        return _settings(
+            FullyShardedDataParallel.set_state_dict_type(
+                self._model(model), _kind(type), _config(config), _config(optim_config)
+            )
+        )
+
+    @operation("fsdp.get_state_dict_type")
+    def fsdp_get_state_dict_type(self, model: Handle) -> dict:
+        return _settings(FullyShardedDataParallel.get_state_dict_type(self._model(model)))
+
+    @operation("scope.exit")
+    def scope_exit(self, scope: Handle, raised: bool = False) -> None:
+        context = self._handles.get(scope, "scope")
+        self._handles.drop(scope)
+        if not raised:
+            context.__exit__(None, None, None)
+            return
+        error = RuntimeError("the body of the scope has raised")
+        try:
+            context.__exit__(RuntimeError, error, None)
+        except RuntimeError as passed_on:
+            if passed_on is not error:
+                raise
+
+    @operation("fsdp.units")
+    def fsdp_units(self, model: Handle) -> list[dict]:
+        root = self._model(model)
+        return [_unit(root, unit) for unit in FullyShardedDataParallel.fsdp_modules(root)]
+
+    def _enter(self, context) -> Handle:
+        context.__enter__()
+        return self._handles.add("scope", context)
+
+
+def _kind(name: str) -> StateDictType:
+    return StateDictType[f"{name}_STATE_DICT"]
+
+
+def _config(fields: dict | None):
+    if fields is None:
+        return None
+    values = {("_use_dtensor" if name == "use_dtensor" else name): value for name, value in fields.items()}
+    return _CONFIGS[values.pop("class")](**values)
+
+
+def _config_fields(config) -> dict:
+    fields = {name.removeprefix("_"): value for name, value in dataclasses.asdict(config).items()}
+    return {"class": type(config).__name__, **fields}
+
+
+def _settings(settings) -> dict:
+    return {
+        "type": settings.state_dict_type.name.removesuffix("_STATE_DICT"),
+        "config": _config_fields(settings.state_dict_config),
+        "optim_config": _config_fields(settings.optim_state_dict_config),
+    }
+
+
+def _mixed_precision(fields: dict) -> MixedPrecision:
+    return MixedPrecision(
+        **{name: getattr(torch, value) if name.endswith("_dtype") else value for name, value in fields.items()}
+    )
+
+
+def _auto_wrap_policy(root: nn.Module, policy: dict):
+    kind = policy["kind"]
+    if kind == "always":
+        return always_wrap_policy
+    if kind == "size_based":
+        return functools.partial(size_based_auto_wrap_policy, min_num_params=policy["min_num_params"])
+    if kind == "module_classes":
+        known = {type(module).__name__: type(module) for module in root.modules()}
+        check_known("module class", dict.fromkeys(policy["classes"]), known)
+        return ModuleWrapPolicy({known[name] for name in policy["classes"]})
+    if kind == "lambda":
+        wanted = {id(torch_modules.place_at(root, name).outermost) for name in policy["names"]}
+        return functools.partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in wanted)
+    raise ValueError(f"unknown auto_wrap_policy '{kind}'; possible: always, size_based, module_classes, lambda")
+
+
+def _unit(root: nn.Module, unit: FullyShardedDataParallel) -> dict:
+    return {
+        "path": torch_modules.path_of(root, unit),
+        "type": unit._state_dict_type.name.removesuffix("_STATE_DICT"),
+        "config": _config_fields(unit._state_dict_config),
+        "sharding_strategy": unit.sharding_strategy.name,
+        "use_orig_params": unit._use_orig_params,
+        "rank": dist.get_rank(unit.process_group),
+        "world_size": dist.get_world_size(unit.process_group),
+        "flat_parameter": None if unit._handle is None else _flat_parameter(unit._handle.flat_param),
+    }
+
+
+def _flat_parameter(flat) -> dict:
+    # Only a sharded flat parameter knows its shards; with NO_SHARD every rank has all of it.
+    sharded = hasattr(flat, "_sharded_size")
+    local = flat._sharded_size.numel() if sharded else flat.numel()
+    shared = [
+        [f"{info.module_name}.{info.param_name}", f"{info.prim_module_name}.{info.prim_param_name}"]
+        for info in flat._shared_param_infos
+    ]
+    return {
+        "fqns": list(flat._fqns),
+        "shapes": [list(shape) for shape in flat._shapes],
+        "numel": sum(flat._numels),
+        "padded_numel": flat._padded_unsharded_size.numel() if sharded else flat.numel(),
+        "local_numel": local,
+        "local_padding": flat._shard_numel_padded if sharded else 0,
+        "shared": [[name.removeprefix(".") for name in pair] for pair in shared],
+    }
