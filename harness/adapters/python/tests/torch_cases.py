@@ -23,7 +23,7 @@ def describes_itself(run):
     described = run("implementation.describe")
     assert described["name"] == "torch" and described["version"] == torch.__version__
     assert "fsdp2" in described["capabilities"] and described["devices"] == ["cpu"]
-    assert [patch["target"] for patch in described["patches"]] == ["torch.Tensor.pin_memory"]
+    assert "torch.Tensor.pin_memory" in [patch["target"] for patch in described["patches"]]
     assert all(patch["reason"] for patch in described["patches"])
 
 
