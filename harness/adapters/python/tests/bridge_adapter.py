@@ -1,5 +1,9 @@
 """The adapter of python_bridge_test.cc: operations that show what arrives on this side of the border."""
 
+import os
+import subprocess
+import sys
+import threading
 import warnings
 
 import torch
@@ -19,6 +23,24 @@ class BridgeAdapter:
     @operation("test.place")
     def place(self):
         return self._place
+
+    @operation("test.environment")
+    def environment(self):
+        return dict(os.environ)
+
+    @operation("test.modules")
+    def modules(self):
+        return {name: name in sys.modules for name in ("torch.distributed.fsdp", "shardcts.torch_adapter")}
+
+    @operation("test.after_fork")
+    def after_fork(self):
+        """The gradient of a sum of doubles, made in a thread, after another process has run."""
+        subprocess.run([sys.executable, "-c", "pass"], check=True, timeout=60)
+        leaf = torch.ones(3, requires_grad=True)
+        thread = threading.Thread(target=lambda: (leaf * 2).sum().backward())
+        thread.start()
+        thread.join(60)
+        return leaf.grad
 
     @operation("test.echo")
     def echo(self, value):

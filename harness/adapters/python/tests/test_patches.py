@@ -1,28 +1,53 @@
 """A patch that is declared is one that is needed."""
 
+import pkgutil
+
 import pytest
 import torch
 
 from shardcts import patches
 
 
-@pytest.fixture
-def pin_memory():
-    original = torch.Tensor.pin_memory
-    yield original
-    torch.Tensor.pin_memory = original
+@pytest.fixture(autouse=True)
+def pytorch_is_restored():
+    def holder(target):
+        path, name = target.rsplit(".", 1)
+        return pkgutil.resolve_name(path), name
+
+    missing = object()
+    before = [(*holder(patch.target), getattr(*holder(patch.target), missing)) for patch in patches.PATCHES]
+    yield
+    for thing, name, original in before:
+        if original is not missing:
+            setattr(thing, name, original)
+        elif hasattr(thing, name):
+            delattr(thing, name)
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator can pin memory")
-def test_pinning_is_not_possible_without_the_patch(pin_memory):
+def test_pinning_is_not_possible_without_the_patch():
     tensor = torch.ones(2)
     with pytest.raises(RuntimeError):
         tensor.pin_memory()
     declared = patches.apply_needed("cpu")
-    assert [patch["target"] for patch in declared] == ["torch.Tensor.pin_memory"]
+    assert "torch.Tensor.pin_memory" in [patch["target"] for patch in declared]
     assert tensor.pin_memory() is tensor
 
 
-def test_accelerators_need_no_patch(pin_memory):
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="the patches are for machines without an accelerator")
+def test_a_stream_of_the_cpu_cannot_be_waited_for_without_the_patch():
+    assert not hasattr(torch.cpu.Stream, "synchronize")
+    patches.apply_needed("cpu")
+    assert torch.cpu.Stream().synchronize() is None
+
+
+def test_every_patch_is_declared_once_with_its_reason():
+    targets = [patch.target for patch in patches.PATCHES]
+    assert len(targets) == len(set(targets))
+    assert all(patch.reason for patch in patches.PATCHES)
+
+
+def test_accelerators_need_no_patch():
+    original = torch.Tensor.pin_memory
     assert patches.apply_needed("cuda") == []
-    assert torch.Tensor.pin_memory is pin_memory
+    assert torch.Tensor.pin_memory is original
