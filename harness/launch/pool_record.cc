@@ -78,6 +78,8 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.failed_message = event.value("message", "");
   } else if (name == "rank_crashed") {
     state.crashed_signal = event.at("signal").get<int>();
+  } else if (name == "rank_ended") {
+    state.ended = true;
   } else if (name == "test_started") {
     StartTest(rank, event);
   } else if (name == "test_finished") {

@@ -37,6 +37,7 @@ struct RankState {
   std::optional<std::string> failed_kind;     // of pool_failed: "input" or "harness"
   std::string failed_message;
   std::optional<int> crashed_signal;          // of rank_crashed
+  bool ended = false;                         // of rank_ended, which ranks of other hosts have
   std::optional<size_t> last_started;         // index of the test that this rank started last
   bool pool_finished = false;
 };

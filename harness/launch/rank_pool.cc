@@ -45,6 +45,7 @@ void WritePlan(const PoolPlan& plan) {
   nlohmann::ordered_json json = {
       {"implementation", plan.implementation},
       {"world_size", plan.world_size},
+      {"host", HostName()},
       {"seed", plan.seed},
       {"trace", plan.trace},
       {"test_timeout_seconds", static_cast<double>(plan.limits.test.count()) / 1000},
@@ -217,7 +218,8 @@ class PoolRun {
   std::vector<int> DeadRanks() const {
     std::vector<int> dead;
     for (size_t rank = 0; rank < watched_.size(); ++rank) {
-      if (watched_[rank] && watched_[rank]->HasEnded()) dead.push_back(static_cast<int>(rank));
+      const bool here = watched_[rank].has_value();
+      if (here ? watched_[rank]->HasEnded() : record_.ranks()[rank].ended) dead.push_back(static_cast<int>(rank));
     }
     return dead;
   }

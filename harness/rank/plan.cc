@@ -25,6 +25,7 @@ Plan FromJson(const Json& json) {
   if (implementation.contains("mutant") && !implementation.at("mutant").is_null())
     plan.mutant = implementation.at("mutant");
   plan.world_size = json.at("world_size");
+  plan.host = json.value("host", "");
   plan.seed = json.at("seed");
   plan.trace = ParseTrace(json.at("trace"));
   plan.run_folder = json.at("run_folder");

@@ -17,6 +17,7 @@ struct Plan {
   std::string device = "cpu";
   std::string mutant;                          // empty: none
   int world_size = 1;
+  std::string host;                            // the controller's
   int64_t seed = 0;
   TraceData trace = TraceData::kInline;
   std::string run_folder;

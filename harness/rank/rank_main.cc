@@ -21,6 +21,7 @@
 #include "launch/input_error.h"
 #include "launch/run_folder.h"
 #include "mutants/mutant.h"
+#include "rank/end_notice.h"
 #include "rank/event_log.h"
 #include "rank/hosted_implementation.h"
 #include "rank/plan.h"
@@ -171,6 +172,8 @@ int Main(int argc, char** argv) {
   RedirectOutput(RankLog(plan.pool_folder, mpi.rank()));
   EventLog events(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
   ReportCrashes(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
+  // The controller watches the processes of its own host.
+  if (plan.host != HostName()) LeaveEndNotice(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
   events.Write("rank_started", {{"pid", getpid()},
                                 {"host", HostName()},
                                 {"world_size", mpi.world_size()},
