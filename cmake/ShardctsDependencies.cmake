@@ -16,6 +16,10 @@ execute_process(COMMAND "${SHARDCTS_PYTHON}" -c "import importlib.util as u; pri
                 OUTPUT_VARIABLE SHARDCTS_TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 list(APPEND CMAKE_PREFIX_PATH "${SHARDCTS_TORCH_ROOT}")
 find_package(Torch REQUIRED)
+option(SHARDCTS_CUDA "LibTorch must be a CUDA build (preset cuda)" OFF)
+if(SHARDCTS_CUDA AND NOT TARGET torch_cuda)
+  message(FATAL_ERROR "${SHARDCTS_PYTHON} has no CUDA build of PyTorch: set SHARDCTS_TORCH and run ci/setup.sh (CONTRIBUTING.md)")
+endif()
 find_library(SHARDCTS_TORCH_PYTHON torch_python PATHS "${SHARDCTS_TORCH_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
 
 # LibTorch's own flags, without the parts of its package that go into every target.
