@@ -24,8 +24,8 @@ class MpiSession {
  public:
   // CommunicationError when MPI does not start.
   MpiSession(int* argc, char*** argv);
-  // *Collective*. Finalizes MPI when all ranks arrive within 10 seconds (after a failed call within 2, and then MPI's
-  // own end has 5 seconds); otherwise MPI is left as it is. Hydra takes a process that ends so for a crashed one.
+  // *Collective*. Finalizes MPI when all ranks arrive within 10 seconds (after a failed call within 2); MPI's own end has
+  // 5 seconds. Otherwise MPI is left as it is, and Hydra takes a process that ends so for a crashed one.
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
