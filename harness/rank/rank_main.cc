@@ -21,6 +21,7 @@
 #include "launch/input_error.h"
 #include "launch/run_folder.h"
 #include "mutants/mutant.h"
+#include "rank/data_communicator.h"
 #include "rank/end_notice.h"
 #include "rank/event_log.h"
 #include "rank/hosted_implementation.h"
@@ -98,8 +99,9 @@ void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, 
 }
 
 // The implementation's own, whose waits end when a peer has stopped the test.
-std::unique_ptr<Communicator> MakeDataCommunicator(Communicator& world, ControlPlane& control) {
-  std::unique_ptr<Communicator> data = world.Split(0, world.rank());
+std::unique_ptr<Communicator> MakeDataCommunicator(const DataCommunicator& kind, Communicator& world, int local_rank,
+                                                   ControlPlane& control) {
+  std::unique_ptr<Communicator> data = kind.Make(world, local_rank);
   data->AbortWhen([&control] { return control.StopOfAPeer(); });
   return data;
 }
@@ -117,11 +119,13 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   const std::unique_ptr<Communicator> control_ranks = world.Split(0, world.rank());
   ControlPlane control(*control_ranks, kControlPatience);
   const int local_rank = LocalRank(world);
-  HostedImplementation implementation([&] { return MakeDataCommunicator(world, control); },
+  const DataCommunicator data_kind(plan);
+  HostedImplementation implementation([&] { return MakeDataCommunicator(data_kind, world, local_rank, control); },
                                       [&](Communicator& data) { return MakeImplementation(plan, data, local_rank); });
 
   std::vector<std::string> capabilities;
-  const Json description = Describe(implementation, &capabilities);
+  Json description = Describe(implementation, &capabilities);
+  if (!data_kind.nccl_version().empty()) description["notes"]["nccl"] = data_kind.nccl_version();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
 

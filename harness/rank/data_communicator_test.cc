@@ -1,0 +1,59 @@
+#include "rank/data_communicator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "launch/input_error.h"
+
+namespace shardcts {
+namespace {
+
+using testing::HasSubstr;
+
+Plan PlanFor(const std::string& source, const std::string& device, const std::string& comm = "") {
+  Plan plan;
+  plan.source = source;
+  plan.device = device;
+  if (!comm.empty()) plan.options["comm"] = comm;
+  return plan;
+}
+
+// What is wrong with the plan; empty: nothing.
+std::string Problem(const Plan& plan) {
+  try {
+    DataCommunicator{plan};
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(DataCommunicatorTest, MpiOnTheCpuAndForPythonClasses) {
+  EXPECT_EQ(Problem(PlanFor("reference", "cpu")), "");
+  EXPECT_EQ(DataCommunicator(PlanFor("torch", "cuda")).nccl_version(), "");
+  EXPECT_EQ(DataCommunicator(PlanFor("python:vendor.adapter:Adapter", "cuda")).nccl_version(), "");
+}
+
+TEST(DataCommunicatorTest, TheEmulatorIsNamedInTheVersion) {
+  EXPECT_THAT(DataCommunicator(PlanFor("reference", "cpu", "nccl-emulator")).nccl_version(), HasSubstr(" (emulator)"));
+}
+
+TEST(DataCommunicatorTest, WrongOptionsAreNamed) {
+  EXPECT_EQ(Problem(PlanFor("reference", "cpu", "gloo")), "option comm=gloo: possible: mpi, nccl, nccl-emulator");
+  EXPECT_EQ(Problem(PlanFor("reference", "cuda", "mpi")),
+            "option comm=mpi carries tensors of device cpu, not of cuda");
+  EXPECT_EQ(Problem(PlanFor("reference", "cuda", "nccl-emulator")),
+            "option comm=nccl-emulator carries tensors of device cpu, not of cuda");
+  EXPECT_EQ(Problem(PlanFor("reference", "cpu", "nccl")),
+            "option comm=nccl carries tensors of device cuda, not of cpu");
+}
+
+TEST(DataCommunicatorTest, WithoutNcclOrGpuTheReasonIsOneLine) {
+  const std::string problem = Problem(PlanFor("reference", "cuda"));
+  if (problem.empty()) GTEST_SKIP() << "this machine has NCCL and a GPU";
+  EXPECT_THAT(problem, testing::StartsWith("communicator nccl: "));
+  EXPECT_THAT(problem, testing::Not(HasSubstr("\n")));
+}
+
+}  // namespace
+}  // namespace shardcts
