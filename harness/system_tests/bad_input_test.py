@@ -52,6 +52,22 @@ def test_implementation_that_cannot_be_made(shardcts, tmp_path, implementation, 
     assert not left.exists() or read_json(left)["complete"] is False
 
 
+@pytest.mark.parametrize("launcher, named", [
+    ("no-such-launcher -n {ranks}", "no-such-launcher: cannot be started: No such file or directory"),
+    ("false {ranks}", 'the launcher "false {ranks}" ended with exit code 1 before any rank had started'),
+    ("mpiexec -n 1", "the launcher started 1 ranks, the plan needs 2"),
+    ("./two_slots -n {ranks}", "before any rank had started; last log line: not enough slots for 4 processes"),
+], ids=["not there", "fails", "too few ranks", "too few slots"])
+def test_launcher_that_starts_no_pool(shardcts, tmp_path, launcher, named):
+    slots = tmp_path / "two_slots"
+    slots.write_text('#!/bin/sh\n[ "$2" -le 2 ] || { echo "not enough slots for $2 processes"; exit 213; }\n')
+    slots.chmod(0o755)
+    tests = SMALL if "slots" not in launcher else ("--filter", CACHED.format(4))
+    assert is_one_line_that_names(shardcts("run", "--impl", "reference", *tests, "--launcher", launcher, "--out", "out"),
+                                  named)
+    assert {test["verdict"] for test in read_json(tmp_path / "out/results.json")["tests"]} == {"not_run"}
+
+
 @pytest.mark.parametrize("place", ["a_file", "a_file/below", "/proc/shardcts"])
 def test_output_folder_that_cannot_be_made(shardcts, tmp_path, place):
     (tmp_path / "a_file").write_text("kept")

@@ -20,6 +20,8 @@ from shardcts_reports.model import read_report  # noqa: E402
 
 BUILD = Path(os.environ.get("SHARDCTS_BUILD", REPOSITORY / "build"))
 SHARDCTS = BUILD / "shardcts"
+SYNTHETIC = BUILD / "synthetic/shardcts"  # the same program on tests of our own (harness/synthetic)
+FAULTY = BUILD / "synthetic/libshardcts_faulty.so"  # the reference with the faults that a file names
 ADAPTERS = (FOLDER / "adapters", REPOSITORY / "harness/adapters/python/examples")
 SUITE = "fully_shard_state_dict/TestFullyShardStateDictMultiProcess"
 
@@ -80,9 +82,9 @@ def _environment() -> dict[str, str]:
             "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def start_shardcts(*words, cwd: Path) -> subprocess.Popen:
+def start_shardcts(*words, cwd: Path, program: Path = SHARDCTS) -> subprocess.Popen:
     """The program, started and left alone; the caller ends it with end_of."""
-    return subprocess.Popen([str(SHARDCTS), *map(str, words)], cwd=cwd, env=_environment(), text=True,
+    return subprocess.Popen([str(program), *map(str, words)], cwd=cwd, env=_environment(), text=True,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -132,8 +134,8 @@ def read_json(path: Path):
 def shardcts(tmp_path):
     """shardcts(words…) in an empty folder -> Ended; nothing that it started outlives it."""
 
-    def call(*words, timeout: float = 150) -> Ended:
-        ended = end_of(start_shardcts(*words, cwd=tmp_path), timeout)
+    def call(*words, timeout: float = 150, program: Path = SHARDCTS) -> Ended:
+        ended = end_of(start_shardcts(*words, cwd=tmp_path, program=program), timeout)
         assert processes_of(ended.pid, tmp_path) == [], ended
         return ended
 
@@ -144,8 +146,8 @@ def shardcts(tmp_path):
 def run_shardcts(shardcts, tmp_path):
     """run_shardcts(implementation, words…) -> (Ended, Run): `shardcts run` into a folder of its own."""
 
-    def call(implementation: str, *words, out: str = "out", timeout: float = 150) -> tuple[Ended, Run]:
-        ended = shardcts("run", "--impl", implementation, "--out", out, *words, timeout=timeout)
+    def call(implementation: str, *words, out: str = "out", **options) -> tuple[Ended, Run]:
+        ended = shardcts("run", "--impl", implementation, "--out", out, *words, **options)
         assert ended.code in (0, 1, 3), ended
         return ended, results(tmp_path / out)
 

@@ -1,0 +1,91 @@
+// The reference implementation with faults, each in one test, on one rank, at one operation, as the file named by the
+// option `faults` says: {TEST: {"kind": KIND, "rank": 1, "operation": 7}}. Operations count from 1 after the reset at
+// the test's begin. Kinds:
+//
+//   kill   the rank is killed
+//   stop   the rank never comes back
+//   error  the operation answers with an error, and not one of its collectives is joined
+//   throw  the same, but the library throws, which the contract forbids
+//   nan    the first answer from here on that is a plain tensor is NaN
+#include <ATen/ATen.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "adapters/loader.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::json;
+
+class Faulty final : public Implementation {
+ public:
+  explicit Faulty(const ImplementationContext& context)
+      : inner_(LoadImplementation("reference", Inner(context))),
+        rank_(context.rank),
+        events_(context.run_folder + "/rank-" + std::to_string(context.rank) + ".events.jsonl") {
+    const auto file = context.options.find("faults");
+    if (file == context.options.end()) throw std::invalid_argument("option faults=FILE is missing");
+    faults_ = Json::parse(std::ifstream(file->second));
+  }
+
+  Outcome Invoke(std::string_view operation, const Dict& arguments) override {
+    if (operation == "implementation.reset") StartTest();
+    if (operation.starts_with("implementation.") || ++operations_ < fault_operation_ || fault_.empty()) {
+      return inner_->Invoke(operation, arguments);
+    }
+    if (fault_ == "kill") ::kill(::getpid(), SIGKILL);
+    if (fault_ == "stop") ::kill(::getpid(), SIGSTOP);
+    const std::string text = "seeded fault in operation " + std::to_string(operations_);
+    const std::string fault = std::exchange(fault_, "");
+    if (fault == "error") return Error{"SeededFault", text};
+    if (fault == "throw") throw std::runtime_error(text);
+    Outcome outcome = inner_->Invoke(operation, arguments);
+    if (outcome.ok() && outcome.value().type() == Value::Type::kTensor)
+      return Value(at::full_like(outcome.value().AsTensor(), NAN));
+    fault_ = fault;  // the next answer
+    return outcome;
+  }
+
+ private:
+  static ImplementationContext Inner(ImplementationContext context) {
+    context.options.erase("faults");
+    return context;
+  }
+
+  // The rank has said in its event file which test it has begun.
+  void StartTest() {
+    operations_ = 0;
+    fault_.clear();
+    std::string test;
+    std::ifstream events(events_);
+    for (std::string line; std::getline(events, line);) {
+      const Json event = Json::parse(line);
+      if (event["event"] == "test_started") test = event["test"];
+    }
+    if (!faults_.contains(test) || faults_[test]["rank"] != rank_) return;
+    fault_ = faults_[test]["kind"];
+    fault_operation_ = faults_[test]["operation"];
+  }
+
+  std::unique_ptr<Implementation> inner_;
+  const int rank_;
+  const std::string events_;
+  Json faults_;
+  std::string fault_;  // of the running test on this rank, not shown yet
+  int64_t fault_operation_ = 0;
+  int64_t operations_ = 0;
+};
+
+std::unique_ptr<Implementation> MakeFaulty(const ImplementationContext& context) {
+  return std::make_unique<Faulty>(context);
+}
+
+}  // namespace
+}  // namespace shardcts
+
+SHARDCTS_IMPLEMENTATION(::shardcts::MakeFaulty)
