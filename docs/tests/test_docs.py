@@ -101,7 +101,7 @@ def test_commands_and_flags_exist(page):
 def test_pages_show_commands():
     """Guards the two tests above against a pattern that finds nothing."""
     assert len(commands(ROOT / "README.md")) >= 9
-    assert ("run", " --impl ./mine.so --out out/mine") in commands(ROOT / "README.md")
+    assert ("run", " --impl torch,device=cpu,backend=gloo --out out/gloo") in commands(ROOT / "README.md")
 
 
 def test_a_shown_script_is_the_real_file():
