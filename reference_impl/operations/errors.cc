@@ -4,6 +4,7 @@
 
 #include "comm/communicator.h"
 #include "models/model_arguments.h"
+#include "models/module.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -15,6 +16,8 @@ Error ErrorOfCurrentException() {
     return {error.kind(), error.what()};
   } catch (const models::ModelArgumentError& error) {
     return {"ValueError", error.what()};
+  } catch (const models::InputCountError& error) {
+    return {"TypeError", error.what()};
   } catch (const ContractViolation& error) {
     return {"TypeError", error.what()};
   } catch (const CommunicationError& error) {

@@ -27,12 +27,10 @@ Value Copy(const Call& call) {
 }
 
 Value Forward(const Call& call) {
-  const List& inputs = call.Get("inputs").AsList();
-  if (inputs.size() != 1) {
-    throw SemanticError("TypeError", "forward takes 1 input, got " + std::to_string(inputs.size()));
-  }
+  std::vector<at::Tensor> inputs;
+  for (const Value& input : call.Get("inputs").AsList()) inputs.push_back(input.AsTensor());
   at::AutoGradMode with_gradients(true);
-  return call.Model().Call(inputs.front().AsTensor());
+  return call.Model().CallAll(std::move(inputs));
 }
 
 Value Backward(const Call& call) {

@@ -1,4 +1,4 @@
-"""The models in C++ and in Python are the same: names, initial values and outputs, bit for bit.
+"""The models in C++ and in Python are the same: classes, names, initial values and outputs, bit for bit.
 
 The C++ side is the program zoo_dump: SHARDCTS_ZOO_DUMP, set by CTest, is its path.
 """
@@ -32,6 +32,16 @@ MODELS = [
     ("transformer", {"dropout_p": 0, "n_layers": 1, "vocab_size": 11, "max_seq_len": 6, "dim": 12, "n_heads": 3,
                      "use_attn_mask": False, "weight_tying": False}),
     ("uneven_parameters", {"shapes": [[5, 3], [1], [], [2, 0], [16], [7, 2, 3]]}),
+    ("multibuffer", {}),
+    ("non_fsdp_root", {}),
+    ("inner_outer", {}),
+    ("inner_outer", {"register_buffers": True}),
+    ("dummy_shared", {}),
+    ("one_parameter", {}),
+    ("skip_model", {}),
+    ("transformer_with_shared_params", {"dropout": 0.0}),
+    ("transformer_with_shared_params", {"add_bn": False}),
+    ("transformer_with_shared_params", {"deterministic": True}),
 ]
 IDS = [f"{model}-{json.dumps(args)}" for model, args in MODELS]
 
@@ -44,13 +54,22 @@ def as_bytes(tensor: torch.Tensor) -> bytes:
     return tensor.detach().contiguous().numpy().tobytes()
 
 
-def check_bits(what: str, tensor: torch.Tensor, shape: list[int], text: str) -> None:
-    assert list(tensor.shape) == shape, what
-    data = base64.b64decode(text)
+def check_bits(what: str, tensor: torch.Tensor, dumped: dict) -> None:
+    assert list(tensor.shape) == dumped["shape"], what
+    assert str(tensor.dtype) == "torch." + dumped["dtype"], what
+    data = base64.b64decode(dumped["base64"])
     if as_bytes(tensor) != data:
-        cpp = numpy.frombuffer(data, dtype=tensor.detach().numpy().dtype).reshape(shape)
+        cpp = numpy.frombuffer(data, dtype=tensor.detach().numpy().dtype).reshape(dumped["shape"])
         twin = tensor.detach().numpy()
         pytest.fail(f"{what}: C++ {cpp.flatten()[:4]}, Python {twin.flatten()[:4]}, difference {abs(cpp - twin).max()}")
+
+
+def check_buffers(twin: torch.nn.Module, dumped: list) -> None:
+    named = list(twin.named_buffers(remove_duplicate=False))
+    assert [name for name, _ in named] == [name for name, _, _ in dumped]
+    for (name, buffer), (_, expected, persistent) in zip(named, dumped, strict=True):
+        check_bits(name, buffer, expected)
+        assert (name in twin.state_dict()) == persistent, name
 
 
 @pytest.mark.skipif(ZOO_DUMP is None, reason="SHARDCTS_ZOO_DUMP names no program")
@@ -62,12 +81,16 @@ def test_twins_are_equal(model, args, seed):
     dumped = json.loads(process.stdout)
     torch.manual_seed(seed)
     twin = shardcts_models.build(model, args)
+    modules = [[path, type(module).__name__] for path, module in twin.named_modules(remove_duplicate=False)]
+    assert modules == dumped["modules"]
     named = list(twin.named_parameters(remove_duplicate=False))
-    assert [name for name, _ in named] == [name for name, _, _ in dumped["parameters"]]
-    for (name, parameter), (_, shape, text) in zip(named, dumped["parameters"], strict=True):
-        check_bits(name, parameter, shape, text)
-    output = twin(shardcts_models.example_input(model, args))
-    check_bits("output", output, dumped["output"]["shape"], dumped["output"]["base64"])
+    assert [name for name, _ in named] == [name for name, _ in dumped["parameters"]]
+    for (name, parameter), (_, expected) in zip(named, dumped["parameters"], strict=True):
+        check_bits(name, parameter, expected)
+    check_buffers(twin, dumped["buffers"])
+    check_bits("output", twin.train()(*shardcts_models.example_inputs(model, args)), dumped["output"])
+    check_buffers(twin, dumped["buffers_after_output"])
+    check_bits("eval output", twin.eval()(*shardcts_models.example_inputs(model, args)), dumped["eval_output"])
 
 
 BAD_ARGUMENTS = [
@@ -82,6 +105,10 @@ BAD_ARGUMENTS = [
     ("transformer", {"dim": 10}, "model 'transformer': argument 'n_heads' must divide dim"),
     ("uneven_parameters", {"shapes": []},
      "model 'uneven_parameters': argument 'shapes' must be a list of shapes, got "),
+    ("skip_model", {"double_nest": True}, "model 'skip_model': argument 'double_nest' is unknown"),
+    ("inner_outer", {"register_buffers": 1}, "model 'inner_outer': argument 'register_buffers' must be a bool, got "),
+    ("transformer_with_shared_params", {"dropout": -1},
+     "model 'transformer_with_shared_params': argument 'dropout' must be a number from 0 to 1, got "),
 ]
 
 
@@ -107,6 +134,22 @@ def test_tied_weights_are_one_parameter():
     model = shardcts_models.build("transformer")
     assert model.output.weight is model.tok_embeddings.weight
     assert len(model.state_dict()) == 29 and len(list(model.parameters())) == 28
+
+
+def test_models_that_share_or_tie_have_the_counts_of_upstream():
+    dummy = shardcts_models.build("dummy_shared")
+    assert dummy.net3 is dummy.net2 and dummy.shared_parameter is dummy.random_parameter
+    assert len(dummy.state_dict()) == 8 and sum(p.numel() for p in dummy.parameters()) == 426
+    model = shardcts_models.build("transformer_with_shared_params")
+    assert len(list(model.parameters())) == 68 and len(model.state_dict()) == 74
+    layer = model.transformer.encoder.layers[0]
+    assert isinstance(layer, torch.nn.TransformerEncoderLayer) and model.training
+    assert not shardcts_models.build("transformer_with_shared_params", {"deterministic": True}).training
+
+
+def test_a_model_of_several_inputs_has_no_single_one():
+    with pytest.raises(ValueError, match="has more than one input"):
+        shardcts_models.example_input("transformer_with_shared_params")
 
 
 def test_nested_mlp_has_the_names_of_upstream():
