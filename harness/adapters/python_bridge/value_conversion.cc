@@ -1,6 +1,7 @@
 #include "adapters/python_bridge/value_conversion.h"
 
 #include "adapters/python_bridge/tensor_object.h"
+#include "contract/tensor_bytes.h"
 
 namespace shardcts {
 namespace {
