@@ -44,6 +44,7 @@ find_package(benchmark REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
+find_package(tomlplusplus REQUIRED)
 # LibTorch carries headers of a newer {fmt} than Debian's library: whichever header is found is used header-only.
 target_compile_definitions(fmt::fmt INTERFACE FMT_HEADER_ONLY=1)
 find_package(Threads REQUIRED)

@@ -77,6 +77,45 @@ TEST_F(CommandTest, FailureIsPrintedWithTheCommandThatReproducesIt) {
               HasSubstr(" run --impl reference --filter fake/T.test_fail@1/world_size=2 --seed 7 --out "));
 }
 
+constexpr const char* kWaiver = R"([[waiver]]
+test = "fake/T.test_fail@1/world_size=2"
+implementation = "reference"
+device = "cpu"
+verdict = "fail"
+checks = ["C1"]
+owner = "us"
+reason = "known"
+evidence = "none"
+expires = )";
+
+TEST_F(CommandTest, WaivedFailureIsGreenAndSaid) {
+  const std::string file = (folder_ / "w.toml").string();
+  std::ofstream(file) << kWaiver << "2999-12-31\n";
+  const Ended ended = Run({"--filter", "test_a", "--filter", "test_fail", "--waivers", file});
+  EXPECT_EQ(ended.code, 0) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("waived fake/T.test_fail@1/world_size=2 [reference]: known (waived by us until "
+                                      "2999-12-31, " +
+                                      file + ":1); fail: rank 1: C1: expected 1, got 2\n"));
+  const std::string waived = "fail on reference (cpu), waived by us until 2999-12-31: known [" + file + ":1]";
+  EXPECT_EQ(Call({"list", "--world", "2", "--waived", "--waivers", file}).output,
+            "fake/T.test_fail@1/world_size=2\n  " + waived + "\n");
+}
+
+TEST_F(CommandTest, ExpiredWaiverIsSaidWithTheFailure) {
+  const std::string file = (folder_ / "w.toml").string();
+  std::ofstream(file) << kWaiver << "2020-12-31\n";
+  const Ended ended = Run({"--filter", "test_a", "--filter", "test_fail", "--waivers", file});
+  EXPECT_EQ(ended.code, 1) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("got 2; not waived: " + file + ":1 has expired on 2020-12-31\n"));
+  EXPECT_THAT(ended.output, HasSubstr(" --waivers " + file + " --out out/reproduce\n"));
+}
+
+TEST_F(CommandTest, RepeatAndRequireAreInTheCommandThatReproduces) {
+  const Ended ended = Run({"--filter", "test_fail", "--repeat", "2", "--require", "tp"});
+  EXPECT_EQ(ended.code, 1) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr(" --repeat 2 --require tp --out out/reproduce\n"));
+}
+
 TEST_F(CommandTest, HangIsAConformanceFailure) {
   EXPECT_EQ(Run({"--filter", "test_hang", "--timeout", "0.3"}).code, 1);
 }
@@ -99,6 +138,10 @@ TEST_F(CommandTest, WrongCommandsAreOneLineAndCodeTwo) {
       {{"run", "--impl", "reference", "--world", "2", "--rank-program", FAKE_RANK, "--out", "/proc/x"}, "/proc/x"},
       {{"run", "--impl", "reference,start=input", "--world", "2", "--rank-program", FAKE_RANK, "--out", Out()},
        "no such module x"},
+      {{"run", "--impl", "reference", "--world", "2", "--waivers", "/nothing.toml"}, "/nothing.toml: cannot be read"},
+      {{"run", "--impl", "reference", "--world", "2", "--require", "pt"},
+       "--require pt: unknown capability; there is: tp"},
+      {{"run", "--impl", "reference", "--world", "2", "--repeat", "0"}, "--repeat"},
       {{"report", "/nothing"}, "/nothing/results.json: cannot be read"},
   };
   for (const auto& [words, message] : rows) {
@@ -114,7 +157,7 @@ TEST_F(CommandTest, ReportRefusesTruncatedResults) {
   std::ofstream(folder_ / "results.json") << "{\"schema_version\": 1, \"tests\": [";
   const Ended ended = Call({"report", folder_.string()});
   EXPECT_EQ(ended.code, 2);
-  EXPECT_THAT(ended.output, HasSubstr("results.json: line 1, column 34: truncated"));
+  EXPECT_THAT(ended.output, HasSubstr("results.json: line 1, column 33: truncated"));
 }
 
 TEST_F(CommandTest, ReportCallsThePythonPackage) {

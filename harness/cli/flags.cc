@@ -6,6 +6,7 @@
 
 #include "launch/input_error.h"
 #include "launch/program_folder.h"
+#include "launch/waiver_file.h"
 
 namespace shardcts {
 namespace {
@@ -54,6 +55,12 @@ std::vector<ImplementationSpec> ImplementationFlags::Specs() const {
   }
   return specs;
 }
+
+void WaiverFlags::AddTo(CLI::App& command) {
+  command.add_option("--waivers", files_, "failures that somebody answers for (TOML); may repeat")->type_name("FILE");
+}
+
+std::vector<Waiver> WaiverFlags::Waivers() const { return LoadWaivers({files_.begin(), files_.end()}); }
 
 PoolFlags::PoolFlags() = default;
 

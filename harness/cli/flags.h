@@ -25,6 +25,18 @@ class SelectionFlags {
   std::string shard_;
 };
 
+// --waivers
+class WaiverFlags {
+ public:
+  void AddTo(CLI::App& command);
+  const std::vector<std::string>& Files() const { return files_; }
+  // What the suites have recorded, then the files'. Throws InputError.
+  std::vector<Waiver> Waivers() const;
+
+ private:
+  std::vector<std::string> files_;
+};
+
 // --impl --device
 class ImplementationFlags {
  public:

@@ -12,7 +12,9 @@ using Json = nlohmann::ordered_json;
 
 struct ListCommand {
   SelectionFlags selection;
+  WaiverFlags waivers;
   bool json = false;
+  bool waived = false;
 };
 
 const char* RanksText(InventoryCheck::Ranks ranks) {
@@ -24,7 +26,13 @@ const char* RanksText(InventoryCheck::Ranks ranks) {
   return "all";
 }
 
-Json ToJson(const TestCase& test) {
+Json WaiversJson(const std::vector<const Waiver*>& waivers) {
+  Json json = Json::array();
+  for (const Waiver* waiver : waivers) json.push_back(shardcts::ToJson(*waiver));
+  return json;
+}
+
+Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
   Json checks = Json::array();
   for (const InventoryCheck& check : test.checks) {
     checks.push_back({{"id", check.id},
@@ -41,16 +49,34 @@ Json ToJson(const TestCase& test) {
           {"params", test.params},
           {"capabilities", test.capabilities},
           {"not_applicable", test.not_applicable.empty() ? Json() : Json(test.not_applicable)},
-          {"checks", checks}};
+          {"checks", checks},
+          {"waivers", WaiversJson(waivers)}};
+}
+
+// Whatever the implementation and device.
+std::vector<const Waiver*> WaiversOf(const TestCase& test, const std::vector<Waiver>& waivers) {
+  std::vector<const Waiver*> found;
+  for (const Waiver& waiver : waivers) {
+    if (FitsWhole(waiver.test, test.id)) found.push_back(&waiver);
+  }
+  return found;
+}
+
+void Print(const TestCase& test, const std::vector<const Waiver*>& waivers) {
+  std::cout << test.id << "\n";
+  for (const Waiver* waiver : waivers) std::cout << "  " << Describe(*waiver) << "\n";
 }
 
 void ExecuteList(const ListCommand& command) {
   Json json = Json::array();
+  const std::vector<Waiver> waivers = command.waivers.Waivers();
   for (const TestCase& test : command.selection.SelectTests()) {
+    const std::vector<const Waiver*> found = WaiversOf(test, waivers);
+    if (command.waived && found.empty()) continue;
     if (command.json) {
-      json.push_back(ToJson(test));
+      json.push_back(ToJson(test, found));
     } else {
-      std::cout << test.id << "\n";
+      Print(test, command.waived ? found : std::vector<const Waiver*>());
     }
   }
   if (command.json) std::cout << json.dump(1) << "\n";
@@ -62,6 +88,8 @@ void AddListCommand(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("list", "Lists the ids of the tests.");
   const auto command = std::make_shared<ListCommand>();
   command->selection.AddTo(*sub);
+  command->waivers.AddTo(*sub);
+  sub->add_flag("--waived", command->waived, "only tests that a waiver names, with their waivers");
   sub->add_flag("--json", command->json, "everything the inventory says about them");
   sub->callback([command] { ExecuteList(*command); });
 }

@@ -22,6 +22,7 @@ using Json = nlohmann::ordered_json;
 struct MutantsCommand {
   SelectionFlags selection;
   ImplementationFlags implementation{false};
+  WaiverFlags waivers;
   PoolFlags pool;
   OutFlag out;
   std::vector<std::string> names;
@@ -126,6 +127,8 @@ int Execute(const MutantsCommand& command) {
   // The implementation itself must be green, or a failure says nothing about the mutant.
   options.implementations.insert(options.implementations.begin(), base);
   options.tests = command.selection.SelectTests();
+  options.waivers = command.waivers.Waivers();
+  options.waiver_files = command.waivers.Files();
   options.run_folder = command.out.Folder();
   options.command = "shardcts mutants --impl " + base.label;
   options.trace = "digest";
@@ -158,6 +161,7 @@ void AddMutantsCommand(CLI::App& app) {
   const auto command = std::make_shared<MutantsCommand>();
   command->implementation.AddTo(*sub);
   command->selection.AddTo(*sub);
+  command->waivers.AddTo(*sub);
   command->pool.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--mutant", command->names, "only these")->type_name("NAME");

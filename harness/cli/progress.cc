@@ -82,7 +82,9 @@ void ProgressPrinter::OnTestStarted(const TestResult& test) { ShowLine(test.impl
 void ProgressPrinter::OnTestOver(const TestResult& test) {
   ++done_;
   ++counts_[test.verdict];
-  if (IsGreen(test.verdict) || test.verdict == Verdict::kNotSupported) return;
+  const bool silent = test.verdict == Verdict::kPass || test.verdict == Verdict::kNotApplicable ||
+                      test.verdict == Verdict::kNotSupported;
+  if (silent) return;
   Clear();
   out_ << DescribeFailure(test, style_.colors) << std::flush;
 }
@@ -95,8 +97,9 @@ std::string DescribeFailure(const TestResult& test, bool colors) {
   std::string message = test.reason;
   if (message.empty() && !test.ranks.empty() && !test.ranks[0].failures.empty())
     message = test.ranks[0].failures[0].message;
-  return Colored(ToString(test.verdict), "31", colors) + " " + test.test.id + " [" + test.implementation +
-         "]: " + OneLine(message) + "\n  reproduce: " + test.reproduce + "\n";
+  const std::string line = " " + test.test.id + " [" + test.implementation + "]: " + OneLine(message) + "\n";
+  if (test.verdict == Verdict::kWaived) return Colored("waived", "33", colors) + line;
+  return Colored(ToString(test.verdict), "31", colors) + line + "  reproduce: " + test.reproduce + "\n";
 }
 
 std::string SummaryTable(const Results& results) {
@@ -117,8 +120,8 @@ std::string SummaryTable(const Results& results) {
     auto& row = counts[implementation.label];
     size_t total = 0;
     for (const auto& [verdict, count] : row) total += count;
-    table << std::left << std::setw(static_cast<int>(label_width)) << implementation.label << std::right
-          << std::setw(7) << total;
+    table << std::left << std::setw(static_cast<int>(label_width)) << implementation.label << std::right << std::setw(7)
+          << total;
     for (const auto& [verdict, count] : occurring) {
       table << "  " << std::setw(static_cast<int>(ToString(verdict).size())) << row[verdict];
     }
@@ -126,6 +129,9 @@ std::string SummaryTable(const Results& results) {
   }
   for (const ImplementationResult& implementation : results.implementations)
     table << ParityLine(implementation.label, results);
+  const auto flaky =
+      std::count_if(results.tests.begin(), results.tests.end(), [](const auto& test) { return test.flaky; });
+  if (flaky > 0) table << flaky << " of the tests are flaky\n";
   return table.str();
 }
 

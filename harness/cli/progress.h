@@ -1,5 +1,5 @@
-// What a run shows while it goes on: a line that is rewritten on a terminal, plain lines for what is not green.
-// *Local*.
+// What a run shows while it goes on: a line that is rewritten on a terminal, plain lines for what is not green, and for
+// what is waived. *Local*.
 #pragma once
 
 #include <iosfwd>
@@ -11,9 +11,9 @@
 namespace shardcts {
 
 struct ScreenStyle {
-  bool live = false;    // the output is a terminal: rewrite one line
+  bool live = false;  // the output is a terminal: rewrite one line
   bool colors = false;
-  size_t width = 80;    // of the terminal
+  size_t width = 80;  // of the terminal
 
   // For standard output: live when it is a terminal; colors then, unless NO_COLOR is set.
   static ScreenStyle Detect();
@@ -41,7 +41,8 @@ class ProgressPrinter : public RunObserver {
   std::map<Verdict, size_t> counts_;
 };
 
-// Two lines: verdict, id, implementation and the first failure; the command that reproduces it.
+// Two lines: verdict, id, implementation and the first failure; the command that reproduces it. A waived test: one
+// line.
 std::string DescribeFailure(const TestResult& test, bool colors);
 
 // One row per implementation, one column per verdict that occurs, and for each compared implementation its parity.

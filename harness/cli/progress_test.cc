@@ -35,6 +35,19 @@ TEST(ProgressTest, PlainOutputHasTwoLinesPerFailureAndNoneForGreen) {
             "torch\n");
 }
 
+TEST(ProgressTest, WaivedTestIsOneLine) {
+  std::ostringstream out;
+  ProgressPrinter(out, {}, 1).OnTestOver(Result(Verdict::kWaived));
+  EXPECT_EQ(out.str(), "waived s/T.a/world_size=2 [torch]: rank 0: C1: expected 1, got 2\n");
+}
+
+TEST(SummaryTableTest, SaysHowManyTestsAreFlaky) {
+  Results results;
+  results.tests = {Result(Verdict::kFail)};
+  results.tests[0].flaky = true;
+  EXPECT_THAT(SummaryTable(results), HasSubstr("1 of the tests are flaky\n"));
+}
+
 TEST(ProgressTest, LiveLineFitsTheTerminal) {
   std::ostringstream out;
   ProgressPrinter progress(out, {true, false, 20}, 30);

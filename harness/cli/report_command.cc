@@ -9,8 +9,8 @@
 
 #include "cli/commands.h"
 #include "launch/input_error.h"
+#include "launch/json_file.h"
 #include "launch/program_folder.h"
-#include "launch/run_folder.h"
 
 namespace shardcts {
 namespace {

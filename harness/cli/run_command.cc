@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -16,8 +17,11 @@ namespace {
 struct RunCommand {
   SelectionFlags selection;
   ImplementationFlags implementations{true};
+  WaiverFlags waivers;
   PoolFlags pool;
   OutFlag out;
+  int repeat = 1;
+  std::vector<std::string> required;
   std::string pool_mode = "shared";
   std::string baseline;
 };
@@ -29,6 +33,17 @@ std::string BaselineLabel(const std::string& asked, const std::vector<Implementa
   if (!there && !asked.empty())
     throw InputError("--baseline " + asked + ": is not among the implementations given with --impl");
   return there && specs.size() > 1 ? label : "";
+}
+
+// What a test of this build can need.
+void CheckCapabilities(const std::vector<std::string>& required) {
+  std::set<std::string> known;
+  for (const TestCase& test : AllTests()) known.insert(test.capabilities.begin(), test.capabilities.end());
+  std::string listing;
+  for (const std::string& name : known) listing += (listing.empty() ? "" : ", ") + name;
+  for (const std::string& name : required) {
+    if (!known.contains(name)) throw InputError("--require " + name + ": unknown capability; there is: " + listing);
+  }
 }
 
 // The words of this program's command line.
@@ -43,6 +58,11 @@ RunOptions MakeOptions(const RunCommand& command) {
   RunOptions options;
   options.implementations = command.implementations.Specs();
   options.tests = command.selection.SelectTests();
+  CheckCapabilities(command.required);
+  options.required_capabilities = command.required;
+  options.waivers = command.waivers.Waivers();
+  options.waiver_files = command.waivers.Files();
+  options.repeat = command.repeat;
   options.baseline = BaselineLabel(command.baseline, options.implementations);
   options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
   options.run_folder = command.out.Folder();
@@ -71,11 +91,20 @@ int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
 
 void AddRunCommand(CLI::App& app, ParityFunction parity) {
   CLI::App* sub = app.add_subcommand("run", "Runs the suites on implementations.");
-  sub->footer("Exit code: 0 conforms, 1 a conformance failure, 2 the command or its input is wrong,\n"
-              "3 a harness error, nothing passed, or interrupted.");
+  sub->footer(
+      "Exit code: 0 conforms, 1 a conformance failure, 2 the command or its input is wrong,\n"
+      "3 a harness error, nothing passed, or interrupted.");
   const auto command = std::make_shared<RunCommand>();
   command->implementations.AddTo(*sub);
   command->selection.AddTo(*sub);
+  command->waivers.AddTo(*sub);
+  sub->add_option("--require", command->required,
+                  "a test that needs this capability and is not supported fails; may repeat")
+      ->type_name("CAPABILITY");
+  sub->add_option("--repeat", command->repeat,
+                  "how often each test runs; different verdicts make it flaky, which is red")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   command->pool.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--pool", command->pool_mode, "ranks are started once per world size, or anew for each test")

@@ -60,7 +60,6 @@ ScriptRun RunOnPool(const PoolPlan& plan) {
   test.id = "script";
   test.world_size = plan.world_size;
   PoolCallbacks callbacks;
-  callbacks.on_ready = [] {};
   callbacks.on_test_started = [](size_t) {};
   callbacks.on_test_over = [&](size_t, const std::vector<RankReport>& ranks, const std::optional<Incident>& incident,
                                double) {
@@ -72,7 +71,7 @@ ScriptRun RunOnPool(const PoolPlan& plan) {
   if (end.kind == PoolEnd::Kind::kStartFailed) run.verdict = {Verdict::kHarnessError, end.reason, {}};
   if (end.kind == PoolEnd::Kind::kInterrupted) run.verdict = {Verdict::kNotRun, "interrupted", {}};
   const std::string label = plan.implementation.at("label").get<std::string>();
-  if (MergeTraces(plan.trace_folder, {label, "script", plan.world_size, plan.seed})) {
+  if (MergeTraces(plan.trace_folder, "script", {label, "script", plan.world_size, plan.seed})) {
     run.trace = MergedTrace(plan.trace_folder, "script");
   }
   return run;

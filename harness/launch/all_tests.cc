@@ -1,4 +1,4 @@
-#include "launch/embedded_inventories.h"
+#include "launch/embedded_suites.h"
 #include "launch/inventory.h"
 
 namespace shardcts {
@@ -6,9 +6,9 @@ namespace shardcts {
 const std::vector<TestCase>& AllTests() {
   static const std::vector<TestCase> tests = [] {
     std::vector<TestCase> all;
-    for (const auto& [name, text] : EmbeddedInventories()) {
-      const std::vector<TestCase> suite = ParseInventory(text, "suites/" + name + "/upstream.json");
-      all.insert(all.end(), suite.begin(), suite.end());
+    for (const EmbeddedSuite& suite : EmbeddedSuites()) {
+      const std::vector<TestCase> tests = ParseInventory(suite.inventory, "suites/" + suite.name + "/upstream.json");
+      all.insert(all.end(), tests.begin(), tests.end());
     }
     return all;
   }();
@@ -17,7 +17,7 @@ const std::vector<TestCase>& AllTests() {
 
 std::vector<std::string> AllSuites() {
   std::vector<std::string> names;
-  for (const auto& [name, text] : EmbeddedInventories()) names.push_back(name);
+  for (const EmbeddedSuite& suite : EmbeddedSuites()) names.push_back(suite.name);
   return names;
 }
 

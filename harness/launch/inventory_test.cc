@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launch/embedded_inventories.h"
+#include "launch/embedded_suites.h"
 #include "launch/input_error.h"
 
 namespace shardcts {
@@ -22,7 +22,7 @@ constexpr const char* kInventory = R"({
     {"function": "test_plain", "world_sizes": [1], "checks": [],
      "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks"}]}]})";
 
-std::vector<std::pair<std::string, std::string>> EmbeddedInventories() { return {{"s", kInventory}}; }
+std::vector<EmbeddedSuite> EmbeddedSuites() { return {{"s", kInventory, ""}}; }
 
 namespace {
 

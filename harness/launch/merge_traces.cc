@@ -121,11 +121,11 @@ void WriteScript(std::ostream& out, const TraceHeader& header, Readers& readers)
 
 }  // namespace
 
-bool MergeTraces(const fs::path& trace_folder, const TraceHeader& header) {
+bool MergeTraces(const fs::path& trace_folder, const std::string& recording, const TraceHeader& header) {
   Readers readers;
-  for (int rank = 0; rank < header.world_size; ++rank) readers.emplace_back(RankTrace(trace_folder, header.test, rank));
+  for (int rank = 0; rank < header.world_size; ++rank) readers.emplace_back(RankTrace(trace_folder, recording, rank));
   if (std::none_of(readers.begin(), readers.end(), [](const auto& reader) { return reader.exists(); })) return false;
-  const fs::path file = MergedTrace(trace_folder, header.test);
+  const fs::path file = MergedTrace(trace_folder, recording);
   const fs::path temporary = file.string() + ".tmp";
   std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
   WriteScript(out, header, readers);

@@ -14,9 +14,9 @@ struct TraceHeader {
   uint64_t seed = 0;
 };
 
-// Reads TRACE_FOLDER/TEST/rank-R.jsonl line by line and writes TRACE_FOLDER/TEST.json; memory is a few lines per rank.
-// A last line that is not complete or not JSON ends that rank's trace and marks the script `"truncated": true`.
-// Returns false, and writes nothing, when no rank has a trace.
-bool MergeTraces(const std::filesystem::path& trace_folder, const TraceHeader& header);
+// Reads TRACE_FOLDER/RECORDING/rank-R.jsonl line by line and writes TRACE_FOLDER/RECORDING.json; memory is a few lines
+// per rank. A last line that is not complete or not JSON ends that rank's trace and marks the script `"truncated":
+// true`. Returns false, and writes nothing, when no rank has a trace.
+bool MergeTraces(const std::filesystem::path& trace_folder, const std::string& recording, const TraceHeader& header);
 
 }  // namespace shardcts

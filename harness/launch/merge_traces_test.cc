@@ -26,7 +26,7 @@ class MergeTracesTest : public testing::Test {
            R"(, "outcome": {"value": )" + std::to_string(value) + R"(}, "warnings": [], "seconds": 0.1})" + "\n";
   }
   Json Merge() {
-    EXPECT_TRUE(MergeTraces(folder_.path(), {"impl", "s/t", 2, 7}));
+    EXPECT_TRUE(MergeTraces(folder_.path(), "s/t", {"impl", "s/t", 2, 7}));
     return ReadJsonFile(MergedTrace(folder_.path(), "s/t"));
   }
 
@@ -68,7 +68,7 @@ TEST_F(MergeTracesTest, LastLineOfACrashedRankIsLeftOut) {
 }
 
 TEST_F(MergeTracesTest, NoTraceGivesNoFile) {
-  EXPECT_FALSE(MergeTraces(folder_.path(), {"impl", "s/t", 2, 7}));
+  EXPECT_FALSE(MergeTraces(folder_.path(), "s/t", {"impl", "s/t", 2, 7}));
   EXPECT_FALSE(std::filesystem::exists(MergedTrace(folder_.path(), "s/t")));
 }
 

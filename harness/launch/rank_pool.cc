@@ -55,6 +55,7 @@ void WritePlan(const PoolPlan& plan) {
   };
   if (plan.script.empty()) {
     json["tests"] = plan.tests;
+    if (!plan.recordings.empty()) json["recordings"] = plan.recordings;
   } else {
     json["script"] = plan.script.string();
   }
@@ -160,7 +161,7 @@ class PoolRun {
     if (!start_seconds_ && record_.AllReady()) {
       start_seconds_ = SecondsSince(begin_);
       idle_since_ = Clock::now();
-      if (callbacks_.on_ready) callbacks_.on_ready();
+      if (callbacks_.on_ready) callbacks_.on_ready(record_.ranks().front().implementation);
     }
     const std::optional<size_t> running = record_.Running();
     if (running == running_) return;

@@ -37,7 +37,8 @@ struct PoolPlan {
   std::filesystem::path run_folder;       // absolute
   std::filesystem::path pool_folder;      // absolute; made by RunPool
   std::filesystem::path trace_folder;     // absolute
-  std::vector<std::string> tests;
+  std::vector<std::string> tests;         // ids; one may stand here several times
+  std::vector<std::string> recordings;    // what the trace of each is called; empty: as the test
   std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
   PoolLimits limits;
   WarmProcess* warm = nullptr;            // forks the ranks of this host; nullptr: they start cold
@@ -59,7 +60,7 @@ struct PoolEnd {
 };
 
 struct PoolCallbacks {
-  std::function<void()> on_ready;
+  std::function<void(const nlohmann::ordered_json& implementation)> on_ready;  // as in PoolEnd
   std::function<void(size_t index)> on_test_started;
   // The test is over: what its ranks said, what the controller saw, seconds on the controller's clock.
   std::function<void(size_t index, const std::vector<RankReport>&, const std::optional<Incident>&, double seconds)>

@@ -14,7 +14,9 @@ using Json = nlohmann::ordered_json;
 Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
 Json ChecksJson(const TestResult& result) {
-  Json checks = {{"expected", Json::array()}, {"evaluated", Json::object()}, {"missing", result.missing},
+  Json checks = {{"expected", Json::array()},
+                 {"evaluated", Json::object()},
+                 {"missing", result.missing},
                  {"device_limited", Json::object()}};
   for (const InventoryCheck& check : result.test.checks) {
     if (check.required) checks["expected"].push_back(check.id);
@@ -57,12 +59,22 @@ Json RanksJson(const TestResult& result) {
   Json ranks = Json::array();
   for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
     const RankReport& report = result.ranks[rank];
-    ranks.push_back({{"rank", rank},
-                     {"verdict", report.verdict},
-                     {"seconds", report.seconds},
-                     {"reason", report.reason}});
+    ranks.push_back(
+        {{"rank", rank}, {"verdict", report.verdict}, {"seconds", report.seconds}, {"reason", report.reason}});
   }
   return ranks;
+}
+
+Json RepetitionsJson(const TestResult& result) {
+  Json repetitions = Json::array();
+  for (const Repetition& repetition : result.repetitions) {
+    repetitions.push_back({{"verdict", ToString(repetition.verdict)},
+                           {"reason", repetition.reason},
+                           {"seconds", repetition.seconds},
+                           {"log", TextOrNull(repetition.log)},
+                           {"trace", TextOrNull(repetition.trace)}});
+  }
+  return repetitions;
 }
 
 Json ImplementationJson(const ImplementationResult& implementation) {
@@ -120,10 +132,21 @@ void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::op
   std::replace(result.reason.begin(), result.reason.end(), '\n', ' ');
 }
 
+void RequireCapabilities(const std::vector<std::string>& required, TestResult& result) {
+  if (result.verdict != Verdict::kNotSupported) return;
+  for (const std::string& needed : result.test.capabilities) {
+    if (std::find(required.begin(), required.end(), needed) == required.end()) continue;
+    result.verdict = Verdict::kFail;
+    result.reason += "; the run requires capability " + needed;
+    return;
+  }
+}
+
 Json ToJson(const TestResult& result) {
   return {{"id", result.test.id},
           {"suite", result.test.suite},
           {"upstream_id", result.test.upstream_id},
+          {"upstream_function", result.test.function},
           {"implementation", result.implementation},
           {"world_size", result.test.world_size},
           {"params", result.test.params},
@@ -133,6 +156,9 @@ Json ToJson(const TestResult& result) {
           {"checks", ChecksJson(result)},
           {"failures", FailuresJson(result)},
           {"parity", result.parity},
+          {"waiver", result.waiver},
+          {"flaky", result.flaky},
+          {"repetitions", RepetitionsJson(result)},
           {"ranks", RanksJson(result)},
           {"log", TextOrNull(result.log)},
           {"trace", TextOrNull(result.trace)},
@@ -150,6 +176,9 @@ Json ToJson(const Results& results) {
                  {"seconds", results.seconds},
                  {"pool", results.pool},
                  {"start", results.start},
+                 {"repeat", results.repeat},
+                 {"require", results.required_capabilities},
+                 {"waivers", results.waiver_files},
                  {"environment", results.environment}}},
                {"implementations", Json::array()},
                {"summary", SummaryJson(results)},

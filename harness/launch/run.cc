@@ -8,6 +8,7 @@
 #include "launch/environment.h"
 #include "launch/input_error.h"
 #include "launch/merge_traces.h"
+#include "launch/repetitions.h"
 #include "launch/run_folder.h"
 #include "launch/warm_process.h"
 
@@ -37,17 +38,21 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
   if (options.limits.test != PoolLimits{}.test) {
     command += " --timeout " + std::to_string(static_cast<double>(options.limits.test.count()) / 1000);
   }
+  if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
+  for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
+  for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
   return command + " --out out/reproduce";
 }
 
+// Each repetition of each result is a job: job % results is the index of the result, job / results the repetition.
 class RunDriver {
  public:
   RunDriver(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted)
       : options_(options), observer_(observer), interrupted_(interrupted), folder_(fs::absolute(options.run_folder)) {}
 
   Results Go() {
-    PrepareRunFolder(folder_);
     Prepare();
+    PrepareRunFolder(folder_);
     Write();
     try {
       for (size_t i = 0; i < options_.implementations.size(); ++i) RunImplementation(i);
@@ -72,6 +77,9 @@ class RunDriver {
     results_.seed = options_.seed;
     results_.started = NowText();
     results_.start = WarmWanted() ? "warm" : "cold";
+    results_.repeat = options_.repeat;
+    results_.required_capabilities = options_.required_capabilities;
+    results_.waiver_files = options_.waiver_files;
     results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
     results_.environment = CaptureEnvironment(options_.launcher);
     results_.suite_commit = SuiteCommit();
@@ -84,14 +92,14 @@ class RunDriver {
         result.implementation = spec.label;
         result.reason = "not run yet";
         result.reproduce = ReproduceCommand(options_, spec, test);
+        if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
+        waivers_.push_back(FindWaiver(options_.waivers, test, spec));
         results_.tests.push_back(std::move(result));
       }
     }
   }
 
-  bool WarmWanted() const {
-    return options_.start_mode == StartMode::kWarm && options_.pool_mode == PoolMode::kShared;
-  }
+  bool WarmWanted() const { return options_.start_mode == StartMode::kWarm && options_.pool_mode == PoolMode::kShared; }
 
   void Write() {
     results_.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
@@ -99,31 +107,71 @@ class RunDriver {
     written_ = Clock::now();
   }
 
+  TestResult& ResultOf(size_t job) { return results_.tests[job % results_.tests.size()]; }
+  size_t RepetitionOf(size_t job) const { return job / results_.tests.size(); }
+
   void MarkRest(const std::string& reason) {
-    for (size_t i = 0; i < results_.tests.size(); ++i) {
-      if (!decided_.contains(i)) results_.tests[i].reason = reason;
+    for (size_t job = 0; job < results_.tests.size() * static_cast<size_t>(options_.repeat); ++job) {
+      if (!decided_.contains(job)) Take(job, NotRun(job, reason));
     }
+  }
+
+  TestResult NotRun(size_t job, const std::string& reason) {
+    TestResult outcome = Blank(job);
+    outcome.reason = reason;
+    return outcome;
+  }
+
+  // What is known of a result before its test has run.
+  TestResult Blank(size_t job) {
+    const TestResult& result = ResultOf(job);
+    TestResult blank;
+    blank.test = result.test;
+    blank.implementation = result.implementation;
+    blank.reproduce = result.reproduce;
+    return blank;
+  }
+
+  void Take(size_t job, TestResult outcome) {
+    if (options_.repeat == 1) {
+      ResultOf(job) = std::move(outcome);
+    } else {
+      AddRepetition(RepetitionOf(job), std::move(outcome), ResultOf(job));
+    }
+  }
+
+  // Once for each test, when its last repetition is decided.
+  void TellWhenOver(size_t job) {
+    for (size_t other = job % results_.tests.size(), left = static_cast<size_t>(options_.repeat); left > 0; --left) {
+      if (!decided_.contains(other)) return;
+      other += results_.tests.size();
+    }
+    observer_.OnTestOver(ResultOf(job));
   }
 
   void RunImplementation(size_t implementation) {
-    std::map<int, std::vector<size_t>> by_world_size;  // indices into results_.tests
-    const size_t first = implementation * options_.tests.size();
-    for (size_t i = 0; i < options_.tests.size(); ++i) by_world_size[options_.tests[i].world_size].push_back(first + i);
-    for (const auto& [world_size, tests] : by_world_size) {
+    std::map<int, std::vector<size_t>> by_world_size;  // jobs
+    for (size_t repetition = 0; repetition < static_cast<size_t>(options_.repeat); ++repetition) {
+      const size_t first = repetition * results_.tests.size() + implementation * options_.tests.size();
+      for (size_t i = 0; i < options_.tests.size(); ++i) {
+        by_world_size[options_.tests[i].world_size].push_back(first + i);
+      }
+    }
+    for (const auto& [world_size, jobs] : by_world_size) {
       if (interrupted_) return;
       results_.pools.push_back({options_.implementations[implementation].label, world_size, 0, {}, {}});
-      RunWorld(implementation, world_size, tests);
+      RunWorld(implementation, world_size, jobs);
     }
   }
 
-  // One pool after another until each of `tests` has a verdict.
-  void RunWorld(size_t implementation, int world_size, const std::vector<size_t>& tests) {
+  // One pool after another until each of the jobs has a verdict.
+  void RunWorld(size_t implementation, int world_size, const std::vector<size_t>& jobs) {
     const ImplementationSpec& spec = options_.implementations[implementation];
     int failed_starts = 0;
-    int hangs = 0;
-    for (std::vector<size_t> rest = tests; !rest.empty() && !interrupted_; rest = Undecided(tests)) {
-      if (hangs > options_.stop_after_hangs) {
-        Decide(rest, Verdict::kNotRun, "stopped after " + std::to_string(hangs) + " hangs (--stop-after-hangs)");
+    hangs_ = 0;
+    for (std::vector<size_t> rest = jobs; !rest.empty() && !interrupted_; rest = Undecided(jobs)) {
+      if (hangs_ > options_.stop_after_hangs) {
+        Decide(rest, Verdict::kNotRun, "stopped after " + std::to_string(hangs_) + " hangs (--stop-after-hangs)");
         return;
       }
       if (options_.pool_mode == PoolMode::kFresh) rest.resize(1);
@@ -133,7 +181,6 @@ class RunDriver {
         // An adapter's own message begins with its name already.
         throw InputError(end.reason.starts_with(spec.label) ? end.reason : spec.label + ": " + end.reason);
       }
-      hangs = CountHangs(tests);
       const bool progress = std::any_of(rest.begin(), rest.end(), [&](size_t i) { return decided_.contains(i); });
       failed_starts = progress ? 0 : failed_starts + 1;
       if (failed_starts == kFailedStartsAllowed) {
@@ -143,29 +190,24 @@ class RunDriver {
     }
   }
 
-  std::vector<size_t> Undecided(const std::vector<size_t>& tests) const {
+  std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const {
     std::vector<size_t> rest;
-    std::copy_if(tests.begin(), tests.end(), std::back_inserter(rest), [&](size_t i) { return !decided_.contains(i); });
+    std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(rest), [&](size_t i) { return !decided_.contains(i); });
     return rest;
   }
 
-  int CountHangs(const std::vector<size_t>& tests) const {
-    return static_cast<int>(std::count_if(tests.begin(), tests.end(), [&](size_t i) {
-      return decided_.contains(i) && results_.tests[i].verdict == Verdict::kHang;
-    }));
-  }
-
-  void Decide(const std::vector<size_t>& tests, Verdict verdict, const std::string& reason) {
-    for (size_t i : tests) {
-      if (!decided_.insert(i).second) continue;
-      results_.tests[i].verdict = verdict;
-      results_.tests[i].reason = reason;
-      observer_.OnTestOver(results_.tests[i]);
+  void Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason) {
+    for (size_t job : jobs) {
+      if (!decided_.insert(job).second) continue;
+      TestResult outcome = NotRun(job, reason);
+      outcome.verdict = verdict;
+      Take(job, std::move(outcome));
+      TellWhenOver(job);
     }
     Write();
   }
 
-  PoolEnd RunOnePool(size_t implementation, int world_size, const std::vector<size_t>& tests) {
+  PoolEnd RunOnePool(size_t implementation, int world_size, const std::vector<size_t>& jobs) {
     const ImplementationSpec& spec = options_.implementations[implementation];
     PoolResult& pool = results_.pools.back();
     PoolPlan plan;
@@ -180,15 +222,17 @@ class RunDriver {
     plan.trace_folder = TraceFolder(folder_, spec.label);
     plan.limits = options_.limits;
     plan.warm = WarmFor(implementation);
-    for (size_t i : tests) {
-      plan.tests.push_back(results_.tests[i].test.id);
-      fs::remove_all(RankTrace(plan.trace_folder, plan.tests.back(), 0).parent_path());  // of a pool that was cut short
+    for (size_t job : jobs) {
+      plan.tests.push_back(ResultOf(job).test.id);
+      plan.recordings.push_back(RecordingName(plan.tests.back(), RepetitionOf(job)));
+      RemoveRankTraces(plan, plan.recordings.back());  // of a pool that was cut short
     }
     PoolCallbacks callbacks;
-    callbacks.on_test_started = [&](size_t index) { observer_.OnTestStarted(results_.tests[tests[index]]); };
+    callbacks.on_ready = [&](const Json& said) { results_.implementations[implementation].description = said; };
+    callbacks.on_test_started = [&](size_t index) { observer_.OnTestStarted(ResultOf(jobs[index])); };
     callbacks.on_test_over = [&](size_t index, const std::vector<RankReport>& ranks,
                                  const std::optional<Incident>& incident,
-                                 double seconds) { TakeOutcome(plan, tests[index], ranks, incident, seconds); };
+                                 double seconds) { TakeOutcome(plan, jobs, index, ranks, incident, seconds); };
     const PoolEnd end = RunPool(plan, callbacks, interrupted_);
     if (plan.warm != nullptr && end.kind == PoolEnd::Kind::kStartFailed) {
       warm_.GiveUp("a pool did not start warm: " + end.reason);
@@ -220,17 +264,42 @@ class RunDriver {
     observer_.OnPoolProblem(result.label, world_size, end.reason);
   }
 
-  void TakeOutcome(const PoolPlan& plan, size_t index, const std::vector<RankReport>& ranks,
-                   const std::optional<Incident>& incident, double seconds) {
-    TestResult& result = results_.tests[index];
-    decided_.insert(index);
-    SetOutcome(result, ranks, incident, seconds);
-    result.log = fs::relative(plan.pool_folder, folder_).string();
-    if (MergeTraces(plan.trace_folder, {result.implementation, result.test.id, plan.world_size, plan.seed})) {
-      result.trace = fs::relative(MergedTrace(plan.trace_folder, result.test.id), folder_).string();
-    }
-    observer_.OnTestOver(result);
+  static void RemoveRankTraces(const PoolPlan& plan, const std::string& recording) {
+    fs::remove_all(RankTrace(plan.trace_folder, recording, 0).parent_path());
+  }
+
+  void TakeOutcome(const PoolPlan& plan, const std::vector<size_t>& jobs, size_t index,
+                   const std::vector<RankReport>& ranks, const std::optional<Incident>& incident, double seconds) {
+    const size_t job = jobs[index];
+    decided_.insert(job);
+    TestResult outcome = Blank(job);
+    SetOutcome(outcome, ranks, incident, seconds);
+    hangs_ += outcome.verdict == Verdict::kHang ? 1 : 0;
+    RequireCapabilities(options_.required_capabilities, outcome);
+    const size_t result = job % results_.tests.size();
+    if (const Waiver* waiver = waivers_[result]) ApplyWaiver(*waiver, options_.today, VersionOf(result), outcome);
+    outcome.log = fs::relative(plan.pool_folder, folder_).string();
+    outcome.trace = KeepRecording(plan, plan.recordings[index], job, outcome);
+    Take(job, std::move(outcome));
+    TellWhenOver(job);
     if (Clock::now() - written_ > options_.refresh) Write();
+  }
+
+  std::string VersionOf(size_t result) const {
+    const Json& description = results_.implementations[result / options_.tests.size()].description;
+    return description.is_object() ? description.value("version", "") : "";
+  }
+
+  // The merged trace, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
+  // first one there is none: many repetitions must not fill the disk.
+  std::string KeepRecording(const PoolPlan& plan, const std::string& recording, size_t job, const TestResult& outcome) {
+    if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) {
+      RemoveRankTraces(plan, recording);
+      return "";
+    }
+    const bool merged = MergeTraces(plan.trace_folder, recording,
+                                    {outcome.implementation, outcome.test.id, plan.world_size, plan.seed});
+    return merged ? fs::relative(MergedTrace(plan.trace_folder, recording), folder_).string() : "";
   }
 
   void CompareAll() {
@@ -269,7 +338,9 @@ class RunDriver {
   const Clock::time_point begin_ = Clock::now();
   Clock::time_point written_ = begin_;
   Results results_;
-  std::set<size_t> decided_;  // indices into results_.tests
+  std::vector<const Waiver*> waivers_;  // of each result; null: none
+  std::set<size_t> decided_;            // jobs
+  int hangs_ = 0;                       // of the implementation and world size that run now
 };
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "launch/inventory.h"
 #include "launch/rank_pool.h"
 #include "launch/results.h"
+#include "launch/waivers.h"
 
 namespace shardcts {
 
@@ -35,18 +36,23 @@ enum class StartMode {
 };
 
 struct RunOptions {
-  std::string command;                          // for the record
-  std::string program = "build/shardcts";       // first word of the reproduce commands
+  std::string command;                     // for the record
+  std::string program = "build/shardcts";  // first word of the reproduce commands
   std::vector<ImplementationSpec> implementations;
-  std::vector<TestCase> tests;                  // selected
-  std::filesystem::path run_folder;             // made ready by Run (PrepareRunFolder)
+  std::vector<TestCase> tests;       // selected
+  std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
   std::filesystem::path rank_program;
   std::string launcher = PoolPlan{}.launcher;
   uint64_t seed = 1234;
   std::string trace = "inline";
   PoolMode pool_mode = PoolMode::kShared;
-  StartMode start_mode = StartMode::kWarm;      // kFresh pools start cold
+  StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
   PoolLimits limits;
+  int repeat = 1;                                  // how often each test runs, all tests once before any runs again
+  std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails
+  std::vector<Waiver> waivers;
+  std::vector<std::string> waiver_files;        // where they come from, for the record
+  std::chrono::year_month_day today = Today();  // by which waivers expire
   int stop_after_hangs = 5;                     // per implementation and world size
   std::string baseline;                         // label to compare with; empty: no parity
   ParityFunction parity;                        // empty: no parity
@@ -65,8 +71,8 @@ class RunObserver {
 };
 
 // Runs everything and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
-// InputError when the run folder, the launcher or an implementation (a rank's pool_failed of kind input) is wrong; then
-// results.json is there, with complete: false and the rest not_run.
+// InputError when two waivers name the same test, and when the run folder, the launcher or an implementation (a rank's
+// pool_failed of kind input) is wrong; then results.json is there, with complete: false and the rest not_run.
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
 
 // An implementation as plan.json names it.

@@ -221,6 +221,109 @@ TEST_F(RunTest, ParityComparesWithTheBaseline) {
   EXPECT_EQ(results["tests"][1]["parity"], Json());
 }
 
+Waiver FakeWaiver(const std::string& behaviour, Verdict verdict) {
+  Waiver waiver;
+  waiver.place = "w.toml:1";
+  waiver.test = FakeTest(behaviour).id;
+  waiver.implementation = "reference";
+  waiver.device = "cpu";
+  waiver.verdict = verdict;
+  waiver.owner = "us";
+  waiver.reason = "known";
+  waiver.evidence = "none";
+  waiver.review_version = "2";  // the fake rank says that it is version 1
+  return waiver;
+}
+
+TEST_F(RunTest, WaiversAreAppliedAndSeen) {
+  RunOptions options = FakeRun(folder_, {"crash@1", "fail@1", "a", "b"});
+  options.waivers = {FakeWaiver("crash@1", Verdict::kCrash), FakeWaiver("fail@1", Verdict::kFail),
+                     FakeWaiver("a", Verdict::kFail)};
+  options.waivers[1].checks = {"C2"};
+  options.waiver_files = {"w.toml"};
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "waived fail unexpected_pass pass");
+  EXPECT_EQ(results["run"]["waivers"], Json({"w.toml"}));
+  EXPECT_EQ(results["tests"][0]["waiver"]["found"], "crash");
+  EXPECT_EQ(results["tests"][1]["waiver"]["problem"], "names C2");
+  EXPECT_EQ(results["tests"][3]["waiver"], Json());
+  EXPECT_EQ(results["summary"]["fake"]["waived"], 1);
+}
+
+TEST_F(RunTest, TwoWaiversOfATestEndTheRunBeforeItBegins) {
+  RunOptions options = FakeRun(folder_, {"a"});
+  options.waivers = {FakeWaiver("a", Verdict::kCrash), FakeWaiver("a", Verdict::kFail)};
+  EXPECT_THAT(MessageOfInputError(options), HasSubstr("w.toml:1: waives fake/T.test_a/world_size=2 on fake as"));
+  EXPECT_FALSE(std::filesystem::exists(options.run_folder));
+}
+
+TEST_F(RunTest, RequiredCapabilityMakesItsTestsFail) {
+  RunOptions options = FakeRun(folder_, {"not_supported@all", "a"});
+  options.required_capabilities = {"tp"};
+  EXPECT_EQ(Verdicts(RunAndRead(options)), "not_supported pass");
+  for (TestCase& test : options.tests) test.capabilities = {"core", "tp"};
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "fail pass");
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(), HasSubstr("the run requires capability tp"));
+  EXPECT_EQ(results["run"]["require"], Json({"tp"}));
+}
+
+TEST_F(RunTest, RepetitionsRunInOnePoolAndEachIsKnown) {
+  RunOptions options = FakeRun(folder_, {"a", "flaky@1", "fail@0"});
+  options.repeat = 3;
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass fail fail");
+  EXPECT_EQ(results["pools"][0]["starts"], 1);
+  EXPECT_EQ(results["tests"][0]["flaky"], false);
+  EXPECT_EQ(results["tests"][1]["flaky"], true);
+  EXPECT_EQ(results["tests"][2]["flaky"], false);
+  EXPECT_EQ(results["tests"][1]["reason"], "flaky: 2 pass, 1 fail of 3; repetition 2: rank 1: C1: expected 1, got 2");
+  EXPECT_EQ(results["tests"][1]["failures"].size(), 1u);
+  EXPECT_EQ(results["tests"][1]["repetitions"].size(), 3u);
+}
+
+TEST_F(RunTest, RecordingsAreKeptOfRepetitionsThatDiffer) {
+  RunOptions options = FakeRun(folder_, {"flaky@1"});
+  options.repeat = 3;
+  const Json test = RunAndRead(options)["tests"][0];
+  const std::string first = test["repetitions"][0]["trace"].get<std::string>();
+  const std::string second = test["repetitions"][1]["trace"].get<std::string>();
+  EXPECT_EQ(first, "traces/fake/fake_T.test_flaky_1_world_size=2.json");
+  EXPECT_EQ(second, "traces/fake/fake_T.test_flaky_1_world_size=2+repetition=2.json");
+  EXPECT_EQ(ReadJsonFile(options.run_folder / first)["steps"].size(), 1u);
+  EXPECT_EQ(ReadJsonFile(options.run_folder / second)["steps"].size(), 1u);
+  EXPECT_EQ(test["trace"], second);
+  EXPECT_EQ(test["repetitions"][2]["trace"], Json());
+  EXPECT_FALSE(std::filesystem::exists(
+      RankTrace(options.run_folder / "traces" / "fake", FakeTest("flaky@1").id + "+repetition=3", 0)));
+}
+
+TEST_F(RunTest, CrashOfOneRepetitionIsFlakyAndTheOthersAreRun) {
+  RunOptions options = FakeRun(folder_, {"flaky_crash@1", "a"});
+  options.repeat = 3;
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "crash pass");
+  EXPECT_EQ(results["pools"][0]["starts"], 2);
+  EXPECT_EQ(results["tests"][0]["flaky"], true);
+  EXPECT_EQ(results["tests"][0]["repetitions"][2]["verdict"], "pass");
+}
+
+TEST_F(RunTest, FlakyIsRedWhereNoRepetitionIs) {
+  RunOptions options = FakeRun(folder_, {"wavering@all"});
+  options.repeat = 2;
+  EXPECT_EQ(Verdicts(RunAndRead(options)), "fail");
+}
+
+TEST_F(RunTest, WaiverOfATestThatSometimesPassesDoesNotHelp) {
+  RunOptions options = FakeRun(folder_, {"flaky@1"});
+  options.repeat = 2;
+  options.waivers = {FakeWaiver("flaky@1", Verdict::kFail)};
+  options.waivers[0].checks = {"C1"};
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "unexpected_pass");
+  EXPECT_EQ(results["tests"][0]["flaky"], true);
+}
+
 // What `shardcts run` does with SIGINT, in a process of its own.
 std::atomic<bool> g_interrupted = false;
 

@@ -32,6 +32,8 @@ Plan FromJson(const Json& json) {
   plan.pool_folder = json.at("pool_folder");
   plan.trace_folder = json.at("trace_folder");
   if (json.contains("tests")) plan.tests = json.at("tests").get<std::vector<std::string>>();
+  plan.recordings = json.contains("recordings") ? json.at("recordings").get<std::vector<std::string>>() : plan.tests;
+  if (plan.recordings.size() != plan.tests.size()) throw InputError("one recording for each test is needed");
   plan.script = json.value("script", "");
   return plan;
 }

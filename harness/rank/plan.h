@@ -24,6 +24,7 @@ struct Plan {
   std::string pool_folder;
   std::string trace_folder;
   std::vector<std::string> tests;
+  std::vector<std::string> recordings;         // what the trace of each test is called
   std::string script;                          // not empty: run this file instead of tests
 };
 

@@ -109,7 +109,7 @@ class CaseTest : public testing::Test {
 
  private:
   Ending Run(Trial& trial, bool* failed_early) {
-    const std::string trace = RankTrace(pool_.plan.trace_folder, test_.id, trial.rank());
+    const std::string trace = RankTrace(pool_.plan.trace_folder, pool_.plan.recordings[index_], trial.rank());
     pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
     const Ending ending = RunBody(body_, trial, failed_early);
     const bool peers_stopped_too = ending.verdict == "aborted" || ending.verdict == "diverged";

@@ -3,7 +3,9 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from .load import InputError
-from .verdicts import VERDICTS
+from .verdicts import PROBLEMS, VERDICTS
+
+SAYS_NOTHING = ("harness_error", "not_run")  # about the implementation
 
 
 def check_consistency(document: dict, path: Path) -> None:
@@ -36,9 +38,12 @@ def _test_problems(tests, labels):
         seen.add(key)
         yield from _rank_problems(test, where)
         yield from _verdict_problems(test, where)
-        for field in ("log", "trace"):
-            if test[field] and _leaves_folder(test[field]):
-                yield f"{where}: {field}: {test[field][:120]!r} leaves the run folder"
+        yield from _waiver_problems(test, where)
+        yield from _repetition_problems(test, where)
+        for entry in (test, *test["repetitions"]):
+            for field in ("log", "trace"):
+                if entry[field] and _leaves_folder(entry[field]):
+                    yield f"{where}: {field}: {entry[field][:120]!r} leaves the run folder"
 
 
 def _rank_problems(test, where):
@@ -62,6 +67,26 @@ def _verdict_problems(test, where):
         yield f"{where}: verdict pass with failures {' '.join(failed)}".rstrip()
     if checks["missing"] or unaccounted:
         yield f"{where}: verdict pass, but not evaluated: {' '.join(checks['missing'] or unaccounted)}"
+
+
+def _waiver_problems(test, where):
+    waiver = test["waiver"]
+    if test["verdict"] not in ("waived", "unexpected_pass"):
+        return
+    if waiver is None:
+        yield f"{where}: verdict {test['verdict']} without a waiver"
+    elif test["verdict"] == "waived" and (waiver["problem"] or waiver["found"] != waiver["verdict"]):
+        yield f"{where}: verdict waived, but its waiver does not hold"
+
+
+def _repetition_problems(test, where):
+    verdicts = {entry["verdict"] for entry in test["repetitions"]} - set(SAYS_NOTHING)
+    if test["flaky"] != (len(verdicts) > 1):
+        yield f"{where}: flaky is {str(test['flaky']).lower()}, the repetitions say {' '.join(sorted(verdicts)) or 'nothing'}"
+    if test["flaky"] and test["verdict"] not in PROBLEMS:
+        yield f"{where}: flaky, but verdict {test['verdict']}"
+    if test["verdict"] == "pass" and any(entry["verdict"] != "pass" for entry in test["repetitions"]):
+        yield f"{where}: verdict pass, but not of every repetition"
 
 
 def _summary_problems(document, labels):

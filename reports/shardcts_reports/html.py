@@ -8,19 +8,19 @@ import jinja2
 import markupsafe
 
 from .logs import LogTails
-from .model import PARITY_FIELDS, Report
+from .model import PARITY_FIELDS, Report, tally, until
 from .verdicts import PROBLEMS, RANK_ONLY, VERDICTS
 
 MAX_ENTRIES = 100        # failures and differences per result on the page
 MAX_POOLS = 24           # rank pools in the run facts
 MAX_TEXT = 4000          # characters of one message
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "ranks", "log", "trace", "reproduce")
+_RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "waiver", "flaky", "ranks", "log", "trace", "reproduce")
 
 
 def render_html(report: Report) -> str:
     return render_page("report.html.j2", ["page.css", "report.css"], ["detail.js", "report.js"], {
-        "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS, "max_pools": MAX_POOLS,
+        "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS, "max_pools": MAX_POOLS, "until": until, "tally": tally,
         "used": [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)],
         "suites": sorted({test["suite"] for test in report.tests}),
         "world_sizes": sorted({test["world_size"] for test in report.tests}),
@@ -68,6 +68,8 @@ def _result_data(test: dict) -> dict:
     data = {name: test[name] for name in _RESULT_FIELDS}
     data["failures"] = [_shortened(failure) for failure in test["failures"][:MAX_ENTRIES]]
     data["failures_in_all"] = len(test["failures"])
+    data["repetitions"] = test["repetitions"][:MAX_ENTRIES]
+    data["repetitions_in_all"] = len(test["repetitions"])
     parity = test["parity"]
     if parity:
         details = [_shortened(detail) for detail in parity["details"][:MAX_ENTRIES]]

@@ -63,7 +63,9 @@ def _result(test: dict):
     reason = clean(" ".join(first_reason(test).split()))
     if verdict in SKIPPED:
         return Skipped(f"{VERDICTS[verdict].label}: {reason}", verdict)
-    made = (Failure if verdict in FAILURE else Error)(reason, verdict)
+    if test["flaky"]:
+        verdict = f"flaky_{verdict}"
+    made = (Failure if test["verdict"] in FAILURE else Error)(reason, verdict)
     places = [_place(failure) for failure in test["failures"]]
     made.text = clean("\n".join(places + [f"reproduce: {test['reproduce']}"]))
     return made

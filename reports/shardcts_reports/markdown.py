@@ -1,7 +1,7 @@
 """summary.md: the run in one screen, for merge requests and job summaries."""
 import re
 
-from .model import PARITY_FIELDS, Report, first_reason, worst_results
+from .model import PARITY_FIELDS, Report, first_reason, tally, until, worst_results
 from .verdicts import VERDICTS
 
 MAX_PROBLEMS = 50
@@ -13,7 +13,7 @@ def render_markdown(report: Report) -> str:
     if not report.complete:
         parts.append("> **INCOMPLETE RUN**: interrupted, or a part was lost; not a result for the suite.")
     parts += [_facts(report), "## Verdicts", _verdicts(report), "## Implementations", _implementations(report)]
-    parts += _parity(report) + _problems(report)
+    parts += _parity(report) + _waivers(report) + _problems(report)
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,9 +43,22 @@ def _facts(report: Report) -> str:
     facts = [("Command", code(run["command"])), ("Commit", code(run["suite_commit"] or "unknown")),
              ("Seed", text(run["seed"])),
              ("Started", f"{text(run['started'])}, took {run['seconds']:.1f} s, {run['pool']} rank pools")]
+    facts += _run_choices(run)
     facts.append(("Environment", text(", ".join(
         f"{key} {value}" for key, value in environment.items() if value not in (None, "")), 600)))
     return "\n".join(f"* {name}: {value}" for name, value in facts)
+
+
+def _run_choices(run: dict) -> list[tuple[str, str]]:
+    """What the command line asked for beyond the usual."""
+    facts = []
+    if run["repeat"] > 1:
+        facts.append(("Repetitions", text(f"{run['repeat']} of each test")))
+    if run["require"]:
+        facts.append(("Required capabilities", text(", ".join(run["require"]))))
+    if run["waivers"]:
+        facts.append(("Waiver files", ", ".join(code(file) for file in run["waivers"])))
+    return facts
 
 
 def _verdicts(report: Report) -> str:
@@ -78,6 +91,16 @@ def _parity(report: Report) -> list[str]:
     return ["## Parity", table(["implementation", "against", "tests", *PARITY_FIELDS], rows)]
 
 
+def _waivers(report: Report) -> list[str]:
+    if not report.waivers:
+        return []
+    rows = [[code(waiver["place"]), code(waiver["implementation"]), text(waiver["verdict"]), text(waiver["reason"]),
+             text(waiver["owner"]), text(waiver["evidence"]), text(until(waiver)), text(tally(tests))]
+            for waiver, tests in report.waivers]
+    return ["## Waivers", table(["waiver", "implementation", "expects", "reason", "owner", "evidence", "until", "results"],
+                                rows)]
+
+
 def _problems(report: Report) -> list[str]:
     problems = worst_results(report)
     if not problems:
@@ -90,6 +113,7 @@ def _problems(report: Report) -> list[str]:
 
 def _problem(test: dict) -> str:
     verdict = VERDICTS[test["verdict"]]
-    lines = [f"* {verdict.symbol} **{verdict.label}** on {code(test['implementation'])}: {code(test['id'])}",
+    flaky = ", flaky," if test["flaky"] else ""
+    lines = [f"* {verdict.symbol} **{verdict.label}**{flaky} on {code(test['implementation'])}: {code(test['id'])}",
              text(first_reason(test)), code(test["reproduce"])]
     return "<br>\n  ".join(line for line in lines if line)

@@ -102,12 +102,28 @@ class Report:
             rows.items(), key=lambda item: item[0][0])]
 
     @cached_property
+    def waivers(self) -> list[tuple[dict, list[dict]]]:
+        """Every waiver that names a test of the run, with those tests."""
+        found: dict[tuple, tuple[dict, list[dict]]] = {}
+        for test in self.tests:
+            waiver = test["waiver"]
+            if waiver:
+                key = (waiver["place"], waiver["test"], waiver["implementation"], waiver["device"])
+                found.setdefault(key, (waiver, []))[1].append(test)
+        return list(found.values())
+
+    @cached_property
+    def flaky(self) -> int:
+        return sum(test["flaky"] for test in self.tests)
+
+    @cached_property
     def outcome(self) -> tuple[str, str]:
         """Tone and one sentence: what the exit code of a plain run says."""
         problems = sum(implementation.problems for implementation in self.implementations)
         passed = sum(implementation.counts["pass"] for implementation in self.implementations)
         if problems:
-            return "bad", f"{problems} of {len(self.tests)} results are problems."
+            flaky = f" {self.flaky} are flaky." if self.flaky else ""
+            return "bad", f"{problems} of {len(self.tests)} results are problems.{flaky}"
         if not self.complete:
             return "bad", f"No problem among the {len(self.tests)} results that are there, but the run is incomplete."
         if not passed:
@@ -149,11 +165,9 @@ def device_of(record: dict, environment: dict) -> Device:
 
 
 def function_of(test: dict) -> str:
-    """The upstream function: the upstream instance without the suffix that its parameters gave it."""
-    name = test["upstream_id"]
-    start = name.find(".") + 1
-    cuts = [name.find(f"_{key}", start + 1) for key in test["params"]]
-    return name[:min([cut for cut in cuts if cut > 0], default=len(name))]
+    """The upstream function with its class: what instances of it have in common."""
+    owner, dot, _ = test["upstream_id"].partition(".")
+    return f"{owner}.{test['upstream_function']}" if dot else test["upstream_function"]
 
 
 def variant_of(test: dict) -> str:
@@ -178,3 +192,15 @@ def first_reason(test: dict) -> str:
     if test["checks"]["missing"]:
         return "not evaluated: " + " ".join(test["checks"]["missing"])
     return "" if test["verdict"] in GREEN else VERDICTS[test["verdict"]].meaning
+
+
+def until(waiver: dict) -> str:
+    """How long a waiver holds."""
+    version = f"before version {waiver['review_version']}" if waiver["review_version"] else ""
+    return ", ".join(filter(None, (waiver["expires"], version)))
+
+
+def tally(tests: list[dict]) -> str:
+    """"2 waived, 1 fail": the verdicts of these results, in the order of the legend."""
+    verdicts = [test["verdict"] for test in tests]
+    return ", ".join(f"{verdicts.count(name)} {VERDICTS[name].label}" for name in VERDICTS if name in verdicts)

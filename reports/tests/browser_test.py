@@ -139,6 +139,22 @@ def test_details_of_a_failing_test(page):
     assert not one(browser, ".detail").is_displayed()
 
 
+def test_details_of_a_waived_and_of_a_flaky_test(page):
+    document = example_run.make_run()
+    verdicts = [test["verdict"] for test in document["tests"] if test["implementation"] == "reference"]
+    document["tests"][2] = example_run.make_flaky(document["tests"][2], "pass", "fail", "pass")
+    browser = page(document)
+    assert "flaky" in shown_rows(browser)[1].text
+    press(all_of(browser, ".expand")[1])
+    flaky = all_of(browser, ".detail .panel")[0].text
+    assert "REPETITIONS (3)" in flaky and "why pass" in flaky
+    press(all_of(browser, ".expand")[verdicts.index("waived")])
+    waived = all_of(browser, ".detail .panel")[2].text
+    for expected in ("WAIVER", "core team", "fail, C9", "2026-12-31, before version 2.15", "waivers.toml:3",
+                     "fail: C9 failed on rank 1"):
+        assert expected in waived
+
+
 def test_a_link_opens_its_test(page):
     document = example_run.make_run()
     browser = page(document, "#" + quote(failing_test(document)["id"], safe=""))

@@ -29,14 +29,20 @@ _PARITY_BAD = {
         {"step": 20, "op": "model.load_state_dict", "rank": 0, "path": "missing_keys", "kind": "structural",
          "message": "[] against ['2.out_proj.bias']"}]}
 
+_WAIVER = {
+    "place": "waivers.toml:3", "test": "fully_shard_state_dict/*", "implementation": "reference", "device": "cpu",
+    "verdict": "fail", "checks": ["C9"], "reason_contains": None, "owner": "core team",
+    "reason": "exp_avg is overwritten", "evidence": "docs/deviations.md", "expires": "2026-12-31",
+    "review_version": "2.15"}
+
 _PARITY_SAME = {"against": "torch", "operations": 31, "tensors": 56, "identical": 56, "close": 0, "different": 0,
                 "structural": 0, "first_difference": None, "details": []}
 
 _REASONS = {
     "fail": "C9 failed on rank 1", "incomplete": "C2 was not evaluated",
     "not_supported": "capability tp is not declared",
-    "not_applicable": "16 % world_size != 0", "waived": "W-3: known deviation until version 2.15",
-    "unexpected_pass": "waiver W-4 says that it fails", "crash": "rank 2 ended with signal 11 (SIGSEGV)",
+    "not_applicable": "16 % world_size != 0", "waived": "exp_avg is overwritten (waived by core team until 2026-12-31, waivers.toml:3); fail: C9 failed on rank 1",
+    "unexpected_pass": "passed, but waiver waivers.toml:3 of core team says that it fails; remove it", "crash": "rank 2 ended with signal 11 (SIGSEGV)",
     "hang": "no answer within 30 s, ranks 0 and 3 wait in model.state_dict",
     "diverged": "rank 1 ran model.wrap at step 7, the others model.forward",
     "harness_error": "event file of rank 0 ends inside a line", "not_run": "pool 1 did not start"}
@@ -49,11 +55,11 @@ def make_test(label: str, verdict: str, function: str = "test_dp_state_dict_save
     test_id = f"{SUITE}/{CLASS}.{function}/world_size={world_size},mesh=1-D,mlp_dim={mlp_dim}"
     ran = verdict not in ("not_run", "not_supported", "not_applicable")
     return {
-        "id": test_id, "suite": SUITE, "upstream_id": f"{CLASS}.{function}", "implementation": label,
+        "id": test_id, "suite": SUITE, "upstream_id": f"{CLASS}.{function}", "upstream_function": function, "implementation": label,
         "world_size": world_size, "params": params, "verdict": verdict, "reason": _REASONS.get(verdict, ""),
         "seconds": 0.125 if ran else 0.0, "checks": _checks(verdict, ran, world_size),
         "failures": [copy.deepcopy(_FAILURE)] if verdict in ("fail", "waived") else [],
-        "parity": _parity(label, verdict),
+        "parity": _parity(label, verdict), "waiver": _waiver(verdict), "flaky": False, "repetitions": [],
         "ranks": [{"rank": rank, "verdict": _rank_verdict(verdict, rank), "seconds": 0.12, "reason": ""}
                   for rank in range(world_size)] if ran else [],
         "log": LOG.replace("reference", label) if ran else None,
@@ -82,7 +88,7 @@ def finish(tests: list[dict]) -> dict:
         "schema_version": 1, "complete": True,
         "run": {"command": "shardcts run --impl reference --impl torch --out out", "seed": 1234,
                 "suite_commit": "0123456789abcdef", "started": "2026-01-31T12:00:00Z", "seconds": 12.34,
-                "pool": "shared", "environment": dict(_ENVIRONMENT)},
+                "pool": "shared", "repeat": 1, "require": [], "waivers": [], "environment": dict(_ENVIRONMENT)},
         "implementations": [_implementation(label) for label in labels],
         "summary": {label: _counts(test["verdict"] for test in tests if test["implementation"] == label)
                     for label in labels},
@@ -133,6 +139,23 @@ def _checks(verdict: str, ran: bool, world_size: int) -> dict:
         evaluated["C9"]["failed"] = 1
     return {"expected": expected, "evaluated": evaluated, "missing": missing,
             "device_limited": {"C10": "needs CUDA memory statistics"}}
+
+
+def _waiver(verdict: str) -> dict | None:
+    """With what came of it."""
+    if verdict == "waived":
+        return _WAIVER | {"found": "fail", "found_reason": "C9 failed on rank 1", "problem": None}
+    if verdict == "unexpected_pass":
+        return _WAIVER | {"found": "pass", "found_reason": "", "problem": "the test passed"}
+    return None
+
+
+def make_flaky(test: dict, *verdicts: str) -> dict:
+    """The same result, come to by repetitions with these verdicts."""
+    repetitions = [{"verdict": verdict, "reason": f"why {verdict}", "seconds": 0.5, "log": LOG, "trace": None}
+                   for verdict in verdicts]
+    return test | {"flaky": len(set(verdicts)) > 1, "repetitions": repetitions,
+                   "reason": f"flaky: {', '.join(verdicts)}"}
 
 
 def _parity(label: str, verdict: str) -> dict | None:

@@ -61,6 +61,32 @@ def test_a_run_without_a_pass_is_not_green(tmp_path):
     assert report.outcome == ("bad", "No test passed: nothing was proven.")
 
 
+def test_flaky_results_are_red_and_said_to_be_flaky(tmp_path):
+    def change(document):
+        document["tests"][2] = example_run.make_flaky(document["tests"][2], "pass", "fail", "pass")
+    report = changed_report(tmp_path, change)
+    assert report.outcome == ("bad", "8 of 24 results are problems. 1 are flaky.")
+    assert "**fail**, flaky, on" in render_markdown(report)
+    assert b'type="flaky_fail"' in render_junit(report)
+    page = render_html(report)
+    assert '<span class="muted">flaky</span>' in page and '"repetitions_in_all":3' in page
+
+
+def test_waivers_are_listed_with_what_came_of_them(report):
+    assert [(waiver["place"], len(tests)) for waiver, tests in report.waivers] == [("waivers.toml:3", 2)]
+    page = render_html(report)
+    table = page[page.index('id="waivers"'):]
+    for cell in ("waivers.toml:3", "core team", "docs/deviations.md", "2026-12-31, before version 2.15",
+                 "1 waived, 1 unexpected pass"):
+        assert f">{cell}<" in table[:table.index("</table>")]
+
+
+def test_a_run_that_asks_for_more_says_so(tmp_path):
+    report = changed_report(tmp_path, lambda d: d["run"].update(repeat=3, require=["tp"], waivers=["w.toml"]))
+    for rendered in (render_markdown(report), render_html(report)):
+        assert "3 of each test" in rendered and "w.toml" in rendered
+
+
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>|`x`\u2028\ud800\x1b[31m"
 
 
@@ -110,7 +136,7 @@ def test_only_a_real_gpu_makes_a_gpu_result(device, environment, kind):
 
 def test_parameterized_instances_group_under_their_function():
     instance = "C.test_flow_state_dict_type_full_rank0_False"
-    test = {"suite": "s", "upstream_id": instance, "id": f"s/{instance}/world_size=2",
+    test = {"suite": "s", "upstream_id": instance, "upstream_function": "test_flow", "id": f"s/{instance}/world_size=2",
             "params": {"state_dict_type": "full", "rank0": False}}
     assert function_of(test) == "C.test_flow"
     assert variant_of(test) == "state_dict_type_full_rank0_False/world_size=2"

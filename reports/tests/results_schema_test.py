@@ -35,6 +35,13 @@ ACCEPTED = {
         file=None, line=None, check=None, operation=None),
     "rank without seconds": lambda d: d["tests"][0]["ranks"][0].update(seconds=None),
     "pool with problems": lambda d: d["pools"][0].update(problems=["rank 2 ended with signal 11"]),
+    "repetitions": lambda d: d["tests"].__setitem__(0, example_run.make_flaky(d["tests"][0], "pass", "pass")),
+    "a flaky failure": lambda d: d["tests"].__setitem__(2, example_run.make_flaky(d["tests"][2], "pass", "fail")),
+    "repetition that was not run": lambda d: d["tests"].__setitem__(
+        2, example_run.make_flaky(d["tests"][2], "fail", "not_run") | {"flaky": False}),
+    "waiver that does not help": lambda d: d["tests"][2].update(
+        waiver=waived(d)["waiver"] | {"problem": "has expired on 2025-12-31"}),
+    "run that asks for more": lambda d: d["run"].update(repeat=3, require=["tp"], waivers=["w.toml"]),
     "no reason": lambda d: d["tests"][0].update(reason=None),
 }
 
@@ -46,6 +53,10 @@ def test_accepts(tmp_path, change):
     read(tmp_path, document)
 
 
+def waived(document) -> dict:
+    return next(test for test in document["tests"] if test["verdict"] == "waived")
+
+
 def rename_summary(document):
     document["summary"]["other"] = document["summary"].pop("torch")
 
@@ -54,7 +65,22 @@ REJECTED = {
     "other schema version": (lambda d: d.update(schema_version=2), "at schema_version"),
     "missing top field": (lambda d: d.pop("complete"), '"complete" is a required property'),
     "unknown top field": (lambda d: d.update(more=1), "'more' was unexpected"),
-    "unknown test field": (lambda d: d["tests"][3].update(flaky=True), "at tests[3]: "),
+    "unknown test field": (lambda d: d["tests"][3].update(lucky=True), "at tests[3]: "),
+    "no upstream function": (lambda d: d["tests"][3].pop("upstream_function"), '"upstream_function" is a required'),
+    "waived without a waiver": (lambda d: waived(d).update(waiver=None), "verdict waived without a waiver"),
+    "waived by an expired waiver": (lambda d: waived(d)["waiver"].update(problem="has expired"), "does not hold"),
+    "waived for another failure": (lambda d: waived(d)["waiver"].update(found="crash"), "does not hold"),
+    "waiver without an owner": (lambda d: waived(d)["waiver"].update(owner=""), "waiver.owner"),
+    "waiver with a bad date": (lambda d: waived(d)["waiver"].update(expires="soon"), "waiver.expires"),
+    "flaky without repetitions": (lambda d: d["tests"][2].update(flaky=True), "flaky is true, the repetitions say"),
+    "flakiness denied": (lambda d: d["tests"].__setitem__(2, example_run.make_flaky(d["tests"][2], "pass", "fail") | {
+        "flaky": False}), "flaky is false, the repetitions say fail pass"),
+    "flaky pass": (lambda d: d["tests"].__setitem__(0, example_run.make_flaky(d["tests"][0], "pass", "waived")),
+                   "flaky, but verdict pass"),
+    "pass of some repetitions": (lambda d: d["tests"].__setitem__(
+        0, example_run.make_flaky(d["tests"][0], "pass", "not_run") | {"flaky": False}), "not of every repetition"),
+    "trace of a repetition that climbs": (lambda d: d["tests"][0].update(
+        repetitions=[{"verdict": "pass", "reason": "", "seconds": 0, "log": None, "trace": "../x"}]), "leaves the run"),
     "unknown verdict": (lambda d: d["tests"][1].update(verdict="passed"), 'at tests[1].verdict: "passed"'),
     "wrong type": (lambda d: d["tests"][0].update(seconds="1"), 'at tests[0].seconds: "1" is not of type "number"'),
     "tests is an object": (lambda d: d.update(tests={}), "at tests: "),

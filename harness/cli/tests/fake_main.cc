@@ -1,19 +1,20 @@
 // The commands that need no LibTorch, on the tests of the fake rank (launch/tests/fake_rank.cc).
 #include "cli/commands.h"
 #include "cli/program.h"
-#include "launch/embedded_inventories.h"
+#include "launch/embedded_suites.h"
 
 namespace shardcts {
 
-std::vector<std::pair<std::string, std::string>> EmbeddedInventories() {
+std::vector<EmbeddedSuite> EmbeddedSuites() {
   return {{"fake", R"({"suite": "fake", "tests": [
     {"function": "test_a", "instances": [{"id": "T.test_a"}], "world_sizes": [1, 2],
      "checks": [{"id": "C1", "strength": "strict"}]},
-    {"function": "test_fail", "instances": [{"id": "T.test_fail@1"}], "world_sizes": [2],
+    {"function": "test_fail", "instances": [{"id": "T.test_fail@1"}], "world_sizes": [2], "capabilities": ["tp"],
      "checks": [{"id": "C1", "strength": "strict"}]},
     {"function": "test_hang", "instances": [{"id": "T.test_hang@0"}], "world_sizes": [2],
      "checks": [{"id": "C1", "strength": "strict"}]},
-    {"function": "test_wide", "instances": [{"id": "T.test_wide"}], "world_sizes": [16], "checks": []}]})"}};
+    {"function": "test_wide", "instances": [{"id": "T.test_wide"}], "world_sizes": [16], "checks": []}]})",
+           ""}};
 }
 
 }  // namespace shardcts

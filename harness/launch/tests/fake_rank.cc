@@ -92,14 +92,15 @@ class FakeRank {
     AwaitPeers("pool_ready", 1);
     AwaitPeers("test_finished", index);
     Write({{"event", "test_started"}, {"test", test}, {"index", index}});
-    WriteTrace(test);
-    std::cerr << "running " << test << std::endl;
-    Finish(test, index, Misbehave(test));
+    const std::string recording = plan_["recordings"][index].get<std::string>();
+    WriteTrace(recording);
+    std::cerr << "running " << recording << std::endl;
+    Finish(test, index, Misbehave(test, recording));
     if (test.find("die_after@" + std::to_string(rank_)) != test.npos) ::kill(::getpid(), SIGKILL);
   }
 
-  void WriteTrace(const std::string& test) {
-    const auto file = RankTrace(plan_["trace_folder"].get<std::string>(), test, rank_);
+  void WriteTrace(const std::string& recording) {
+    const auto file = RankTrace(plan_["trace_folder"].get<std::string>(), recording, rank_);
     std::filesystem::create_directories(file.parent_path());
     std::ofstream trace(file, std::ios::app);
     trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump()
@@ -107,7 +108,7 @@ class FakeRank {
   }
 
   // Returns the verdict of this rank.
-  std::string Misbehave(const std::string& test) {
+  std::string Misbehave(const std::string& test, const std::string& recording) {
     const size_t at = test.find('@');
     if (at == test.npos) return "pass";
     const std::string who = test.substr(at + 1, test.find('/', at) - at - 1);
@@ -125,6 +126,11 @@ class FakeRank {
     }
     if (what == "garbage" && mine) events_ << "{\"event\": \"test_fin\x01 garbage\n" << std::flush;
     if (what == "fail" || what == "not_supported") return mine ? what : what == "fail" ? "aborted" : "pass";
+    const bool second = recording.ends_with("+repetition=2");
+    if (what == "flaky" && second) return mine ? "fail" : "aborted";
+    if (what == "flaky_crash" && second && mine) ::kill(::getpid(), SIGKILL);
+    if (what == "flaky_crash" && second) SleepForever();
+    if (what == "wavering") return second ? "not_supported" : "pass";
     if (what == "slow") Sleep(150);
     return "pass";
   }

@@ -107,6 +107,20 @@ class DeclaringLess(FaultOnOneRank):
             self.capabilities = ["core"]
 
 
+class Flaky(FaultOnOneRank):
+    """The rank fails in every second test of the fault."""
+
+    _tests = 0
+
+    @operation("model.build")
+    def model_build(self, model, args=None, device="cpu"):
+        handle = super().model_build(model, args, device)
+        Flaky._tests += self.armed
+        if self.armed and Flaky._tests % 2 == 0:
+            raise RuntimeError("seeded error of every second test")
+        return handle
+
+
 class WrongTypes(TorchAdapter):
     """Results that the contract does not allow, on all ranks: a text for a tensor, and what no value is."""
 

@@ -129,6 +129,27 @@ function logsSection(data, result) {
   }))];
 }
 
+function waiverSection(result) {
+  const waiver = result.waiver;
+  if (!waiver) return [];
+  const until = [waiver.expires, waiver.review_version && `before version ${waiver.review_version}`].filter(Boolean);
+  const rows = [["Owner", waiver.owner], ["Reason", waiver.reason], ["Evidence", waiver.evidence],
+    ["Expects", [waiver.verdict, ...waiver.checks, waiver.reason_contains && `"${waiver.reason_contains}"`].filter(Boolean).join(", ")],
+    ["Until", until.join(", ")], ["Found", [waiver.found, waiver.found_reason].filter(Boolean).join(": ")],
+    ...(waiver.problem ? [["Does not help", waiver.problem]] : []), ["Where", waiver.place]];
+  return [element("h4", {}, "Waiver"), table(["", ""], rows)];
+}
+
+function repetitionsSection(data, result) {
+  if (!result.repetitions.length) return [];
+  const rows = result.repetitions.map((entry, index) => [String(index + 1), badge(data, entry.verdict),
+    entry.seconds.toFixed(3), entry.reason ?? "", entry.trace ?? ""]);
+  const left = result.repetitions_in_all - result.repetitions.length;
+  const more = left ? [element("p", {class: "muted"}, `${left} more in results.json`)] : [];
+  return [element("h4", {}, `Repetitions (${result.repetitions_in_all})`),
+          table(["", "Verdict", "Seconds", "Reason", "Trace"], rows), ...more];
+}
+
 function ranksSection(data, result) {
   if (!result.ranks.length) return [];
   const reasons = result.ranks.some(entry => entry.reason);
@@ -149,12 +170,13 @@ function panel(data, label, device, result) {
                    element("p", {class: "muted"}, "Not selected on this implementation."));
   }
   const head = element("div", {class: "card-head"}, element("h3", {}, label),
-                       element("span", {}, badge(data, result.verdict), " ",
+                       element("span", {}, badge(data, result.verdict), result.flaky ? " flaky " : " ",
                                element("span", {class: "muted"}, `${result.seconds.toFixed(3)} s · ${device}`)));
   const meaning = result.verdict === "pass" ? null : data.verdicts[result.verdict].meaning;
   const files = [result.log && `log ${result.log}`, result.trace && `trace ${result.trace}`].filter(Boolean);
   return element("section", {class: "panel", "aria-label": `${label}: ${result.verdict}`}, head,
                  result.reason || meaning ? element("p", {class: "reason"}, result.reason || meaning) : null,
+                 ...waiverSection(result), ...repetitionsSection(data, result),
                  ...failuresSection(result), ...commandSection(result), ...paritySection(result),
                  ...checksSection(result), ...ranksSection(data, result), ...logsSection(data, result),
                  files.length ? element("p", {class: "muted mono"}, files.join(" · ")) : null);
