@@ -1,8 +1,8 @@
-#include "launch/embedded_inventories.h"
+#include "launch/embedded_suites.h"
 
 namespace shardcts {
 
-std::vector<std::pair<std::string, std::string>> EmbeddedInventories() {
+std::vector<EmbeddedSuite> EmbeddedSuites() {
   return {{"synthetic", R"({"suite": "synthetic", "tests": [
     {"function": "test_empty", "instances": [{"id": "Synthetic.test_empty"}], "capabilities": ["core"],
      "world_sizes": [1, 2, 4],
@@ -12,7 +12,8 @@ std::vector<std::pair<std::string, std::string>> EmbeddedInventories() {
     {"function": "test_walk", "instances": [{"id": "Synthetic.test_walk"}], "capabilities": ["fsdp2", "optimizer"],
      "world_sizes": [2, 3, 4],
      "subtests": [{"walk": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]}],
-     "checks": [{"id": "C1", "what": "the weight after the training is finite", "strength": "strict"}]}]})"}};
+     "checks": [{"id": "C1", "what": "the weight after the training is finite", "strength": "strict"}]}]})",
+           ""}};
 }
 
 }  // namespace shardcts
