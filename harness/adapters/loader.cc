@@ -49,15 +49,52 @@ void* Open(const std::string& library) {
   return handle;
 }
 
-// `subject` is what errors of the constructor are about: the library, or the Python class that it serves.
-std::unique_ptr<LoadedImplementation> Create(const std::string& library, const std::string& subject,
-                                             const ImplementationContext& context) {
+// What a source stands for: a library, and the options that it gets beside the user's.
+struct Door {
+  std::string library;
+  std::string subject;  // what errors of the constructor are about: the library, or the Python class that it serves
+  std::map<std::string, std::string> options;
+};
+
+Door PythonDoor(const std::string& source, const std::string& module, const std::string& class_name) {
+  return {FindOwnLibrary(source, "libshardcts_python.so"),
+          source,
+          {{"python_module", module}, {"python_class", class_name}}};
+}
+
+Door FindDoor(const std::string& source) {
+  if (source == "reference") {
+    const std::string library = FindOwnLibrary(source, "libshardcts_reference.so");
+    return {library, library, {}};
+  }
+  if (source == "torch") return PythonDoor(source, "shardcts.torch_adapter", "TorchAdapter");
+  if (source.starts_with(kPythonPrefix)) {
+    const size_t colon = source.find(':', kPythonPrefix.size());
+    if (colon == source.npos) throw InputError(source + ": not python:MODULE:CLASS");
+    return PythonDoor(source, source.substr(kPythonPrefix.size(), colon - kPythonPrefix.size()),
+                      source.substr(colon + 1));
+  }
+  if (source.ends_with(".so")) {
+    const std::string library = fs::absolute(source).lexically_normal().string();
+    return {library, library, {}};
+  }
+  throw InputError("unknown implementation '" + source + "'; possible: reference, torch, python:MODULE:CLASS, PATH.so");
+}
+
+// The library's handle, when it speaks our contract.
+void* OpenDoor(const std::string& library) {
   void* handle = Open(library);
   const std::string abi = FindSymbol<const char*()>(handle, library, "shardcts_contract_abi")();
   if (abi != SHARDCTS_CONTRACT_ABI) {
     throw InputError(library + ": built for contract ABI '" + abi +
                      "', this harness speaks '" SHARDCTS_CONTRACT_ABI "'");
   }
+  return handle;
+}
+
+std::unique_ptr<LoadedImplementation> Create(const Door& door, const ImplementationContext& context) {
+  const auto& [library, subject, options] = door;
+  void* handle = OpenDoor(library);
   auto* create = FindSymbol<Implementation*(const ImplementationContext&)>(handle, library, "shardcts_create");
   std::unique_ptr<Implementation> implementation;
   try {
@@ -69,13 +106,6 @@ std::unique_ptr<LoadedImplementation> Create(const std::string& library, const s
   }
   if (implementation == nullptr) throw InputError(subject + ": shardcts_create returned nothing");
   return std::make_unique<LoadedImplementation>(library, std::move(implementation));
-}
-
-std::unique_ptr<LoadedImplementation> CreatePython(const std::string& source, const std::string& module,
-                                                   const std::string& class_name, ImplementationContext context) {
-  context.options["python_module"] = module;
-  context.options["python_class"] = class_name;
-  return Create(FindOwnLibrary(source, "libshardcts_python.so"), source, context);
 }
 
 }  // namespace
@@ -93,22 +123,22 @@ Outcome LoadedImplementation::Invoke(std::string_view operation, const Dict& arg
 
 std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,
                                                          const ImplementationContext& context) {
-  if (source == "reference") {
-    const std::string library = FindOwnLibrary(source, "libshardcts_reference.so");
-    return Create(library, library, context);
+  const Door door = FindDoor(source);
+  ImplementationContext completed = context;
+  for (const auto& [name, value] : door.options) completed.options[name] = value;
+  return Create(door, completed);
+}
+
+void PreloadImplementation(const std::string& source, std::map<std::string, std::string> options) {
+  const Door door = FindDoor(source);
+  void* preload = dlsym(OpenDoor(door.library), "shardcts_preload");
+  if (preload == nullptr) throw InputError(door.library + ": does not say that it can be preloaded");
+  for (const auto& [name, value] : door.options) options[name] = value;
+  try {
+    reinterpret_cast<void (*)(const std::map<std::string, std::string>&)>(preload)(options);
+  } catch (const std::exception& error) {
+    throw InputError(OneLine(door.subject + ": " + error.what()));
   }
-  if (source == "torch") return CreatePython(source, "shardcts.torch_adapter", "TorchAdapter", context);
-  if (source.starts_with(kPythonPrefix)) {
-    const size_t colon = source.find(':', kPythonPrefix.size());
-    if (colon == source.npos) throw InputError(source + ": not python:MODULE:CLASS");
-    return CreatePython(source, source.substr(kPythonPrefix.size(), colon - kPythonPrefix.size()),
-                        source.substr(colon + 1), context);
-  }
-  if (source.ends_with(".so")) {
-    const std::string library = fs::absolute(source).lexically_normal().string();
-    return Create(library, library, context);
-  }
-  throw InputError("unknown implementation '" + source + "'; possible: reference, torch, python:MODULE:CLASS, PATH.so");
 }
 
 }  // namespace shardcts

@@ -3,6 +3,7 @@
 // libshardcts_python.so is such a library, so a rank that runs anything else never loads Python.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,5 +38,10 @@ class LoadedImplementation final : public Implementation {
 // CommunicationError of the context's communicator passes through.
 std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,
                                                          const ImplementationContext& context);
+
+// *Local*. Loads what every rank of this implementation needs, so that ranks can be forked from this process
+// (contract/preload.h). Throws InputError like LoadImplementation, and when the library does
+// not offer it.
+void PreloadImplementation(const std::string& source, std::map<std::string, std::string> options);
 
 }  // namespace shardcts

@@ -72,6 +72,15 @@ TEST(LoaderTest, FailedConstructorIsOneLine) {
   EXPECT_THAT(ErrorOf(TestLibrary("throwing")), EndsWith("throwing.so: no licence for this host"));
 }
 
+TEST(LoaderTest, LibraryThatDoesNotSayThatItCanBePreloadedIsNot) {
+  try {
+    PreloadImplementation(TestLibrary("echo"), {});
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), EndsWith("echo.so: does not say that it can be preloaded"));
+  }
+}
+
 TEST(LoaderTest, UnknownSourceListsWhatIsPossible) {
   EXPECT_EQ(ErrorOf("pytorch"),
             "unknown implementation 'pytorch'; possible: reference, torch, python:MODULE:CLASS, PATH.so");

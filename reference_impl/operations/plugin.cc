@@ -1,4 +1,5 @@
 // The door of the shared library libshardcts_reference.so.
+#include "contract/preload.h"
 #include "operations/reference_implementation.h"
 
 namespace {
@@ -7,6 +8,10 @@ std::unique_ptr<shardcts::Implementation> Create(const shardcts::ImplementationC
   return std::make_unique<shardcts::reference::ReferenceImplementation>(context);
 }
 
+// LibTorch comes with the library itself.
+void Preload(const std::map<std::string, std::string>& options) {}
+
 }  // namespace
 
 SHARDCTS_IMPLEMENTATION(Create)
+SHARDCTS_PRELOAD(Preload)

@@ -1,6 +1,8 @@
 #include "adapters/python_bridge/interpreter.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -84,7 +86,52 @@ void StartInterpreter() {
 int users = 0;
 std::optional<PyGILState_STATE> kept_by_last_user;
 
+// The GIL is taken from `prepare` on until both processes have heard of the fork.
+bool tells_of_forks = false;
+bool is_forked = false;
+PyGILState_STATE state_before_fork;
+
+void BeforeFork() {
+  if (!tells_of_forks) return;
+  state_before_fork = PyGILState_Ensure();
+  PyOS_BeforeFork();
+}
+
+void AfterForkInParent() {
+  if (!tells_of_forks) return;
+  PyOS_AfterFork_Parent();
+  PyGILState_Release(state_before_fork);
+}
+
+void AfterForkInChild() {
+  if (!tells_of_forks) return;
+  tells_of_forks = false;
+  is_forked = true;
+  PyOS_AfterFork_Child();
+  PyGILState_Release(state_before_fork);
+}
+
 }  // namespace
+
+void PrepareForks() {
+  tells_of_forks = true;
+  if (pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild) != 0) {
+    throw std::runtime_error("Python cannot be told of forks");
+  }
+}
+
+void ReadEnvironmentAgain() {
+  if (!is_forked) return;
+  py::dict now;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const size_t equals = text.find('=');
+    if (equals != text.npos) now[py::bytes(text.substr(0, equals))] = py::bytes(text.substr(equals + 1));
+  }
+  const py::object python_environment = py::module_::import("os").attr("environb");
+  python_environment.attr("clear")();
+  python_environment.attr("update")(now);
+}
 
 InterpreterUse::InterpreterUse() {
   StartInterpreter();

@@ -25,6 +25,13 @@ class InterpreterUse {
   InterpreterUse& operator=(const InterpreterUse&) = delete;
 };
 
+// Tells Python of each fork of this process from now on; the forked process tells it of no further ones. For a process
+// that does nothing but fork. Python's os.environ is not the forked process's own yet: ReadEnvironmentAgain.
+void PrepareForks();
+
+// Makes os.environ what the process's environment is now, when this process is such a fork. Needs the GIL.
+void ReadEnvironmentAgain();
+
 // "ModuleNotFoundError: No module named 'x'", on one line. Needs the GIL.
 std::string ToString(const pybind11::error_already_set& error);
 

@@ -12,6 +12,7 @@
 #include "adapters/python_bridge/value_conversion.h"
 #include "comm/communicator.h"
 #include "contract/implementation.h"
+#include "contract/preload.h"
 
 namespace shardcts {
 namespace {
@@ -59,13 +60,14 @@ std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
   options.emplace("local_rank", std::to_string(context.local_rank));
   const py::gil_scoped_acquire gil;
   try {
+    ReadEnvironmentAgain();
     ShowPythonStacksToo();
     py::dict python_options;
     for (const auto& [key, value] : options) python_options[py::str(key)] = value;
     auto state = std::make_unique<PythonState>();
-    state->dispatcher = py::module_::import("shardcts.adapter")
-                            .attr("load")(module, class_name, context.rank, context.world_size, context.device,
-                                          python_options);
+    state->dispatcher =
+        py::module_::import("shardcts.adapter")
+            .attr("load")(module, class_name, context.rank, context.world_size, context.device, python_options);
     return state;
   } catch (const py::error_already_set& error) {
     throw std::runtime_error(LoadErrorText(error));
@@ -120,7 +122,19 @@ std::unique_ptr<Implementation> MakePythonImplementation(const ImplementationCon
   return std::make_unique<PythonImplementation>(context);
 }
 
+void Preload(const std::map<std::string, std::string>& options) {
+  const InterpreterUse interpreter;
+  const py::gil_scoped_acquire gil;
+  try {
+    py::module_::import("shardcts.preload").attr("preload")(options.at("python_module"));
+  } catch (const py::error_already_set& error) {
+    throw std::runtime_error(ToString(error));
+  }
+  PrepareForks();
+}
+
 }  // namespace
 }  // namespace shardcts
 
 SHARDCTS_IMPLEMENTATION(::shardcts::MakePythonImplementation)
+SHARDCTS_PRELOAD(::shardcts::Preload)

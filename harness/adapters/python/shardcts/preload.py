@@ -1,0 +1,28 @@
+"""What the ranks of a Python adapter have in common: loaded once, in the process that they are forked from.
+
+Modules of PyTorch only, and for PyTorch's own adapter that one: foreign modules may start threads or open devices, and
+neither survives a fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+
+_PYTORCH = (
+    "torch",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor",
+    "torch.distributed.tensor.parallel",
+)
+
+
+def preload(adapter_module: str) -> None:
+    """Starts no threads, opens no devices."""
+    for name in _PYTORCH:
+        importlib.import_module(name)
+    if adapter_module == "shardcts.torch_adapter":
+        importlib.import_module(adapter_module)
+    # Collections in the ranks leave these objects alone, so their memory stays shared.
+    gc.collect()
+    gc.freeze()
