@@ -48,7 +48,7 @@ class RowSharding final : public Implementation {
     const MeshLayout mesh{"cpu", {ranks_.size()}, {}, ranks_.global_ranks()};
     return DTensor{rows, mesh, {Placement::Shard(0)}, full.sizes().vec(), full.strides().vec(), false, is_parameter};
   }
-  at::Tensor Gather(const DTensor& value) {
+  Value Gather(const DTensor& value) {
     const at::Tensor full = at::empty(value.shape, value.local.options());
     std::vector<at::Tensor> rows = full.chunk(ranks_.size());  // views of it
     return ranks_.AllGatherV(rows, value.local), full;
