@@ -17,11 +17,12 @@ struct ListCommand {
   bool waived = false;
 };
 
-const char* RanksText(InventoryCheck::Ranks ranks) {
-  switch (ranks) {
+Json RanksJson(const InventoryCheck& check) {
+  switch (check.ranks) {
     case InventoryCheck::Ranks::kAll: return "all";
     case InventoryCheck::Ranks::kRank0: return "rank0";
     case InventoryCheck::Ranks::kOthers: return "others";
+    case InventoryCheck::Ranks::kListed: return check.listed_ranks;
   }
   return "all";
 }
@@ -38,7 +39,7 @@ Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
     checks.push_back({{"id", check.id},
                       {"what", check.what},
                       {"strength", check.strength},
-                      {"ranks", RanksText(check.ranks)},
+                      {"ranks", RanksJson(check)},
                       {"required", check.required}});
   }
   return {{"id", test.id},

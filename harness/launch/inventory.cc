@@ -39,6 +39,10 @@ struct Place {
     if (!json->is_number_integer() || json->get<int64_t>() < 1) Fail("expected a positive integer");
     return json->get<int>();
   }
+  int Rank() const {
+    if (!json->is_number_integer() || json->get<int64_t>() < 0) Fail("expected a rank");
+    return json->get<int>();
+  }
   std::vector<Place> Elements() const {
     Require(Json::value_t::array, "an array");
     std::vector<Place> elements;
@@ -67,11 +71,19 @@ struct InstanceRule {
 };
 
 InventoryCheck::Ranks ParseRanks(const Place& place) {
+  if (place.json->is_array()) return InventoryCheck::Ranks::kListed;
   const std::string text = place.Text();
   if (text == "all") return InventoryCheck::Ranks::kAll;
   if (text == "rank0") return InventoryCheck::Ranks::kRank0;
   if (text == "others") return InventoryCheck::Ranks::kOthers;
   place.Fail("'" + text + "' is none of all, rank0, others");
+}
+
+std::vector<int> ParseListedRanks(const Place& place) {
+  std::vector<int> ranks;
+  for (const Place& element : place.Elements()) ranks.push_back(element.Rank());
+  if (ranks.empty()) place.Fail("no rank is listed");
+  return ranks;
 }
 
 Json ParseValueLists(const Place& place) {
@@ -92,6 +104,9 @@ CheckRule ParseCheck(const Place& place) {
     place.At("strength").Fail("'" + rule.check.strength + "' is none of strict, weak, vacuous, unreached");
   }
   if (place.Has("ranks")) rule.check.ranks = ParseRanks(place.At("ranks"));
+  if (rule.check.ranks == InventoryCheck::Ranks::kListed) {
+    rule.check.listed_ranks = ParseListedRanks(place.At("ranks"));
+  }
   if (place.Has("required")) {
     rule.check.required = place.At("required").Require(Json::value_t::boolean, "a bool").json->get<bool>();
   }
@@ -102,11 +117,7 @@ CheckRule ParseCheck(const Place& place) {
 
 std::vector<CheckRule> ParseChecks(const Place& place) {
   std::vector<CheckRule> rules;
-  std::set<std::string> ids;
-  for (const Place& element : place.Elements()) {
-    rules.push_back(ParseCheck(element));
-    if (!ids.insert(rules.back().check.id).second) element.Fail("check " + rules.back().check.id + " is listed twice");
-  }
+  for (const Place& element : place.Elements()) rules.push_back(ParseCheck(element));
   return rules;
 }
 
@@ -209,6 +220,16 @@ void ExpandInstance(const FunctionRule& rule, const InstanceRule& instance, std:
   }
 }
 
+void RequireConsistent(const TestCase& test, const Place& place) {
+  std::set<std::string> ids;
+  for (const InventoryCheck& check : test.checks) {
+    if (!ids.insert(check.id).second) place.Fail("test " + test.id + " has check " + check.id + " twice");
+    for (int rank : check.listed_ranks) {
+      if (rank >= test.world_size) place.Fail("test " + test.id + " has no rank " + std::to_string(rank));
+    }
+  }
+}
+
 Json ParseText(const std::string& text, const std::string& file_name) {
   try {
     return Json::parse(text);
@@ -232,6 +253,7 @@ std::vector<TestCase> ParseInventory(const std::string& text, const std::string&
       ExpandInstance(rule, ParseInstance(place), tests);
       for (size_t i = before; i < tests.size(); ++i) {
         if (!ids.insert(tests[i].id).second) place.Fail("test " + tests[i].id + " exists twice");
+        RequireConsistent(tests[i], place);
       }
     }
   }

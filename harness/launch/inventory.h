@@ -11,12 +11,13 @@
 namespace shardcts {
 
 struct InventoryCheck {
-  enum class Ranks { kAll, kRank0, kOthers };
+  enum class Ranks { kAll, kRank0, kOthers, kListed };
   std::string id;         // "C5"
   std::string what;
   std::string strength;   // "strict", "weak", "vacuous", "unreached"
   Ranks ranks = Ranks::kAll;
   bool required = true;
+  std::vector<int> listed_ranks = {};  // for kListed
 };
 
 // One test: an upstream instance at one world size with one element of its subtest grids.

@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+#include <set>
+
 #include "launch/embedded_suites.h"
 #include "launch/input_error.h"
 
@@ -19,7 +23,10 @@ constexpr const char* kInventory = R"({
        {"id": "C2", "strength": "weak", "ranks": "rank0", "active": {"dim": [3]}},
        {"id": "C3", "strength": "vacuous", "ranks": "others", "required": false,
         "active": {"world_size": [4], "x": [true]}}]},
-    {"function": "test_plain", "world_sizes": [1], "checks": [],
+    {"function": "test_plain", "world_sizes": [1],
+     "checks": [{"id": "C1", "strength": "strict", "ranks": [0]},
+                {"id": "C2", "strength": "strict", "active": {"world_size": [1]}},
+                {"id": "C2", "strength": "strict", "ranks": "others", "active": {"world_size": [4]}}],
      "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks"}]}]})";
 
 std::vector<EmbeddedSuite> EmbeddedSuites() { return {{"s", kInventory, ""}}; }
@@ -68,9 +75,41 @@ TEST(InventoryTest, ChecksAreThoseActiveForTheCase) {
   EXPECT_FALSE(check.required);
 }
 
+TEST(InventoryTest, RanksMayBeListed) {
+  const InventoryCheck& check = AllTests().back().checks.front();
+  EXPECT_EQ(check.ranks, InventoryCheck::Ranks::kListed);
+  EXPECT_EQ(check.listed_ranks, std::vector<int>{0});
+}
+
+TEST(InventoryTest, ACheckMayHaveARuleForEachCase) {
+  EXPECT_EQ(Ids(AllTests().back()), "C1 C2 ");
+  EXPECT_EQ(AllTests().back().checks.back().ranks, InventoryCheck::Ranks::kAll);
+}
+
 TEST(InventoryTest, UpstreamsSkipIsKept) { EXPECT_EQ(AllTests().back().not_applicable, "needs two ranks"); }
 
 TEST(InventoryTest, SuitesAreNamed) { EXPECT_EQ(AllSuites(), std::vector<std::string>{"s"}); }
+
+std::vector<TestCase> TestsOfSuite(const std::string& suite) {
+  const std::string path = std::string(SUITES_FOLDER) + "/" + suite + "/upstream.json";
+  std::ifstream file(path);
+  return ParseInventory({std::istreambuf_iterator<char>(file), {}}, path);
+}
+
+// Four instances have two subtests: those of test_state_dict_save_load_flow and test_sharded_load_multi_backend_pg.
+TEST(InventoryTest, TheFsdpStateDictInventoryHasEveryInstance) {
+  std::set<std::string> instances;
+  size_t not_applicable = 0;
+  const std::vector<TestCase> tests = TestsOfSuite("fsdp_state_dict");
+  for (const TestCase& test : tests) {
+    instances.insert(test.upstream_id);
+    not_applicable += !test.not_applicable.empty();
+  }
+  EXPECT_EQ(instances.size(), 179u);
+  EXPECT_EQ(not_applicable, 47u);
+  EXPECT_EQ(tests.size(), 183u);
+  EXPECT_EQ(tests.back().world_size, 4);
+}
 
 TEST(InventoryTest, ErrorsNameFileAndPlace) {
   EXPECT_EQ(ErrorOf("{\"suite\": "), "x.json: not JSON at byte 11");
@@ -89,6 +128,14 @@ TEST(InventoryTest, ErrorsNameFileAndPlace) {
             "x.json: /tests/0/checks/0/strength: 'solid' is none of strict, weak, vacuous, unreached");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [{"id": "C1", "strength": "weak", "ranks": "some"}])")),
             "x.json: /tests/0/checks/0/ranks: 'some' is none of all, rank0, others");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [{"id": "C1", "strength": "weak", "ranks": [-1]}])")),
+            "x.json: /tests/0/checks/0/ranks/0: expected a rank");
+  const std::string instances = R"(], "instances": [{"id": "T.f"}])";
+  const std::string check = R"({"id": "C1", "strength": "weak", "ranks": [0, 2]})";
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [)" + check + instances)),
+            "x.json: /tests/0/instances/0: test s/T.f/world_size=2 has no rank 2");
+  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [4], "checks": [)" + check + "," + check + instances)),
+            "x.json: /tests/0/instances/0: test s/T.f/world_size=4 has check C1 twice");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [], "instances": [{"id": "T.f"}, {"id": "T.f"}])")),
             "x.json: /tests/0/instances/1: test s/T.f/world_size=2 exists twice");
 }

@@ -56,11 +56,12 @@ std::string Listing(const std::vector<RankReport>& ranks) {
   return text;
 }
 
-bool MustEvaluate(InventoryCheck::Ranks ranks, size_t rank) {
-  switch (ranks) {
+bool MustEvaluate(const InventoryCheck& check, size_t rank) {
+  switch (check.ranks) {
     case InventoryCheck::Ranks::kAll: return true;
     case InventoryCheck::Ranks::kRank0: return rank == 0;
     case InventoryCheck::Ranks::kOthers: return rank != 0;
+    case InventoryCheck::Ranks::kListed: return std::ranges::count(check.listed_ranks, static_cast<int>(rank)) > 0;
   }
   return true;
 }
@@ -139,7 +140,7 @@ std::vector<std::string> MissingChecks(const TestCase& test, const std::vector<R
     for (size_t rank = 0; rank < ranks.size(); ++rank) {
       const auto count = ranks[rank].checks.find(check.id);
       const bool evaluated = count != ranks[rank].checks.end() && count->second.evaluated > 0;
-      if (MustEvaluate(check.ranks, rank) && !evaluated) {
+      if (MustEvaluate(check, rank) && !evaluated) {
         missing.push_back(check.id);
         break;
       }

@@ -84,6 +84,8 @@ TEST(VerdictTest, RequiredCheckMustBeEvaluatedOnItsRanks) {
   EXPECT_EQ(verdict({"all", "", "strict", Ranks::kAll, true}).verdict, Verdict::kIncomplete);
   EXPECT_EQ(verdict({"all", "", "strict", Ranks::kAll, true}).missing, std::vector<std::string>{"all"});
   EXPECT_EQ(verdict({"none", "", "strict", Ranks::kAll, false}).verdict, Verdict::kPass);
+  EXPECT_EQ(verdict({"zero", "", "strict", Ranks::kListed, true, {0}}).verdict, Verdict::kPass);
+  EXPECT_EQ(verdict({"zero", "", "strict", Ranks::kListed, true, {0, 1}}).verdict, Verdict::kIncomplete);
 }
 
 TEST(VerdictTest, DeviceLimitedCheckIsNotMissing) {
