@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "contract/compare.h"
@@ -23,7 +24,9 @@ constexpr int kMaxWorldSize = 4096;
 // Reads one step; keeps the names and numbers that later steps may refer to.
 class StepReader {
  public:
-  StepReader(std::string file, int world_size) : file_(std::move(file)), world_size_(world_size) {}
+  // `script`: all but its steps.
+  explicit StepReader(const Script& script)
+      : file_(script.file), world_size_(script.world_size), bytes_(script.bytes) {}
 
   ScriptStep Read(const Json& json, size_t index) {
     ScriptStep step;
@@ -68,7 +71,31 @@ class StepReader {
       if (!arguments.is_object()) Fail(step.place, "args is not an object");
       CheckArgumentNames(arguments, spec, step.place);
       CheckReferences(arguments, step.place);
+      CheckLiterals(arguments, spec, step.place);
     }
+  }
+
+  static bool HasReference(const Json& json) {
+    if (json.is_string()) return json.get<std::string>().starts_with('$') && !json.get<std::string>().starts_with("$$");
+    if (json.is_object() && json.contains("$ref")) return true;
+    return json.is_structured() && std::any_of(json.begin(), json.end(), HasReference);
+  }
+
+  // Arguments written in full are values of the type that the table names; the others come from results.
+  void CheckLiterals(const Json& arguments, const OperationSpec& spec, const std::string& place) const {
+    OperationSpec literal = spec;
+    std::erase_if(literal.arguments, [&](const ArgumentSpec& argument) {
+      return !arguments.contains(argument.name) || HasReference(arguments.at(argument.name));
+    });
+    Dict values;
+    for (const ArgumentSpec& argument : literal.arguments) {
+      try {
+        values.Set(argument.name, Decode(arguments.at(argument.name), {.resolve = {}, .bytes = &bytes_}));
+      } catch (const ContractViolation& error) {
+        Fail(place, fmt::format("{}: argument \"{}\": {}", spec.name, argument.name, error.what()));
+      }
+    }
+    if (const std::optional<WrongArgument> wrong = CheckArguments(literal, values)) Fail(place, wrong->message);
   }
 
   static void CheckArgumentNames(const Json& arguments, const OperationSpec& spec, const std::string& place) {
@@ -141,6 +168,7 @@ class StepReader {
 
   std::string file_;
   int world_size_;
+  const std::map<std::string, std::string>& bytes_;
   std::set<std::string> names_;
   std::set<int64_t> numbers_;
 };
@@ -164,10 +192,10 @@ Script FromJson(const Json& json, const std::string& path) {
   const auto recorded =
       std::count_if(steps.begin(), steps.end(), [](const Json& step) { return step.contains("outcomes"); });
   if (recorded > 0 && recorded != std::ssize(steps)) Fail(path, "some steps have outcomes and some have none");
-  StepReader reader(path, script.world_size);
+  CollectTensorBytes(steps, &script.bytes);
+  StepReader reader(script);
   for (size_t i = 0; i < json.at("steps").size(); ++i) script.steps.push_back(reader.Read(json.at("steps")[i], i));
   if (script.steps.empty()) Fail(path, "no steps");
-  CollectTensorBytes(json.at("steps"), &script.bytes);
   return script;
 }
 

@@ -32,7 +32,7 @@ struct Script {
 };
 
 // Local. Reads and checks everything that can be checked without running: format, contract version, operations,
-// argument names, references to steps that do not exist. Throws InputError naming the file and the step.
+// arguments that are written in full, references to steps that do not exist. Throws InputError naming file and step.
 Script ReadScript(const std::string& path);
 
 struct ScriptResult {

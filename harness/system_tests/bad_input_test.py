@@ -1,11 +1,14 @@
 """Wrong commands, files and adapters: one line that names the thing, exit code 2, and nothing taken for a result."""
 
+import json
+
 import pytest
 
 from conftest import BUILD, CACHED, SUITE, read_json
 
 SMALL = ("--filter", f"{SUITE}.test_cached_state_dict/world_size=2,mlp_dim=2,mutate_after_state_dict=false")
 NO_ENTRY_POINT = BUILD / "harness/adapters/libshardcts_test_no_entry_point.so"
+OTHER_CONTRACT = BUILD / "harness/adapters/libshardcts_test_other_abi.so"
 
 
 def is_one_line_that_names(ended, *parts):
@@ -47,6 +50,7 @@ def test_wrong_words(shardcts, words, named):
     ("python:unusable:RaisingOnOneRank", ["constructor of 'RaisingOnOneRank' raised OSError: no such device"]),
     ("./nothing.so", ["nothing.so"]),
     (str(NO_ENTRY_POINT), [str(NO_ENTRY_POINT), "no entry point shardcts_contract_abi"]),
+    (str(OTHER_CONTRACT), [str(OTHER_CONTRACT), "built for contract ABI 'shardcts-contract-0 of old'", "this harness"]),
 ], ids=lambda value: value.rsplit("/", 1)[-1] if isinstance(value, str) else "")
 def test_implementation_that_cannot_be_made(shardcts, tmp_path, implementation, named):
     ended = shardcts("run", "--impl", implementation, *SMALL, "--out", "out")
@@ -102,3 +106,54 @@ def test_results_that_contradict_themselves_are_refused_by_the_report(shardcts, 
     file = tmp_path / "out/results.json"
     file.write_text(file.read_text().replace('"verdict": "pass"', '"verdict": "fail"', 1))
     assert is_one_line_that_names(shardcts("report", "out"), "out/results.json")
+
+
+def test_truncated_recording_is_no_recording(shardcts, run_shardcts, tmp_path):
+    _, run = run_shardcts("reference", *SMALL)
+    file = tmp_path / "out" / run.tests[0]["trace"]
+    text = file.read_text()
+    file.write_text(text[: len(text) // 2])
+    assert is_one_line_that_names(shardcts("parity", "out", "out"), file.name)
+
+
+SEED = {"op": "implementation.seed", "args": {"seed": 1}}
+
+
+@pytest.mark.parametrize("text, named", [
+    ("", "script.json: "),
+    ("seed 7", "script.json: "),
+    ('{"contract": 1, "steps": [', "script.json: "),
+    ("[" * 100_000, "script.json: "),
+    ("[]", "script.json: not an object"),
+    ({"contract": 99, "steps": [SEED]}, "script.json: contract 99, this program has 1"),
+    ({"contract": 1}, '"steps" is missing'),
+    ({"contract": 1, "world_size": 100_000, "steps": [SEED]}, "script.json: world_size 100000"),
+    ({"contract": 1, "steps": [SEED, {"op": "model.fly"}]}, 'script.json: steps[1]: unknown operation "model.fly"'),
+    ({"contract": 1, "steps": [{"op": "implementation.seed", "args": {"sed": 1}}]}, 'has no argument "sed"'),
+    ({"contract": 1, "steps": [{"op": "implementation.seed"}]}, 'argument "seed" is missing'),
+    ({"contract": 1, "steps": [{"op": "implementation.seed", "args": {"seed": "x"}}]},
+     'steps[0]: implementation.seed: argument "seed": expected int, got "x"'),
+    ({"contract": 1, "steps": [{"op": "model.parameters", "args": {"model": "$nobody"}}]},
+     'steps[0]: "$nobody" names no earlier step'),
+    ({"contract": 1, "steps": [{"op": "model.parameters", "args": {"model": {"$ref": [3]}}}]},
+     "steps[0]: $ref [3] names no earlier step"),
+    ({"contract": 1, "steps": [{"op": "model.parameters", "args": {"model": {"$handle": "mesh:0"}}}]},
+     "steps[0]: model.parameters: argument"),
+    ({"contract": 1, "steps": [{"op": "model.parameters", "args": {"model": {"$handle": 7}}}]},
+     "steps[0]: model.parameters: argument"),
+    ({"contract": 1, "steps": [{"op": "tensor.clone", "args": {"value": {"$tensor": {
+        "shape": [9_999_999_999, 9_999_999], "dtype": "float32", "data": ""}}}}]}, "steps[0]: tensor.clone: argument"),
+], ids=lambda value: value[:40] if isinstance(value, str) else "")
+def test_script_that_cannot_be_run(shardcts, tmp_path, text, named):
+    (tmp_path / "script.json").write_text(text if isinstance(text, str) else json.dumps(text))
+    assert is_one_line_that_names(shardcts("exec", "script.json", "--impl", "reference", "--out", "out"), named)
+    assert not (tmp_path / "out").exists()
+
+
+def test_handle_of_nothing_is_the_implementations_error(shardcts, tmp_path):
+    """Whether a handle names something, only the implementation knows: the step fails, and says so."""
+    (tmp_path / "script.json").write_text(json.dumps(
+        {"contract": 1, "steps": [{"op": "model.parameters", "args": {"model": {"$handle": "model:7"}}}]}))
+    ended = shardcts("exec", "script.json", "--impl", "reference", "--out", "out")
+    assert ended.code == 1, ended
+    assert "steps[0] model.parameters: ValueError: no model has the handle model:7" in ended.out
