@@ -78,6 +78,12 @@ void PoolFlags::AddTo(CLI::App& command) {
   command.add_option("--stop-after-hangs", defaults_.stop_after_hangs, "more hangs than this end a pool's tests")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--start", start_,
+                  "warm: ranks are forks of one process that has loaded the implementation's libraries, where that "
+                  "can be done; cold: each rank loads them")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"warm", "cold"}));
   command.add_option("--launcher", defaults_.launcher, "starts the ranks; {ranks} stands for the world size")
       ->capture_default_str();
   command.add_option("--rank-program", rank_program_, "the program that is one rank")->group("");
@@ -87,6 +93,7 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.seed = defaults_.seed;
   options.trace = defaults_.trace;
   options.launcher = defaults_.launcher;
+  options.start_mode = start_ == "cold" ? StartMode::kCold : StartMode::kWarm;
   options.stop_after_hangs = defaults_.stop_after_hangs;
   options.limits.test = ToMilliseconds(timeout_seconds_);
   options.limits.start = ToMilliseconds(start_timeout_seconds_);

@@ -51,18 +51,19 @@ class ImplementationFlags {
   std::string device_;
 };
 
-// --launcher --timeout --start-timeout --stop-after-hangs --seed --trace: how rank pools are started and watched.
+// --launcher --start --timeout --start-timeout --stop-after-hangs --seed --trace: how rank pools are started and watched.
 class PoolFlags {
  public:
   PoolFlags();
   void AddTo(CLI::App& command);
-  // Fills in launcher, rank program, limits, seed and trace. Throws InputError when there is no rank program.
+  // Fills in launcher, rank program, start, limits, seed and trace. Throws InputError when there is no rank program.
   void Apply(RunOptions& options) const;
 
  private:
   RunOptions defaults_;
   double timeout_seconds_ = 60;
   double start_timeout_seconds_ = 180;
+  std::string start_ = "warm";
   std::string rank_program_;  // empty: shardcts-rank beside this program
 };
 

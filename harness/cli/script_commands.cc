@@ -12,6 +12,7 @@
 #include "launch/json_file.h"
 #include "launch/merge_traces.h"
 #include "launch/run_folder.h"
+#include "launch/warm_process.h"
 #include "parity/parity.h"
 #include "rank/script.h"
 
@@ -34,10 +35,8 @@ struct ScriptRun {
   fs::path trace;  // merged; empty: nothing was recorded
 };
 
-PoolPlan MakePlan(const ScriptCommand& command, const Script& script, const ImplementationSpec& spec,
+PoolPlan MakePlan(const RunOptions& options, const Script& script, const ImplementationSpec& spec,
                   const fs::path& folder) {
-  RunOptions options;
-  command.pool.Apply(options);
   PoolPlan plan;
   plan.launcher = options.launcher;
   plan.rank_program = options.rank_program;
@@ -54,7 +53,11 @@ PoolPlan MakePlan(const ScriptCommand& command, const Script& script, const Impl
   return plan;
 }
 
-ScriptRun RunOnPool(const PoolPlan& plan) {
+ScriptRun RunOnPool(PoolPlan plan, StartMode start) {
+  WarmStart warm;
+  if (start == StartMode::kWarm) {
+    plan.warm = warm.For(plan.rank_program, plan.implementation, plan.run_folder, plan.limits.start, InterruptFlag());
+  }
   ScriptRun run;
   TestCase test;
   test.id = "script";
@@ -89,7 +92,10 @@ Script Prepare(const ScriptCommand& command) {
 ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
   const fs::path folder = fs::absolute(command.out.Folder());
   PrepareRunFolder(folder);
-  const ScriptRun run = RunOnPool(MakePlan(command, script, command.implementation.Specs().front(), folder));
+  RunOptions options;
+  command.pool.Apply(options);
+  const ImplementationSpec spec = command.implementation.Specs().front();
+  const ScriptRun run = RunOnPool(MakePlan(options, script, spec, folder), options.start_mode);
   for (size_t rank = 0; rank < run.ranks.size(); ++rank) {
     for (const CheckFailure& failure : run.ranks[rank].failures)
       std::cout << "rank " << rank << ": " << failure.message << "\n";

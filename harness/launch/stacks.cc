@@ -126,9 +126,9 @@ std::vector<std::string> OwnFrames(const std::vector<std::string>& lines) {
   return frames;
 }
 
-// The small shared libraries of a process, as a regular expression of gdb's. It takes gdb ten seconds and more to read
-// those of LibTorch; the frames in them are told by the rank itself.
-std::string LibrariesWorthReading(pid_t pid) {
+// The small shared libraries of a process. It takes gdb ten seconds and more to read those of LibTorch; the frames in
+// them are told by the rank itself.
+std::set<std::string> LibrariesWorthReading(pid_t pid) {
   std::set<std::string> names;
   for (const std::string& line : Lines(TextFrom("/proc/" + std::to_string(pid) + "/maps", 0))) {
     const size_t place = line.find('/');
@@ -136,11 +136,7 @@ std::string LibrariesWorthReading(pid_t pid) {
     const std::filesystem::path file = line.substr(place);
     if (const uintmax_t size = SizeOf(file); size > 0 && size < kLargeLibraryBytes) names.insert(file.filename());
   }
-  std::string expression;
-  for (const std::string& name : names) {
-    expression += (expression.empty() ? "/" : "|/") + std::regex_replace(name, std::regex(R"([.+*?()\[\]|])"), "[$&]");
-  }
-  return expression;
+  return names;
 }
 
 std::vector<std::string> DebuggerWords(pid_t pid) {
@@ -149,8 +145,12 @@ std::vector<std::string> DebuggerWords(pid_t pid) {
                               "print thread-events off", "print frame-arguments none"}) {
     words.insert(words.end(), {"-iex", std::string("set ") + setting});
   }
-  words.insert(words.end(), {"-p", std::to_string(pid), "-ex", "sharedlibrary " + LibrariesWorthReading(pid), "-ex",
-                             "thread apply all bt 40"});
+  words.insert(words.end(), {"-p", std::to_string(pid)});
+  for (const std::string& name : LibrariesWorthReading(pid)) {  // one by one: gdb's own syntax has no plain |
+    const std::string expression = std::regex_replace(name, std::regex(R"([.+*?\[\]])"), "[$&]");
+    words.insert(words.end(), {"-ex", "sharedlibrary /" + expression});
+  }
+  words.insert(words.end(), {"-ex", "thread apply all bt 40"});
   return words;
 }
 

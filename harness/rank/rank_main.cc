@@ -20,6 +20,7 @@
 #include "comm/mpi_communicator.h"
 #include "launch/input_error.h"
 #include "launch/run_folder.h"
+#include "launch/warm_server.h"
 #include "mutants/mutant.h"
 #include "rank/data_communicator.h"
 #include "rank/end_notice.h"
@@ -163,7 +164,14 @@ void ReportCrashes(const std::string& event_file, int rank) {
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(signal, &action, nullptr);
 }
 
-int Main(int argc, char** argv) {
+// Loads LibTorch and the implementation's libraries, and forks the ranks. Returns in the ranks: their command line.
+std::vector<std::string> BecomeWarmProcess(const char* task_file) {
+  at::set_num_threads(1);
+  return ForkRanks(ReadWarmTask(task_file),
+                   [](const WarmTask& task) { PreloadImplementation(task.source, task.options); });
+}
+
+int Main(int argc, char** argv, bool warm) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive its launcher
   testing::InitGoogleTest(&argc, argv);
   if (argc != 3 || std::string(argv[1]) != "--plan") {
@@ -181,7 +189,8 @@ int Main(int argc, char** argv) {
   events.Write("rank_started", {{"pid", getpid()},
                                 {"host", HostName()},
                                 {"world_size", mpi.world_size()},
-                                {"stack_signal", AnswerStackSignal()}});
+                                {"stack_signal", AnswerStackSignal()},
+                                {"start", warm ? "warm" : "cold"}});
   try {
     if (mpi.world_size() != plan.world_size) {
       throw InputError(
@@ -205,7 +214,13 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return shardcts::Main(argc, argv);
+    std::vector<std::string> words(argv, argv + argc);
+    const bool warm = argc == 3 && words[1] == "--warm";
+    if (warm) words = shardcts::BecomeWarmProcess(argv[2]);
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    return shardcts::Main(static_cast<int>(words.size()), arguments.data(), warm);
   } catch (const std::exception& error) {
     std::cerr << "shardcts-rank: " << error.what() << "\n";
     return 3;

@@ -16,12 +16,16 @@ Session::Session(Implementation& implementation, ControlPlane& control, int rank
       device_(std::move(device)) {}
 
 void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed) {
-  implementation_.Invoke("implementation.reset", {});
-  implementation_.Invoke("implementation.seed", {{"seed", seed}});
-  recorder_ = std::move(recorder);
   next_step_ = 0;
   operations_ = 0;
   last_operation_.clear();
+  recorder_ = std::move(recorder);
+  const auto require = [this](const char* operation, const Dict& arguments) {
+    const Outcome outcome = implementation_.Invoke(operation, arguments);
+    if (!outcome.ok()) throw OperationFailed(operation, outcome.error());
+  };
+  require("implementation.reset", {});
+  require("implementation.seed", {{"seed", seed}});
 }
 
 Outcome Session::Call(std::string_view operation, Dict arguments) {

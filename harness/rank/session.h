@@ -34,7 +34,8 @@ class Session : public Caller {
   // collective operations in step (PeerStopped, Diverged) and records.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
-  // Local. Between two tests: drops the implementation's handles, seeds it and starts a new recording (nullptr: none).
+  // Local. Between two tests: starts a new recording (nullptr: none), drops the implementation's handles and seeds it.
+  // Throws OperationFailed when it cannot.
   void StartTest(std::unique_ptr<Recorder> recorder, int64_t seed);
   // Local. Closes the recording.
   void EndTest() { recorder_.reset(); }

@@ -40,6 +40,18 @@ TEST(Session, AMistypedValueThatTheImplementationGaveIsItsFault) {
   EXPECT_THROW(rank.session().Call("tensor.full", {{"value", at::ones({2})}}), HarnessError);
 }
 
+TEST(Session, AnImplementationThatCannotBeResetFailsTheTest) {
+  LoneRank rank([](std::string_view operation, const Dict&) {
+    return operation == "implementation.reset" ? Outcome(Error{"RuntimeError", "busy"}) : Outcome(Value());
+  });
+  try {
+    rank.session().StartTest(nullptr, 7);
+    FAIL() << "no exception";
+  } catch (const OperationFailed& failure) {
+    EXPECT_STREQ(failure.what(), "implementation.reset: RuntimeError: busy");
+  }
+}
+
 TEST(Session, RecordsArgumentsAsReferencesAndOutcomes) {
   LoneRank rank([](std::string_view operation, const Dict&) {
     return operation == "model.state_dict" ? Outcome(Value(Dict{{"w", at::ones({2})}})) : Outcome(Value(at::ones({2})));

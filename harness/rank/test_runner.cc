@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -44,10 +45,10 @@ Json FailuresToJson(const Trial& trial) {
 }
 
 // Runs the body; the only place where exceptions of a test become a verdict.
-Ending RunBody(PortBody body, Trial& trial, bool* failed_early) {
+Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_early) {
   *failed_early = true;
   try {
-    body(trial);
+    body();
     *failed_early = false;
   } catch (const PeerStopped& stopped) {
     return {"aborted", stopped.what()};
@@ -110,8 +111,11 @@ class CaseTest : public testing::Test {
  private:
   Ending Run(Trial& trial, bool* failed_early) {
     const std::string trace = RankTrace(pool_.plan.trace_folder, pool_.plan.recordings[index_], trial.rank());
-    pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
-    const Ending ending = RunBody(body_, trial, failed_early);
+    const auto body = [&] {
+      pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
+      body_(trial);
+    };
+    const Ending ending = RunBody(body, trial, failed_early);
     const bool peers_stopped_too = ending.verdict == "aborted" || ending.verdict == "diverged";
     if (*failed_early && !peers_stopped_too) pool_.control.RingPeers();
     pool_.session.EndTest();

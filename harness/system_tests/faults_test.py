@@ -55,6 +55,14 @@ def test_peers_inside_a_foreign_collective_do_not_hide_the_error(run_shardcts):
     assert run.starts() == 2
 
 
+def test_an_implementation_that_cannot_be_reset_fails_the_test_that_needs_it(run_shardcts):
+    ended, run = run_shardcts("python:faulty:RaisingInReset,rank=1", "--filter", CACHED.format(2))
+    assert run.complete
+    assert run.verdicts == ["pass", "pass", "fail", "pass"], ended
+    assert "implementation.reset: RuntimeError: seeded error of one rank" in run.tests[2]["reason"]
+    assert run.starts() == 1
+
+
 def test_a_result_of_a_wrong_type_is_told_in_words(run_shardcts):
     ended, run = run_shardcts("python:faulty:WrongTypes", "--filter", CACHED.format(2))
     assert run.complete

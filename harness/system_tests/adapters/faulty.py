@@ -76,6 +76,17 @@ class RaisingInCollective(FaultOnOneRank):
         return super().model_forward(model, inputs)
 
 
+class RaisingInReset(FaultOnOneRank):
+    """The rank cannot drop the model of the fault, which the test after it notices."""
+
+    @operation("implementation.reset")
+    def reset(self):
+        was_armed = self.armed
+        super().reset()
+        if was_armed:
+            raise RuntimeError("seeded error of one rank")
+
+
 class LosingParameters(FaultOnOneRank):
     """The rank does not know its last parameter, so a test that goes through them does something else there."""
 

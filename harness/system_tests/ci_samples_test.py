@@ -1,0 +1,105 @@
+"""The samples for CI systems: well formed, all their commands exist, and what can run without that system is run."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from conftest import BUILD, REPOSITORY, results
+
+SAMPLES = REPOSITORY / "ci/samples"
+ONE = "fully_shard_state_dict/TestFullyShardStateDictMultiThread.test_rank0_offload_full_state_dict/world_size=2"
+
+
+def run(*words, cwd=REPOSITORY, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run([str(word) for word in words], cwd=cwd, env={**os.environ, **environment}, text=True,
+                          capture_output=True, timeout=280, check=False)
+
+
+def github_commands() -> list[str]:
+    workflow = yaml.safe_load((SAMPLES / "github-actions.yml").read_text())
+    assert workflow[True].keys() == {"push", "pull_request"}  # YAML reads `on` as true
+    return [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+
+
+def gitlab_commands() -> list[str]:
+    return yaml.safe_load((SAMPLES / "gitlab-ci.yml").read_text())["conformance"]["script"]
+
+
+COMMANDS = [*github_commands(), *gitlab_commands()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_shell_and_name_files_of_the_tree(command):
+    command = re.sub(r"\${{.*?}}", "1/2", command)
+    assert run("bash", "-n", "-c", command).returncode == 0
+    for path in re.findall(r"(?:\./)?((?:ci|docs)/[\w./-]+)", command):
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_both_services_run_the_two_things():
+    for commands in (github_commands(), gitlab_commands()):
+        assert any("./ci/conformance.sh" in command for command in commands)
+        assert any("python:gather_only:GatherOnly" in command for command in commands)
+
+
+@pytest.mark.parametrize("commands", [github_commands(), gitlab_commands()], ids=["github", "gitlab"])
+def test_command_for_ones_own_implementation_runs(commands, tmp_path):
+    """Where the sample says, with the build under test in its place."""
+    (tmp_path / "docs").symlink_to(REPOSITORY / "docs")
+    (tmp_path / "build").symlink_to(BUILD)
+    mine = [command for command in commands if "conformance" not in command and "out/mine" in command]
+    for command in mine:
+        done = run("bash", "-euc", command, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "report/mine/junit.xml").exists()
+
+
+# One node of an allocation: runs what Hydra asks for, its proxy, at once.
+SRUN = """#!/bin/bash
+while [[ $1 == -* ]]; do shift $([[ $1 == *=* ]] && echo 1 || echo 2); done
+SLURM_NODEID=0 exec "$@"
+"""
+
+
+def test_slurm_script_runs_where_srun_is_played(tmp_path):
+    (tmp_path / "build").symlink_to(BUILD)
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    done = run("bash", SAMPLES / "slurm.sbatch", "--impl", "reference", "--filter", ONE, cwd=tmp_path,
+               PATH=f"{tmp_path}:{os.environ['PATH']}", SLURM_SUBMIT_DIR=str(tmp_path), SLURM_JOB_ID="7",
+               SLURM_NODELIST=platform.node(), SLURM_NNODES="1", SLURM_NTASKS="4", SLURM_TASKS_PER_NODE="4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(tmp_path / "out/slurm-7").verdicts == ["pass"]
+    assert (tmp_path / "out/slurm-7/report/index.html").exists()
+
+
+def test_nightly_script_takes_its_way_on_a_cpu(tmp_path):
+    done = run(REPOSITORY / "ci/nightly-gpu.sh", "--device", "cpu", "--filter", ONE, SHARDCTS_BUILD=str(BUILD),
+               SHARDCTS_OUT=str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(tmp_path / "out").verdicts == ["pass", "pass"]
+    assert (tmp_path / "out/report/summary.md").exists()
+
+
+@pytest.mark.parametrize("words, said", [
+    ([], "nightly-gpu: no GPU here"), (["--device", "tpu"], "nightly-gpu: --device tpu: neither cuda nor cpu")])
+def test_nightly_script_refuses_in_one_line(words, said, tmp_path):
+    without_gpu = f"{tmp_path}:{os.environ['PATH']}"
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    done = run(REPOSITORY / "ci/nightly-gpu.sh", *words, PATH=without_gpu)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(said)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="there is no shellcheck")
+def test_all_shell_scripts_pass_shellcheck():
+    listed = run("git", "ls-files", "*.sh", "*.sbatch").stdout.split()
+    assert "ci/nightly-gpu.sh" in listed and "ci/samples/slurm.sbatch" in listed
+    done = run("shellcheck", *listed)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,107 @@
+"""Ranks that are forks of a warm process are ranks like others, and nothing outlives anything."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from conftest import CACHED, end_of, processes_of, results, start_shardcts, wait_until
+
+SLEEPING = "python:faulty:Sleeping,rank=1"  # in the second of four tests
+
+
+def named(name, folder):
+    """Ids of the processes of this name (at most 15 letters) whose command line holds the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text() == name[:15] + "\n" and str(folder) in (process / "cmdline").read_text():
+                found.append(int(process.name))
+        except OSError:
+            continue  # it ended in the meantime
+    return found
+
+
+def sleeps(folder):
+    """Rank 1 of the first pool is in the test of which it never comes back."""
+    events = folder.glob("runs/*/world-2/pool-0/rank-1.events.jsonl")
+    return any('"test_started"' in line and "mlp_dim=3," in line for file in events for line in file.read_text().splitlines())
+
+
+@pytest.fixture
+def run_and_signal(tmp_path):
+    """run_and_signal(name, signal) -> (Ended, Run): the signal goes to the processes of this name when rank 1 sleeps."""
+
+    def call(name, number):
+        folder = tmp_path / "out"
+        process = start_shardcts("run", "--impl", SLEEPING, "--filter", CACHED.format(2), "--out", "out", "--timeout", "20",
+                                 cwd=tmp_path)
+        try:
+            wait_until(lambda: sleeps(folder), 90, "the second test starts")
+            victims = named(name, folder)
+            assert victims, f"no process {name}"
+            for victim in victims:
+                os.kill(victim, number)
+            ended = end_of(process, 120)
+        finally:
+            process.kill()
+        assert processes_of(ended.pid, folder) == [], ended
+        return ended, results(folder)
+
+    return call
+
+
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_ranks_are_forks_and_agree_with_cold_ones(shardcts, run_shardcts, implementation):
+    _, warm = run_shardcts(implementation, "--filter", CACHED.format(2), out="warm")
+    _, cold = run_shardcts(implementation, "--filter", CACHED.format(2), "--start", "cold", out="cold")
+    assert warm.verdicts == cold.verdicts == ["pass"] * 4
+    assert (warm.document["run"]["start"], warm.document["pools"][0]["warm_starts"]) == ("warm", 1)
+    assert (cold.document["run"]["start"], cold.document["pools"][0]["warm_starts"]) == ("cold", 0)
+    assert warm.document["implementations"][0]["warm"]["seconds"] > 0
+    assert cold.document["implementations"][0]["warm"] is None
+    parity = shardcts("parity", "warm", "cold", "--expected", implementation, "--actual", implementation)
+    assert parity.code == 0, parity
+    assert "0 close" in parity.out and "0 different" in parity.out and "0 structural" in parity.out, parity
+
+
+def test_fresh_pools_start_cold(run_shardcts):
+    _, run = run_shardcts("reference", "--filter", CACHED.format(2), "--pool=fresh")
+    assert (run.starts(), run.document["pools"][0]["warm_starts"]) == (4, 0)
+
+
+def test_the_warm_process_is_killed(run_and_signal):
+    ended, run = run_and_signal("shardcts-warm", signal.SIGKILL)
+    assert run.complete
+    assert (run.verdicts, ended.code) == (["pass", "harness_error", "pass", "pass"], 3), ended
+    assert run.tests[1]["reason"] == "the warm process ended and its ranks with it: Killed (signal 9)"
+    assert run.document["pools"][0]["warm_starts"] == run.starts() == 2
+
+
+def test_the_process_that_stands_for_a_rank_is_killed(run_and_signal):
+    ended, run = run_and_signal("shardcts-start-rank", signal.SIGKILL)
+    assert run.complete
+    assert (run.verdicts, ended.code) == (["pass", "crash", "pass", "pass"], 1), ended
+    assert run.document["pools"][0]["warm_starts"] == run.starts() == 2
+
+
+def test_the_ranks_are_killed(run_and_signal):
+    ended, run = run_and_signal("shardcts-rank", signal.SIGKILL)
+    assert (run.verdicts, ended.code) == (["pass", "crash", "pass", "pass"], 1), ended
+    assert "Killed (signal 9)" in run.tests[1]["reason"]
+
+
+def test_a_warm_process_that_is_stopped_keeps_nothing_alive(run_and_signal):
+    ended, run = run_and_signal("shardcts-warm", signal.SIGSTOP)
+    assert (run.verdicts, ended.code) == (["pass", "hang", "pass", "pass"], 1), ended
+    assert run.document["pools"][0]["warm_starts"] == 1
+
+
+def test_ranks_that_the_launcher_gives_another_environment_start_cold(run_shardcts):
+    launcher = "mpiexec -disable-auto-cleanup -genv TORCH_SHOW_CPP_STACKTRACES 1 -n {ranks}"
+    ended, run = run_shardcts("reference", "--filter", CACHED.format(2), "--launcher", launcher)
+    assert run.verdicts == ["pass"] * 4, ended
+    assert run.document["pools"][0]["warm_starts"] == 0
+    log = next(run.folder.glob("runs/*/world-2/pool-0/launcher.log")).read_text()
+    assert "the warm process was started with another value of TORCH_SHOW_CPP_STACKTRACES" in log
