@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fully_shard/fsdp_state.h"
+#include "parameter/apply_hooks.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -97,11 +98,14 @@ void FullyShard(models::Module& module, const FullyShardOptions& options) {
 void ApplyToTensors(models::Module& root, const std::function<at::Tensor(const at::Tensor&)>& change) {
   const FsdpState* state = FsdpState::Find(root);
   ParameterGroup* group = state ? state->group() : nullptr;
+  auto* hooks = dynamic_cast<ApplyHooks*>(&root);
   if (group) group->Reshard();
+  if (hooks) hooks->BeforeApply();
   for (const auto& [name, child] : root.children()) ApplyToTensors(*child, change);
   for (const auto& [name, parameter] : root.parameters()) ApplyToParameter(*parameter, change);
   for (auto& [name, buffer] : root.buffers()) buffer = change(buffer);
   if (group) group->ResetSharded();
+  if (hooks) hooks->AfterApply();
 }
 
 }  // namespace shardcts::reference

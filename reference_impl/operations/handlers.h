@@ -27,7 +27,8 @@ struct Call {
     const Value* value = Find(name);
     return value ? value->AsBool() : default_value;
   }
-  models::Module& Model() const { return *session.model_handles.Get(Get("model").AsHandle()); }
+  const models::ModulePtr& ModelPtr() const { return session.model_handles.Get(Get("model").AsHandle()); }
+  models::Module& Model() const { return *ModelPtr(); }
   const std::shared_ptr<DeviceMesh>& Mesh() const { return session.mesh_handles.Get(Get("mesh").AsHandle()); }
 };
 
@@ -39,6 +40,7 @@ void AddLifecycleHandlers(HandlerTable& table);
 void AddMeshHandlers(HandlerTable& table);
 void AddModelHandlers(HandlerTable& table);
 void AddWrapperHandlers(HandlerTable& table);
+void AddFsdpHandlers(HandlerTable& table);
 void AddStateHandlers(HandlerTable& table);
 void AddTensorHandlers(HandlerTable& table);
 void AddOptimizerHandlers(HandlerTable& table);

@@ -11,16 +11,20 @@ Value Describe(const Call&) {
   return Dict{{"name", "reference"},
               {"version", SHARDCTS_REFERENCE_VERSION},
               {"capabilities", ToValue(std::vector<std::string>{"core", "dtensor", "fsdp2", "hsdp", "tp",
-                                                                "cpu_offload_policy", "meta_device", "optimizer"})},
+                                                                "cpu_offload_policy", "meta_device", "optimizer", "fsdp1",
+                                                                "sharded_tensor", "activation_checkpoint", "ddp",
+                                                                "process_groups", "serialization"})},
               {"devices", ToValue(std::vector<std::string>{"cpu"})},
               {"patches", List{}},
               {"notes", Dict{{"torch", TORCH_VERSION}}}};
 }
 
 Value Reset(const Call& call) {
+  call.session.scope_handles.Clear();
   call.session.optimizer_handles.Clear();
   call.session.model_handles.Clear();
   call.session.mesh_handles.Clear();
+  call.session.group_handles.Clear();
   return {};
 }
 

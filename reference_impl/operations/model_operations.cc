@@ -1,10 +1,13 @@
 #include <ATen/ATen.h>
 
+#include "fsdp/fsdp_module.h"
 #include "fully_shard/fully_shard.h"
 #include "models/zoo.h"
 #include "operations/handlers.h"
 #include "operations/tensor_values.h"
 #include "parameter/dtensor_parameter.h"
+#include "wrappers/checkpoint_wrapper.h"
+#include "wrappers/data_parallel.h"
 
 namespace shardcts::reference {
 namespace {
@@ -12,23 +15,23 @@ namespace {
 Value Build(const Call& call) {
   const Value* args = call.Find("args");
   const Value* device = call.Find("device");
-  return call.session.model_handles.Add(models::BuildModel(call.Get("model").AsString(),
-                                                           args ? args->AsDict() : Dict{},
+  return call.session.model_handles.Add(models::BuildModel(call.Get("model").AsString(), args ? args->AsDict() : Dict{},
                                                            DeviceFrom(device ? device->AsString() : "cpu")));
 }
 
 Value Copy(const Call& call) {
   for (const auto& [path, module] : models::NamedModules(call.Model())) {
     if (!module->extension()) continue;
-    throw SemanticError("AssertionError",
-                        "FSDP does not support deepcopy. Please use state dict for serialization.");
+    throw SemanticError("AssertionError", "FSDP does not support deepcopy. Please use state dict for serialization.");
   }
   return call.session.model_handles.Add(models::DeepCopy(call.Model()));
 }
 
 Value Forward(const Call& call) {
   std::vector<at::Tensor> inputs;
-  for (const Value& input : call.Get("inputs").AsList()) inputs.push_back(input.AsTensor());
+  for (const Value& input : call.Get("inputs").AsList()) {
+    inputs.push_back(input.IsNone() ? at::Tensor() : input.AsTensor());
+  }
   at::AutoGradMode with_gradients(true);
   return call.Model().CallAll(std::move(inputs));
 }
@@ -78,6 +81,8 @@ Value Fill(const Call& call) {
   at::NoGradGuard no_grad;
   const double value = call.Get("value").AsDouble();
   for (const auto& [name, parameter] : models::NamedParameters(call.Model())) parameter->value.fill_(value);
+  if (!call.Flag("buffers", false)) return {};
+  for (auto& [name, buffer] : models::NamedBuffers(call.Model())) buffer.fill_(value);
   return {};
 }
 
@@ -99,6 +104,37 @@ Value SetLocal(const Call& call) {
   return {};
 }
 
+Value SetValues(const Call& call) {
+  at::NoGradGuard no_grad;
+  std::map<std::string, at::Tensor> targets;
+  for (const auto& [name, parameter] : models::NamedParameters(call.Model(), false)) targets[name] = parameter->value;
+  for (const auto& [name, buffer] : models::NamedBuffers(call.Model(), false)) targets[name] = buffer;
+  for (const auto& [key, value] : call.Get("values").AsDict()) {
+    const auto found = targets.find(ToString(key));
+    if (found == targets.end()) throw SemanticError("KeyError", "'" + ToString(key) + "'");
+    found->second.copy_(value.AsTensor());
+  }
+  return {};
+}
+
+Value Modules(const Call& call) {
+  List modules;
+  List wrappers;
+  for (const auto& [path, module] : models::NamedModules(call.Model())) {
+    if (dynamic_cast<FsdpModule*>(module)) {
+      wrappers.push_back("fsdp");
+    } else if (dynamic_cast<CheckpointWrapper*>(module)) {
+      wrappers.push_back("checkpoint");
+    } else if (dynamic_cast<DataParallel*>(module)) {
+      wrappers.push_back("ddp");
+    } else {
+      modules.push_back(Dict{{"path", path}, {"class", module->class_name()}, {"wrappers", std::move(wrappers)}});
+      wrappers.clear();
+    }
+  }
+  return modules;
+}
+
 Value BroadcastParameters(const Call& call) {
   at::NoGradGuard no_grad;
   const int64_t src = call.Get("src").AsInt();
@@ -117,8 +153,14 @@ Value Reallocate(const Call& call) {
 }
 
 Value To(const Call& call) {
-  const at::Device device = DeviceFrom(call.Get("device").AsString());
-  ApplyToTensors(call.Model(), [device](const at::Tensor& tensor) { return tensor.to(device); });
+  const Value* device = call.Find("device");
+  const Value* dtype = call.Find("dtype");
+  at::TensorOptions target;
+  if (device) target = target.device(DeviceFrom(device->AsString()));
+  at::TensorOptions floating = target;
+  if (dtype) floating = floating.dtype(DtypeFrom(dtype->AsString()));
+  ApplyToTensors(call.Model(),
+                 [&](const at::Tensor& tensor) { return tensor.to(tensor.is_floating_point() ? floating : target); });
   return {};
 }
 
@@ -135,6 +177,8 @@ void AddModelHandlers(HandlerTable& table) {
   table["model.gradients"] = Gradients;
   table["model.fill"] = Fill;
   table["model.set_local"] = SetLocal;
+  table["model.set_values"] = SetValues;
+  table["model.modules"] = Modules;
   table["model.broadcast_parameters"] = BroadcastParameters;
   table["model.reallocate"] = Reallocate;
   table["model.to"] = To;

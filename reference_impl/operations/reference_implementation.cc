@@ -14,6 +14,7 @@ HandlerTable AllHandlers() {
   AddMeshHandlers(table);
   AddModelHandlers(table);
   AddWrapperHandlers(table);
+  AddFsdpHandlers(table);
   AddStateHandlers(table);
   AddTensorHandlers(table);
   AddOptimizerHandlers(table);

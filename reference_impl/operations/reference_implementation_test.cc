@@ -1,52 +1,14 @@
 // The reference behind its contract door, on ranks: arguments, values, handles, errors.
-#include "operations/reference_implementation.h"
-
-#include <ATen/ATen.h>
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include "comm/rank_test_main.h"
 #include "contract/operation_table.h"
+#include "operations/reference_behind_the_contract.h"
 
 namespace shardcts::reference {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-class ReferenceTest : public testing::Test {
- protected:
-  static ImplementationContext Context() {
-    ImplementationContext context;
-    context.rank = World().rank();
-    context.world_size = World().size();
-    context.communicator = &World();
-    return context;
-  }
-
-  Value Run(std::string_view operation, const Dict& arguments = {}) {
-    const Outcome outcome = implementation_.Invoke(operation, arguments);
-    EXPECT_TRUE(outcome.ok()) << operation << ": " << (outcome.ok() ? "" : outcome.error().message);
-    warnings_ = outcome.warnings;
-    return outcome.ok() ? outcome.value() : Value();
-  }
-  std::string ErrorOf(std::string_view operation, const Dict& arguments = {}) {
-    const Outcome outcome = implementation_.Invoke(operation, arguments);
-    return outcome.ok() ? "no error" : outcome.error().kind + ": " + outcome.error().message;
-  }
-  Value Build(const std::string& model, const Dict& args, const std::string& device = "cpu") {
-    Run("implementation.seed", {{"seed", 7}});
-    return Run("model.build", {{"model", model}, {"args", args}, {"device", device}});
-  }
-  void FullyShard(const Value& model, const std::string& path, const Dict& options = {}) {
-    Run("model.wrap", {{"model", model}, {"path", path}, {"wrapper", "fully_shard"}, {"options", options}});
-  }
-  Dict StateDictOf(const Value& model) { return Run("model.state_dict", {{"model", model}}).AsDict(); }
-  Value Clone(const Value& value) { return Run("tensor.clone", {{"value", value}}); }
-
-  ReferenceImplementation implementation_{Context()};
-  std::vector<Warning> warnings_;
-};
 
 TEST_F(ReferenceTest, AnswersEveryOperationOfTheTable) {
   for (const OperationSpec& operation : Operations()) {

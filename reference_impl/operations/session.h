@@ -36,17 +36,54 @@ class HandleTable {
   const std::shared_ptr<T>& Get(const Handle& handle) const {
     const auto found = objects_.find(handle.id);
     if (handle.kind != kind_ || found == objects_.end()) {
-      throw SemanticError("ValueError", "no " + kind_ + " has the handle " + handle.kind + ":" +
-                                            std::to_string(handle.id));
+      throw SemanticError("ValueError",
+                          "no " + kind_ + " has the handle " + handle.kind + ":" + std::to_string(handle.id));
     }
     return found->second;
   }
+  // Another object under the same handle. ValueError: no such handle.
+  void Replace(const Handle& handle, std::shared_ptr<T> object) {
+    Get(handle);
+    objects_[handle.id] = std::move(object);
+  }
+  void Remove(const Handle& handle) { objects_.erase(handle.id); }
   void Clear() { objects_.clear(); }
 
  private:
   std::string kind_;
   int64_t last_id_ = 0;
   std::map<int64_t, std::shared_ptr<T>> objects_;
+};
+
+// What lasts until scope.exit.
+class Scope {
+ public:
+  virtual ~Scope() = default;
+  // With `raised` an exception passes through the scope, as if its body had thrown it.
+  virtual void Exit(bool raised) = 0;
+};
+
+// Around an object that is in force from construction to End, or to destruction.
+template <class T>
+class ScopeOf : public Scope {
+ public:
+  template <class... Args>
+  explicit ScopeOf(std::shared_ptr<models::Module> model, const Args&... args)
+      : model_(std::move(model)), scope_(std::make_unique<T>(*model_, args...)) {}
+
+  void Exit(bool raised) override {
+    struct FromTheBody {};
+    if (!raised) return scope_->End();
+    try {
+      const std::unique_ptr<T> left = std::move(scope_);
+      throw FromTheBody();
+    } catch (const FromTheBody&) {  // ends here: the caller knows of it
+    }
+  }
+
+ private:
+  std::shared_ptr<models::Module> model_;
+  std::unique_ptr<T> scope_;
 };
 
 struct Session {
@@ -59,11 +96,25 @@ struct Session {
     });
   }
 
+  // The communicator of a group that this rank is in. ValueError: it is not.
+  const std::shared_ptr<Communicator>& Group(const Handle& handle) const {
+    const std::shared_ptr<Communicator>& group = group_handles.Get(handle);
+    if (!group) throw SemanticError("ValueError", "this rank is not in the process group");
+    return group;
+  }
+
+  template <class T, class... Args>
+  Handle Enter(const std::shared_ptr<models::Module>& model, const Args&... args) {
+    return scope_handles.Add(std::make_shared<ScopeOf<T>>(model, args...));
+  }
+
   ImplementationContext context;
   MeshRegistry meshes;  // survives a reset: making communicators is expensive
   HandleTable<DeviceMesh> mesh_handles{"mesh"};
   HandleTable<models::Module> model_handles{"model"};
   HandleTable<Optimizer> optimizer_handles{"optimizer"};
+  HandleTable<Communicator> group_handles{"group"};  // nullptr where this rank is no member
+  HandleTable<Scope> scope_handles{"scope"};
 };
 
 }  // namespace shardcts::reference

@@ -3,6 +3,7 @@
 #include "operations/handlers.h"
 #include "operations/tensor_values.h"
 #include "tensor/redistribute.h"
+#include "tensor/sharded_tensor.h"
 
 namespace shardcts::reference {
 namespace {
@@ -38,10 +39,11 @@ Value Distribution(const Call& call) {
       DistributeTensor(call.Get("value").AsTensor(), call.Mesh(), PlacementsFrom(call.Get("placements"))));
 }
 
-// What `change` makes of a tensor, or of the local part of a DTensor; not a parameter any more.
+// What `change` makes of a tensor, or of the local parts of a DTensor or ShardedTensor; not a parameter any more.
 template <class Change>
 Value ChangeLocal(const Value& value, const Change& change) {
   if (const auto* plain = value.TryAs<Tensor>()) return change(plain->data);
+  if (const auto* sharded = value.TryAs<ShardedTensor>()) return WithLocalTensors(*sharded, change);
   shardcts::DTensor distributed = value.AsDTensor();
   distributed.local = change(distributed.local);
   distributed.is_parameter = false;
@@ -59,18 +61,27 @@ Value Clone(const Call& call) {
 Value Fill(const Call& call) {
   at::NoGradGuard no_grad;
   const double scalar = call.Get("scalar").AsDouble();
-  ForEachEntry(call, [scalar](const Value& value) -> Value {
-    const auto* plain = value.TryAs<Tensor>();
-    at::Tensor local = plain ? plain->data : value.AsDTensor().local;
-    local.fill_(scalar);
-    return {};
+  ForEachEntry(call, [scalar](const Value& value) {
+    return ChangeLocal(value, [scalar](at::Tensor local) { return local.fill_(scalar); });
   });
   return {};
 }
 
 Value To(const Call& call) {
   const at::Device device = DeviceFrom(call.Get("device").AsString());
-  return ChangeLocal(call.Get("value"), [device](const at::Tensor& tensor) { return tensor.to(device); });
+  return ForEachEntry(call, [device](const Value& value) {
+    return ChangeLocal(value, [device](const at::Tensor& tensor) { return tensor.to(device); });
+  });
+}
+
+Value GatherShards(const Call& call) {
+  const Value* handle = call.Find("group");
+  Communicator& group = handle ? *call.session.Group(handle->AsHandle()) : *call.session.context.communicator;
+  const at::Device device(call.session.context.device);
+  return ForEachEntry(call, [&](const Value& value) -> Value {
+    const auto* sharded = value.TryAs<ShardedTensor>();
+    return sharded ? GatherShardedTensor(*sharded, group, device) : value;
+  });
 }
 
 }  // namespace
@@ -83,6 +94,7 @@ void AddTensorHandlers(HandlerTable& table) {
   table["tensor.clone"] = Clone;
   table["tensor.fill"] = Fill;
   table["tensor.to"] = To;
+  table["sharded.gather"] = GatherShards;
 }
 
 }  // namespace shardcts::reference

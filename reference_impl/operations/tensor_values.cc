@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "contract/tensor_bytes.h"
 #include "parameter/dtensor_parameter.h"
 #include "tensor/semantic_error.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 Value StateEntryValue(const StateValue& value) {
   if (const auto* distributed = std::get_if<DTensor>(&value)) return DTensorValue(*distributed);
+  if (const auto* sharded = std::get_if<ShardedTensor>(&value)) return *sharded;
   return std::get<at::Tensor>(value);
 }
 
@@ -26,6 +28,7 @@ std::string PythonTypeName(const Value& value) {
 StateValue StateEntryFrom(const Value& value, const MeshRegistry& meshes) {
   if (const auto* tensor = value.TryAs<Tensor>()) return tensor->data;
   if (const auto* distributed = value.TryAs<shardcts::DTensor>()) return FromContract(*distributed, meshes);
+  if (const auto* sharded = value.TryAs<ShardedTensor>()) return *sharded;
   return NotATensor{PythonTypeName(value)};
 }
 
@@ -69,6 +72,12 @@ std::vector<Placement> PlacementsFrom(const Value& value) {
     placements.push_back(*placement);
   }
   return placements;
+}
+
+at::ScalarType DtypeFrom(const std::string& text) {
+  const std::optional<at::ScalarType> dtype = ParseDtype(text);
+  if (!dtype) throw SemanticError("TypeError", "no dtype is called '" + text + "'");
+  return *dtype;
 }
 
 at::Device DeviceFrom(const std::string& text) { return at::Device(text); }

@@ -24,6 +24,9 @@ Value DTensorValue(const DTensor& tensor);
 // ValueError: not one of the placements' text forms.
 std::vector<Placement> PlacementsFrom(const Value& value);
 
+// TypeError: no dtype is called so.
+at::ScalarType DtypeFrom(const std::string& text);
+
 // RuntimeError: no such device.
 at::Device DeviceFrom(const std::string& text);
 

@@ -1,24 +1,15 @@
-#include <sstream>
-
 #include "contract/tensor_bytes.h"
+#include "fsdp/wrap.h"
 #include "fully_shard/fully_shard.h"
+#include "operations/fsdp_options.h"
 #include "operations/handlers.h"
+#include "operations/module_paths.h"
 #include "parallel/parallelize.h"
+#include "wrappers/checkpoint_wrapper.h"
+#include "wrappers/data_parallel.h"
 
 namespace shardcts::reference {
 namespace {
-
-// The submodule at `path`, or the complaint of torch.nn.Module.get_submodule about its first part that is not there.
-models::Module& ModuleAt(models::Module& model, const std::string& path) {
-  models::Module* module = &model;
-  std::istringstream parts(path);
-  for (std::string part; std::getline(parts, part, '.');) {
-    models::Module* child = models::FindModule(*module, part);
-    if (!child) throw SemanticError("AttributeError", module->type_name() + " has no attribute `" + part + "`");
-    module = child;
-  }
-  return *module;
-}
 
 std::optional<at::ScalarType> DtypeOption(const Dict& options, const std::string& name) {
   const Value* value = options.Find(name);
@@ -78,10 +69,62 @@ FullyShardOptions ReadFullyShardOptions(const Call& call) {
   return read;
 }
 
+const Value* FindOption(const Call& call, const std::string& name) {
+  const Value* options = call.Find("options");
+  return options ? options->AsDict().Find(name) : nullptr;
+}
+
+// Skipped modules are detached while `wrap` runs, and come back last.
+void WithoutSkipped(const Call& call, const std::function<void()>& wrap) {
+  const Value* skipped = FindOption(call, "skip_modules");
+  std::vector<std::pair<ModulePlace, models::ModulePtr>> detached;
+  if (skipped) {
+    for (const std::string& path : skipped->AsStrings()) {
+      const ModulePlace place = PlaceAt(call.Model(), path);
+      detached.emplace_back(place, place.parent->RemoveChild(place.name));
+    }
+  }
+  wrap();
+  for (const auto& [place, module] : detached) place.parent->RegisterChild(place.name, module);
+}
+
+void WrapInUnit(const Call& call, const std::string& path) {
+  WithoutSkipped(call, [&] {
+    const FsdpOptions options = ReadFsdpOptions(call, path);
+    std::vector<std::string> user_warnings;
+    WrapAt(call, path, /*innermost=*/false,
+           [&](models::ModulePtr wrapped) { return WrapFsdp(std::move(wrapped), options, user_warnings); });
+    for (const std::string& text : user_warnings) call.warnings.push_back({"UserWarning", text});
+  });
+}
+
+void WrapInCheckpoint(const Call& call, const std::string& path) {
+  const Value* innermost = FindOption(call, "innermost");
+  WrapAt(call, path, innermost && innermost->AsBool(),
+         [](models::ModulePtr wrapped) { return std::make_shared<CheckpointWrapper>(std::move(wrapped)); });
+}
+
+void WrapInDataParallel(const Call& call, const std::string& path) {
+  const Value* given = FindOption(call, "process_group");
+  const std::shared_ptr<Communicator> group = given ? call.session.Group(given->AsHandle()) : WorldGroup(call.session);
+  WrapAt(call, path, /*innermost=*/false,
+         [&](models::ModulePtr wrapped) { return std::make_shared<DataParallel>(std::move(wrapped), group); });
+}
+
 Value Wrap(const Call& call) {
   const std::string& wrapper = call.Get("wrapper").AsString();
-  if (wrapper != "fully_shard") throw SemanticError("ValueError", "unknown wrapper '" + wrapper + "'");
-  FullyShard(ModuleAt(call.Model(), call.Get("path").AsString()), ReadFullyShardOptions(call));
+  const std::string& path = call.Get("path").AsString();
+  if (wrapper == "fully_shard") {
+    FullyShard(ModuleAt(call.Model(), path), ReadFullyShardOptions(call));
+  } else if (wrapper == "fsdp") {
+    WrapInUnit(call, path);
+  } else if (wrapper == "checkpoint") {
+    WrapInCheckpoint(call, path);
+  } else if (wrapper == "ddp") {
+    WrapInDataParallel(call, path);
+  } else {
+    throw SemanticError("ValueError", "unknown wrapper '" + wrapper + "'");
+  }
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "parameter/dtensor_parameter.h"
+#include "parameter/flat_slice.h"
 #include "state_dict/state_dict.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
@@ -11,23 +12,27 @@
 namespace shardcts::reference {
 namespace {
 
+constexpr char kNotForShardedTensors[] = "torch function 'copy_' not supported for ShardedTensor!";
 constexpr char kMixedTensors[] =
     "aten.copy_.default got mixed torch.Tensor and DTensor, need to convert all torch.Tensor to DTensor before calling "
     "distributed operators!";
 
 std::vector<int64_t> GlobalShape(const StateValue& value) {
   if (const auto* tensor = std::get_if<at::Tensor>(&value)) return tensor->sizes().vec();
+  if (const auto* sharded = std::get_if<ShardedTensor>(&value)) return sharded->shape;
   return std::get<DTensor>(value).shape;
 }
 
 std::vector<int64_t> GlobalShape(const models::Parameter& parameter) {
+  if (const FlatSliceDistribution* slice = FindFlatSlice(parameter)) return slice->shape;
   const DTensorDistribution* distribution = FindDistribution(parameter);
   return distribution ? distribution->shape : parameter.value.sizes().vec();
 }
 
-const at::Tensor& LocalPart(const StateValue& value) {
-  if (const auto* tensor = std::get_if<at::Tensor>(&value)) return *tensor;
-  return std::get<DTensor>(value).local;
+bool IsMeta(const StateValue& value) {
+  if (const auto* tensor = std::get_if<at::Tensor>(&value)) return tensor->is_meta();
+  const auto* distributed = std::get_if<DTensor>(&value);
+  return distributed && distributed->local.is_meta();
 }
 
 std::string SizeText(const std::vector<int64_t>& shape) {
@@ -42,18 +47,31 @@ std::string QuotedKeys(const std::vector<std::string>& keys) {
   return text;
 }
 
-// The local part of `value` as `target` lays it out.
-at::Tensor LocalPartFor(const DTensorDistribution* target, const StateValue& value) {
+// What of `value` belongs into a parameter of this distribution.
+at::Tensor PartFor(const models::Distribution* target, const StateValue& value) {
+  if (std::holds_alternative<ShardedTensor>(value)) throw SemanticError("RuntimeError", kNotForShardedTensors);
+  const auto* layout = dynamic_cast<const DTensorDistribution*>(target);
   const auto* distributed = std::get_if<DTensor>(&value);
-  if ((target != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
-  if (!target) return std::get<at::Tensor>(value);
-  if (distributed->mesh->layout() != target->mesh->layout()) {
+  if ((layout != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
+  if (!layout) return std::get<at::Tensor>(value);
+  if (distributed->mesh->layout() != layout->mesh->layout()) {
     throw SemanticError("RuntimeError", "Sharding propagation failed: the two DTensors are on different meshes, " +
-                                            target->mesh->layout().ToString() + " and " +
+                                            layout->mesh->layout().ToString() + " and " +
                                             distributed->mesh->layout().ToString());
   }
-  if (distributed->placements == target->placements) return distributed->local;
-  return Redistribute(*distributed, target->placements).local;
+  if (distributed->placements == layout->placements) return distributed->local;
+  return Redistribute(*distributed, layout->placements).local;
+}
+
+void CopyInto(at::Tensor& target, const models::Distribution* distribution, const StateValue& value) {
+  at::NoGradGuard no_grad;
+  at::Tensor source = PartFor(distribution, value);
+  if (const auto* slice = dynamic_cast<const FlatSliceDistribution*>(distribution)) {
+    if (target.numel() == 0) return;
+    source = source.contiguous().view({-1}).narrow(0, slice->begin, target.numel()).view(target.sizes());
+  }
+  if (target.dim() == 0) source = source.reshape({});
+  target.copy_(source);
 }
 
 // The parameter that takes the place of `old`: the given tensor itself, not a copy of it.
@@ -68,17 +86,21 @@ models::ParameterPtr Replacement(const models::Parameter& old, const StateValue&
 class Loader {
  public:
   Loader(const StateDict& state_dict, const LoadOptions& options) : options_(options) {
-    for (const auto& [key, value] : state_dict) entries_.emplace(key, &value);
+    for (const auto& [key, value] : state_dict) entries_.emplace(key, value);
     for (const auto& [key, value] : state_dict) keys_.push_back(key);
   }
 
-  void Load(models::Module& module, const std::string& path) {
-    for (const auto& hook : module.pre_load_hooks()) hook();
-    for (auto& [name, parameter] : module.parameters()) LoadParameter(models::JoinName(path, name), parameter);
-    for (auto& [name, buffer] : module.buffers()) LoadBuffer(models::JoinName(path, name), buffer);
-    CollectUnexpected(module, path);
-    for (const auto& [name, child] : module.children()) Load(*child, models::JoinName(path, name));
-    for (const auto& hook : module.post_load_hooks()) hook();
+  void Load(models::Module& module, const std::string& prefix) {
+    auto* hooks = dynamic_cast<StateDictHooks*>(&module);
+    if (!hooks) return LoadBelow(module, prefix);
+    hooks->BeforeLoad(entries_, prefix, result_.user_warnings);
+    try {
+      LoadBelow(module, prefix);
+    } catch (...) {
+      hooks->AfterLoad();
+      throw;
+    }
+    hooks->AfterLoad();
   }
 
   LoadResult Finish(const std::string& root_name) {
@@ -97,6 +119,19 @@ class Loader {
   }
 
  private:
+  void LoadBelow(models::Module& module, const std::string& prefix) {
+    for (const auto& hook : module.pre_load_hooks()) hook();
+    for (auto& [name, parameter] : module.parameters()) LoadParameter(prefix + name, parameter);
+    for (auto& [name, buffer] : module.buffers()) {
+      if (module.IsPersistent(name)) LoadBuffer(prefix + name, buffer);
+    }
+    if (!module.IsTransparent()) CollectUnexpected(module, prefix);
+    for (const auto& [name, child] : module.children()) {
+      Load(*child, module.IsTransparent() ? prefix : prefix + name + ".");
+    }
+    for (const auto& hook : module.post_load_hooks()) hook();
+  }
+
   // The entry for this key if it can go where something of this shape is; else notes what is wrong.
   const StateValue* FindEntry(const std::string& key, const std::vector<int64_t>& shape) {
     const auto found = entries_.find(key);
@@ -104,20 +139,20 @@ class Loader {
       result_.missing_keys.push_back(key);
       return nullptr;
     }
-    if (const auto* other = std::get_if<NotATensor>(found->second)) {
+    if (const auto* other = std::get_if<NotATensor>(&found->second)) {
       errors_.push_back("While copying the parameter named \"" + key +
                         "\", expected torch.Tensor or Tensor-like object from checkpoint but received <class '" +
                         other->type_name + "'>");
       return nullptr;
     }
-    const std::vector<int64_t> given = GlobalShape(*found->second);
+    const std::vector<int64_t> given = GlobalShape(found->second);
     const bool is_old_scalar = shape.empty() && given == std::vector<int64_t>{1};
     if (given != shape && !is_old_scalar) {
       errors_.push_back("size mismatch for " + key + ": copying a param with shape " + SizeText(given) +
                         " from checkpoint, the shape in current model is " + SizeText(shape) + ".");
       return nullptr;
     }
-    return found->second;
+    return &found->second;
   }
 
   void LoadParameter(const std::string& key, models::ParameterPtr& slot) {
@@ -127,7 +162,7 @@ class Loader {
     if (options_.assign) {
       slot = Replacement(*slot, *entry);
     } else {
-      Copy(key, shape, slot->value, FindDistribution(*slot), *entry);
+      Copy(key, shape, slot->value, slot->distribution.get(), *entry);
     }
   }
 
@@ -142,8 +177,8 @@ class Loader {
   }
 
   void Copy(const std::string& key, const std::vector<int64_t>& shape, at::Tensor& target,
-            const DTensorDistribution* distribution, const StateValue& entry) {
-    if (target.is_meta() && !LocalPart(entry).is_meta()) {
+            const models::Distribution* distribution, const StateValue& entry) {
+    if (target.is_meta() && !IsMeta(entry)) {
       result_.user_warnings.push_back(
           "for " + key +
           ": copying from a non-meta parameter in the checkpoint to a meta parameter in the current model, which is a "
@@ -151,16 +186,11 @@ class Loader {
           "key in the module instead of copying them in place?)");
     }
     // A failed copy is reported together with all that is wrong, after the rest was loaded.
-    const std::string failure = FailureOf([&] {
-      at::NoGradGuard no_grad;
-      at::Tensor source = LocalPartFor(distribution, entry);
-      if (target.dim() == 0) source = source.reshape({});
-      target.copy_(source);
-    });
+    const std::string failure = FailureOf([&] { CopyInto(target, distribution, entry); });
     if (failure.empty()) return;
     errors_.push_back("While copying the parameter named \"" + key + "\", whose dimensions in the model are " +
-                      SizeText(shape) + " and whose dimensions in the checkpoint are " +
-                      SizeText(GlobalShape(entry)) + ", an exception occurred : ('" + failure + "',).");
+                      SizeText(shape) + " and whose dimensions in the checkpoint are " + SizeText(GlobalShape(entry)) +
+                      ", an exception occurred : ('" + failure + "',).");
   }
 
   // PyTorch catches what copy_ raises and goes on with the next key; so must this.
@@ -175,9 +205,8 @@ class Loader {
     }
   }
 
-  // Keys below `path` that neither a member nor a child of `module` answers to.
-  void CollectUnexpected(const models::Module& module, const std::string& path) {
-    const std::string prefix = path.empty() ? "" : path + ".";
+  // Keys below `prefix` that neither a member nor a child of `module` answers to.
+  void CollectUnexpected(const models::Module& module, const std::string& prefix) {
     for (const std::string& key : keys_) {
       if (key.compare(0, prefix.size(), prefix) != 0) continue;
       const std::string rest = key.substr(prefix.size());
@@ -193,11 +222,12 @@ class Loader {
       }
       return false;
     };
-    return is_member ? has_name(module.parameters()) || has_name(module.buffers()) : has_name(module.children());
+    if (!is_member) return has_name(module.children());
+    return has_name(module.parameters()) || (has_name(module.buffers()) && module.IsPersistent(name));
   }
 
   LoadOptions options_;
-  std::map<std::string, const StateValue*> entries_;
+  std::map<std::string, StateValue> entries_;
   std::vector<std::string> keys_;  // in the order of the dict
   std::vector<std::string> errors_;
   LoadResult result_;

@@ -2,6 +2,7 @@
 // Semantics: torch.nn.Module.state_dict, torch.nn.Module.load_state_dict.
 #pragma once
 
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -16,13 +17,38 @@ struct NotATensor {
   std::string type_name;
 };
 
-using StateValue = std::variant<at::Tensor, DTensor, NotATensor>;
+using StateValue = std::variant<at::Tensor, DTensor, ShardedTensor, NotATensor>;
 using StateDict = std::vector<models::Named<StateValue>>;
 
-// *Local*, with fully_shard too: its pre-save hooks reshard, which only frees memory. Parameters and buffers under
-// their full names in registration order, a tied parameter under each of its names. Values are detached and share
-// storage with the module.
-StateDict SaveStateDict(models::Module& root);
+// Implemented by modules (wrappers) that change what is saved of, and loaded into, the modules below them.
+class StateDictHooks {
+ public:
+  virtual ~StateDictHooks() = default;
+
+  // Before the modules below are visited, and after; in between nobody else uses the model. `saved[begin…]` came from
+  // below; their keys begin with `prefix`. What users should know goes to `user_warnings`.
+  virtual void BeforeSave(std::vector<std::string>& user_warnings) = 0;
+  virtual void AfterSave(StateDict& saved, size_t begin, const std::string& prefix) = 0;
+  // After a BeforeSave whose save has failed.
+  virtual void CancelSave() = 0;
+
+  // The same for loading: may replace entries below `prefix`. AfterLoad also runs when loading has failed.
+  virtual void BeforeLoad(std::map<std::string, StateValue>& entries, const std::string& prefix,
+                          std::vector<std::string>& user_warnings) = 0;
+  virtual void AfterLoad() = 0;
+};
+
+struct SaveOptions {
+  std::string prefix;      // in front of every key, as it is: "model."
+  bool keep_vars = false;  // values that are not detached
+};
+
+// *Local*, with fully_shard too: its pre-save hooks reshard, which only frees memory; *Collective* over what
+// StateDictHooks say. Parameters and buffers under their full names in registration order, a tied parameter under each
+// of its names. Values are detached and share storage with the module, unless hooks say otherwise.
+// `user_warnings`: nullptr, or where texts of category UserWarning go.
+StateDict SaveStateDict(models::Module& root, const SaveOptions& options = {},
+                        std::vector<std::string>* user_warnings = nullptr);
 
 struct LoadOptions {
   bool strict = true;
@@ -34,8 +60,9 @@ struct LoadResult {
   std::vector<std::string> user_warnings;  // texts of category UserWarning
 };
 
-// *Collective* only where a DTensor must be redistributed to its parameter's placements; else *Local*: each rank loads
-// its own local parts, and nothing synchronizes ranks or replicas.
+// *Collective* only where a DTensor must be redistributed to its parameter's placements, or where StateDictHooks are;
+// else *Local*: each rank loads its own local parts, and nothing synchronizes ranks or replicas. A parameter that is a
+// slice of a larger one (flat_slice.h) takes its elements of a whole tensor.
 // With `assign` each name gets a parameter object of its own that keeps requires_grad of the one before: ties end, as
 // in PyTorch. Copying into a meta parameter does nothing but warn.
 // RuntimeError "Error(s) in loading state_dict for X:" with one line each for missing and unexpected keys (under

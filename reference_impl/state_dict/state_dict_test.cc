@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "models/fsdp_models.h"
 #include "models/layers.h"
 #include "models/transformer.h"
 #include "tensor/semantic_error.h"
@@ -15,9 +16,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 models::ModulePtr TwoLinears(at::Device device = at::kCPU) {
-  return std::make_shared<models::Sequential>(
-      std::vector<models::ModulePtr>{std::make_shared<models::Linear>(2, 3, true, device),
-                                     std::make_shared<models::Linear>(3, 2, false, device)});
+  return std::make_shared<models::Sequential>(std::vector<models::ModulePtr>{
+      std::make_shared<models::Linear>(2, 3, true, device), std::make_shared<models::Linear>(3, 2, false, device)});
 }
 
 const at::Tensor& PlainValue(const StateDict& state_dict, size_t index) {
@@ -53,6 +53,18 @@ TEST(StateDictTest, HoldsATiedParameterUnderEachName) {
   const StateDict saved = SaveStateDict(model);
   EXPECT_EQ(saved.size(), 29u);
   EXPECT_EQ(PlainValue(saved, 0).data_ptr(), PlainValue(saved, 28).data_ptr());
+}
+
+TEST(StateDictTest, ABufferThatIsNotPersistentIsNeitherSavedNorExpected) {
+  models::InnerOuter model(/*register_buffers=*/true, at::kCPU);
+  StateDict saved = SaveStateDict(model);
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : saved) keys.push_back(key);
+  EXPECT_THAT(keys,
+              ElementsAre("inner.weight", "inner.bias", "inner.buffer", "outer.weight", "outer.bias", "outer.buffer"));
+  EXPECT_EQ(LoadError(model, saved), "no error");
+  saved.emplace_back("inner.non_persistent_buffer", at::zeros({5, 5}));
+  EXPECT_THAT(LoadError(model, saved), HasSubstr("Unexpected key(s) in state_dict: \"inner.non_persistent_buffer\""));
 }
 
 TEST(StateDictTest, LoadingCopiesIntoTheSameStorage) {

@@ -1,0 +1,147 @@
+// FlatParameter: the parameters of one unit as one 1-D tensor, of which every rank keeps a shard.
+// Semantics: FlatParamHandle in torch/distributed/fsdp/_flat_param.py, torch 2.13.
+//
+// What stands in the modules' slots, by exposure:
+//
+//   kFlat    the shard as one parameter "_flat_param" of the wrapped module; the original names are gone
+//   kSlices  the original names, each the 1-D run of elements that this rank's shard holds, maybe none of them
+//   kHidden  for computing: views of the gathered flat parameter, found by name but not listed
+//   kViews   for computing with use_orig_params: the same views, listed
+//   kFull    in summon_full_params: the original names with whole values, each a leaf of its own
+//
+// At rest it is kFlat, or kSlices with use_orig_params. Parameter objects of kFlat and kSlices live as long as
+// this object, so that an optimizer can hold them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fsdp/flatten_layout.h"
+#include "fsdp/options.h"
+
+namespace shardcts::reference {
+
+constexpr char kFlatParameterName[] = "_flat_param";
+
+class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
+ public:
+  // A place that holds a flattened parameter. The first place of each in traversal order is its primary slot.
+  struct Slot {
+    models::Module* module = nullptr;
+    std::string name;  // in the module
+    std::string fqn;   // below the unit
+    size_t parameter = 0;
+  };
+  enum class Exposure { kFlat, kSlices, kHidden, kViews, kFull };
+
+  // *Local*: every rank keeps its part of the values that it has. Flattens those parameters of `module` that are in
+  // `parameters`, in the order of the module tree, a tied one once.
+  // ValueError: integers, mixed dtypes or devices, mixed requires_grad without use_orig_params.
+  static std::shared_ptr<FlatParameter> Create(models::Module& module,
+                                               const std::vector<models::ParameterPtr>& parameters,
+                                               const FsdpOptions& options);
+
+  // All below are *Local* unless they say otherwise.
+  const FlattenLayout& layout() const { return layout_; }
+  int64_t rank() const { return is_sharded() ? options_.shard_group->rank() : 0; }
+  const std::vector<Slot>& primary_slots() const { return primary_slots_; }
+  const std::vector<Slot>& shared_slots() const { return shared_slots_; }
+  const std::vector<int64_t>& shape(size_t parameter) const { return shapes_[parameter]; }
+  bool requires_grad() const { return flat_->value.requires_grad(); }
+  bool is_sharded() const { return options_.strategy != ShardingStrategy::kNoShard; }
+  const FsdpOptions& options() const { return options_; }
+
+  Exposure exposure() const { return exposure_; }
+  void Expose(Exposure exposure);
+  void ExposeAtRest();  // kFlat or kSlices
+
+  // This rank's shard, padding included. Unless sharded, the whole flat parameter.
+  const at::Tensor& shard() const { return shard_; }
+  // The shard without its padding; shares its storage.
+  at::Tensor OwnedShard() const { return shard_.narrow(0, 0, layout_.Owned(rank()).numel); }
+  at::ScalarType dtype() const { return shard_.scalar_type(); }
+  const models::ParameterPtr& slice(size_t parameter) const { return slices_[parameter]; }
+
+  // *Collective* over the shard group. The whole flat parameter in the original dtype on `options.device`: a tensor of
+  // its own if sharded, else the shard itself. May have padding at the end.
+  at::Tensor Gather() const;
+  // *Collective* over the shard group. The same on its first rank; undefined, without ever taking memory, elsewhere.
+  at::Tensor GatherToFirst() const;
+  // This parameter's part of what Gather gives, in its shape.
+  at::Tensor ViewIn(const at::Tensor& flat, size_t parameter) const;
+  // Copies this rank's part of a whole flat parameter into the shard.
+  void WriteBack(const at::Tensor& flat);
+  // *Collective* over the shard group. The sharded gradient, gathered; undefined when there is none.
+  at::Tensor GatherGradient() const;
+
+  // *Collective* over the shard group, unless unsharded: gathers, in the dtype to compute in.
+  void Unshard();
+  // Exposes views of the gathered parameter, for a forward new ones, for the backward those of the last forward.
+  void ExposeForForward();
+  void ExposeForBackward();
+  // Exposes what is there at rest, and with `free` gives the memory of the gathered parameter back. What autograd has
+  // saved of it becomes valid again with the next Unshard.
+  void Reshard(bool free);
+  bool is_unsharded() const { return is_unsharded_; }
+  // Bytes that the gathered parameter takes now, 0 if it has no memory of its own. For tests of its lifetime.
+  size_t UnshardedBytes() const;
+  // Called from backward when the gradient of the gathered flat parameter is complete.
+  void set_on_gradient(std::function<void()> callback) { on_gradient_ = std::move(callback); }
+  // *Collective* over the shard and replicate groups when there is a gradient: what backward left at the gathered
+  // parameter becomes its average over all ranks, at the sharded parameters, added to what is there.
+  void ReduceGradient();
+  // The gradient of the shard, padding included; undefined when there is none.
+  at::Tensor ShardedGradient() const;
+  void SetShardedGradient(const at::Tensor& gradient);
+
+  // Around a change of every tensor (apply_hooks.h).
+  void BeforeApply();
+  void AfterApply();
+
+  // Exposes whole leaves on `flat`, what Gather gave, with the gradient that GatherGradient gave, if defined. With
+  // use_orig_params these are the known parameter objects.
+  void ExposeFull(const at::Tensor& flat, const at::Tensor& gradient = {});
+  // Ends that. Gradients of the leaves are lost.
+  void HideFull();
+
+ private:
+  explicit FlatParameter(const FsdpOptions& options) : options_(options) {}
+  void CollectSlots(models::Module& module, const std::vector<models::ParameterPtr>& parameters);
+  void Flatten();
+  void AdoptShard(const at::Tensor& shard);
+  void MakeViews();
+  void MakeUnsharded();
+  bool OwnsUnsharded() const;
+  void RemoveFromSlots();
+  void FillSlots(const std::vector<models::ParameterPtr>& parameters, bool hidden);
+  at::ScalarType ComputeDtype() const { return options_.mixed_precision.param_dtype.value_or(dtype()); }
+  at::ScalarType ReduceDtype() const;
+  at::Tensor AverageOverRanks(at::Tensor gradient) const;
+  void AddShardedGradient(at::Tensor reduced);
+
+  FsdpOptions options_;
+  FlattenLayout layout_;
+  models::Module* home_ = nullptr;  // whose parameter "_flat_param" is
+  std::vector<Slot> primary_slots_;
+  std::vector<Slot> shared_slots_;
+  std::vector<std::vector<int64_t>> shapes_;
+  std::vector<models::ParameterPtr> originals_;  // until they are flattened
+  std::vector<bool> requires_grad_;
+
+  Exposure exposure_ = Exposure::kFlat;
+  at::Tensor shard_;
+  models::ParameterPtr flat_;                 // on shard_
+  std::vector<models::ParameterPtr> slices_;  // on parts of shard_
+  std::vector<models::ParameterPtr> views_;   // for computing
+  std::vector<models::ParameterPtr> full_;    // while summoned
+  std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
+
+  bool is_unsharded_ = false;
+  at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes
+  at::Tensor unsharded_;         // the autograd leaf on it
+  std::function<void()> on_gradient_;
+};
+
+}  // namespace shardcts::reference

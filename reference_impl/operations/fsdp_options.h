@@ -1,0 +1,27 @@
+// The options of model.wrap with wrapper "fsdp", and the configs of fsdp.state_dict_type. All functions are *Local*.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fsdp/options.h"
+#include "fsdp/state_dict_type.h"
+#include "operations/handlers.h"
+
+namespace shardcts::reference {
+
+// The whole world as a group that nobody owns.
+std::shared_ptr<Communicator> WorldGroup(const Session& session);
+
+// For the module at `path` of call.Model(). TypeError: an unknown option. ValueError: an unknown value of one.
+// AttributeError: a path or parameter that is not there.
+FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path);
+
+// RuntimeError as MakeStateDictSettings; ValueError: an unknown type.
+StateDictSettings ReadStateDictSettings(const Call& call);
+// {type, config: {class, fields…}, optim_config: {class, fields…}}
+Dict SettingsValue(const StateDictSettings& settings);
+Dict ConfigValue(const StateDictConfig& config);
+
+}  // namespace shardcts::reference

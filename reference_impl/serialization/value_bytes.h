@@ -1,0 +1,28 @@
+// State dicts as bytes and back: the role of torch.save and torch.load. Everything here is *Local*.
+//
+// The format is the reference's own: a magic line, the rank and world size of whoever wrote, then one value; all
+// numbers little-endian, strings and lists with their length in front, tensors as dtype, shape and contiguous data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "contract/value.h"
+
+namespace shardcts::reference {
+
+// Who saves or loads: a ShardedTensor fits only the same place.
+struct RankOfWorld {
+  int64_t rank = 0;
+  int64_t world_size = 1;
+};
+
+// None, bool, int, double, string, bytes, list, dict, and all kinds of tensors. Devices are not kept.
+// TypeError: a handle. RuntimeError: nested more than 64 deep.
+std::string ToBytes(const Value& value, const RankOfWorld& writer);
+
+// Every tensor has storage of its own, on the CPU. RuntimeError: data that ToBytes did not write, with the place in it
+// where that was seen; a ShardedTensor that another rank, or a world of another size, has written.
+Value FromBytes(const std::string& bytes, const RankOfWorld& reader);
+
+}  // namespace shardcts::reference

@@ -1,0 +1,49 @@
+#include "wrappers/data_parallel.h"
+
+#include <ATen/ATen.h>
+
+#include <stdexcept>
+
+#include "fully_shard/backward_call.h"
+
+namespace shardcts::reference {
+
+DataParallel::DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group)
+    : Module("DistributedDataParallel"), group_(std::move(group)), self_(std::make_shared<DataParallel*>(this)) {
+  at::NoGradGuard no_grad;
+  RegisterChild("module", std::move(wrapped));
+  for (const auto& [name, parameter] : models::NamedParameters(*this)) group_->Broadcast(parameter->value.detach(), 0);
+  for (const auto& [name, buffer] : models::NamedBuffers(*this)) group_->Broadcast(buffer, 0);
+}
+
+models::ModulePtr DataParallel::ShallowCopy() const {
+  throw std::invalid_argument("DistributedDataParallel does not support deepcopy: it has a process group");
+}
+
+at::Tensor DataParallel::ForwardAll(std::vector<at::Tensor> inputs) {
+  at::Tensor output = children().front().second->CallAll(std::move(inputs));
+  CallBeforeBackwardOf(output, [weak = std::weak_ptr(self_)] {
+    const auto self = weak.lock();
+    if (!self || (*self)->is_queued_) return;
+    (*self)->is_queued_ = true;
+    CallAfterBackward([weak] {
+      if (const auto alive = weak.lock()) (*alive)->AverageGradients();
+    });
+  });
+  return output;
+}
+
+// Accumulated gradients are averages already, and equal on all ranks, so that averaging them again changes nothing.
+void DataParallel::AverageGradients() {
+  at::NoGradGuard no_grad;
+  is_queued_ = false;
+  for (const auto& [name, parameter] : models::NamedParameters(*this)) {
+    at::Tensor& gradient = parameter->value.mutable_grad();
+    if (!gradient.defined()) continue;
+    gradient = gradient.contiguous();
+    gradient.div_(group_->size());
+    group_->AllReduce(gradient, ReduceOp::kSum);
+  }
+}
+
+}  // namespace shardcts::reference

@@ -1,0 +1,32 @@
+// Plain data parallelism: every rank has the whole model, gradients are averaged. Semantics:
+// torch.nn.parallel.DistributedDataParallel, torch 2.13; names do not show the wrapper.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "models/module.h"
+
+namespace shardcts::reference {
+
+class DataParallel : public models::Module {
+ public:
+  // *Collective* over the group: parameters and buffers become those of its first rank.
+  DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group);
+
+  bool IsTransparent() const override { return true; }
+  models::ModulePtr ShallowCopy() const override;  // throws: it cannot be copied
+  at::Tensor Forward(at::Tensor input) override { return ForwardAll({std::move(input)}); }
+  // *Local*; the backward that follows is *Collective* over the group, at its end.
+  at::Tensor ForwardAll(std::vector<at::Tensor> inputs) override;
+
+ private:
+  void AverageGradients();
+
+  std::shared_ptr<Communicator> group_;
+  std::shared_ptr<DataParallel*> self_;  // what backward's callbacks hold weakly: a graph may outlive the model
+  bool is_queued_ = false;
+};
+
+}  // namespace shardcts::reference
