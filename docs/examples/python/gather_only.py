@@ -5,7 +5,7 @@ import shardcts_models
 import torch
 import torch.distributed as dist
 from shardcts import operation
-from shardcts.torch_values import MeshRegistry, TensorConversion
+from shardcts.torch_values import GroupRegistry, MeshRegistry, TensorConversion
 from shardcts.values import Handle
 from torch.distributed.fsdp import fully_shard
 
@@ -16,7 +16,7 @@ class GatherOnly:
     def __init__(self, rank, world_size, device, options):
         store = dist.FileStore(options["store"], world_size)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
-        self.tensors = TensorConversion(MeshRegistry(device, world_size))
+        self.tensors = TensorConversion(MeshRegistry(device, world_size), GroupRegistry(device))
         self.models = []
 
     @operation("implementation.seed")
