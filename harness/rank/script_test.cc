@@ -54,8 +54,10 @@ TEST_F(ScriptTest, BadScriptsNameThePlace) {
             "steps[0]: implementation.seed: argument \"seed\": expected int, got \"x\"");
   EXPECT_EQ(Wrong(R"([{"op": "model.parameters", "args": {"model": {"$handle": "mesh:0"}}}])"),
             "steps[0]: model.parameters: argument \"model\": expected handle model, got mesh 0");
-  EXPECT_EQ(Wrong(R"([{"op": "tensor.clone", "args": {"value": {"$tensor": {"shape": [-4], "dtype": "float32"}}}}])"),
-            "steps[0]: tensor.clone: argument \"value\": impossible shape (-4,)");
+  EXPECT_EQ(
+      Wrong(
+          R"([{"op": "tensor.clone", "args": {"value": {"$tensor": {"shape": [-4], "dtype": "float32", "data": ""}}}}])"),
+      "steps[0]: tensor.clone: argument \"value\": impossible shape (-4,)");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "extra": 1}])"),
             "steps[0]: unknown key \"extra\"");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args_by_rank": [{"seed": 1}]}])"),
