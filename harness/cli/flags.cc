@@ -75,6 +75,11 @@ void PoolFlags::AddTo(CLI::App& command) {
   command.add_option("--start-timeout", start_timeout_seconds_, "seconds until the ranks of a pool must be ready")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  command
+      .add_option("--stop-timeout", stop_timeout_seconds_,
+                  "seconds that ranks get to stop after a peer has failed the test; then their pool is started anew")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   command.add_option("--stop-after-hangs", defaults_.stop_after_hangs, "more hangs than this end a pool's tests")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
@@ -97,6 +102,7 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.stop_after_hangs = defaults_.stop_after_hangs;
   options.limits.test = ToMilliseconds(timeout_seconds_);
   options.limits.start = ToMilliseconds(start_timeout_seconds_);
+  options.limits.stop_peers = ToMilliseconds(stop_timeout_seconds_);
   options.rank_program =
       rank_program_.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(rank_program_);
   if (options.launcher.find_first_not_of(' ') == std::string::npos) throw InputError("--launcher: is empty");

@@ -47,11 +47,13 @@ def test_an_error_on_one_rank_stops_its_peers_and_the_pool_lives_on(run_shardcts
 
 
 def test_peers_inside_a_foreign_collective_do_not_hide_the_error(run_shardcts):
-    ended, run = run_shardcts("python:faulty:RaisingInCollective,rank=1", "--filter", CACHED.format(2))
+    ended, run = run_shardcts("python:faulty:RaisingInCollective,rank=1", "--filter", CACHED.format(2),
+                              "--stop-timeout", "1")
     faulty = verdict_of_the_faulty_test(run)
     assert (faulty["verdict"], ended.code) == ("fail", 1), ended
     assert [rank["verdict"] for rank in faulty["ranks"]] == ["aborted", "fail"]
     assert "seeded error of one rank" in faulty["reason"]
+    assert "did not stop within 1 s after rank 1 had ended the test" in faulty["ranks"][0]["reason"]
     assert run.starts() == 2
 
 
