@@ -89,6 +89,12 @@ void PoolFlags::AddTo(CLI::App& command) {
                   "can be done; cold: each rank loads them")
       ->capture_default_str()
       ->check(CLI::IsMember({"warm", "cold"}));
+  command
+      .add_option("--ranks", ranks_,
+                  "processes or threads of one process; upstream: threads for the tests that upstream runs on threads, "
+                  "where the implementation's ranks can be threads")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"upstream", "processes", "threads"}));
   command.add_option("--launcher", defaults_.launcher, "starts the ranks; {ranks} stands for the world size")
       ->capture_default_str();
   command.add_option("--rank-program", rank_program_, "the program that is one rank")->group("");
@@ -98,6 +104,9 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.seed = defaults_.seed;
   options.trace = defaults_.trace;
   options.launcher = defaults_.launcher;
+  for (RankChoice choice : {RankChoice::kAsUpstream, RankChoice::kProcesses, RankChoice::kThreads}) {
+    if (ranks_ == ToString(choice)) options.ranks = choice;
+  }
   options.start_mode = start_ == "cold" ? StartMode::kCold : StartMode::kWarm;
   options.stop_after_hangs = defaults_.stop_after_hangs;
   options.limits.test = ToMilliseconds(timeout_seconds_);

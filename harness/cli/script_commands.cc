@@ -42,10 +42,11 @@ PoolPlan MakePlan(const RunOptions& options, const Script& script, const Impleme
   plan.rank_program = options.rank_program;
   plan.implementation = PlanEntry(spec);
   plan.world_size = script.world_size;
+  plan.rank_kind = ChooseRankKinds(options.ranks, {TestCase{}}, spec, options.rank_program).front();
   plan.seed = static_cast<uint64_t>(script.seed);
   plan.trace = options.trace;
   plan.run_folder = folder;
-  plan.pool_folder = PoolFolder(folder, spec.label, script.world_size, 0);
+  plan.pool_folder = PoolFolder(folder, spec.label, script.world_size, 0, plan.rank_kind);
   plan.trace_folder = TraceFolder(folder, spec.label);
   plan.tests = {"script"};
   plan.script = fs::absolute(script.file);

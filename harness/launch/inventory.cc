@@ -151,6 +151,7 @@ struct FunctionRule {
   std::string function;
   std::vector<std::string> capabilities;
   std::vector<int> world_sizes;
+  RankKind rank_kind = RankKind::kProcesses;
   std::vector<Json> grids;  // one empty object when the function has none
   std::vector<CheckRule> checks;
 };
@@ -162,12 +163,21 @@ std::vector<int> ParseWorldSizes(const Place& place) {
   return sizes;
 }
 
+RankKind ParseRankKind(const Place& place) {
+  const std::string text = place.Text();
+  for (RankKind kind : {RankKind::kProcesses, RankKind::kThreads}) {
+    if (text == ToString(kind)) return kind;
+  }
+  place.Fail("'" + text + "' is none of processes, threads");
+}
+
 FunctionRule ParseFunction(const std::string& suite, const Place& place) {
   FunctionRule rule;
   rule.suite = suite;
   rule.function = place.Member("function").Text();
   if (place.Has("capabilities")) rule.capabilities = place.At("capabilities").Texts();
   rule.world_sizes = ParseWorldSizes(place.Member("world_sizes"));
+  if (place.Has("rank_kind")) rule.rank_kind = ParseRankKind(place.At("rank_kind"));
   if (place.Has("subtests")) {
     for (const Place& grid : place.At("subtests").Elements()) {
       rule.grids.push_back(ParseValueLists(grid));
@@ -195,6 +205,7 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int wo
   test.upstream_id = instance.id;
   test.function = rule.function;
   test.world_size = world_size;
+  test.rank_kind = rule.rank_kind;
   test.capabilities = rule.capabilities;
   test.not_applicable = instance.not_applicable;
   test.params = instance.params;

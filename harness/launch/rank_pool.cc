@@ -28,12 +28,15 @@ constexpr milliseconds kShortestPoll{5};
 constexpr milliseconds kLongestPoll{20};
 constexpr milliseconds kFailureGrace{300};  // for the other ranks' pool_failed, and the launcher's own words
 
+// The number of processes that the launcher starts.
+int Processes(const PoolPlan& plan) { return plan.rank_kind == RankKind::kThreads ? 1 : plan.world_size; }
+
 std::vector<std::string> LauncherWords(const PoolPlan& plan) {
   std::istringstream stream(plan.launcher);
   std::vector<std::string> words;
   for (std::string word; stream >> word;) {
     const size_t place = word.find("{ranks}");
-    if (place != word.npos) word.replace(place, 7, std::to_string(plan.world_size));
+    if (place != word.npos) word.replace(place, 7, std::to_string(Processes(plan)));
     words.push_back(word);
   }
   if (plan.warm != nullptr) words.push_back(StartProgram(plan.rank_program).string());
@@ -45,6 +48,7 @@ void WritePlan(const PoolPlan& plan) {
   nlohmann::ordered_json json = {
       {"implementation", plan.implementation},
       {"world_size", plan.world_size},
+      {"rank_kind", ToString(plan.rank_kind)},
       {"host", HostName()},
       {"seed", plan.seed},
       {"trace", plan.trace},
@@ -280,7 +284,8 @@ class PoolRun {
   }
 
   std::string LastLogLine(int rank) const {
-    const std::string line = LastLine(rank < 0 ? LauncherLog() : RankLog(plan_.pool_folder, rank));
+    const int process = std::min(rank, Processes(plan_) - 1);  // ranks that are threads have one log
+    const std::string line = LastLine(rank < 0 ? LauncherLog() : RankLog(plan_.pool_folder, process));
     return line.empty() ? "" : "; last log line: " + line;
   }
 
@@ -358,10 +363,10 @@ class PoolRun {
     EndWith(PoolEnd::Kind::kBroken, reason);
   }
 
-  // Of those on this host; their logs get them whole.
+  // Of the processes on this host; their logs get them whole.
   std::string StacksOfAllRanks() const {
     std::vector<StuckRank> ranks;
-    for (size_t rank = 0; rank < watched_.size(); ++rank) {
+    for (size_t rank = 0; rank < static_cast<size_t>(Processes(plan_)); ++rank) {
       if (!watched_[rank] || watched_[rank]->HasEnded()) continue;
       const int number = static_cast<int>(rank);
       ranks.push_back(

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/rank_kind.h"
 #include "launch/verdict.h"
 
 namespace shardcts {
@@ -28,10 +29,11 @@ struct PoolLimits {
 };
 
 struct PoolPlan {
-  std::string launcher = "mpiexec -disable-auto-cleanup -n {ranks}";  // words; {ranks} is the world size
+  std::string launcher = "mpiexec -disable-auto-cleanup -n {ranks}";  // words; {ranks} is how many processes it starts
   std::filesystem::path rank_program;
   nlohmann::ordered_json implementation;  // label, source, options, device, mutant, as in plan.json
   int world_size = 1;
+  RankKind rank_kind = RankKind::kProcesses;
   uint64_t seed = 1234;
   std::string trace = "inline";
   std::filesystem::path run_folder;       // absolute

@@ -149,6 +149,7 @@ Json ToJson(const TestResult& result) {
           {"upstream_function", result.test.function},
           {"implementation", result.implementation},
           {"world_size", result.test.world_size},
+          {"rank_kind", ToString(result.rank_kind)},
           {"params", result.test.params},
           {"verdict", ToString(result.verdict)},
           {"reason", result.reason},
@@ -190,6 +191,7 @@ Json ToJson(const Results& results) {
   for (const PoolResult& pool : results.pools) {
     json["pools"].push_back({{"implementation", pool.implementation},
                              {"world_size", pool.world_size},
+                             {"rank_kind", ToString(pool.rank_kind)},
                              {"starts", pool.starts},
                              {"start_seconds", pool.start_seconds},
                              {"warm_starts", pool.warm_starts},

@@ -24,7 +24,8 @@ struct Repetition {
 
 struct TestResult {
   TestCase test;
-  std::string implementation;  // label
+  std::string implementation;                  // label
+  RankKind rank_kind = RankKind::kProcesses;   // that it ran on, or was to run on
   Verdict verdict = Verdict::kNotRun;
   std::string reason;
   double seconds = 0;
@@ -52,6 +53,7 @@ struct ImplementationResult {
 struct PoolResult {
   std::string implementation;
   int world_size = 1;
+  RankKind rank_kind = RankKind::kProcesses;
   int starts = 0;
   std::vector<double> start_seconds;  // of the starts that became ready
   int warm_starts = 0;                // in which every rank was a fork of the warm process

@@ -41,6 +41,7 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
   if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
   for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
   for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
+  if (options.ranks != RankChoice::kAsUpstream) command += std::string(" --ranks ") + ToString(options.ranks);
   return command + " --out out/reproduce";
 }
 
@@ -86,16 +87,23 @@ class RunDriver {
     for (const ImplementationSpec& spec : options_.implementations) {
       results_.implementations.push_back(
           {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});
-      for (const TestCase& test : options_.tests) {
-        TestResult result;
-        result.test = test;
-        result.implementation = spec.label;
-        result.reason = "not run yet";
-        result.reproduce = ReproduceCommand(options_, spec, test);
-        if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
-        waivers_.push_back(FindWaiver(options_.waivers, test, spec));
-        results_.tests.push_back(std::move(result));
-      }
+      AddTests(spec);
+    }
+  }
+
+  void AddTests(const ImplementationSpec& spec) {
+    const std::vector<RankKind> rank_kinds =
+        ChooseRankKinds(options_.ranks, options_.tests, spec, options_.rank_program);
+    for (size_t i = 0; i < options_.tests.size(); ++i) {
+      TestResult result;
+      result.test = options_.tests[i];
+      result.implementation = spec.label;
+      result.rank_kind = rank_kinds[i];
+      result.reason = "not run yet";
+      result.reproduce = ReproduceCommand(options_, spec, result.test);
+      if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
+      waivers_.push_back(FindWaiver(options_.waivers, result.test, spec));
+      results_.tests.push_back(std::move(result));
     }
   }
 
@@ -150,16 +158,17 @@ class RunDriver {
   }
 
   void RunImplementation(size_t implementation) {
-    std::map<int, std::vector<size_t>> by_world_size;  // jobs
+    std::map<std::pair<int, RankKind>, std::vector<size_t>> by_world;  // jobs
     for (size_t repetition = 0; repetition < static_cast<size_t>(options_.repeat); ++repetition) {
       const size_t first = repetition * results_.tests.size() + implementation * options_.tests.size();
-      for (size_t i = 0; i < options_.tests.size(); ++i) {
-        by_world_size[options_.tests[i].world_size].push_back(first + i);
+      for (size_t job = first; job < first + options_.tests.size(); ++job) {
+        by_world[{ResultOf(job).test.world_size, ResultOf(job).rank_kind}].push_back(job);
       }
     }
-    for (const auto& [world_size, jobs] : by_world_size) {
+    for (const auto& [world, jobs] : by_world) {
       if (interrupted_) return;
-      results_.pools.push_back({options_.implementations[implementation].label, world_size, 0, {}, {}});
+      const auto& [world_size, rank_kind] = world;
+      results_.pools.push_back({options_.implementations[implementation].label, world_size, rank_kind, 0, {}, {}});
       RunWorld(implementation, world_size, jobs);
     }
   }
@@ -215,10 +224,11 @@ class RunDriver {
     plan.rank_program = options_.rank_program;
     plan.implementation = PlanEntry(spec);
     plan.world_size = world_size;
+    plan.rank_kind = pool.rank_kind;
     plan.seed = options_.seed;
     plan.trace = options_.trace;
     plan.run_folder = folder_;
-    plan.pool_folder = PoolFolder(folder_, spec.label, world_size, pool.starts++);
+    plan.pool_folder = PoolFolder(folder_, spec.label, world_size, pool.starts++, pool.rank_kind);
     plan.trace_folder = TraceFolder(folder_, spec.label);
     plan.limits = options_.limits;
     plan.warm = WarmFor(implementation);

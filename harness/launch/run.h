@@ -14,6 +14,7 @@
 
 #include "adapters/implementation_spec.h"
 #include "launch/inventory.h"
+#include "launch/rank_choice.h"
 #include "launch/rank_pool.h"
 #include "launch/results.h"
 #include "launch/waivers.h"
@@ -46,6 +47,7 @@ struct RunOptions {
   uint64_t seed = 1234;
   std::string trace = "inline";
   PoolMode pool_mode = PoolMode::kShared;
+  RankChoice ranks = RankChoice::kAsUpstream;
   StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
   PoolLimits limits;
   int repeat = 1;                                  // how often each test runs, all tests once before any runs again

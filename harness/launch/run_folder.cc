@@ -57,8 +57,9 @@ std::string FolderName(const std::string& text) {
   return name.substr(0, kLongestName - kHashDigits - 1) + "_" + Fnv1aHex(text);
 }
 
-fs::path PoolFolder(const fs::path& run_folder, const std::string& label, int world_size, int pool) {
-  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size)) /
+fs::path PoolFolder(const fs::path& run_folder, const std::string& label, int world_size, int pool, RankKind rank_kind) {
+  const std::string suffix = rank_kind == RankKind::kThreads ? "-threads" : "";
+  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size) + suffix) /
          ("pool-" + std::to_string(pool));
 }
 

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "launch/rank_kind.h"
+
 namespace shardcts {
 
 // The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is
@@ -12,9 +14,9 @@ namespace shardcts {
 // "." or "..".
 std::string FolderName(const std::string& text);
 
-// OUT/runs/IMPL/world-W/pool-K
+// OUT/runs/IMPL/world-W/pool-K, with ranks that are threads OUT/runs/IMPL/world-W-threads/pool-K
 std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const std::string& label, int world_size,
-                                 int pool);
+                                 int pool, RankKind rank_kind = RankKind::kProcesses);
 // OUT/traces/IMPL
 std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
 std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);

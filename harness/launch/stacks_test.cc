@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -15,6 +16,19 @@ namespace shardcts {
 namespace {
 
 using testing::HasSubstr;
+
+// Until the state letter of /proc/PID/stat has been this one for 50 ms; false after 10 s.
+bool AwaitState(pid_t pid, char state) {
+  int seen = 0;
+  for (int i = 0; i < 1000 && seen < 5; ++i) {
+    std::ifstream stream("/proc/" + std::to_string(pid) + "/stat");
+    std::string id, name, letter;
+    stream >> id >> name >> letter;
+    seen = letter == std::string(1, state) ? seen + 1 : 0;
+    ::poll(nullptr, 0, 10);
+  }
+  return seen == 5;
+}
 
 TEST(StacksTest, FramesOfGdbAreThoseOfTheMainThread) {
   EXPECT_EQ(InnermostFrames("Thread 2 (Thread 0x7f (LWP 12)):\n"
@@ -54,7 +68,9 @@ TEST(StacksTest, TextWithoutStacksHasNone) { EXPECT_EQ(InnermostFrames("(gdb is 
 TEST(StacksTest, StoppedProcessIsSeenThroughADebuggerAndKeptAlive) {
   const TemporaryFolder folder;
   ChildProcess child({{"sleep", "100"}, {}, folder.path() / "output"});
+  ASSERT_TRUE(AwaitState(child.pid(), 'S'));
   ::kill(child.pid(), SIGSTOP);
+  ASSERT_TRUE(AwaitState(child.pid(), 'T'));
   const std::filesystem::path log = folder.path() / "rank-3.log";
   std::ofstream(log) << "a line of its own\n";
   const std::string text = TakeStacks({{3, child.pid(), 0, log}}, std::chrono::milliseconds(20'000));
@@ -62,8 +78,9 @@ TEST(StacksTest, StoppedProcessIsSeenThroughADebuggerAndKeptAlive) {
   std::ifstream stream(log);
   const std::string written((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
   EXPECT_THAT(written, HasSubstr("a line of its own\nshardcts: rank 3 does not come back; its stacks:\n"));
-  EXPECT_THAT(written, HasSubstr("nanosleep"));
   EXPECT_FALSE(child.Poll());
+  if (written.find("Operation not permitted") != written.npos) GTEST_SKIP() << "this machine lets no debugger attach";
+  EXPECT_THAT(written, HasSubstr("nanosleep"));
 }
 
 TEST(StacksTest, DebuggerThatIsNotThereIsSaid) {

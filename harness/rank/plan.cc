@@ -15,6 +15,13 @@ TraceData ParseTrace(const std::string& text) {
   throw InputError(fmt::format("unknown trace mode \"{}\"", text));
 }
 
+RankKind ParseRankKind(const std::string& text) {
+  for (RankKind kind : {RankKind::kProcesses, RankKind::kThreads}) {
+    if (text == ToString(kind)) return kind;
+  }
+  throw InputError(fmt::format("unknown rank kind \"{}\"", text));
+}
+
 Plan FromJson(const Json& json) {
   const Json& implementation = json.at("implementation");
   Plan plan;
@@ -25,6 +32,7 @@ Plan FromJson(const Json& json) {
   if (implementation.contains("mutant") && !implementation.at("mutant").is_null())
     plan.mutant = implementation.at("mutant");
   plan.world_size = json.at("world_size");
+  plan.rank_kind = ParseRankKind(json.value("rank_kind", "processes"));
   plan.host = json.value("host", "");
   plan.seed = json.at("seed");
   plan.trace = ParseTrace(json.at("trace"));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "contract/json_codec.h"
+#include "launch/rank_kind.h"
 
 namespace shardcts {
 
@@ -17,6 +18,7 @@ struct Plan {
   std::string device = "cpu";
   std::string mutant;                          // empty: none
   int world_size = 1;
+  RankKind rank_kind = RankKind::kProcesses;
   std::string host;                            // the controller's
   int64_t seed = 0;
   TraceData trace = TraceData::kInline;

@@ -1,6 +1,7 @@
-// shardcts-rank: the process that is one rank of a pool. Started by the launcher under mpiexec.
+// shardcts-rank: the process that is one rank of a pool, or all of them as threads. Started by the launcher under
+// mpiexec.
 #include <fcntl.h>
-#include <signal.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -9,19 +10,20 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
+#include <functional>
 #include <iostream>
 #include <memory>
 
 #include "adapters/loader.h"
 #include "comm/mpi_communicator.h"
+#include "comm/threads_communicator.h"
 #include "launch/input_error.h"
 #include "launch/run_folder.h"
 #include "launch/warm_server.h"
 #include "mutants/mutant.h"
+#include "rank/crash_report.h"
 #include "rank/data_communicator.h"
 #include "rank/end_notice.h"
 #include "rank/event_log.h"
@@ -139,29 +141,61 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   events.Write("pool_finished");
 }
 
-// Says which signal ended this rank: what the launcher gets to see of it is not always the truth. Only calls that a
-// signal handler may make; the signal then takes its course.
-int crash_log = -1;
-char crash_line[160];
-
-void OnCrash(int signal) {
-  if (char* digits = std::strstr(crash_line, "@@}")) {
-    digits[0] = signal < 10 ? ' ' : static_cast<char>('0' + signal / 10);
-    digits[1] = static_cast<char>('0' + signal % 10);
+// The pool on one rank: `run` is called with its event file, in which stands what goes wrong. Returns the exit code.
+int RunRank(const Plan& plan, int rank, const Json& started, const std::function<void(EventLog& events)>& run) {
+  EventLog events(EventFile(plan.pool_folder, rank), rank);
+  events.Write("rank_started", started);
+  try {
+    run(events);
+  } catch (const InputError& error) {
+    events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
+    return 2;
+  } catch (const std::exception& error) {
+    events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
+    return 3;
   }
-  [[maybe_unused]] const ssize_t written = write(crash_log, crash_line, std::strlen(crash_line));
-  raise(signal);
+  return 0;
 }
 
-void ReportCrashes(const std::string& event_file, int rank) {
-  crash_log = open(event_file.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  std::snprintf(crash_line, sizeof crash_line,
-                "{\"event\": \"rank_crashed\", \"rank\": %d, \"time\": %.3f, \"signal\": @@}\n", rank, now);
-  struct sigaction action = {};
-  action.sa_handler = OnCrash;
-  action.sa_flags = SA_RESETHAND | SA_NODEFER;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(signal, &action, nullptr);
+// The controller watches the processes of its own host.
+void LeaveEndNoticeElsewhere(const Plan& plan, int rank) {
+  if (plan.host != HostName()) LeaveEndNotice(EventFile(plan.pool_folder, rank), rank);
+}
+
+int RunAsProcess(const Plan& plan, const MpiSession& mpi, const Json& started) {
+  ReportCrashesOfProcess(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
+  LeaveEndNoticeElsewhere(plan, mpi.rank());
+  return RunRank(plan, mpi.rank(), started, [&](EventLog& events) {
+    if (mpi.world_size() != plan.world_size) {
+      throw InputError(
+          fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
+    }
+    CheckPortsAgainstInventory();
+    const std::unique_ptr<Communicator> world = MakeMpiCommunicator();
+    RunPool(plan, *world, events);
+  });
+}
+
+// This process is all ranks of the pool.
+int RunAsThreads(const Plan& plan, const MpiSession& mpi, const Json& started) {
+  if (mpi.rank() > 0) return 0;  // the first process says what is wrong
+  for (int rank = 0; rank < plan.world_size; ++rank) LeaveEndNoticeElsewhere(plan, rank);
+  std::atomic<int> code = 0;
+  RunThreadRanks(plan.world_size, [&](Communicator& world) {
+    pthread_setname_np(pthread_self(), fmt::format("rank {}", world.rank()).c_str());
+    ReportCrashesOfThisThread(EventFile(plan.pool_folder, world.rank()), world.rank());
+    const int rank_code = RunRank(plan, world.rank(), started, [&](EventLog& events) {
+      if (mpi.world_size() != 1) {
+        throw InputError(
+            fmt::format("the launcher started {} processes, ranks that are threads need 1", mpi.world_size()));
+      }
+      if (!RanksCanBeThreads(plan.source)) throw InputError(plan.label + ": its ranks cannot be threads");
+      CheckPortsAgainstInventory();
+      RunPool(plan, world, events);
+    });
+    if (rank_code != 0) code = rank_code;
+  });
+  return code;
 }
 
 // Loads LibTorch and the implementation's libraries, and forks the ranks. Returns in the ranks: their command line.
@@ -182,31 +216,12 @@ int Main(int argc, char** argv, bool warm) {
   MpiSession mpi(&argc, &argv);
   const Plan plan = ReadPlan(argv[2]);
   RedirectOutput(RankLog(plan.pool_folder, mpi.rank()));
-  EventLog events(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
-  ReportCrashes(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
-  // The controller watches the processes of its own host.
-  if (plan.host != HostName()) LeaveEndNotice(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
-  events.Write("rank_started", {{"pid", getpid()},
-                                {"host", HostName()},
-                                {"world_size", mpi.world_size()},
-                                {"stack_signal", AnswerStackSignal()},
-                                {"start", warm ? "warm" : "cold"}});
-  try {
-    if (mpi.world_size() != plan.world_size) {
-      throw InputError(
-          fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
-    }
-    CheckPortsAgainstInventory();
-    const std::unique_ptr<Communicator> world = MakeMpiCommunicator();
-    RunPool(plan, *world, events);
-  } catch (const InputError& error) {
-    events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
-    return 2;
-  } catch (const std::exception& error) {
-    events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
-    return 3;
-  }
-  return 0;
+  const Json started = {{"pid", getpid()},
+                        {"host", HostName()},
+                        {"world_size", plan.rank_kind == RankKind::kThreads ? plan.world_size : mpi.world_size()},
+                        {"stack_signal", AnswerStackSignal()},
+                        {"start", warm ? "warm" : "cold"}};
+  return plan.rank_kind == RankKind::kThreads ? RunAsThreads(plan, mpi, started) : RunAsProcess(plan, mpi, started);
 }
 
 }  // namespace
@@ -215,6 +230,10 @@ int Main(int argc, char** argv, bool warm) {
 int main(int argc, char** argv) {
   try {
     std::vector<std::string> words(argv, argv + argc);
+    if (argc == 3 && words[1] == "--ranks-can-be-threads") {
+      std::cout << (shardcts::RanksCanBeThreads(words[2]) ? "yes\n" : "no\n");
+      return 0;
+    }
     const bool warm = argc == 3 && words[1] == "--warm";
     if (warm) words = shardcts::BecomeWarmProcess(argv[2]);
     std::vector<char*> arguments;

@@ -83,12 +83,16 @@ std::string MissingCapability(const TestCase& test, const std::vector<std::strin
   return {};
 }
 
-class CaseTest : public testing::Test {
+// One test of the plan.
+class Case {
  public:
-  CaseTest(const Pool& pool, const TestCase& test, PortBody body, int index)
+  Case(const Pool& pool, const TestCase& test, PortBody body, int index)
       : pool_(pool), test_(test), body_(body), index_(index) {}
 
-  void TestBody() override {
+  std::string name() const { return fmt::format("{}:{}", index_, test_.id); }
+
+  // *Collective* over the pool.
+  void Run() const {
     pool_.events.Write("test_started", {{"test", test_.id}, {"index", index_}});
     const std::string missing = MissingCapability(test_, pool_.capabilities);
     Trial trial(test_, pool_.session);
@@ -100,7 +104,7 @@ class CaseTest : public testing::Test {
     } else if (!missing.empty()) {
       ending = {"not_supported", "capability " + missing + " is not declared"};
     } else {
-      ending = Run(trial, &failed_early);
+      ending = RunPort(trial, &failed_early);
     }
     Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
@@ -109,7 +113,7 @@ class CaseTest : public testing::Test {
   }
 
  private:
-  Ending Run(Trial& trial, bool* failed_early) {
+  Ending RunPort(Trial& trial, bool* failed_early) const {
     const std::string trace = RankTrace(pool_.plan.trace_folder, pool_.plan.recordings[index_], trial.rank());
     const auto body = [&] {
       pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
@@ -122,7 +126,7 @@ class CaseTest : public testing::Test {
     return ending;
   }
 
-  void Finish(const Trial& trial, const Ending& ending, double seconds) {
+  void Finish(const Trial& trial, const Ending& ending, double seconds) const {
     Json device_limited = Json::object();
     for (const auto& [check, reason] : trial.device_limited()) device_limited[check] = reason;
     pool_.events.Write("test_finished", {{"test", test_.id},
@@ -145,6 +149,15 @@ class CaseTest : public testing::Test {
   const TestCase& test_;
   PortBody body_;
   int index_;
+};
+
+class CaseTest : public testing::Test {
+ public:
+  explicit CaseTest(const Case& one) : case_(one) {}
+  void TestBody() override { case_.Run(); }
+
+ private:
+  const Case case_;
 };
 
 std::map<std::string, PortBody> PortsByName() {
@@ -177,15 +190,20 @@ void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Ho
               Session& session, ControlPlane& control, EventLog& events) {
   const Pool pool{plan, capabilities, implementation, session, control, events};
   const std::map<std::string, PortBody> ports = PortsByName();
-  int index = 0;
+  std::vector<Case> cases;
   for (const std::string& id : plan.tests) {
     const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
     if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
-    const PortBody body = ports.at(test->suite + "/" + test->function);
+    cases.emplace_back(pool, *test, ports.at(test->suite + "/" + test->function), static_cast<int>(cases.size()));
+  }
+  if (plan.rank_kind == RankKind::kThreads) {  // GoogleTest runs one test at a time in a process
+    for (const Case& one : cases) one.Run();
+    return;
+  }
+  for (const Case& one : cases) {
     // One gtest suite per pool keeps the plan's order.
-    testing::RegisterTest("pool", fmt::format("{}:{}", index, id).c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                          [=, &test = *test]() -> testing::Test* { return new CaseTest(pool, test, body, index); });
-    ++index;
+    testing::RegisterTest("pool", one.name().c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                          [&one]() -> testing::Test* { return new CaseTest(one); });
   }
   GTEST_FLAG_SET(catch_exceptions, false);            // what RunBody lets through ends the pool
   [[maybe_unused]] const int code = RUN_ALL_TESTS();  // the verdicts are in the events

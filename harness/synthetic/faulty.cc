@@ -2,8 +2,10 @@
 // option `faults` says: {TEST: {"kind": KIND, "rank": 1, "operation": 7}}. Operations count from 1 after the reset at
 // the test's begin. Kinds:
 //
-//   kill   the rank is killed
-//   stop   the rank never comes back
+//   kill   the rank's process is killed
+//   segv   the rank's thread gets SIGSEGV
+//   sleep  the rank never comes back
+//   stop   the rank's process is stopped
 //   error  the operation answers with an error, and not one of its collectives is joined
 //   throw  the same, but the library throws, which the contract forbids
 //   nan    the first answer from here on that is a plain tensor is NaN
@@ -16,6 +18,7 @@
 #include <stdexcept>
 
 #include "adapters/loader.h"
+#include "contract/thread_ranks.h"
 
 namespace shardcts {
 namespace {
@@ -39,6 +42,8 @@ class Faulty final : public Implementation {
       return inner_->Invoke(operation, arguments);
     }
     if (fault_ == "kill") ::kill(::getpid(), SIGKILL);
+    if (fault_ == "segv") ::raise(SIGSEGV);
+    while (fault_ == "sleep") ::sleep(1);
     if (fault_ == "stop") ::kill(::getpid(), SIGSTOP);
     const std::string text = "seeded fault in operation " + std::to_string(operations_);
     const std::string fault = std::exchange(fault_, "");
@@ -89,3 +94,4 @@ std::unique_ptr<Implementation> MakeFaulty(const ImplementationContext& context)
 }  // namespace shardcts
 
 SHARDCTS_IMPLEMENTATION(::shardcts::MakeFaulty)
+SHARDCTS_THREAD_RANKS()

@@ -1,5 +1,6 @@
 // The door of the shared library libshardcts_reference.so.
 #include "contract/preload.h"
+#include "contract/thread_ranks.h"
 #include "operations/reference_implementation.h"
 
 namespace {
@@ -15,3 +16,4 @@ void Preload(const std::map<std::string, std::string>& options) {}
 
 SHARDCTS_IMPLEMENTATION(Create)
 SHARDCTS_PRELOAD(Preload)
+SHARDCTS_THREAD_RANKS()

@@ -66,6 +66,7 @@ def _row_data(row) -> dict:
 
 def _result_data(test: dict) -> dict:
     data = {name: test[name] for name in _RESULT_FIELDS}
+    data["rank_kind"] = test.get("rank_kind", "processes")
     data["failures"] = [_shortened(failure) for failure in test["failures"][:MAX_ENTRIES]]
     data["failures_in_all"] = len(test["failures"])
     data["repetitions"] = test["repetitions"][:MAX_ENTRIES]
@@ -87,7 +88,8 @@ def _log_tails(report: Report) -> dict:
     """The problems' logs first, so that they are there when the budget ends."""
     tails = LogTails(report.folder)
     for test in sorted(report.tests, key=lambda test: test["verdict"] not in PROBLEMS):
-        tails.add(test["log"], test["world_size"])
+        has_one_process = test.get("rank_kind") == "threads"
+        tails.add(test["log"], 1 if has_one_process else test["world_size"])
     return tails.tails
 
 

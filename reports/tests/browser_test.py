@@ -131,8 +131,8 @@ def test_details_of_a_failing_test(page):
                      "step 12 model.state_dict, rank 1, 1.0.in_proj.weight: index (3, 2): 2.0 against 3.0",
                      "[] against ['2.out_proj.bias']", "shardcts run --impl reference --filter", "aborted"):
         assert expected in panels[0].text
-    log = panels[0].find_elements(By.CSS_SELECTOR, ".logs summary")[1]
-    log.click()
+    press(panels[0].find_elements(By.CSS_SELECTOR, ".logs summary")[1])
+    wait(browser, lambda: "rank 1 line 60" in panels[0].text)
     lines = [line for line in panels[0].text.splitlines() if line.startswith("rank 1 line ")]
     assert lines == [f"rank 1 line {number}" for number in range(21, 61)]
     press(button)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import example_run
-from shardcts_reports.html import embed, render_html
+from shardcts_reports.html import embed, page_data, render_html
 from shardcts_reports.junit import render_junit
 from shardcts_reports.markdown import code, render_markdown, text
 from shardcts_reports.model import Device, device_of, function_of, read_report, variant_of
@@ -70,6 +70,20 @@ def test_flaky_results_are_red_and_said_to_be_flaky(tmp_path):
     assert b'type="flaky_fail"' in render_junit(report)
     page = render_html(report)
     assert '<span class="muted">flaky</span>' in page and '"repetitions_in_all":3' in page
+
+
+def test_ranks_that_are_threads_are_said_to_be_and_have_one_log(tmp_path):
+    def change(document):
+        test = document["tests"][0]
+        test.update(rank_kind="threads", log="runs/reference/world-4-threads/pool-0")
+        document["pools"].append({**document["pools"][0], "rank_kind": "threads"})
+    report = changed_report(tmp_path, change)
+    page = render_html(report)
+    assert page.count('"rank_kind":"threads"') == 1
+    assert page.count('"rank_kind":"processes"') == len(report.tests) - 1
+    assert "reference, 4 ranks as threads: 1 start" in page
+    logs = page_data(report)["logs"]
+    assert list(logs["runs/reference/world-4-threads/pool-0"]) == ["0"]
 
 
 def test_waivers_are_listed_with_what_came_of_them(report):

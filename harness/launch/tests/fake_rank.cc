@@ -183,8 +183,18 @@ int main(int argc, char** argv) {
   const bool warm = words.size() == 3 && words[1] == "--warm";
   if (warm) words = shardcts::ForkRanks(shardcts::ReadWarmTask(words[2]), FakePreload);
   if (words.size() != 3) return 2;
+  if (words[1] == "--ranks-can-be-threads") {
+    std::cout << (words[2] == "reference" ? "yes\n" : "no\n");
+    return 0;
+  }
   const char* rank = std::getenv("PMI_RANK");
-  std::ifstream plan(words[2]);
-  shardcts::FakeRank(nlohmann::ordered_json::parse(plan), rank == nullptr ? 0 : std::atoi(rank), warm).Run();
+  std::ifstream file(words[2]);
+  const auto plan = nlohmann::ordered_json::parse(file);
+  if (plan["rank_kind"] == "threads") {
+    std::vector<std::jthread> ranks;
+    for (int i = 0; i < plan["world_size"]; ++i) ranks.emplace_back([=] { shardcts::FakeRank(plan, i, warm).Run(); });
+  } else {
+    shardcts::FakeRank(plan, rank == nullptr ? 0 : std::atoi(rank), warm).Run();
+  }
   return 0;
 }

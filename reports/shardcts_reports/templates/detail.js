@@ -171,7 +171,7 @@ function panel(data, label, device, result) {
   }
   const head = element("div", {class: "card-head"}, element("h3", {}, label),
                        element("span", {}, badge(data, result.verdict), result.flaky ? " flaky " : " ",
-                               element("span", {class: "muted"}, `${result.seconds.toFixed(3)} s · ${device}`)));
+                               element("span", {class: "muted"}, `${result.seconds.toFixed(3)} s · ${device} · ranks: ${result.rank_kind}`)));
   const meaning = result.verdict === "pass" ? null : data.verdicts[result.verdict].meaning;
   const files = [result.log && `log ${result.log}`, result.trace && `trace ${result.trace}`].filter(Boolean);
   return element("section", {class: "panel", "aria-label": `${label}: ${result.verdict}`}, head,

@@ -1,0 +1,43 @@
+#include "launch/rank_choice.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "launch/input_error.h"
+#include "launch/process.h"
+
+namespace shardcts {
+namespace {
+
+constexpr std::chrono::seconds kRankProgramAnswers{60};
+
+// Ranks in Python share one interpreter, and GPUs want a process each: they need not be asked.
+bool RanksCanBeThreads(const ImplementationSpec& spec, const std::filesystem::path& rank_program) {
+  if (spec.source == "torch" || spec.source.starts_with("python:")) return false;
+  if (spec.device != "cpu" || spec.options.contains("comm")) return false;
+  const auto answer =
+      CaptureOutput({rank_program.string(), "--ranks-can-be-threads", spec.source}, kRankProgramAnswers);
+  return answer && answer->starts_with("yes");
+}
+
+}  // namespace
+
+const char* ToString(RankChoice choice) {
+  switch (choice) {
+    case RankChoice::kAsUpstream: return "upstream";
+    case RankChoice::kProcesses: return "processes";
+    case RankChoice::kThreads: return "threads";
+  }
+  return "unknown";
+}
+
+std::vector<RankKind> ChooseRankKinds(RankChoice choice, const std::vector<TestCase>& tests,
+                                      const ImplementationSpec& spec, const std::filesystem::path& rank_program) {
+  std::vector<RankKind> kinds(tests.size(), choice == RankChoice::kThreads ? RankKind::kThreads : RankKind::kProcesses);
+  if (choice == RankChoice::kAsUpstream) std::ranges::transform(tests, kinds.begin(), &TestCase::rank_kind);
+  if (!std::ranges::count(kinds, RankKind::kThreads) || RanksCanBeThreads(spec, rank_program)) return kinds;
+  if (choice == RankChoice::kThreads) throw InputError(spec.label + ": its ranks cannot be threads");
+  return std::vector<RankKind>(tests.size(), RankKind::kProcesses);
+}
+
+}  // namespace shardcts
