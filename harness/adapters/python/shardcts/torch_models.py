@@ -15,6 +15,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 import shardcts_models
 from shardcts import torch_modules
 from shardcts.adapter import operation
+from shardcts.torch_tensors import fill
 from shardcts.torch_values import check_known
 from shardcts.values import Handle
 
@@ -89,9 +90,8 @@ class ModelOperations:
     @operation("model.fill")
     def model_fill(self, model: Handle, value: float, buffers: bool = False) -> None:
         module = self._model(model)
-        with torch.no_grad():
-            for tensor in [*module.parameters(), *(module.buffers() if buffers else ())]:
-                tensor.fill_(value)
+        for tensor in [*module.parameters(), *(module.buffers() if buffers else ())]:
+            fill(tensor, value)
 
     @operation("model.set_values")
     def model_set_values(self, model: Handle, values: dict) -> None:

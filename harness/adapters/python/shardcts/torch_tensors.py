@@ -9,7 +9,7 @@ import torch
 from torch.distributed import _state_dict_utils
 from torch.distributed._shard.sharded_tensor import ShardedTensor
 from torch.distributed._state_dict_utils import _gather_state_dict
-from torch.distributed.tensor import distribute_tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from shardcts.adapter import operation
 from shardcts.torch_values import mesh_layout, parse_placement
@@ -22,12 +22,24 @@ def _for_each_entry(value, change: Callable):
 
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
-    return copy.deepcopy(tensor) if isinstance(tensor, ShardedTensor) else tensor.detach().clone()
+    if isinstance(tensor, ShardedTensor):
+        return copy.deepcopy(tensor)
+    if isinstance(tensor, DTensor):  # by its shard: PyTorch would first work out the placements of the result, for each shape
+        return DTensor(tensor._local_tensor.clone(), tensor._spec, requires_grad=False)
+    return tensor.detach().clone()
 
 
-def _fill(tensor: torch.Tensor, scalar: float) -> None:
-    for part in [shard.tensor for shard in tensor.local_shards()] if isinstance(tensor, ShardedTensor) else [tensor]:
-        part.fill_(scalar)
+def local_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """What this rank holds of it, as plain tensors that share its storage."""
+    if isinstance(tensor, ShardedTensor):
+        return [shard.tensor for shard in tensor.local_shards()]
+    return [tensor._local_tensor if isinstance(tensor, DTensor) else tensor]
+
+
+def fill(tensor: torch.Tensor, scalar: float) -> None:
+    with torch.no_grad():
+        for part in local_parts(tensor):
+            part.fill_(scalar)
 
 
 def _to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -85,8 +97,7 @@ class TensorOperations:
 
     @operation("tensor.fill")
     def tensor_fill(self, value: torch.Tensor | DTensorValue | dict, scalar: float) -> None:
-        with torch.no_grad():
-            _for_each_entry(value, lambda entry: _fill(self._tensors.to_torch(entry), scalar))
+        _for_each_entry(value, lambda entry: fill(self._tensors.to_torch(entry), scalar))
 
     @operation("tensor.to")
     def tensor_to(self, value, device: str):
