@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,6 +53,13 @@ class ControlPlane {
   // Throws PeerStopped or Diverged on every rank that came here when not all did.
   int64_t BeforeCollective(int64_t operation_index, int64_t proposed_step);
 
+  // *Collective* over the pool. What every rank of the test gives, by rank. Throws as BeforeCollective.
+  std::vector<std::string> AllGather(const std::string& bytes);
+
+  // *Collective* over the pool. Runs `body` on the given ranks only; until it ends, collective operations are those of
+  // these ranks among themselves.
+  void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
+
   // Local. This rank ends the running test after a failure and will not answer its peers.
   void RingPeers();
   // Local. For a wait of the running test: the text with which it has to end because a peer has rung, and the wait has
@@ -74,8 +82,11 @@ class ControlPlane {
     int64_t broken;
   };
   std::vector<Message> Exchange(const Message& mine);
+  // Returns when all active ranks are here.
+  std::vector<Message> ExchangeEnd(bool failed, bool broken);
 
   Communicator& communicator_;
+  Communicator* active_;  // communicator_, or that of the ranks in Among
   std::chrono::seconds patience_;
   int64_t test_ = 0;  // how many tests the pool has ended; the same on all ranks
   std::string stopped_by_;

@@ -34,6 +34,12 @@ class Session : public Caller {
   // collective operations in step (PeerStopped, Diverged) and records.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
+  // *Collective*. What the ranks' tests give each other; no operation, so the implementation does not see it.
+  std::vector<std::string> AllGather(const std::string& bytes) { return control_.AllGather(bytes); }
+
+  // *Collective*. Runs `body` on the given ranks only, which call collective operations among themselves in it.
+  void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { control_.Among(ranks, body); }
+
   // Local. Between two tests: starts a new recording (nullptr: none), drops the implementation's handles and seeds it.
   // Throws OperationFailed when it cannot.
   void StartTest(std::unique_ptr<Recorder> recorder, int64_t seed);

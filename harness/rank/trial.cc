@@ -73,6 +73,16 @@ void Trial::DeviceLimited(std::string_view check, std::string reason) {
   device_limited_[std::string(check)] = std::move(reason);
 }
 
+std::vector<Value> Trial::AllGather(const Value& value) {
+  std::vector<Value> values;
+  for (const std::string& text : session_.AllGather(Encode(value, {.data = TraceData::kFull}).dump())) {
+    values.push_back(Decode(Json::parse(text)));
+  }
+  return values;
+}
+
+void Trial::Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { session_.Among(ranks, body); }
+
 void Trial::Fail(std::string message, Location where) { AddFailure("", std::move(message), where); }
 
 bool Trial::Evaluate(std::string_view check, bool strict, const Verification& verification, const Location& where) {
