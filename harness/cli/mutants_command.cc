@@ -26,6 +26,7 @@ struct MutantsCommand {
   PoolFlags pool;
   OutFlag out;
   std::vector<std::string> names;
+  bool all_tests = false;
 };
 
 // What one mutant came to.
@@ -45,11 +46,27 @@ const MutantInfo& FindMutant(const std::string& name) {
   throw InputError(fmt::format("unknown mutant \"{}\"; there are {}", name, known));
 }
 
-std::vector<const MutantInfo*> SelectMutants(const std::vector<std::string>& names) {
+// Whether one of the checks that one would expect to kill the mutant is in this test.
+bool IsExpectedToKill(const MutantInfo& info, const TestCase& test) {
+  return std::ranges::count(info.suites, test.suite) > 0 &&
+         std::ranges::any_of(info.expected_checks,
+                             [&](const std::string& check) { return check.starts_with(test.function + " "); });
+}
+
+bool IsExpectedToKill(const MutantInfo& info, const std::vector<TestCase>& tests) {
+  return std::ranges::any_of(tests, [&](const TestCase& test) { return IsExpectedToKill(info, test); });
+}
+
+// Those named, or all that one of the tests is expected to kill.
+std::vector<const MutantInfo*> SelectMutants(const std::vector<std::string>& names,
+                                             const std::vector<TestCase>& tests) {
   std::vector<const MutantInfo*> infos;
   for (const std::string& name : names) infos.push_back(&FindMutant(name));
   if (!names.empty()) return infos;
-  for (const MutantInfo& info : AllMutants()) infos.push_back(&info);
+  for (const MutantInfo& info : AllMutants()) {
+    if (IsExpectedToKill(info, tests)) infos.push_back(&info);
+  }
+  if (infos.empty()) throw InputError("no selected test is expected to kill a mutant");
   return infos;
 }
 
@@ -119,20 +136,32 @@ int Execute(const MutantsCommand& command) {
   RunOptions options;
   command.pool.Apply(options);
   const ImplementationSpec base = command.implementation.Specs().front();
+  options.tests = command.selection.SelectTests();
   std::vector<Kill> kills;
-  for (const MutantInfo* info : SelectMutants(command.names)) {
+  for (const MutantInfo* info : SelectMutants(command.names, options.tests)) {
     kills.push_back({.info = info});
     options.implementations.push_back(WithMutant(base, info->name));
   }
   // The implementation itself must be green, or a failure says nothing about the mutant.
   options.implementations.insert(options.implementations.begin(), base);
-  options.tests = command.selection.SelectTests();
+  if (!command.all_tests) {
+    options.wanted = [tests = options.tests](const ImplementationSpec& spec, const TestCase& test) {
+      if (!spec.mutant) return true;
+      const MutantInfo& info = FindMutant(*spec.mutant);
+      return IsExpectedToKill(info, test) || !IsExpectedToKill(info, tests);
+    };
+  }
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
   options.run_folder = command.out.Folder();
   options.command = "shardcts mutants --impl " + base.label;
   options.trace = "digest";
-  ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size() * options.implementations.size());
+  size_t jobs = 0;
+  for (const ImplementationSpec& spec : options.implementations) {
+    jobs += std::ranges::count_if(
+        options.tests, [&](const TestCase& test) { return !options.wanted || options.wanted(spec, test); });
+  }
+  ProgressPrinter progress(std::cout, ScreenStyle::Detect(), jobs);
   const Results results = Run(options, progress, InterruptFlag());
   progress.Clear();
   if (!results.complete) return ExitCode({Verdict::kNotRun}, false);
@@ -165,6 +194,8 @@ void AddMutantsCommand(CLI::App& app) {
   command->pool.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--mutant", command->names, "only these")->type_name("NAME");
+  sub->add_flag("--all-tests", command->all_tests,
+                "each mutant meets every selected test, not only those that are expected to kill it");
   sub->footer(
       "Exit code: 0 every mutant is killed by a check that one would expect, 1 one is not, 2 wrong input, 3 harness "
       "error.");

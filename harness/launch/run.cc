@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -87,22 +88,26 @@ class RunDriver {
     for (const ImplementationSpec& spec : options_.implementations) {
       results_.implementations.push_back(
           {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});
-      AddTests(spec);
+      AddTests(results_.implementations.size() - 1);
     }
   }
 
-  void AddTests(const ImplementationSpec& spec) {
-    const std::vector<RankKind> rank_kinds =
-        ChooseRankKinds(options_.ranks, options_.tests, spec, options_.rank_program);
-    for (size_t i = 0; i < options_.tests.size(); ++i) {
+  void AddTests(size_t implementation) {
+    const ImplementationSpec& spec = options_.implementations[implementation];
+    std::vector<TestCase> tests;
+    std::ranges::copy_if(options_.tests, std::back_inserter(tests),
+                         [&](const TestCase& test) { return !options_.wanted || options_.wanted(spec, test); });
+    const std::vector<RankKind> rank_kinds = ChooseRankKinds(options_.ranks, tests, spec, options_.rank_program);
+    for (size_t i = 0; i < tests.size(); ++i) {
       TestResult result;
-      result.test = options_.tests[i];
+      result.test = tests[i];
       result.implementation = spec.label;
       result.rank_kind = rank_kinds[i];
       result.reason = "not run yet";
       result.reproduce = ReproduceCommand(options_, spec, result.test);
       if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
       waivers_.push_back(FindWaiver(options_.waivers, result.test, spec));
+      implementation_of_.push_back(implementation);
       results_.tests.push_back(std::move(result));
     }
   }
@@ -160,8 +165,9 @@ class RunDriver {
   void RunImplementation(size_t implementation) {
     std::map<std::pair<int, RankKind>, std::vector<size_t>> by_world;  // jobs
     for (size_t repetition = 0; repetition < static_cast<size_t>(options_.repeat); ++repetition) {
-      const size_t first = repetition * results_.tests.size() + implementation * options_.tests.size();
-      for (size_t job = first; job < first + options_.tests.size(); ++job) {
+      const size_t first = repetition * results_.tests.size();
+      for (size_t job = first; job < first + results_.tests.size(); ++job) {
+        if (implementation_of_[job - first] != implementation) continue;
         by_world[{ResultOf(job).test.world_size, ResultOf(job).rank_kind}].push_back(job);
       }
     }
@@ -296,7 +302,7 @@ class RunDriver {
   }
 
   std::string VersionOf(size_t result) const {
-    const Json& description = results_.implementations[result / options_.tests.size()].description;
+    const Json& description = results_.implementations[implementation_of_[result]].description;
     return description.is_object() ? description.value("version", "") : "";
   }
 
@@ -349,6 +355,7 @@ class RunDriver {
   Clock::time_point written_ = begin_;
   Results results_;
   std::vector<const Waiver*> waivers_;  // of each result; null: none
+  std::vector<size_t> implementation_of_;  // of each result
   std::set<size_t> decided_;            // jobs
   int hangs_ = 0;                       // of the implementation and world size that run now
 };

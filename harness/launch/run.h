@@ -41,6 +41,8 @@ struct RunOptions {
   std::string program = "build/shardcts";  // first word of the reproduce commands
   std::vector<ImplementationSpec> implementations;
   std::vector<TestCase> tests;       // selected
+  // Which of them an implementation runs; empty: all.
+  std::function<bool(const ImplementationSpec& spec, const TestCase& test)> wanted;
   std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
   std::filesystem::path rank_program;
   std::string launcher = PoolPlan{}.launcher;

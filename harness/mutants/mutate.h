@@ -36,6 +36,7 @@ std::vector<MutantRow> NameMutants();
 std::vector<MutantRow> StorageMutants();
 std::vector<MutantRow> LayoutMutants();
 std::vector<MutantRow> LoadingMutants();
+std::vector<MutantRow> FsdpMutants();
 
 // Changes the state dict that model.state_dict returns.
 Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model, Dict& entries)> change);
