@@ -82,6 +82,7 @@ Json MergeStep(Readers& readers, const std::vector<size_t>& ranks) {
   } else {
     step["ranks"] = ranks;
   }
+  if (first.contains("among")) step["among"] = first["among"];
   step["outcomes"] = by_rank("outcome");
   const bool warned = std::any_of(ranks.begin(), ranks.end(), [&](size_t rank) {
     return !readers[rank].line()->value("warnings", Json::array()).empty();

@@ -60,6 +60,8 @@ class ControlPlane {
   // these ranks among themselves.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
 
+  bool among() const { return active_ != &communicator_; }
+
   // Local. This rank ends the running test after a failure and will not answer its peers.
   void RingPeers();
   // Local. For a wait of the running test: the text with which it has to end because a peer has rung, and the wait has

@@ -11,10 +11,11 @@ Recorder::Recorder(const std::string& path, TraceData data) : path_(path), data_
   if (!file_) throw std::runtime_error(path + ": cannot be written");
 }
 
-void Recorder::Begin(int64_t step, std::string_view operation, const Dict& arguments) {
+void Recorder::Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among) {
   // Arguments that are no earlier result must be there in full, or the recording could not be replayed.
   const TraceData data = data_ == TraceData::kInline ? TraceData::kFull : data_;
   line_ = {{"step", step}, {"op", operation}};
+  if (among) line_["among"] = true;
   line_["args"] = Encode(Value(arguments), {.data = data, .references = true, .written = &written_});
 }
 

@@ -15,7 +15,8 @@ class Recorder {
   Recorder(const std::string& path, TraceData data);
 
   // Encodes the arguments before the operation may change them.
-  void Begin(int64_t step, std::string_view operation, const Dict& arguments);
+  // `among`: some ranks only run this collective operation.
+  void Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among);
   void End(const Outcome& outcome, double seconds);
 
  private:

@@ -52,7 +52,8 @@ class StepReader {
  private:
   static void CheckKeys(const Json& json, const std::string& place) {
     static const std::set<std::string> kKeys = {"step",  "let",    "op",       "args",     "args_by_rank",
-                                                "ranks", "expect", "outcomes", "warnings", "warnings_by_rank"};
+                                                "ranks", "among",  "expect",       "outcomes",
+                                                "warnings", "warnings_by_rank"};
     for (const auto& [key, value] : json.items()) {
       if (!kKeys.contains(key)) Fail(place, fmt::format("unknown key \"{}\"", key));
     }
@@ -136,8 +137,10 @@ class StepReader {
       if (rank < 0 || rank >= world_size_) Fail(step.place, fmt::format("rank {} of {} ranks", rank, world_size_));
     }
     const OperationSpec* spec = FindOperation(step.operation);
-    if (spec->collective && static_cast<int>(step.ranks.size()) != world_size_) {
-      Fail(step.place, fmt::format("{} is collective: all ranks must call it", step.operation));
+    step.among = spec->collective && json.value("among", false);
+    if (spec->collective && !step.among && static_cast<int>(step.ranks.size()) != world_size_) {
+      Fail(step.place, fmt::format("{} is collective: all ranks must call it (or these \"among\" themselves)",
+                                   step.operation));
     }
   }
 
@@ -297,8 +300,7 @@ ScriptResult RunScript(const Script& script, Session& session) {
   Results results;
   const DecodeOptions decode{.resolve = [&](const Json& reference) { return results.Resolve(reference); },
                              .bytes = &script.bytes};
-  for (const ScriptStep& step : script.steps) {
-    if (!step.ranks.empty() && !std::ranges::count(step.ranks, session.rank())) continue;
+  const auto run = [&](const ScriptStep& step) {
     const Json& arguments = step.arguments[step.arguments.size() == 1 ? 0 : session.rank()];
     ++result.steps;
     std::string wrong;
@@ -310,6 +312,13 @@ ScriptResult RunScript(const Script& script, Session& session) {
       wrong = error.what();
     }
     if (!wrong.empty()) result.failures.push_back(fmt::format("{} {}: {}", step.place, step.operation, wrong));
+  };
+  for (const ScriptStep& step : script.steps) {
+    if (step.among) {
+      session.Among({step.ranks.begin(), step.ranks.end()}, [&] { run(step); });
+    } else if (step.ranks.empty() || std::ranges::count(step.ranks, session.rank())) {
+      run(step);
+    }
   }
   return result;
 }

@@ -18,6 +18,7 @@ struct ScriptStep {
   std::string operation;
   std::vector<Json> arguments;  // one for all ranks, or one per rank
   std::vector<int> ranks;       // empty: all
+  bool among = false;           // a collective operation of these ranks among themselves
   Json expect;                  // null: nothing is expected
   bool recorded = false;        // has recorded outcomes, which somebody else compares: an error is no failure
 };

@@ -49,7 +49,8 @@ TEST_F(ScriptTest, BadScriptsNameThePlace) {
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "ranks": [5]}])"),
             "steps[0]: rank 5 of 2 ranks");
   EXPECT_EQ(Wrong(R"([{"op": "mesh.init", "args": {"shape": [2]}, "ranks": [0]}])"),
-            "steps[0]: mesh.init is collective: all ranks must call it");
+            "steps[0]: mesh.init is collective: all ranks must call it (or these \"among\" themselves)");
+  EXPECT_EQ(Wrong(R"([{"op": "mesh.init", "args": {"shape": [1]}, "ranks": [0], "among": true}])"), "nothing");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": "x"}}])"),
             "steps[0]: implementation.seed: argument \"seed\": expected int, got \"x\"");
   EXPECT_EQ(Wrong(R"([{"op": "model.parameters", "args": {"model": {"$handle": "mesh:0"}}}])"),

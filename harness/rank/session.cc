@@ -44,7 +44,7 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
   ++operations_;
   last_operation_ = operation;
 
-  if (recorder_) recorder_->Begin(step, operation, arguments);
+  if (recorder_) recorder_->Begin(step, operation, arguments, spec->collective && control_.among());
   const auto start = std::chrono::steady_clock::now();
   Outcome outcome = implementation_.Invoke(operation, arguments);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -120,4 +120,4 @@ def test_tampered_recording_is_wrong_input(shardcts, recording, tmp_path, tamper
 def test_collective_on_some_ranks_only_is_wrong_input(shardcts):
     ended = shardcts("exec", FOLDER / "scripts/one_rank_in_a_collective.json", "--impl", "reference", "--out", "out")
     assert ended.code == 2, ended
-    assert ended.err.endswith("steps[1]: model.wrap is collective: all ranks must call it\n")
+    assert ended.err.endswith("steps[1]: model.wrap is collective: all ranks must call it (or these \"among\" themselves)\n")
