@@ -93,18 +93,22 @@ void KeepAllBuffersButTheLast(MutantState& state, Dict& arguments) {
   arguments.Set("state_dict", loaded);
 }
 
-// A name that ends like an earlier one and has equal, not constant values is that tensor's other name.
+bool IsConstant(const at::Tensor& tensor) { return tensor.eq(tensor.flatten()[0]).all().item<bool>(); }
+
+// Whether it is the other name of a tensor that is there: equal, and not by filling.
+bool IsAlias(const Dict& entries, const at::Tensor& tensor) {
+  if (tensor.numel() < 2 || IsConstant(tensor)) return false;
+  return std::ranges::any_of(entries, [&](const Dict::Entry& entry) {
+    const Tensor* other = entry.value.TryAs<Tensor>();
+    return other && other->data.sizes() == tensor.sizes() && at::equal(other->data, tensor);
+  });
+}
+
 void DropAliases(MutantState&, const Handle&, Dict& entries) {
   Dict kept;
   for (const auto& [key, value] : entries) {
     const Tensor* tensor = value.TryAs<Tensor>();
-    const bool alias = tensor && tensor->data.numel() > 1 && std::ranges::any_of(kept, [&](const auto& other) {
-                         const Tensor* first = other.value.template TryAs<Tensor>();
-                         return first && first->data.sizes() == tensor->data.sizes() &&
-                                at::equal(first->data, tensor->data) &&
-                                !tensor->data.eq(tensor->data.flatten()[0]).template all().template item<bool>();
-                       });
-    if (!alias) kept.Set(key, value);
+    if (!tensor || !IsAlias(kept, tensor->data)) kept.Set(key, value);
   }
   entries = kept;
 }

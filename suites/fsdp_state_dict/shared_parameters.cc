@@ -25,7 +25,8 @@ void MakeAllNonZero(Trial& t, Model& model) {
 std::vector<Value> StatesOfAllRanks(Trial& t, const Model& model) {
   Dict states;
   for (const Dict& tensors : {model.Parameters(), model.Buffers()}) {
-    for (const auto& [name, value] : t.subject().Clone(tensors).AsDict()) states.Set(name, value);
+    const Value copies = t.subject().Clone(tensors);
+    for (const auto& [name, value] : copies.AsDict()) states.Set(name, value);
   }
   return t.AllGather(t.subject().To(states, "cpu"));
 }

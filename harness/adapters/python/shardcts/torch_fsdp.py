@@ -232,11 +232,12 @@ def _unit(root: nn.Module, unit: FullyShardedDataParallel) -> dict:
         "use_orig_params": unit._use_orig_params,
         "rank": dist.get_rank(unit.process_group),
         "world_size": dist.get_world_size(unit.process_group),
-        "flat_parameter": None if unit._handle is None else _flat_parameter(unit._handle.flat_param),
+        "flat_parameter": None if unit._handle is None else _flat_parameter(unit._handle),
     }
 
 
-def _flat_parameter(flat) -> dict:
+def _flat_parameter(handle) -> dict:
+    flat = handle.flat_param
     # Only a sharded flat parameter knows its shards; with NO_SHARD every rank has all of it.
     sharded = hasattr(flat, "_sharded_size")
     local = flat._sharded_size.numel() if sharded else flat.numel()
@@ -248,7 +249,7 @@ def _flat_parameter(flat) -> dict:
         "fqns": list(flat._fqns),
         "shapes": [list(shape) for shape in flat._shapes],
         "numel": sum(flat._numels),
-        "padded_numel": flat._padded_unsharded_size.numel() if sharded else flat.numel(),
+        "padded_numel": local * handle.world_size if sharded else flat.numel(),
         "local_numel": local,
         "local_padding": flat._shard_numel_padded if sharded else 0,
         "shared": [[name.removeprefix(".") for name in pair] for pair in shared],
