@@ -75,6 +75,7 @@ class Comparer {
       if (kinds[0] != kinds[1]) Structural(rank, fmt::format("expected {}, actual {}", kinds[0], kinds[1]));
       return;
     }
+    if (operation_ == "state.serialize") return;  // each implementation has a file format of its own
     try {
       const DecodeOptions decode{.resolve = {}, .bytes = &bytes_};
       Count(Compare(Decode(expected.at("value"), decode), Decode(actual.at("value"), decode), kOptions), rank);

@@ -41,6 +41,9 @@ PORT(test_world_size_one) {
   options.process_group = own;
   options.auto_wrap_policy = AutoWrapPolicy::Classes({"TransformerEncoderLayer", "TransformerDecoderLayer"});
   WrapFsdp(model, "", options);
+  for (const Value& unit : FsdpUnits(model)) {
+    t.Strict("C1", Equal("world size of the unit", int64_t{1}, unit.AsDict().At("world_size").AsInt()));
+  }
   const FullState before = FullStateOf(t, model);
   WithStateDictType(model, StateDictKind::kSharded, [&] {
     Dict saved;
