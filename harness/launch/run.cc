@@ -141,6 +141,7 @@ class RunDriver {
     TestResult blank;
     blank.test = result.test;
     blank.implementation = result.implementation;
+    blank.rank_kind = result.rank_kind;
     blank.reproduce = result.reproduce;
     return blank;
   }
