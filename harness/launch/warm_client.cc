@@ -58,6 +58,7 @@ void KeepOnly(int socket) {
 
 // The rank takes as long as it takes: its deadlines are the controller's, whose end or wish ends this process.
 [[noreturn]] void EndWithRank(int socket) {
+  ::signal(SIGUSR1, SIG_IGN);  // with it MPICH's launcher tells that a peer has died; this end is the rank's own
   KeepOnly(socket);
   SetPatience(socket, std::chrono::milliseconds(0));
   std::string reason = "the warm process ended, and the rank with it";

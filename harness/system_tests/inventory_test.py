@@ -1,4 +1,4 @@
-"""The whole suite on the reference: every id of the inventory has its result, and every check was evaluated."""
+"""The whole suites on the reference: every id of the inventory has its result, and every check was evaluated."""
 
 import os
 import subprocess
@@ -22,15 +22,17 @@ def whole_run(tmp_path_factory):
 def test_every_listed_test_has_passed(shardcts, whole_run):
     listed = shardcts("list").out.split()
     assert [test["id"] for test in whole_run.tests] == listed
-    assert set(whole_run.verdicts) == {"pass"}
+    skipped = {test["id"] for test in whole_run.tests if test["verdict"] == "not_applicable"}
+    assert {test["verdict"] for test in whole_run.tests if test["id"] not in skipped} == {"pass"}
+    assert len(skipped) == 47  # of fsdp_state_dict: upstream returns early
     assert whole_run.complete
-    assert sorted(pool["world_size"] for pool in whole_run.document["pools"]) == [2, 4, 8]
+    pools = sorted((pool["world_size"], pool["rank_kind"]) for pool in whole_run.document["pools"])
+    assert pools == [(2, "processes"), (2, "threads"), (4, "processes"), (8, "processes")]
     assert {pool["starts"] for pool in whole_run.document["pools"]} == {1}
 
 
 @pytest.mark.skipif(not CHECKER.exists(), reason="the independent count is not beside this checkout")
 def test_an_independent_count_agrees(whole_run):
-    counted = subprocess.run([sys.executable, str(CHECKER), str(whole_run.folder / "results.json"),
-                              "--suite", "fully_shard_state_dict"],
+    counted = subprocess.run([sys.executable, str(CHECKER), str(whole_run.folder / "results.json")],
                              capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert counted.returncode == 0, counted.stdout + counted.stderr

@@ -132,9 +132,9 @@ def test_details_of_a_failing_test(page):
                      "[] against ['2.out_proj.bias']", "shardcts run --impl reference --filter", "aborted"):
         assert expected in panels[0].text
     press(panels[0].find_elements(By.CSS_SELECTOR, ".logs summary")[1])
-    wait(browser, lambda: "rank 1 line 60" in panels[0].text)
+    wait(browser, lambda: "rank 1 line 130" in panels[0].text)
     lines = [line for line in panels[0].text.splitlines() if line.startswith("rank 1 line ")]
-    assert lines == [f"rank 1 line {number}" for number in range(21, 61)]
+    assert lines == [f"rank 1 line {number}" for number in range(31, 131)]
     press(button)
     assert not one(browser, ".detail").is_displayed()
 

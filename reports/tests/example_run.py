@@ -104,7 +104,7 @@ def write_run(folder: Path, document: dict) -> Path:
     for rank in range(4):
         log = folder / LOG / f"rank-{rank}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("".join(f"rank {rank} line {line}\n" for line in range(1, 61)))
+        log.write_text("".join(f"rank {rank} line {line}\n" for line in range(1, 131)))
     return folder
 
 

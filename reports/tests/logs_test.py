@@ -10,7 +10,7 @@ def test_every_rank_has_its_own_log(tmp_path):
     tails = LogTails(tmp_path)
     tails.add(example_run.LOG, 4)
     lines = tails.tails[example_run.LOG]["2"]["lines"]
-    assert (lines[0], lines[-1]) == ("rank 2 line 1", "rank 2 line 60")
+    assert (lines[0], lines[-1]) == ("rank 2 line 31", "rank 2 line 130")
 
 
 def test_tail_is_the_last_100_lines(tmp_path):
