@@ -29,7 +29,7 @@ def is_one_line_that_names(ended, *parts):
     (["run", "--impl", "reference+mutant=nothing", *SMALL], "nothing"),
     (["run", "--impl", "torch,device=tpu", *SMALL], "tpu"),
     (["mutants", "--impl", "reference", "--mutant", "nothing", *SMALL], 'unknown mutant "nothing"'),
-    (["run", "--impl", "reference", "--require", "nothing"], "--require nothing: unknown capability; there is: core, "),
+    (["run", "--impl", "reference", "--require", "nothing"], "--require nothing: unknown capability; there is: activation_checkpoint, core, "),
     (["run", "--impl", "reference", "--waivers", "nothing.toml"], "nothing.toml: cannot be read"),
     (["list", "--waivers", "nothing.toml"], "nothing.toml: cannot be read"),
     (["exec", "nothing.json", "--impl", "reference"], "nothing.json: cannot be read"),
