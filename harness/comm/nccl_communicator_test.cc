@@ -78,7 +78,7 @@ TEST(NcclLibraryTest, WhatCannotBeLoadedIsNamed) {
     }
     return "no error";
   };
-  EXPECT_THAT(text("/nowhere/libnccl.so"), HasSubstr("/nowhere/libnccl.so: cannot be loaded"));
+  EXPECT_THAT(text("/nowhere/libnccl.so"), HasSubstr("cannot be loaded: /nowhere/libnccl.so: "));
   EXPECT_THAT(text("libc.so.6"), HasSubstr("libc.so.6: is not the NCCL emulator"));
 }
 

@@ -1,6 +1,6 @@
-// The NCCL backend passes the conformance tests on GPUs, one for each rank. Without NCCL, or with too few GPUs, all tests
-// are skipped, and the line "skipped: REASON" says so to ctest. SHARDCTS_NCCL_GPU_TEST=emulator runs the program without
-// a GPU: that shows that the program works, and nothing about GPUs.
+// The NCCL backend passes the conformance tests on GPUs, one for each rank. Without NCCL, or with too few GPUs, all
+// tests are skipped, and the line "skipped: REASON" says so to ctest. SHARDCTS_NCCL_GPU_TEST=emulator runs the program
+// without a GPU: that shows that the program works, and nothing about GPUs.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,8 @@ class NcclWorld : public testing::Environment {
     const int local_rank = LocalRank(World());
     try {
       library_ = Load();
-      device_ = library_->emulator ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
+      device_ =
+          library_->emulator ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
       world_ = MakeStagedCommunicator(MakeNcclCommunicator(World(), library_, local_rank), device_);
     } catch (const NcclNotUsable& error) {
       std::cerr << "skipped: " << error.what() << std::endl;

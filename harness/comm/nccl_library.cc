@@ -10,10 +10,7 @@ namespace {
 // Libraries stay loaded: communicators and device memory may outlive any object of ours.
 void* Open(const std::string& library) {
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (handle == nullptr) {
-    const char* reason = dlerror();
-    throw NcclNotUsable(library + ": cannot be loaded: " + (reason ? reason : "no reason given"));
-  }
+  if (handle == nullptr) throw NcclNotUsable(std::string("cannot be loaded: ") + dlerror());  // it names the library
   return handle;
 }
 
