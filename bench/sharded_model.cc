@@ -1,0 +1,55 @@
+#include "bench/sharded_model.h"
+
+#include <cmath>
+
+namespace shardcts::bench {
+namespace {
+
+constexpr int64_t kLayers = 4;
+
+int64_t Width(int64_t mebibytes) {
+  const double elements = static_cast<double>(mebibytes << 20) / sizeof(float) / kLayers;
+  return std::llround(std::sqrt(elements));
+}
+
+Model BuildUnits(Measured& implementation, int64_t mebibytes) {
+  const List sizes(kLayers + 1, Value(Width(mebibytes)));
+  Model model = Subject(implementation).Build("linear_stack", {{"sizes", sizes}, {"bias", false}});
+  for (int64_t layer = 0; layer < kLayers; ++layer) WrapFsdp(model, std::to_string(layer));
+  WrapFsdp(model, "");
+  return model;
+}
+
+}  // namespace
+
+Measured::Measured(const std::string& source, Communicator& world, const std::string& run_folder)
+    : communicator_(world.Split(0, world.rank())) {
+  ImplementationContext context;
+  context.rank = context.local_rank = world.rank();
+  context.world_size = world.size();
+  context.run_folder = run_folder;
+  context.communicator = communicator_.get();
+  implementation_ = LoadImplementation(source, context);
+}
+
+Outcome Measured::Call(std::string_view operation, Dict arguments) {
+  return implementation_->Invoke(operation, arguments);
+}
+
+ShardedModel::ShardedModel(Measured& implementation, int64_t mebibytes)
+    : implementation_(implementation), model_(BuildUnits(implementation, mebibytes)) {}
+
+ShardedModel::~ShardedModel() { implementation_.Call("implementation.reset", {}); }
+
+// FULL and SHARDED dicts are copies, LOCAL ones views of the shards.
+Dict ShardedModel::SaveApart(StateDictKind kind) {
+  SetKind(kind);
+  Dict saved = Save();
+  return kind == StateDictKind::kLocal ? Subject(implementation_).Clone(saved).AsDict() : saved;
+}
+
+int64_t ModelBytes(int64_t mebibytes) {
+  return kLayers * Width(mebibytes) * Width(mebibytes) * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace shardcts::bench

@@ -1,0 +1,56 @@
+// What the benchmark of state dicts measures: an implementation that came through the loader, and a model on it that is
+// sharded over all ranks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "adapters/loader.h"
+#include "comm/communicator.h"
+#include "contract/fsdp.h"
+
+namespace shardcts::bench {
+
+// The façade's way to an implementation without a session: nothing is recorded, no peer is asked.
+class Measured final : public Caller {
+ public:
+  // *Collective*. `source` as LoadImplementation takes it, `run_folder` is shared by all ranks. Throws InputError.
+  Measured(const std::string& source, Communicator& world, const std::string& run_folder);
+
+  int rank() const override { return communicator_->rank(); }
+  int world_size() const override { return communicator_->size(); }
+  const std::string& device() const override { return device_; }
+  Outcome Call(std::string_view operation, Dict arguments) override;
+
+ private:
+  std::string device_ = "cpu";
+  std::unique_ptr<Communicator> communicator_;  // the implementation's own
+  std::unique_ptr<LoadedImplementation> implementation_;
+};
+
+// Four Linears without bias, each an FSDP1 unit; together about `mebibytes` MiB of float32.
+class ShardedModel {
+ public:
+  // *Collective*, like all below. They throw OperationFailed.
+  ShardedModel(Measured& implementation, int64_t mebibytes);
+  ~ShardedModel();  // drops all that the implementation holds
+  ShardedModel(const ShardedModel&) = delete;
+  ShardedModel& operator=(const ShardedModel&) = delete;
+
+  // What Save gives and Load takes from now on.
+  void SetKind(StateDictKind kind) { SetStateDictType(model_, kind); }
+  Dict Save() { return model_.StateDict(); }
+  void Load(const Dict& state_dict) { model_.LoadStateDict(state_dict); }
+  // A state dict whose tensors are not those of the model.
+  Dict SaveApart(StateDictKind kind);
+
+ private:
+  Measured& implementation_;
+  Model model_;
+};
+
+// Bytes of the whole model of that size.
+int64_t ModelBytes(int64_t mebibytes);
+
+}  // namespace shardcts::bench

@@ -1,0 +1,95 @@
+"""How fast the reference saves and loads state dicts, beside PyTorch and a memcpy of the same bytes.
+
+    .venv/bin/python bench/state_dict_ratios.py [--build DIR] [--world N] [--sizes MIB,…] [--rounds N] [--out DIR]
+                                                [--check [--least-torch X] [--least-memcpy X]]
+
+Runs state_dict_bench at each world size and prints medians over the rounds, in GB/s of the bytes that the state dict
+has on one rank, and the reference's ratios to PyTorch, to a memcpy, and to a memcpy into memory that is new, as that of
+a state dict is. With --check the exit code is 1 when a FULL state_dict of 16 MiB or more is below a bound.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CHECKED_FROM_MIB = 16
+WHO = ["reference", "torch", "memcpy", "memcpy_new"]
+
+Case = tuple[str, str, int]  # kind, operation, MiB
+
+
+def run_benchmarks(program: Path, world_size: int, sizes: str, rounds: int, result: Path) -> None:
+    command = ["mpiexec", "-n", world_size, program, "--sizes", sizes, "--rounds", rounds,
+               f"--benchmark_out={result}", "--benchmark_out_format=json"]
+    ended = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1800)
+    if ended.returncode != 0:
+        raise SystemExit(f"state_dict_ratios: {program.name} at {world_size} ranks: {ended.stdout}{ended.stderr}")
+
+
+def median_speeds(result: Path) -> dict[Case, dict[str, float]]:
+    """GB/s by case and by who."""
+    found: dict[Case, dict[str, list[float]]] = {}
+    for run in json.loads(result.read_text())["benchmarks"]:
+        kind, operation, size, who = run["name"].split("/")[:4]
+        case = (kind, operation, int(size.removesuffix("MiB")))
+        found.setdefault(case, {}).setdefault(who, []).append(run["bytes_per_second"] / 1e9)
+    return {case: {who: statistics.median(speeds) for who, speeds in by_who.items()} for case, by_who in found.items()}
+
+
+def print_table(world_size: int, medians: dict[Case, dict[str, float]]) -> None:
+    print(f"{world_size} ranks, GB/s on each; ratios of the reference\n")
+    print("| state dict | MiB | reference | torch | memcpy | memcpy, new | to torch | to memcpy | to memcpy, new |")
+    print("| --- " + "| ---: " * 8 + "|")
+    for (kind, operation, mebibytes), speeds in medians.items():
+        ratios = [speeds["reference"] / speeds[other] for other in WHO[1:]]
+        print(f"| {kind} {operation} | {mebibytes} | " + " | ".join(f"{speeds[who]:.2f}" for who in WHO) + " | "
+              + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+    print()
+
+
+def shortfalls(medians: dict[Case, dict[str, float]], least: dict[str, float]) -> list[str]:
+    found = []
+    for (kind, operation, mebibytes), speeds in medians.items():
+        if (kind, operation) != ("FULL", "state_dict") or mebibytes < CHECKED_FROM_MIB:
+            continue
+        for other, bound in least.items():
+            ratio = speeds["reference"] / speeds[other]
+            if ratio < bound:
+                found.append(f"FULL state_dict of {mebibytes} MiB: {ratio:.2f} of {other}, the bound is {bound:g}")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, default=REPOSITORY / "build", help="folder of the program")
+    parser.add_argument("--world", type=int, action="append", help="world size (default 2 and 4)")
+    parser.add_argument("--sizes", default="1,16,64,256", help="sizes of the models in MiB (default 1,16,64,256)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each case is measured (default 5)")
+    parser.add_argument("--out", type=Path, help="folder in which Google Benchmark's results stay")
+    parser.add_argument("--check", action="store_true", help="exit code 1 when a bound is not reached")
+    parser.add_argument("--least-torch", type=float, default=5, help="bound of the ratio to torch (default 5)")
+    parser.add_argument("--least-memcpy", type=float, default=0.5, help="bound of the ratio to memcpy (default 0.5)")
+    arguments = parser.parse_args()
+    least = {"torch": arguments.least_torch, "memcpy": arguments.least_memcpy} if arguments.check else {}
+    found = []
+    with tempfile.TemporaryDirectory(prefix="shardcts-bench-") as temporary:
+        folder = arguments.out or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for world_size in arguments.world or [2, 4]:
+            result = folder / f"state-dict-{world_size}-ranks.json"
+            run_benchmarks(arguments.build / "state_dict_bench", world_size, arguments.sizes, arguments.rounds, result)
+            medians = median_speeds(result)
+            print_table(world_size, medians)
+            found += [f"{world_size} ranks: {text}" for text in shortfalls(medians, least)]
+    for text in found:
+        print(text)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
