@@ -15,7 +15,9 @@
 #include "comm/call_state.h"
 #include "comm/group_calls.h"
 #include "comm/half_reduction.h"
+#include "comm/mpi_names.h"
 #include "comm/tensor_bytes.h"
+#include "comm/window_all_gather.h"
 
 namespace shardcts {
 namespace {
@@ -23,6 +25,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kSignalTag = 32767;  // the largest that MPI promises
+
+// All-gathers of parts of at least this size go through shared memory where there is any.
+constexpr int64_t kWindowedBytes = 64 << 10;
 
 // Set once a call did not finish: MPI cannot be finalized any more.
 std::atomic<bool> some_call_failed{false};
@@ -49,13 +54,6 @@ bool IsDone(const std::shared_ptr<PendingCall>& call) {
   return MPI_Test(&call->request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done;
 }
 
-std::string MpiErrorText(int code) {
-  char text[MPI_MAX_ERROR_STRING];
-  int length = 0;
-  MPI_Error_string(code, text, &length);
-  return {text, static_cast<size_t>(length)};
-}
-
 // How long a call keeps the processor: as long as a message needs that finds its peers ready, with its bytes copied
 // at 1 GB/s. MPI moves bytes only while it is polled.
 std::chrono::nanoseconds BusyTime(std::span<const at::Tensor> tensors) {
@@ -70,34 +68,6 @@ int ByteCount(int64_t bytes) {
 }
 
 int ByteCount(const at::Tensor& tensor) { return ByteCount(NumBytes(tensor)); }
-
-MPI_Datatype MpiType(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat: return MPI_FLOAT;
-    case at::kDouble: return MPI_DOUBLE;
-    case at::kChar: return MPI_INT8_T;
-    case at::kShort: return MPI_INT16_T;
-    case at::kInt: return MPI_INT32_T;
-    case at::kLong: return MPI_INT64_T;
-    case at::kByte: return MPI_UINT8_T;
-    case at::kBool: return MPI_UINT8_T;
-    default: throw std::invalid_argument(std::string("no reduction of dtype ") + c10::toString(type));
-  }
-}
-
-MPI_Op MpiOp(ReduceOp op, at::ScalarType type) {
-  const bool is_bool = type == at::kBool;
-  switch (op) {
-    case ReduceOp::kSum: return is_bool ? MPI_MAX : MPI_SUM;
-    case ReduceOp::kAvg:
-      if (!c10::isFloatingType(type)) throw std::invalid_argument("an average needs a floating-point dtype");
-      return MPI_SUM;
-    case ReduceOp::kMin: return MPI_MIN;
-    case ReduceOp::kMax: return MPI_MAX;
-    case ReduceOp::kProduct: return is_bool ? MPI_MIN : MPI_PROD;
-  }
-  throw std::invalid_argument("unknown reduction");
-}
 
 class MpiCommunicator final : public Communicator {
  public:
@@ -154,6 +124,10 @@ class MpiCommunicator final : public Communicator {
   std::shared_ptr<PendingCall> Run(const char* operation, std::vector<at::Tensor> tensors, Start start);
   void Wait(const char* operation, const std::shared_ptr<PendingCall>& call);
   [[noreturn]] void Fail(const char* operation, const std::string& reason);
+  void CheckUsable(const char* operation);  // or fails
+  // *Collective*, with the same `bytes` on every rank: whether there is a window for parts of that size.
+  bool HasWindowFor(int64_t bytes);
+  void AllGatherThroughWindow(at::Tensor& output, const at::Tensor& input);
 
   MPI_Comm comm_;
   std::vector<int64_t> global_ranks_;
@@ -162,6 +136,8 @@ class MpiCommunicator final : public Communicator {
   int size_ = 1;
   bool failed_ = false;
   std::vector<std::shared_ptr<PendingCall>> signals_sent_;
+  bool has_tried_window_ = false;
+  std::unique_ptr<WindowAllGather> window_;
 };
 
 void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
@@ -171,10 +147,14 @@ void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
   throw CommunicationError(FailureText(*this, operation, reason));
 }
 
-template <class Start>
-std::shared_ptr<PendingCall> MpiCommunicator::Run(const char* operation, std::vector<at::Tensor> tensors, Start start) {
+void MpiCommunicator::CheckUsable(const char* operation) {
   if (auto reason = state_->AbortReason()) Fail(operation, "aborted: " + *reason);
   if (failed_) Fail(operation, "an earlier call of this communicator has failed");
+}
+
+template <class Start>
+std::shared_ptr<PendingCall> MpiCommunicator::Run(const char* operation, std::vector<at::Tensor> tensors, Start start) {
+  CheckUsable(operation);
   auto call = std::make_shared<PendingCall>();
   call->tensors = std::move(tensors);
   const int code = start(*call);
@@ -204,10 +184,34 @@ void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) 
   CheckTensor(input, "all_gather input");
   CheckChunks(output, input, size_, "all_gather");
   const int bytes = ByteCount(input);
+  if (HasWindowFor(bytes)) return AllGatherThroughWindow(output, input);
   Run("all_gather", {output, input}, [&](PendingCall& call) {
     return MPI_Iallgather(input.const_data_ptr(), bytes, MPI_BYTE, output.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
                           &call.request);
   });
+}
+
+bool MpiCommunicator::HasWindowFor(int64_t bytes) {
+  if (size_ == 1 || bytes < kWindowedBytes) return false;
+  if (!has_tried_window_) {
+    window_ = WindowAllGather::Open(*this);
+    has_tried_window_ = true;
+  }
+  return window_ != nullptr;
+}
+
+void MpiCommunicator::AllGatherThroughWindow(at::Tensor& output, const at::Tensor& input) {
+  CheckUsable("all_gather");
+  const std::chrono::nanoseconds busy = BusyTime({&input, 1});
+  const auto wait_until = [&](const std::function<bool()>& condition) {
+    if (condition()) return;
+    if (const auto reason = WaitFor(
+            *state_, [&](std::string&) { return condition(); }, busy)) {
+      Fail("all_gather", *reason);
+    }
+  };
+  window_->Run(static_cast<const char*>(input.const_data_ptr()), NumBytes(input),
+               static_cast<char*>(output.mutable_data_ptr()), wait_until);
 }
 
 // Sizes and places of `tensors` one behind the other; returns their sum in bytes.

@@ -20,6 +20,7 @@
 
 #include "fsdp/flatten_layout.h"
 #include "fsdp/options.h"
+#include "fsdp/whole_memory.h"
 
 namespace shardcts::reference {
 
@@ -65,7 +66,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   const models::ParameterPtr& slice(size_t parameter) const { return slices_[parameter]; }
 
   // *Collective* over the shard group. The whole flat parameter in the original dtype on `options.device`: a tensor of
-  // its own if sharded, else the shard itself. May have padding at the end.
+  // its own if sharded, else the shard itself. May have padding at the end. When all tensors on it are gone, its memory
+  // serves the next call, unless the unit computes before that.
   at::Tensor Gather() const;
   // *Collective* over the shard group. The same on its first rank; undefined, without ever taking memory, elsewhere.
   at::Tensor GatherToFirst() const;
@@ -137,6 +139,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   std::vector<models::ParameterPtr> views_;   // for computing
   std::vector<models::ParameterPtr> full_;    // while summoned
   std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
+
+  std::shared_ptr<WholeMemory> whole_memory_ = std::make_shared<WholeMemory>();  // for Gather and GatherToFirst
 
   bool is_unsharded_ = false;
   at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes

@@ -42,7 +42,7 @@ at::Tensor FlatParameter::Gather() const {
   if (!is_sharded()) return shard_;
   at::NoGradGuard no_grad;
   const at::Tensor shard = shard_.to(options_.device);
-  at::Tensor whole = at::empty({layout_.PaddedNumel()}, shard.options());
+  at::Tensor whole = whole_memory_->Take(layout_.PaddedNumel(), shard.options());
   options_.shard_group->AllGatherInto(whole, shard);
   return whole;
 }
@@ -55,7 +55,7 @@ at::Tensor FlatParameter::GatherToFirst() const {
     options_.shard_group->Gather({}, shard, 0);
     return {};
   }
-  at::Tensor whole = at::empty({layout_.PaddedNumel()}, shard.options());
+  at::Tensor whole = whole_memory_->Take(layout_.PaddedNumel(), shard.options());
   std::vector<at::Tensor> shards = whole.split(layout_.ShardNumel());
   options_.shard_group->Gather(shards, shard, 0);
   return whole;
@@ -96,6 +96,7 @@ void FlatParameter::MakeUnsharded() {
 void FlatParameter::Unshard() {
   if (is_unsharded_) return;
   at::NoGradGuard no_grad;
+  whole_memory_->Release();
   if (!unsharded_.defined()) MakeUnsharded();
   if (OwnsUnsharded()) {
     AllocateStorage(unsharded_buffer_);

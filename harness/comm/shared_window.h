@@ -1,0 +1,34 @@
+// SharedWindow: memory that all ranks of a group see, where all are processes of one host.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+
+namespace shardcts {
+
+class SharedWindow {
+ public:
+  // *Collective*. `bytes_per_rank` for each rank. nullptr, on all ranks, where a rank does not see the memory that the
+  // first one made, because it is on another host or in a container of its own, or where there is not enough of it.
+  // What was made ends with the last process that has it.
+  static std::unique_ptr<SharedWindow> Open(Communicator& group, size_t bytes_per_rank);
+  ~SharedWindow();
+  SharedWindow(const SharedWindow&) = delete;
+  SharedWindow& operator=(const SharedWindow&) = delete;
+
+  // *Local*. Where a rank's part begins in this process. Who writes and who reads when, the callers agree on.
+  char* Part(int rank) const { return begin_ + static_cast<size_t>(rank) * bytes_per_rank_; }
+
+ private:
+  SharedWindow(char* begin, size_t bytes_per_rank, size_t bytes)
+      : begin_(begin), bytes_per_rank_(bytes_per_rank), bytes_(bytes) {}
+
+  char* begin_;
+  size_t bytes_per_rank_;
+  size_t bytes_;
+};
+
+}  // namespace shardcts
