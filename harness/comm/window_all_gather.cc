@@ -6,8 +6,8 @@
 namespace shardcts {
 namespace {
 
-constexpr int64_t kSlots = 4;
-constexpr int64_t kPieceBytes = 1 << 20;
+constexpr int64_t kSlots = 16;
+constexpr int64_t kPieceBytes = 256 << 10;
 constexpr int64_t kHeadBytes = 4096;
 
 static_assert(std::atomic<int64_t>::is_always_lock_free, "processes share these numbers");
