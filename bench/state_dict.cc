@@ -45,7 +45,7 @@ struct Case {
 };
 
 // Every rank must run every benchmark equally often: calls are collective.
-int64_t IterationsOf(const Case& which) { return std::clamp<int64_t>(256 / which.mebibytes, 1, 50); }
+int64_t IterationsOf(const Case& which) { return std::clamp<int64_t>(64 / which.mebibytes, 1, 20); }
 
 // Measures `call` on all ranks: from a common begin to the end of the slowest one.
 template <class Call>
