@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from conftest import FAULTY, SHARDCTS, SYNTHETIC, read_json
+from conftest import FAULTY, SHARDCTS, SUITE, SYNTHETIC, read_json
 
 FAULTS = int(os.environ.get("SHARDCTS_SOAK_FAULTS", "20"))
 SEED = int(os.environ.get("SHARDCTS_SOAK_SEED", time.time_ns() % 1_000_000))
@@ -47,7 +47,7 @@ def fields(run_shardcts) -> list[Field]:
     """The small suite on 2 ranks, where a wrong answer has no one verdict, and walks on 2, 3 and 4 ranks."""
     made = []
     for program, words, kinds in [
-        (SHARDCTS, ("--world", "2"), ("kill", "stop", "error", "throw")),
+        (SHARDCTS, ("--suite", SUITE.split("/")[0], "--world", "2"), ("kill", "stop", "error", "throw")),
         (SYNTHETIC, ("--filter", "test_walk"), tuple(VERDICT)),
     ]:
         _, run = run_shardcts("reference", *words, program=program, out=f"clean-{len(made)}")
