@@ -225,6 +225,7 @@ class Decoder {
     for (const Json& pair : json) {
       const Json& key = pair.at(0);
       Key decoded = key.is_string() ? Key(key.get<std::string>()) : Key(key.get<int64_t>());
+      if (dict.Find(decoded)) Fail(place, "key " + key.dump() + " stands twice");
       dict.Set(decoded, Decode(pair.at(1), place + "." + ToString(decoded)));
     }
     return dict;

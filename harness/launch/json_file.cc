@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "launch/input_error.h"
 
@@ -10,6 +12,7 @@ namespace shardcts {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
 
 [[noreturn]] void Fail(const fs::path& file, const std::string& problem) {
   throw InputError(file.string() + ": " + problem);
@@ -36,13 +39,71 @@ std::string PlaceIn(const std::string& text, size_t offset) {
   return "line " + std::to_string(line) + ", column " + std::to_string(column);
 }
 
+// Follows the parser, which would keep the first of two equal keys without a word.
+class KeyWatch {
+ public:
+  explicit KeyWatch(const fs::path& file) : file_(file) {}
+
+  void On(Json::parse_event_t event, const Json& parsed) {
+    switch (event) {
+      case Json::parse_event_t::object_start: levels_.push_back({.is_array = false}); break;
+      case Json::parse_event_t::array_start: levels_.push_back({.is_array = true}); break;
+      case Json::parse_event_t::key: EnterKey(parsed); break;
+      case Json::parse_event_t::object_end:
+      case Json::parse_event_t::array_end: levels_.pop_back(); [[fallthrough]];
+      case Json::parse_event_t::value:
+        if (!levels_.empty()) ++levels_.back().index;
+    }
+  }
+
+ private:
+  struct Level {
+    bool is_array;
+    std::set<std::string> keys;  // of an object, so far
+    std::string key;
+    size_t index = 0;
+  };
+
+  void EnterKey(const Json& parsed) {
+    Level& level = levels_.back();
+    level.key = parsed.get<std::string>();
+    if (!level.keys.insert(level.key).second) Fail(file_, Place() + "key " + Quoted(level.key) + " stands twice");
+  }
+
+  static std::string Quoted(const std::string& key) {
+    constexpr size_t kMaxBytes = 200;
+    return Json(key.substr(0, kMaxBytes)).dump(-1, ' ', true, Json::error_handler_t::replace);
+  }
+
+  // Of the object that is being read: "steps[3].args: ", nothing for the outermost.
+  std::string Place() const {
+    std::string place;
+    for (size_t i = 0; i + 1 < levels_.size(); ++i) {
+      if (levels_[i].is_array) {
+        place += "[" + std::to_string(levels_[i].index) + "]";
+      } else {
+        const std::string quoted = Quoted(levels_[i].key);
+        place += (place.empty() ? "" : ".") + quoted.substr(1, quoted.size() - 2);
+      }
+    }
+    return place.empty() ? "" : place + ": ";
+  }
+
+  const fs::path& file_;
+  std::vector<Level> levels_;
+};
+
 }  // namespace
 
-nlohmann::ordered_json ReadJsonFile(const fs::path& file, uintmax_t max_bytes) {
+Json ReadJsonFile(const fs::path& file, uintmax_t max_bytes) {
   const std::string text = ReadText(file, max_bytes);
+  KeyWatch watch(file);
   try {
-    return nlohmann::ordered_json::parse(text);
-  } catch (const nlohmann::ordered_json::parse_error& error) {
+    return Json::parse(text, [&watch](int, Json::parse_event_t event, Json& parsed) {
+      watch.On(event, parsed);
+      return true;
+    });
+  } catch (const Json::parse_error& error) {
     const size_t offset = error.byte == 0 ? 0 : error.byte - 1;
     Fail(file, PlaceIn(text, offset) + ": " + (error.byte > text.size() ? "truncated" : "not JSON"));
   }

@@ -11,7 +11,8 @@ namespace shardcts {
 inline constexpr uintmax_t kMaxJsonFileBytes = uintmax_t{1} << 30;
 
 // Throws InputError, one line: "FILE: cannot be read", "FILE: larger than N bytes", "FILE: line L, column C: not JSON"
-// or "…: truncated" when the text ends too early. Lines and columns count from 1, columns in bytes.
+// or "…: truncated" when the text ends too early. Lines and columns count from 1, columns in bytes. An object that
+// has a key twice: "FILE: steps[3].args: key "x" stands twice".
 nlohmann::ordered_json ReadJsonFile(const std::filesystem::path& file, uintmax_t max_bytes = kMaxJsonFileBytes);
 
 }  // namespace shardcts

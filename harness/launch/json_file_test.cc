@@ -51,6 +51,14 @@ TEST_F(ReadJsonFileTest, TextThatEndsTooEarlyIsTruncated) {
   EXPECT_EQ(ErrorOf("{\"a\": \"te"), "line 1, column 10: truncated");
 }
 
+TEST_F(ReadJsonFileTest, NoKeyStandsTwiceInAnObject) {
+  EXPECT_EQ(ErrorOf(R"({"a": 1, "b": 2, "a": 3})"), R"(key "a" stands twice)");
+  EXPECT_EQ(ErrorOf(R"({"steps": [1, [], {}, {"args": {"a": {"x": 1}, "b": {"x": 1, "\u0078": 2}}}]})"),
+            R"(steps[3].args.b: key "x" stands twice)");
+  EXPECT_EQ(ErrorOf("[{\"a\": 1}, {\"a\\n\": {\"\": 1, \"\": 2}}]"), R"([1].a\n: key "" stands twice)");
+  EXPECT_EQ(ErrorOf(R"([{"a": {"a": [{"a": 1}, {"a": 1}]}}, "a", "a"])"), "none");
+}
+
 TEST_F(ReadJsonFileTest, SizeIsLimited) {
   EXPECT_EQ(ErrorOf("[1, 2]", 6), "none");
   EXPECT_EQ(ErrorOf("[1, 2]", 5), "larger than 5 bytes");

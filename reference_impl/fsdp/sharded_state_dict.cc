@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "fsdp/entry_agreement.h"
 #include "fsdp/unit_state_dict.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
@@ -29,25 +30,27 @@ StateValue ShardOf(const at::Tensor& whole, const FsdpModule& unit, const StateD
   return MakeDTensor(local, mesh, PlacementsOn(*mesh), whole.sizes().vec());
 }
 
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + text + ")";
+}
+
+std::string PythonType(const StateValue& entry) {
+  if (const auto* other = std::get_if<NotATensor>(&entry)) return other->type_name;
+  if (std::holds_alternative<DTensor>(entry)) return "torch.distributed.tensor.DTensor";
+  if (std::holds_alternative<ShardedTensor>(entry)) return "torch.distributed._shard.sharded_tensor.api.ShardedTensor";
+  return "torch.Tensor";
+}
+
 // One entry on its way into the unit.
 struct Incoming {
+  std::string key;
+  std::vector<int64_t> shape;   // of the parameter
   StateValue* entry = nullptr;  // nullptr: not in the dict, or not to be replaced
-  std::vector<int64_t> shape;
-  int64_t chunk = 0;   // elements, of every rank's part
-  int64_t offset = 0;  // in the row of all parts of one rank
+  int64_t chunk = 0;            // elements, of every rank's part
+  int64_t offset = 0;           // in the row of all parts of one rank
 };
-
-const ShardedTensor& AsShardedTensor(const StateValue& entry) {
-  if (const auto* sharded = std::get_if<ShardedTensor>(&entry)) {
-    if (sharded->local_shards.size() < 2) return *sharded;
-    throw SemanticError("AssertionError", "Expects 0 or 1 shard per rank but got " +
-                                              std::to_string(sharded->local_shards.size()) + " shards");
-  }
-  std::string type = "<class 'torch.Tensor'>";
-  if (std::holds_alternative<DTensor>(entry)) type = "<class 'torch.distributed.tensor.DTensor'>";
-  if (const auto* other = std::get_if<NotATensor>(&entry)) type = "<class '" + other->type_name + "'>";
-  throw SemanticError("AssertionError", "Expected ShardedTensor, got " + type);
-}
 
 std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entries, const std::string& prefix,
                                    int64_t ranks) {
@@ -55,13 +58,12 @@ std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entri
   int64_t offset = 0;
   for (const auto* slots : {&flat.primary_slots(), &flat.shared_slots()}) {
     for (const FlatParameter::Slot& slot : *slots) {
-      Incoming one;
-      one.shape = flat.shape(slot.parameter);
+      Incoming one{prefix + slot.fqn, flat.shape(slot.parameter)};
       const int64_t row_numel = c10::multiply_integers(one.shape) / std::max<int64_t>(one.shape.front(), 1);
       one.chunk = ChunkSize(one.shape.front(), ranks) * row_numel;
       one.offset = offset;
       offset += one.chunk;
-      const auto found = entries.find(prefix + slot.fqn);
+      const auto found = entries.find(one.key);
       if (found != entries.end()) one.entry = &found->second;
       incoming.push_back(one);
     }
@@ -69,11 +71,79 @@ std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entri
   return incoming;
 }
 
-// Writes this rank's part into its place in the row. What does not fit the parameter is left to the walk to complain
-// of.
+// What the entry says that this rank has of the parameter, against what it must have in this group. PyTorch pads what
+// is too small and takes it for this rank's rows, whichever they are (docs/deviations.md).
+std::optional<SemanticError> WrongChunk(const Incoming& one, const ShardedTensor& given, const Communicator& group) {
+  const Range rows = Chunk(one.shape.front(), group.size(), group.rank());
+  ShardMetadata ours{std::vector<int64_t>(one.shape.size(), 0), one.shape};
+  ours.offsets.front() = rows.begin;
+  ours.sizes.front() = rows.size();
+  const auto text = [](const ShardMetadata& shard) {
+    return "a shard " + ShapeText(shard.sizes) + " at " + ShapeText(shard.offsets);
+  };
+  const std::string expected = rows.size() > 0 ? text(ours) : "no shard";
+  std::string actual = "no shard";
+  if (!given.local_shards.empty()) {
+    const LocalShard& shard = given.local_shards.front();
+    const bool is_whole = shard.tensor.sizes() == shard.metadata.sizes;
+    actual = is_whole ? text(shard.metadata) : "a shard whose tensor is " + ShapeText(shard.tensor.sizes().vec());
+  }
+  const bool is_empty =
+      rows.size() == 0 && !given.local_shards.empty() && given.local_shards.front().tensor.numel() == 0;
+  if (actual == expected || is_empty) return std::nullopt;
+  return SemanticError("RuntimeError", "rank " + std::to_string(group.rank()) + ": \"" + one.key + "\" over " +
+                                           std::to_string(group.size()) + " ranks: expected " + expected + ", actual " +
+                                           actual);
+}
+
+std::optional<SemanticError> RefusalOfSharded(const Incoming& one, const Communicator& group) {
+  const auto* given = std::get_if<ShardedTensor>(one.entry);
+  if (!given) {
+    return SemanticError("AssertionError", "Expected ShardedTensor, got <class '" + PythonType(*one.entry) + "'>");
+  }
+  if (given->local_shards.size() > 1) {
+    return SemanticError("AssertionError", "Expects 0 or 1 shard per rank but got " +
+                                               std::to_string(given->local_shards.size()) + " shards on rank " +
+                                               std::to_string(group.rank()) + ".");
+  }
+  return given->shape == one.shape ? WrongChunk(one, *given, group) : std::nullopt;
+}
+
+std::optional<SemanticError> RefusalOfDTensor(const Incoming& one, const DeviceMesh& mesh) {
+  const auto* given = std::get_if<DTensor>(one.entry);
+  if (!given) {
+    // PyTorch asks any entry for its device first.
+    const std::string attribute = std::holds_alternative<NotATensor>(*one.entry) ? "device" : "device_mesh";
+    const std::string type = PythonType(*one.entry);
+    return SemanticError("AttributeError",
+                         "'" + type.substr(type.rfind('.') + 1) + "' object has no attribute '" + attribute + "'");
+  }
+  if (given->mesh->layout() == mesh.root().layout()) return std::nullopt;
+  return SemanticError("AssertionError", "The device mesh of a tensor should be a root mesh.");
+}
+
+// *Collective* over the shard group.
+void Agree(const std::vector<Incoming>& incoming, const FsdpModule& unit, bool as_dtensors) {
+  Communicator& group = *unit.options().shard_group;
+  std::vector<EntryNote> notes;
+  for (const Incoming& one : incoming) {
+    EntryNote note{one.key};
+    if (one.entry) {
+      note.refusal = as_dtensors ? RefusalOfDTensor(one, *unit.options().mesh) : RefusalOfSharded(one, group);
+      if (!note.refusal) {
+        note.what =
+            ShapeText(as_dtensors ? std::get<DTensor>(*one.entry).shape : std::get<ShardedTensor>(*one.entry).shape);
+      }
+    }
+    notes.push_back(std::move(note));
+  }
+  AgreeOnEntries(group, notes);
+}
+
+// Writes this rank's part into its place in the row. An entry of another shape is left to the walk to complain of.
 void PutPart(Incoming& one, at::Tensor& row) {
   if (!one.entry) return;
-  const ShardedTensor& given = AsShardedTensor(*one.entry);
+  const auto& given = std::get<ShardedTensor>(*one.entry);
   if (given.shape != one.shape) {
     *one.entry = at::empty(given.shape, at::TensorOptions().dtype(row.scalar_type()).device(at::kMeta));
     one.entry = nullptr;
@@ -81,16 +151,11 @@ void PutPart(Incoming& one, at::Tensor& row) {
   }
   if (given.local_shards.empty()) return;
   const at::Tensor part = given.local_shards.front().tensor.detach().reshape({-1});
-  if (part.numel() > one.chunk) {
-    throw SemanticError("RuntimeError", "a local shard of " + std::to_string(part.numel()) +
-                                            " elements does not fit into chunks of " + std::to_string(one.chunk));
-  }
   row.narrow(0, one.offset, part.numel()).copy_(part);
 }
 
-void LoadShardedTensors(const FlatParameter& flat, LoadEntries& entries, const std::string& prefix) {
+void GatherShardedTensors(const FlatParameter& flat, std::vector<Incoming>& incoming) {
   Communicator& group = *flat.options().shard_group;
-  std::vector<Incoming> incoming = FindIncoming(flat, entries, prefix, group.size());
   const int64_t row_numel = incoming.back().offset + incoming.back().chunk;
   at::Tensor row = at::zeros({row_numel}, flat.shard().options().device(flat.options().device));
   for (Incoming& one : incoming) PutPart(one, row);
@@ -100,21 +165,6 @@ void LoadShardedTensors(const FlatParameter& flat, LoadEntries& entries, const s
     if (!one.entry) continue;
     const at::Tensor parts = rows.narrow(1, one.offset, one.chunk).reshape({-1});
     *one.entry = parts.narrow(0, 0, c10::multiply_integers(one.shape)).view(one.shape);
-  }
-}
-
-void LoadDTensors(const FsdpModule& unit, LoadEntries& entries, const std::string& prefix) {
-  for (const auto* slots : {&unit.flat()->primary_slots(), &unit.flat()->shared_slots()}) {
-    for (const FlatParameter::Slot& slot : *slots) {
-      const auto found = entries.find(prefix + slot.fqn);
-      if (found == entries.end()) continue;
-      const auto* given = std::get_if<DTensor>(&found->second);
-      if (!given) throw SemanticError("AttributeError", "'Tensor' object has no attribute 'device_mesh'");
-      if (given->mesh->layout() != unit.options().mesh->root().layout()) {
-        throw SemanticError("AssertionError", "The device mesh of a tensor should be a root mesh.");
-      }
-      found->second = FullTensor(*given);
-    }
   }
 }
 
@@ -132,10 +182,11 @@ void SaveSharded(FsdpModule& unit, const StateDictConfig& config, SavedEntries& 
 }
 
 void LoadSharded(FsdpModule& unit, const StateDictConfig& config, LoadEntries& entries, const std::string& prefix) {
-  if (config.use_dtensor) {
-    LoadDTensors(unit, entries, prefix);
-  } else {
-    LoadShardedTensors(*unit.flat(), entries, prefix);
+  std::vector<Incoming> incoming = FindIncoming(*unit.flat(), entries, prefix, unit.options().shard_group->size());
+  Agree(incoming, unit, config.use_dtensor);
+  if (!config.use_dtensor) return GatherShardedTensors(*unit.flat(), incoming);
+  for (const Incoming& one : incoming) {
+    if (one.entry) *one.entry = FullTensor(std::get<DTensor>(*one.entry));
   }
 }
 

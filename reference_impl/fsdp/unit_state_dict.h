@@ -42,10 +42,11 @@ void SaveFull(FsdpModule& unit, const StateDictConfig& config, SavedEntries& ent
 // *Collective* over the shard group, unless summoned. Chunks along dimension 0, ceil(size / ranks) rows each, as copies
 // without padding: ShardedTensors, or DTensors on the unit's mesh. One flat parameter is gathered at a time.
 void SaveSharded(FsdpModule& unit, const StateDictConfig& config, SavedEntries& entries);
-// *Collective* over the shard group. Replaces the units' entries by whole tensors, with one all-gather for all
-// ShardedTensors, whatever this rank has; an entry of another shape takes no part in it and stays wrong.
-// AssertionError: an entry that is no ShardedTensor (with a mesh: no DTensor on it). RuntimeError: a local shard that
-// is larger than a chunk.
+// *Collective* over the shard group. Replaces the units' entries by whole tensors, once all ranks have said what they
+// have: with one all-gather for all ShardedTensors, one for each DTensor. A ShardedTensor of another shape stays wrong.
+// On the rank that has it: AssertionError: no ShardedTensor; a DTensor on another mesh. AttributeError: with a mesh, no
+// DTensor. RuntimeError: a local shard of other rows than this rank's. On its peers then, and on all when the ranks
+// have entries under different keys or of different shapes: RuntimeError.
 void LoadSharded(FsdpModule& unit, const StateDictConfig& config, LoadEntries& entries, const std::string& prefix);
 
 // *Local*. A view of the live shard without its padding, as a 1-D ShardedTensor of the whole flat parameter; a rank

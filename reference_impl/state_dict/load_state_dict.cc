@@ -12,7 +12,6 @@
 namespace shardcts::reference {
 namespace {
 
-constexpr char kNotForShardedTensors[] = "torch function 'copy_' not supported for ShardedTensor!";
 constexpr char kMixedTensors[] =
     "aten.copy_.default got mixed torch.Tensor and DTensor, need to convert all torch.Tensor to DTensor before calling "
     "distributed operators!";
@@ -41,6 +40,18 @@ std::string SizeText(const std::vector<int64_t>& shape) {
   return "torch.Size([" + text + "])";
 }
 
+// As Python's repr writes a text.
+std::string Repr(const std::string& text) {
+  const bool double_quotes = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
+  const char quote = double_quotes ? '"' : '\'';
+  std::string repr(1, quote);
+  for (const char c : text) {
+    if (c == quote || c == '\\') repr += '\\';
+    repr += c == '\n' ? "\\n" : std::string(1, c);
+  }
+  return repr + quote;
+}
+
 std::string QuotedKeys(const std::vector<std::string>& keys) {
   std::string text;
   for (const std::string& key : keys) text += (text.empty() ? "\"" : ", \"") + key + "\"";
@@ -49,7 +60,6 @@ std::string QuotedKeys(const std::vector<std::string>& keys) {
 
 // What of `value` belongs into a parameter of this distribution.
 at::Tensor PartFor(const models::Distribution* target, const StateValue& value) {
-  if (std::holds_alternative<ShardedTensor>(value)) throw SemanticError("RuntimeError", kNotForShardedTensors);
   const auto* layout = dynamic_cast<const DTensorDistribution*>(target);
   const auto* distributed = std::get_if<DTensor>(&value);
   if ((layout != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
@@ -162,7 +172,7 @@ class Loader {
     if (options_.assign) {
       slot = Replacement(*slot, *entry);
     } else {
-      Copy(key, shape, slot->value, slot->distribution.get(), *entry);
+      Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
     }
   }
 
@@ -172,11 +182,12 @@ class Loader {
     if (options_.assign && std::holds_alternative<at::Tensor>(*entry)) {
       buffer = std::get<at::Tensor>(*entry);
     } else {
-      Copy(key, buffer.sizes().vec(), buffer, nullptr, *entry);
+      Copy(key, buffer.sizes().vec(), "Tensor", buffer, nullptr, *entry);
     }
   }
 
-  void Copy(const std::string& key, const std::vector<int64_t>& shape, at::Tensor& target,
+  // `type`: what the target is in PyTorch.
+  void Copy(const std::string& key, const std::vector<int64_t>& shape, const std::string& type, at::Tensor& target,
             const models::Distribution* distribution, const StateValue& entry) {
     if (target.is_meta() && !IsMeta(entry)) {
       result_.user_warnings.push_back(
@@ -186,11 +197,13 @@ class Loader {
           "key in the module instead of copying them in place?)");
     }
     // A failed copy is reported together with all that is wrong, after the rest was loaded.
-    const std::string failure = FailureOf([&] { CopyInto(target, distribution, entry); });
+    const std::string failure = std::holds_alternative<ShardedTensor>(entry)
+                                    ? "'" + type + "' object has no attribute 'local_shards'"
+                                    : FailureOf([&] { CopyInto(target, distribution, entry); });
     if (failure.empty()) return;
     errors_.push_back("While copying the parameter named \"" + key + "\", whose dimensions in the model are " +
                       SizeText(shape) + " and whose dimensions in the checkpoint are " + SizeText(GlobalShape(entry)) +
-                      ", an exception occurred : ('" + failure + "',).");
+                      ", an exception occurred : (" + Repr(failure) + ",).");
   }
 
   // PyTorch catches what copy_ raises and goes on with the next key; so must this.
