@@ -33,6 +33,12 @@ RankReport ParseReport(int rank, const Json& event) {
     report.failures.push_back({rank, failure.value("check", ""), failure.value("message", ""),
                                failure.value("file", ""), failure.value("line", 0), failure.value("operation", "")});
   }
+  if (event.contains("timings")) {
+    report.timings.emplace();
+    for (const auto& [phase, timing] : event["timings"].items()) {
+      report.timings->push_back({phase, timing.at("calls").get<int64_t>(), timing.at("seconds").get<double>()});
+    }
+  }
   return report;
 }
 

@@ -44,6 +44,24 @@ TEST_F(PoolRecordTest, TestIsOverWhenEveryRankHasLeftIt) {
   EXPECT_EQ(record_.Running(), 1u);
 }
 
+TEST_F(PoolRecordTest, TimingsOfPhasesAreOptional) {
+  record_.Apply(0, Started(0, "a"));
+  record_.Apply(1, Started(0, "a"));
+  record_.Apply(0, R"({"event": "test_finished", "test": "a", "index": 0, "verdict": "pass",
+                       "timings": {"gather": {"calls": 3, "seconds": 0.5}, "hooks": {"calls": 1, "seconds": 0.25}}})");
+  record_.Apply(1, Finished(0, "a"));
+  const auto& timings = record_.Reports(0)[0].timings;
+  ASSERT_TRUE(timings.has_value());
+  ASSERT_EQ(timings->size(), 2u);
+  EXPECT_EQ(timings->front().phase, "gather");
+  EXPECT_EQ(timings->front().calls, 3);
+  EXPECT_EQ(timings->back().seconds, 0.25);
+  EXPECT_FALSE(record_.Reports(0)[1].timings.has_value());
+  record_.Apply(1, Started(1, "b"));
+  EXPECT_THAT(ErrorOf(R"({"event": "test_finished", "test": "b", "index": 1, "verdict": "pass", "timings": {"x": 1}})"),
+              HasSubstr("does not follow the protocol"));
+}
+
 TEST_F(PoolRecordTest, InputErrorIsTheFailureToGoBy) {
   record_.Apply(0, R"({"event": "pool_failed", "kind": "harness", "message": "a peer failed"})");
   EXPECT_EQ(record_.FailedRank(), 0);

@@ -55,12 +55,21 @@ Json FailuresJson(const TestResult& result) {
   return failures;
 }
 
+Json TimingsJson(const std::vector<PhaseTiming>& timings) {
+  Json phases = Json::object();
+  for (const PhaseTiming& timing : timings) {
+    phases[timing.phase] = {{"calls", timing.calls}, {"seconds", timing.seconds}};
+  }
+  return phases;
+}
+
 Json RanksJson(const TestResult& result) {
   Json ranks = Json::array();
   for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
     const RankReport& report = result.ranks[rank];
     ranks.push_back(
         {{"rank", rank}, {"verdict", report.verdict}, {"seconds", report.seconds}, {"reason", report.reason}});
+    if (report.timings) ranks.back()["timings"] = TimingsJson(*report.timings);
   }
   return ranks;
 }

@@ -50,6 +50,13 @@ struct CheckFailure {
   std::string operation;
 };
 
+// How often a rank was in a phase, and for how long.
+struct PhaseTiming {
+  std::string phase;
+  int64_t calls = 0;
+  double seconds = 0;
+};
+
 // What one rank says about one test. `verdict` is empty until the rank has finished it; "aborted" means that it
 // stopped because a peer had failed, which never decides anything.
 struct RankReport {
@@ -61,6 +68,7 @@ struct RankReport {
   std::map<std::string, CheckCount> checks;
   std::map<std::string, std::string> device_limited;  // check -> why it cannot be evaluated on this device
   std::vector<CheckFailure> failures;
+  std::optional<std::vector<PhaseTiming>> timings;  // where the implementation measures them
 };
 
 // What the controller saw happen to a test, over and above what the ranks say.

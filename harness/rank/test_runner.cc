@@ -126,18 +126,27 @@ class Case {
     return ending;
   }
 
+  // What the implementation has measured of this test; null where nobody has asked it to. Not a step of the test.
+  Json Timings() const {
+    if (!std::ranges::count(pool_.capabilities, "timings") || !pool_.implementation.usable()) return nullptr;
+    const Outcome outcome = pool_.implementation.Invoke("implementation.timings", {});
+    return outcome.ok() ? Encode(outcome.value()) : Json();
+  }
+
   void Finish(const Trial& trial, const Ending& ending, double seconds) const {
     Json device_limited = Json::object();
     for (const auto& [check, reason] : trial.device_limited()) device_limited[check] = reason;
-    pool_.events.Write("test_finished", {{"test", test_.id},
-                                         {"index", index_},
-                                         {"verdict", ending.verdict},
-                                         {"reason", ending.reason},
-                                         {"seconds", seconds},
-                                         {"operations", pool_.session.operations()},
-                                         {"checks", ChecksToJson(trial)},
-                                         {"device_limited", device_limited},
-                                         {"failures", FailuresToJson(trial)}});
+    Json finished = {{"test", test_.id},
+                     {"index", index_},
+                     {"verdict", ending.verdict},
+                     {"reason", ending.reason},
+                     {"seconds", seconds},
+                     {"operations", pool_.session.operations()},
+                     {"checks", ChecksToJson(trial)},
+                     {"device_limited", device_limited},
+                     {"failures", FailuresToJson(trial)}};
+    if (const Json timings = Timings(); timings.is_object()) finished["timings"] = timings;
+    pool_.events.Write("test_finished", std::move(finished));
     for (const RecordedFailure& failure : trial.failures()) {
       ADD_FAILURE_AT(failure.file.c_str(), failure.line) << failure.check << ": " << failure.message;
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "fsdp/phase_timings.h"
+
 namespace shardcts::reference {
 namespace {
 
@@ -20,12 +22,17 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
+std::vector<std::string> Exchange(Communicator& group, const std::string& mine) {
+  const PhaseTimer timer(TimedPhase::kGather);
+  return group.AllGatherBytes(mine);
+}
+
 }  // namespace
 
 void AgreeOnEntries(Communicator& group, const std::vector<EntryNote>& notes) {
   std::string mine;
   for (const EntryNote& note : notes) mine += TextOf(note) + "\n";
-  const std::vector<std::string> all = group.AllGatherBytes(mine);
+  const std::vector<std::string> all = Exchange(group, mine);
   const auto refused = std::ranges::find_if(notes, [](const EntryNote& note) { return note.refusal.has_value(); });
   if (refused != notes.end()) throw SemanticError(*refused->refusal);
   for (size_t rank = 0; rank < all.size(); ++rank) {

@@ -116,6 +116,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   void MakeViews();
   void MakeUnsharded();
   bool OwnsUnsharded() const;
+  at::Tensor ShardOnDevice() const;
   void RemoveFromSlots();
   void FillSlots(const std::vector<models::ParameterPtr>& parameters, bool hidden);
   at::ScalarType ComputeDtype() const { return options_.mixed_precision.param_dtype.value_or(dtype()); }

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "fsdp/phase_timings.h"
 #include "fsdp/unit_state_dict.h"
 
 namespace shardcts::reference {
@@ -9,7 +10,10 @@ namespace {
 at::Tensor NewWhole(const FlatParameter& flat, const StateDictConfig& config) {
   at::Tensor whole = config.rank0_only ? flat.GatherToFirst() : flat.Gather();
   if (!whole.defined()) return whole;
-  if (config.offload_to_cpu) whole = whole.cpu();
+  if (config.offload_to_cpu) {
+    const PhaseTimer timer(TimedPhase::kDeviceCopy);
+    whole = whole.cpu();
+  }
   return whole.is_alias_of(flat.shard()) ? whole.clone() : whole;
 }
 

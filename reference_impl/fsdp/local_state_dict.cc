@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "fsdp/phase_timings.h"
 #include "fsdp/unit_state_dict.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharded_tensor.h"
@@ -10,7 +11,10 @@ void SaveLocal(FsdpModule& unit, const StateDictConfig& config, SavedEntries& en
   const FlatParameter& flat = *unit.flat();
   ShardedTensor value = MakeShardedTensor({flat.layout().numel}, flat.layout().ShardNumel(), flat.OwnedShard(),
                                           *flat.options().shard_group);
-  if (config.offload_to_cpu) value = WithLocalTensors(value, [](const at::Tensor& local) { return local.cpu(); });
+  if (config.offload_to_cpu) {
+    const PhaseTimer timer(TimedPhase::kDeviceCopy);
+    value = WithLocalTensors(value, [](const at::Tensor& local) { return local.cpu(); });
+  }
   entries.Set(kFlatParameterName, std::move(value));
 }
 

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "fsdp/entry_agreement.h"
+#include "fsdp/phase_timings.h"
 #include "fsdp/unit_state_dict.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
@@ -21,7 +22,10 @@ StateValue ShardOf(const at::Tensor& whole, const FsdpModule& unit, const StateD
   const Communicator& group = *unit.options().shard_group;
   const Range rows = Chunk(whole.size(0), group.size(), group.rank());
   at::Tensor local = whole.narrow(0, rows.begin, rows.size()).clone();
-  if (config.offload_to_cpu) local = local.cpu();
+  if (config.offload_to_cpu) {
+    const PhaseTimer timer(TimedPhase::kDeviceCopy);
+    local = local.cpu();
+  }
   if (!config.use_dtensor) {
     return MakeShardedTensor(whole.sizes().vec(), ChunkSize(whole.size(0), group.size()), local, group);
   }
@@ -151,6 +155,7 @@ void PutPart(Incoming& one, at::Tensor& row) {
   }
   if (given.local_shards.empty()) return;
   const at::Tensor part = given.local_shards.front().tensor.detach().reshape({-1});
+  const PhaseTimer timer(TimedPhase::kDeviceCopy);
   row.narrow(0, one.offset, part.numel()).copy_(part);
 }
 
@@ -160,7 +165,10 @@ void GatherShardedTensors(const FlatParameter& flat, std::vector<Incoming>& inco
   at::Tensor row = at::zeros({row_numel}, flat.shard().options().device(flat.options().device));
   for (Incoming& one : incoming) PutPart(one, row);
   at::Tensor rows = at::empty({group.size(), row_numel}, row.options());
-  group.AllGatherInto(rows.view({-1}), row);
+  {
+    const PhaseTimer timer(TimedPhase::kGather);
+    group.AllGatherInto(rows.view({-1}), row);
+  }
   for (const Incoming& one : incoming) {
     if (!one.entry) continue;
     const at::Tensor parts = rows.narrow(1, one.offset, one.chunk).reshape({-1});
@@ -186,7 +194,9 @@ void LoadSharded(FsdpModule& unit, const StateDictConfig& config, LoadEntries& e
   Agree(incoming, unit, config.use_dtensor);
   if (!config.use_dtensor) return GatherShardedTensors(*unit.flat(), incoming);
   for (const Incoming& one : incoming) {
-    if (one.entry) *one.entry = FullTensor(std::get<DTensor>(*one.entry));
+    if (!one.entry) continue;
+    const PhaseTimer timer(TimedPhase::kGather);
+    *one.entry = FullTensor(std::get<DTensor>(*one.entry));
   }
 }
 

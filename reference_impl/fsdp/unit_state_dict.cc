@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "fsdp/phase_timings.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -81,6 +82,7 @@ StateDictSettings FsdpModule::EffectiveSettings(std::vector<std::string>& user_w
 }
 
 void FsdpModule::BeforeSave(std::vector<std::string>& user_warnings) {
+  const PhaseTimer timer(TimedPhase::kHooks);
   active_settings_ = EffectiveSettings(user_warnings);
   LazyInit();
   if (is_computing()) throw SemanticError("AssertionError", "Expects the handle training to be IDLE");
@@ -91,6 +93,7 @@ void FsdpModule::BeforeSave(std::vector<std::string>& user_warnings) {
 
 void FsdpModule::AfterSave(StateDict& saved, size_t begin, const std::string& prefix) {
   if (!flat_) return;
+  const PhaseTimer timer(TimedPhase::kHooks);
   at::NoGradGuard no_grad;
   const StateDictConfig& config = active_settings_.config;
   const bool is_full = active_settings_.type == StateDictType::kFull;
@@ -102,11 +105,14 @@ void FsdpModule::AfterSave(StateDict& saved, size_t begin, const std::string& pr
     FinishBuffers(*this, config, !is_full || !config.rank0_only || flat_->rank() == 0, entries);
   }
   entries.Finish();
-  if (!is_summoned_) flat_->ExposeAtRest();
+  if (is_summoned_) return;
+  const PhaseTimer reshard(TimedPhase::kReshard);
+  flat_->ExposeAtRest();
 }
 
 void FsdpModule::BeforeLoad(std::map<std::string, StateValue>& entries, const std::string& prefix,
                             std::vector<std::string>& user_warnings) {
+  const PhaseTimer timer(TimedPhase::kHooks);
   active_settings_ = EffectiveSettings(user_warnings);
   LazyInit();
   if (is_computing()) throw SemanticError("AssertionError", "Expects the handle training to be IDLE");
@@ -119,6 +125,7 @@ void FsdpModule::BeforeLoad(std::map<std::string, StateValue>& entries, const st
 
 // What was gathered before is old now.
 void FsdpModule::AfterLoad() {
+  const PhaseTimer timer(TimedPhase::kHooks);
   if (flat_ && !is_summoned_) flat_->Reshard(/*free=*/true);
 }
 

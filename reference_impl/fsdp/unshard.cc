@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "fsdp/flat_parameter.h"
+#include "fsdp/phase_timings.h"
 #include "fully_shard/storage.h"
 
 namespace shardcts::reference {
@@ -38,25 +39,35 @@ void DivideBy(double divisor, at::Tensor& tensor) {
 
 }  // namespace
 
+at::Tensor FlatParameter::ShardOnDevice() const {
+  const PhaseTimer timer(TimedPhase::kDeviceCopy);
+  return shard_.to(options_.device);
+}
+
 at::Tensor FlatParameter::Gather() const {
   if (!is_sharded()) return shard_;
+  const PhaseTimer unshard(TimedPhase::kUnshard);
   at::NoGradGuard no_grad;
-  const at::Tensor shard = shard_.to(options_.device);
+  const at::Tensor shard = ShardOnDevice();
   at::Tensor whole = whole_memory_->Take(layout_.PaddedNumel(), shard.options());
+  const PhaseTimer gather(TimedPhase::kGather);
   options_.shard_group->AllGatherInto(whole, shard);
   return whole;
 }
 
 at::Tensor FlatParameter::GatherToFirst() const {
   if (!is_sharded()) return rank() == 0 ? shard_ : at::Tensor();
+  const PhaseTimer unshard(TimedPhase::kUnshard);
   at::NoGradGuard no_grad;
-  const at::Tensor shard = shard_.to(options_.device);
+  const at::Tensor shard = ShardOnDevice();
   if (rank() != 0) {
+    const PhaseTimer gather(TimedPhase::kGather);
     options_.shard_group->Gather({}, shard, 0);
     return {};
   }
   at::Tensor whole = whole_memory_->Take(layout_.PaddedNumel(), shard.options());
   std::vector<at::Tensor> shards = whole.split(layout_.ShardNumel());
+  const PhaseTimer gather(TimedPhase::kGather);
   options_.shard_group->Gather(shards, shard, 0);
   return whole;
 }
@@ -139,6 +150,7 @@ void FlatParameter::ExposeForForward() {
 void FlatParameter::ExposeForBackward() { Expose(options_.use_orig_params ? Exposure::kViews : Exposure::kHidden); }
 
 void FlatParameter::Reshard(bool free) {
+  const PhaseTimer timer(TimedPhase::kReshard);
   ExposeAtRest();
   if (!free || !is_unsharded_) return;
   if (OwnsUnsharded()) FreeStorage(unsharded_buffer_);

@@ -3,17 +3,23 @@
 
 #include "models/random_stream.h"
 #include "operations/handlers.h"
+#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
-Value Describe(const Call&) {
+std::vector<std::string> Capabilities(const Session& session) {
+  std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
+                                 "optimizer", "fsdp1", "sharded_tensor", "activation_checkpoint", "ddp",
+                                 "process_groups", "serialization"};
+  if (session.timings) names.push_back("timings");
+  return names;
+}
+
+Value Describe(const Call& call) {
   return Dict{{"name", "reference"},
               {"version", SHARDCTS_REFERENCE_VERSION},
-              {"capabilities", ToValue(std::vector<std::string>{"core", "dtensor", "fsdp2", "hsdp", "tp",
-                                                                "cpu_offload_policy", "meta_device", "optimizer", "fsdp1",
-                                                                "sharded_tensor", "activation_checkpoint", "ddp",
-                                                                "process_groups", "serialization"})},
+              {"capabilities", ToValue(Capabilities(call.session))},
               {"devices", ToValue(std::vector<std::string>{"cpu"})},
               {"patches", List{}},
               {"notes", Dict{{"torch", TORCH_VERSION}}}};
@@ -25,6 +31,7 @@ Value Reset(const Call& call) {
   call.session.model_handles.Clear();
   call.session.mesh_handles.Clear();
   call.session.group_handles.Clear();
+  if (call.session.timings) call.session.timings->Clear();
   return {};
 }
 
@@ -33,12 +40,23 @@ Value Seed(const Call& call) {
   return {};
 }
 
+Value Timings(const Call& call) {
+  if (!call.session.timings) throw SemanticError("NotImplementedError", "timings are measured with the option timings=1");
+  Dict phases;
+  for (const TimedPhase phase : kPhases) {
+    const PhaseTimings::Total& total = call.session.timings->Of(phase);
+    phases.Set(std::string(NameOf(phase)), Dict{{"calls", total.calls}, {"seconds", total.seconds}});
+  }
+  return phases;
+}
+
 }  // namespace
 
 void AddLifecycleHandlers(HandlerTable& table) {
   table["implementation.describe"] = Describe;
   table["implementation.reset"] = Reset;
   table["implementation.seed"] = Seed;
+  table["implementation.timings"] = Timings;
 }
 
 }  // namespace shardcts::reference

@@ -3,10 +3,12 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "contract/implementation.h"
 #include "contract/value.h"
+#include "fsdp/phase_timings.h"
 #include "models/module.h"
 #include "optim/optimizer.h"
 #include "tensor/mesh_registry.h"
@@ -108,7 +110,11 @@ struct Session {
     return scope_handles.Add(std::make_shared<ScopeOf<T>>(model, args...));
   }
 
+  // Where state-dict calls add their timings; nullptr: nobody has asked for them.
+  PhaseTimings* Timings() { return timings ? &*timings : nullptr; }
+
   ImplementationContext context;
+  std::optional<PhaseTimings> timings;  // with the option timings=1
   MeshRegistry meshes;  // survives a reset: making communicators is expensive
   HandleTable<DeviceMesh> mesh_handles{"mesh"};
   HandleTable<models::Module> model_handles{"model"};

@@ -11,6 +11,7 @@ void Warn(const Call& call, const std::vector<std::string>& user_warnings) {
 }
 
 Value Save(const Call& call) {
+  const PhaseTimings::Collection collection(call.session.Timings());
   const Value* prefix = call.Find("prefix");
   std::vector<std::string> user_warnings;
   const StateDict saved = SaveStateDict(call.Model(), {.prefix = prefix ? prefix->AsString() : ""}, &user_warnings);
@@ -19,6 +20,7 @@ Value Save(const Call& call) {
 }
 
 Value Load(const Call& call) {
+  const PhaseTimings::Collection collection(call.session.Timings());
   const StateDict given = StateDictFrom(call.Get("state_dict").AsDict(), call.session.meshes);
   const LoadResult result =
       LoadStateDict(call.Model(), given, {.strict = call.Flag("strict", true), .assign = call.Flag("assign", false)});

@@ -48,7 +48,7 @@ VIOLATIONS = {
     "empty semantics": (lambda d: d["operations"][0].update(semantics=" "), "semantics must be a text"),
     "argument type": (lambda d: d["operations"][2]["arguments"][0].update(type="integer"), "unknown type 'integer'"),
     "argument field": (lambda d: d["operations"][2]["arguments"][0].pop("required"), "argument 'seed'"),
-    "silent default": (lambda d: d["operations"][3]["arguments"][1].pop("text"), "what its absence means"),
+    "silent default": (lambda d: d["operations"][4]["arguments"][1].pop("text"), "what its absence means"),
     "result type": (lambda d: d["operations"][0]["result"].update(type="map"), "result: unknown type"),
     "contract version": (lambda d: d.update(contract_version="1"), "contract_version"),
     "no operations": (lambda d: d.pop("operations"), "the top must have"),

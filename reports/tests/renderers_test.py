@@ -86,6 +86,17 @@ def test_ranks_that_are_threads_are_said_to_be_and_have_one_log(tmp_path):
     assert list(logs["runs/reference/world-4-threads/pool-0"]) == ["0"]
 
 
+def test_timings_of_phases_are_on_the_page_where_they_were_measured(tmp_path):
+    timings = {"gather": {"calls": 3, "seconds": 0.25}}
+
+    def change(document):
+        document["tests"][0]["ranks"][1]["timings"] = timings
+    report = changed_report(tmp_path, change)
+    results = [result for row in page_data(report)["rows"] for result in row["results"]]
+    assert [rank["timings"] for result in results for rank in result["ranks"] if "timings" in rank] == [timings]
+    assert "timingsSection(result)" in render_html(report)
+
+
 def test_waivers_are_listed_with_what_came_of_them(report):
     assert [(waiver["place"], len(tests)) for waiver, tests in report.waivers] == [("waivers.toml:3", 2)]
     page = render_html(report)

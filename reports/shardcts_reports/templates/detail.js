@@ -158,6 +158,15 @@ function ranksSection(data, result) {
   return [element("h4", {}, "Ranks"), table(["Rank", "Verdict", "Seconds", ...(reasons ? ["Reason"] : [])], rows)];
 }
 
+function timingsSection(result) {
+  const measured = result.ranks.filter(entry => entry.timings);
+  if (!measured.length) return [];
+  const phases = [...new Set(measured.flatMap(entry => Object.keys(entry.timings)))];
+  const textOf = timing => timing ? `${timing.seconds.toFixed(6)} s in ${timing.calls}` : "–";
+  const rows = measured.map(entry => [String(entry.rank), ...phases.map(phase => textOf(entry.timings[phase]))]);
+  return [element("h4", {}, "Phases of state-dict calls"), table(["Rank", ...phases], rows)];
+}
+
 function commandSection(result) {
   if (!result.reproduce) return [];
   return [element("h4", {}, "Reproduce"), element("div", {class: "reproduce"},
@@ -178,7 +187,7 @@ function panel(data, label, device, result) {
                  result.reason || meaning ? element("p", {class: "reason"}, result.reason || meaning) : null,
                  ...waiverSection(result), ...repetitionsSection(data, result),
                  ...failuresSection(result), ...commandSection(result), ...paritySection(result),
-                 ...checksSection(result), ...ranksSection(data, result), ...logsSection(data, result),
+                 ...checksSection(result), ...ranksSection(data, result), ...timingsSection(result), ...logsSection(data, result),
                  files.length ? element("p", {class: "muted mono"}, files.join(" · ")) : null);
 }
 

@@ -1,0 +1,48 @@
+#include "fsdp/phase_timings.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace shardcts::reference {
+namespace {
+
+using std::chrono::milliseconds;
+
+void Spend(TimedPhase phase) {
+  const PhaseTimer timer(phase);
+  std::this_thread::sleep_for(milliseconds(20));
+}
+
+TEST(PhaseTimingsTest, NothingIsCollectedUnasked) {
+  PhaseTimings timings;
+  Spend(TimedPhase::kGather);
+  EXPECT_EQ(timings.Of(TimedPhase::kGather).calls, 0);
+}
+
+TEST(PhaseTimingsTest, ThePhaseAroundDoesNotCountWhatIsWithin) {
+  PhaseTimings timings;
+  {
+    const PhaseTimings::Collection collection(&timings);
+    const PhaseTimer hooks(TimedPhase::kHooks);
+    Spend(TimedPhase::kGather);
+    Spend(TimedPhase::kGather);
+  }
+  Spend(TimedPhase::kGather);  // not collected any more
+  EXPECT_EQ(timings.Of(TimedPhase::kGather).calls, 2);
+  EXPECT_GE(timings.Of(TimedPhase::kGather).seconds, 0.040);
+  EXPECT_EQ(timings.Of(TimedPhase::kHooks).calls, 1);
+  EXPECT_LT(timings.Of(TimedPhase::kHooks).seconds, 0.040);
+  timings.Clear();
+  EXPECT_EQ(timings.Of(TimedPhase::kGather).calls, 0);
+}
+
+TEST(PhaseTimingsTest, EachThreadCollectsForItself) {
+  PhaseTimings timings;
+  const PhaseTimings::Collection collection(&timings);
+  std::thread([] { Spend(TimedPhase::kGather); }).join();
+  EXPECT_EQ(timings.Of(TimedPhase::kGather).calls, 0);
+}
+
+}  // namespace
+}  // namespace shardcts::reference
