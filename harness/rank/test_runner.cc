@@ -98,6 +98,7 @@ class Case {
     Trial trial(test_, pool_.session);
     bool failed_early = false;
     Ending ending;
+    Json timings;
     const auto start = std::chrono::steady_clock::now();
     if (!test_.not_applicable.empty()) {
       ending = {"not_applicable", test_.not_applicable};
@@ -105,8 +106,9 @@ class Case {
       ending = {"not_supported", "capability " + missing + " is not declared"};
     } else {
       ending = RunPort(trial, &failed_early);
+      timings = Timings();
     }
-    Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
     if (pool_.control.EndOfTest(failed_early, !pool_.implementation.usable())) pool_.implementation.Renew();
@@ -133,7 +135,7 @@ class Case {
     return outcome.ok() ? Encode(outcome.value()) : Json();
   }
 
-  void Finish(const Trial& trial, const Ending& ending, double seconds) const {
+  void Finish(const Trial& trial, const Ending& ending, double seconds, const Json& timings) const {
     Json device_limited = Json::object();
     for (const auto& [check, reason] : trial.device_limited()) device_limited[check] = reason;
     Json finished = {{"test", test_.id},
@@ -145,7 +147,7 @@ class Case {
                      {"checks", ChecksToJson(trial)},
                      {"device_limited", device_limited},
                      {"failures", FailuresToJson(trial)}};
-    if (const Json timings = Timings(); timings.is_object()) finished["timings"] = timings;
+    if (timings.is_object()) finished["timings"] = timings;
     pool_.events.Write("test_finished", std::move(finished));
     for (const RecordedFailure& failure : trial.failures()) {
       ADD_FAILURE_AT(failure.file.c_str(), failure.line) << failure.check << ": " << failure.message;
