@@ -22,7 +22,9 @@ case "$preset" in
     label='tsan'
     # A finding ends the process: in a rank that is a crash of the running test. One thread per operator: OpenMP is not
     # instrumented.
-    export OMP_NUM_THREADS=1 TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1 suppressions=$PWD/ci/tsan.supp"
+    # The sanitizer's own thread keeps a warm process from counting one thread: that is what RanksStartCold…/threads counts.
+    export GTEST_FILTER='-*RanksStartColdAndTheResultsSayWhy/threads'
+    export OMP_NUM_THREADS=1 TSAN_OPTIONS="halt_on_error=1 handle_segv=0 second_deadlock_stack=1 suppressions=$PWD/ci/tsan.supp"
     ;;
   *)
     echo "usage: ci/sanitizers.sh asan-ubsan | tsan" >&2

@@ -14,8 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <random>
+#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -67,7 +67,9 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 
 std::string ReadWholeFile(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  std::ostringstream text;
+  text << stream.rdbuf();  // does not throw when a process ends while its file in /proc is read
+  return text.str();
 }
 
 }  // namespace

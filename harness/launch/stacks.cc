@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <regex>
 #include <set>
@@ -40,7 +39,9 @@ void Append(const std::filesystem::path& log, const std::string& line) {
 std::string TextFrom(const std::filesystem::path& file, uintmax_t place) {
   std::ifstream stream(file, std::ios::binary);
   stream.seekg(static_cast<std::streamoff>(place));
-  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  std::ostringstream text;
+  text << stream.rdbuf();  // does not throw when a process ends while its file in /proc is read
+  return text.str();
 }
 
 // The state letter of /proc/PID/stat, behind the name in parentheses; ' ' when the process is gone.

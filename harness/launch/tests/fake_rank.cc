@@ -32,12 +32,17 @@ void Sleep(int milliseconds_to_sleep) { std::this_thread::sleep_for(milliseconds
   while (true) Sleep(1000);
 }
 
+// Of a process, so once for all ranks that are its threads.
+void RedirectOutput(const Json& plan, int rank) {
+  const std::filesystem::path folder = plan["pool_folder"].get<std::string>();
+  [[maybe_unused]] const FILE* log = std::freopen(RankLog(folder, rank).c_str(), "a", stderr);
+}
+
 class FakeRank {
  public:
   FakeRank(Json plan, int rank, bool warm) : plan_(std::move(plan)), rank_(rank), warm_(warm) {
     const std::filesystem::path folder = plan_["pool_folder"].get<std::string>();
     events_.open(EventFile(folder, rank), std::ios::app);
-    [[maybe_unused]] const FILE* log = std::freopen(RankLog(folder, rank).c_str(), "a", stderr);
   }
 
   void Run() {
@@ -191,10 +196,13 @@ int main(int argc, char** argv) {
   std::ifstream file(words[2]);
   const auto plan = nlohmann::ordered_json::parse(file);
   if (plan["rank_kind"] == "threads") {
+    shardcts::RedirectOutput(plan, 0);
     std::vector<std::jthread> ranks;
     for (int i = 0; i < plan["world_size"]; ++i) ranks.emplace_back([=] { shardcts::FakeRank(plan, i, warm).Run(); });
   } else {
-    shardcts::FakeRank(plan, rank == nullptr ? 0 : std::atoi(rank), warm).Run();
+    const int number = rank == nullptr ? 0 : std::atoi(rank);
+    shardcts::RedirectOutput(plan, number);
+    shardcts::FakeRank(plan, number, warm).Run();
   }
   return 0;
 }

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 
 #include "launch/json_file.h"
 
@@ -65,8 +65,9 @@ std::vector<std::string> ProcessesOf(const TemporaryFolder& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator("/proc", error)) {
     std::ifstream stream(entry.path() / "cmdline", std::ios::binary);
-    const std::string command((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-    if (command.find(folder.path().string()) != command.npos) found.push_back(command);
+    std::ostringstream command;
+    command << stream.rdbuf();  // does not throw when the process ends in the meantime
+    if (command.str().find(folder.path().string()) != std::string::npos) found.push_back(command.str());
   }
   return found;
 }
