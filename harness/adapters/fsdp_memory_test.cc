@@ -22,8 +22,9 @@ constexpr int64_t kFlatBytes = kWidth * kWidth * 4;
 constexpr int64_t kModelBytes = kUnits * kFlatBytes;
 static_assert(kModelBytes >= 200'000'000);
 
-// For what else a call touches for the first time: code pages, the transport's shared memory, small objects.
-constexpr int64_t kAllowanceBytes = 8'000'000;
+// For what else a call touches for the first time: the transport's shared memory (of our MPI all-gather 16 slots of 256
+// KiB for each of the two ranks), code pages, small objects.
+constexpr int64_t kAllowanceBytes = 2 * 16 * (256 << 10) + 4'000'000;
 
 // What rank0_only with offload_to_cpu costs, beside the shards that are there.
 struct Cost {
