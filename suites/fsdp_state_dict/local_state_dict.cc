@@ -39,7 +39,7 @@ PORT(test_local_state_dict_with_empty_ranks) {
   Model model = t.subject().Build("one_parameter", {}, t.device());
   WrapFsdp(model, "");
   const auto expect_value = [&](std::string_view check, double value) {
-    const Value& parameter = model.Parameters().At("my_parameter");
+    const Value parameter = model.Parameters().At("my_parameter");
     t.Check(check, SameValue("my_parameter", at::full({1}, value, at::kFloat), Value(parameter.AsTensor().detach()),
                              {.dtype_default_tolerance = true}));
   };
