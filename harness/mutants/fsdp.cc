@@ -39,24 +39,34 @@ Mutation WithoutConfig(std::string field) {
   });
 }
 
-// What `change` makes of each whole tensor of a state dict.
-Mutation OnWholeTensors(std::function<at::Tensor(const at::Tensor&)> change) {
-  return OnStateDict([=](MutantState&, const Handle&, Dict& entries) {
-    for (auto& [key, value] : entries) {
-      if (Tensor* tensor = value.TryAs<Tensor>()) tensor->data = change(tensor->data.detach());
-    }
-  });
+using TensorChange = std::function<at::Tensor(const at::Tensor&)>;
+
+void ChangeWhole(Dict& entries, const TensorChange& change) {
+  for (auto& [key, value] : entries) {
+    if (Tensor* tensor = value.TryAs<Tensor>()) tensor->data = change(tensor->data.detach());
+  }
 }
 
-// What `change` makes of the local shard of each ShardedTensor of a state dict.
-Mutation OnShards(std::function<at::Tensor(const at::Tensor&)> change) {
-  return OnStateDict([=](MutantState&, const Handle&, Dict& entries) {
-    for (auto& [key, value] : entries) {
-      ShardedTensor* sharded = value.TryAs<ShardedTensor>();
-      if (!sharded) continue;
-      for (LocalShard& shard : sharded->local_shards) shard.tensor = change(shard.tensor.detach());
-    }
-  });
+// The local shards of every ShardedTensor.
+void ChangeShards(Dict& entries, const TensorChange& change) {
+  for (auto& [key, value] : entries) {
+    ShardedTensor* sharded = value.TryAs<ShardedTensor>();
+    if (!sharded) continue;
+    for (LocalShard& shard : sharded->local_shards) shard.tensor = change(shard.tensor.detach());
+  }
+}
+
+void ChangeAll(Dict& entries, const TensorChange& change) {
+  ChangeWhole(entries, change);
+  ChangeShards(entries, change);
+}
+
+Mutation OnWholeTensors(TensorChange change) {
+  return OnStateDict([=](MutantState&, const Handle&, Dict& entries) { ChangeWhole(entries, change); });
+}
+
+Mutation OnShards(TensorChange change) {
+  return OnStateDict([=](MutantState&, const Handle&, Dict& entries) { ChangeShards(entries, change); });
 }
 
 at::Tensor WithARowOfPadding(const at::Tensor& tensor) {
@@ -70,15 +80,11 @@ at::Tensor AsHalf(const at::Tensor& tensor) { return tensor.is_floating_point() 
 // With the digits that float16 keeps, in the original dtype.
 at::Tensor RoundedToHalf(const at::Tensor& tensor) { return AsHalf(tensor).to(tensor.scalar_type()); }
 
-bool IsBuffer(MutantState& state, const Handle& model, const std::string& name) {
-  const Value buffers = state.Require("model.buffers", {{"model", model}});
-  return std::ranges::any_of(buffers.AsDict(), [&](const auto& entry) { return ToString(entry.key) == name; });
-}
-
 void HalveBuffers(MutantState& state, const Handle& model, Dict& entries) {
+  const Value buffers = state.Require("model.buffers", {{"model", model}});
   for (auto& [key, value] : entries) {
     Tensor* tensor = value.TryAs<Tensor>();
-    if (tensor && IsBuffer(state, model, ToString(key))) tensor->data = AsHalf(tensor->data);
+    if (tensor && buffers.AsDict().Contains(ToString(key))) tensor->data = AsHalf(tensor->data);
   }
 }
 
@@ -169,43 +175,17 @@ Mutation LeaveType(bool also_when_it_returned) {
   };
 }
 
-// Any config goes with any type.
-void DropConfigClass(MutantState&, Dict& arguments) {
-  if (!arguments.Contains("config")) return;
-  Dict config = arguments.At("config").AsDict();
-  if (config.Contains("class")) config.Erase("class");
-  arguments.Set("config", config);
-}
-
-Outcome FileLosesPrecision(MutantState& state, std::string_view operation, Dict& arguments) {
-  Outcome outcome = state.inner.Invoke(operation, arguments);
-  if (operation != "state.deserialize" || !outcome.ok()) return outcome;
-  for (Dict::Entry& entry : outcome.value().AsDict()) {
-    if (Tensor* tensor = entry.value.TryAs<Tensor>()) tensor->data = RoundedToHalf(tensor->data);
-    if (ShardedTensor* sharded = entry.value.TryAs<ShardedTensor>()) {
-      for (LocalShard& shard : sharded->local_shards) shard.tensor = RoundedToHalf(shard.tensor);
-    }
-  }
-  return outcome;
-}
+void LosePrecision(MutantState&, const Dict&, Value& result) { ChangeAll(result.AsDict(), RoundedToHalf); }
 
 // What other ranks than rank 0 load is zero.
 void LoadOnRank0Only(MutantState& state, Dict& arguments) {
   if (state.context.rank == 0) return;
   Dict zeros = arguments.At("state_dict").AsDict();
-  for (auto& [key, value] : zeros) {
-    if (Tensor* tensor = value.TryAs<Tensor>()) tensor->data = at::zeros_like(tensor->data);
-    if (ShardedTensor* sharded = value.TryAs<ShardedTensor>()) {
-      for (LocalShard& shard : sharded->local_shards) shard.tensor = at::zeros_like(shard.tensor);
-    }
-  }
+  ChangeAll(zeros, [](const at::Tensor& tensor) { return at::zeros_like(tensor); });
   arguments.Set("state_dict", zeros);
 }
 
-Outcome WriteNothingBack(MutantState& state, std::string_view operation, Dict& arguments) {
-  if (operation == "fsdp.summon_full_params") arguments.Set("writeback", false);
-  return state.inner.Invoke(operation, arguments);
-}
+void WriteNothingBack(MutantState&, Dict& arguments) { arguments.Set("writeback", false); }
 
 }  // namespace
 
@@ -300,7 +280,7 @@ std::vector<MutantRow> FsdpMutants() {
         "errors for wrong configs are missing",
         kSuites,
         {"test_wrong_state_dict_config C1"}},
-       OnArguments("fsdp.state_dict_type", DropConfigClass)},
+       WithoutConfig("class")},
       {{"ignored_modules_included",
         "ignored modules are flattened like others",
         "ignored modules included",
@@ -330,7 +310,7 @@ std::vector<MutantRow> FsdpMutants() {
         "writer and reader disagree on the dtype",
         kSuites,
         {"test_torch_save_load C3", "test_torch_save_load C4"}},
-       FileLosesPrecision},
+       OnResult("state.deserialize", LosePrecision)},
       {{"fsdp_load_on_rank0_only",
         "only rank 0 loads",
         "broadcast into a temporary copy",
@@ -343,7 +323,7 @@ std::vector<MutantRow> FsdpMutants() {
         kSuites,
         {"test_local_state_dict_with_empty_ranks C6", "test_state_dict_rank0_offload_save_load_flow C4",
          "test_state_dict_skip_module C4"}},
-       WriteNothingBack},
+       OnArguments("fsdp.summon_full_params", WriteNothingBack)},
   };
 }
 

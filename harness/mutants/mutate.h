@@ -17,7 +17,7 @@ namespace shardcts {
 struct MutantState {
   Implementation& inner;
   const ImplementationContext& context;
-  std::set<int64_t> marked;  // model ids; cleared by implementation.reset
+  std::set<int64_t> marked;  // ids of handles; cleared by implementation.reset
 
   // The inner operation's value; an error is thrown on and becomes the outcome of the mutated operation.
   Value Require(std::string_view operation, const Dict& arguments);
