@@ -28,6 +28,11 @@ add_library(shardcts::libtorch ALIAS shardcts_libtorch)
 target_link_libraries(shardcts_libtorch INTERFACE torch)
 target_include_directories(shardcts_libtorch SYSTEM INTERFACE "$<BUILD_INTERFACE:${TORCH_INCLUDE_DIRS}>")
 
+# {fmt} as LibTorch carries it: headers only, in the way of any other version.
+add_library(shardcts_fmt STATIC cmake/fmt.cc)
+add_library(shardcts::fmt ALIAS shardcts_fmt)
+target_link_libraries(shardcts_fmt PUBLIC shardcts::libtorch)
+
 # Headers of NCCL and of the CUDA runtime; the libraries are loaded at run time, where there are any.
 cmake_path(GET SHARDCTS_TORCH_ROOT PARENT_PATH site_packages)
 find_path(SHARDCTS_NCCL_INCLUDE nccl.h HINTS "${site_packages}/nvidia/nccl/include" REQUIRED)
@@ -43,8 +48,5 @@ find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 REQUIRED)
-find_package(fmt REQUIRED)
 find_package(tomlplusplus REQUIRED)
-# LibTorch carries headers of a newer {fmt} than Debian's library: whichever header is found is used header-only.
-target_compile_definitions(fmt::fmt INTERFACE FMT_HEADER_ONLY=1)
 find_package(Threads REQUIRED)

@@ -21,10 +21,10 @@ set_target_properties(shardcts_contract shardcts_reference shardcts_python PROPE
 install(TARGETS shardcts shardcts-rank shardcts-start-rank RUNTIME DESTINATION bin)
 install(TARGETS shardcts_reference shardcts_python LIBRARY DESTINATION ${library_folder})
 
-foreach(name contract comm models libtorch)
+foreach(name contract comm models fmt libtorch)
   set_target_properties(shardcts_${name} PROPERTIES EXPORT_NAME ${name})
 endforeach()
-install(TARGETS shardcts_contract shardcts_comm shardcts_models shardcts_libtorch EXPORT ShardCTS
+install(TARGETS shardcts_contract shardcts_comm shardcts_models shardcts_fmt shardcts_libtorch EXPORT ShardCTS
         LIBRARY DESTINATION ${library_folder} ARCHIVE DESTINATION ${library_folder}
         INCLUDES DESTINATION ${header_folder})
 install(EXPORT ShardCTS NAMESPACE shardcts:: DESTINATION ${package_folder} FILE ShardCTSTargets.cmake)

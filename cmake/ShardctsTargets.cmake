@@ -18,32 +18,43 @@ function(shardcts_library name)
   target_link_libraries(shardcts_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:shardcts_warnings>)
 endfunction()
 
-# Precompiled headers, one object for all targets: `shardcts_use_pch(TARGET aten|autograd)`.
-# aten: values and operators. autograd: the reference implementation and the models.
+# Precompiled headers, one object for all targets: `shardcts_use_pch(TARGET NAME)`.
+# aten: whatever sees LibTorch. plain: the controller, without it. Each once more with GoogleTest, for test programs.
 function(shardcts_declare_pch name)
+  cmake_parse_arguments(arg "" "" "LIBS;HEADERS" ${ARGN})
   file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/pch/${name}.cc" CONTENT "// The header is what counts.\n")
   add_library(shardcts_pch_${name} OBJECT "${CMAKE_BINARY_DIR}/pch/${name}.cc")
-  target_link_libraries(shardcts_pch_${name} PRIVATE shardcts::libtorch nlohmann_json::nlohmann_json fmt::fmt shardcts_warnings)
-  target_precompile_headers(shardcts_pch_${name} PRIVATE ${ARGN})
+  target_link_libraries(shardcts_pch_${name} PRIVATE nlohmann_json::nlohmann_json ${arg_LIBS} shardcts_warnings)
+  target_precompile_headers(shardcts_pch_${name} PRIVATE ${arg_HEADERS} <nlohmann/json.hpp> <functional> <map> <memory>
+                            <optional> <string> <variant> <vector>)
 endfunction()
-shardcts_declare_pch(aten <ATen/ATen.h> <fmt/format.h> <nlohmann/json.hpp> <string> <vector> <map> <variant> <memory>)
-shardcts_declare_pch(autograd <ATen/ATen.h> <torch/autograd.h> <fmt/format.h> <string> <vector> <map> <memory> <functional>)
+set(plain_headers <filesystem> <fstream>)
+set(aten_headers <ATen/ATen.h> <fmt/format.h>)
+set(test_headers <gmock/gmock.h> <gtest/gtest.h>)
+shardcts_declare_pch(plain HEADERS ${plain_headers})
+shardcts_declare_pch(aten LIBS shardcts::fmt HEADERS ${aten_headers})
+shardcts_declare_pch(plain_test LIBS GTest::gtest GTest::gmock HEADERS ${plain_headers} ${test_headers})
+shardcts_declare_pch(aten_test LIBS shardcts::fmt GTest::gtest GTest::gmock HEADERS ${aten_headers} ${test_headers})
 
 function(shardcts_use_pch target name)
-  target_link_libraries(${target} PRIVATE nlohmann_json::nlohmann_json fmt::fmt)
+  target_link_libraries(${target} PRIVATE nlohmann_json::nlohmann_json)
+  if(name MATCHES "^aten")
+    target_link_libraries(${target} PRIVATE shardcts::fmt)
+  endif()
   target_precompile_headers(${target} REUSE_FROM shardcts_pch_${name})
 endfunction()
 
-# shardcts_test(NAME SOURCES… LIBS… [PCH aten|autograd] [RANKS n…] [TIMEOUT s]): a GoogleTest program run by ctest,
+# shardcts_test(NAME SOURCES… LIBS… [PCH aten] [RANKS n…] [TIMEOUT s]): a GoogleTest program run by ctest,
 # with RANKS once per number under mpiexec. The target unit_tests builds them all, their label is unit.
 function(shardcts_test name)
   cmake_parse_arguments(arg "" "PCH;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/harness")
   target_link_libraries(${name} PRIVATE ${arg_LIBS} shardcts_warnings)
-  if(arg_PCH)
-    shardcts_use_pch(${name} ${arg_PCH})
+  if(NOT arg_PCH)
+    set(arg_PCH plain)
   endif()
+  shardcts_use_pch(${name} ${arg_PCH}_test)
   set_property(GLOBAL APPEND PROPERTY SHARDCTS_UNIT_TESTS ${name})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)

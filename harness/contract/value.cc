@@ -27,19 +27,21 @@ void Dict::Set(Key key, Value value) {
   }
 }
 
-const Value* Dict::Find(const Key& key) const {
+const Value* Dict::Find(const Key& key) const& {
   for (const Entry& entry : entries_) {
     if (entry.key == key) return &entry.value;
   }
   return nullptr;
 }
 
-Value* Dict::Find(const Key& key) { return const_cast<Value*>(std::as_const(*this).Find(key)); }
+Value* Dict::Find(const Key& key) & { return const_cast<Value*>(std::as_const(*this).Find(key)); }
 
-const Value& Dict::At(const Key& key) const {
+const Value& Dict::At(const Key& key) const& {
   if (const Value* found = Find(key)) return *found;
   throw ContractViolation(fmt::format("no key \"{}\" in a dict of {} entries", shardcts::ToString(key), size()));
 }
+
+Value Dict::At(const Key& key) && { return std::as_const(*this).At(key); }
 
 bool Dict::Erase(const Key& key) {
   return std::erase_if(entries_, [&](const Entry& entry) { return entry.key == key; }) > 0;
@@ -57,6 +59,13 @@ std::vector<Dict::Entry>::iterator Dict::begin() { return entries_.begin(); }
 std::vector<Dict::Entry>::iterator Dict::end() { return entries_.end(); }
 std::vector<Dict::Entry>::const_iterator Dict::begin() const { return entries_.begin(); }
 std::vector<Dict::Entry>::const_iterator Dict::end() const { return entries_.end(); }
+
+Value::Value() = default;
+Value::Value(const Value&) = default;
+Value::Value(Value&&) noexcept = default;
+Value& Value::operator=(const Value&) = default;
+Value& Value::operator=(Value&&) noexcept = default;
+Value::~Value() = default;
 
 std::string_view Value::TypeName() const {
   static constexpr std::string_view kNames[] = {"none", "bool", "int",    "double",  "string",         "bytes",
@@ -76,15 +85,22 @@ double Value::AsDouble() const {
   if (const int64_t* whole = TryAs<int64_t>()) return static_cast<double>(*whole);
   return Get<double>("double");
 }
-const std::string& Value::AsString() const { return Get<std::string>("string"); }
-const List& Value::AsList() const { return Get<List>("list"); }
-const Dict& Value::AsDict() const { return Get<Dict>("dict"); }
-Dict& Value::AsDict() { return const_cast<Dict&>(std::as_const(*this).AsDict()); }
-const at::Tensor& Value::AsTensor() const { return Get<Tensor>("tensor").data; }
-const DTensor& Value::AsDTensor() const { return Get<DTensor>("dtensor"); }
-DTensor& Value::AsDTensor() { return const_cast<DTensor&>(std::as_const(*this).AsDTensor()); }
-const ShardedTensor& Value::AsShardedTensor() const { return Get<ShardedTensor>("sharded_tensor"); }
-const Handle& Value::AsHandle() const { return Get<Handle>("handle"); }
+const std::string& Value::AsString() const& { return Get<std::string>("string"); }
+std::string Value::AsString() && { return std::as_const(*this).AsString(); }
+const List& Value::AsList() const& { return Get<List>("list"); }
+List Value::AsList() && { return std::as_const(*this).AsList(); }
+const Dict& Value::AsDict() const& { return Get<Dict>("dict"); }
+Dict Value::AsDict() && { return std::as_const(*this).AsDict(); }
+Dict& Value::AsDict() & { return const_cast<Dict&>(std::as_const(*this).AsDict()); }
+const at::Tensor& Value::AsTensor() const& { return Get<Tensor>("tensor").data; }
+at::Tensor Value::AsTensor() && { return std::as_const(*this).AsTensor(); }
+const DTensor& Value::AsDTensor() const& { return Get<DTensor>("dtensor"); }
+DTensor Value::AsDTensor() && { return std::as_const(*this).AsDTensor(); }
+DTensor& Value::AsDTensor() & { return const_cast<DTensor&>(std::as_const(*this).AsDTensor()); }
+const ShardedTensor& Value::AsShardedTensor() const& { return Get<ShardedTensor>("sharded_tensor"); }
+ShardedTensor Value::AsShardedTensor() && { return std::as_const(*this).AsShardedTensor(); }
+const Handle& Value::AsHandle() const& { return Get<Handle>("handle"); }
+Handle Value::AsHandle() && { return std::as_const(*this).AsHandle(); }
 
 std::vector<int64_t> Value::AsInts() const {
   std::vector<int64_t> result;

@@ -88,10 +88,12 @@ class Dict {
   // Replaces the value of a key that is there, appends otherwise.
   void Set(Key key, Value value);
   // nullptr when the key is missing.
-  const Value* Find(const Key& key) const;
-  Value* Find(const Key& key);
+  const Value* Find(const Key& key) const&;
+  Value* Find(const Key& key) &;
+  const Value* Find(const Key& key) && = delete;  // would point into a dict that is gone
   // The key must be there: throws ContractViolation naming it otherwise.
-  const Value& At(const Key& key) const;
+  const Value& At(const Key& key) const&;
+  Value At(const Key& key) &&;
   bool Contains(const Key& key) const { return Find(key) != nullptr; }
   bool Erase(const Key& key);
   size_t size() const;
@@ -129,7 +131,12 @@ class Value {
  public:
   enum class Type { kNone, kBool, kInt, kDouble, kString, kBytes, kList, kDict, kTensor, kDTensor, kShardedTensor, kHandle };
 
-  Value() = default;
+  Value();
+  Value(const Value&);
+  Value(Value&&) noexcept;
+  Value& operator=(const Value&);
+  Value& operator=(Value&&) noexcept;
+  ~Value();
   Value(std::nullptr_t) {}
   Value(bool value) : data_(value) {}
   Value(int value) : data_(static_cast<int64_t>(value)) {}
@@ -152,27 +159,37 @@ class Value {
   bool IsNone() const { return type() == Type::kNone; }
 
   template <class T>
-  const T* TryAs() const {
+  const T* TryAs() const& {
     return std::get_if<T>(&data_);
   }
   template <class T>
-  T* TryAs() {
+  T* TryAs() & {
     return std::get_if<T>(&data_);
   }
+  template <class T>
+  const T* TryAs() && = delete;  // would point into a value that is gone
 
-  // The value as the named type; throws ContractViolation ("expected dict, got int 3") otherwise.
+  // The value as the named type; throws ContractViolation ("expected dict, got int 3") otherwise. Of a temporary: by
+  // value, so that nothing refers into what is gone.
   bool AsBool() const;
   int64_t AsInt() const;
   double AsDouble() const;  // ints convert
-  const std::string& AsString() const;
-  const List& AsList() const;
-  const Dict& AsDict() const;
-  Dict& AsDict();
-  const at::Tensor& AsTensor() const;
-  const DTensor& AsDTensor() const;
-  DTensor& AsDTensor();
-  const ShardedTensor& AsShardedTensor() const;
-  const Handle& AsHandle() const;
+  const std::string& AsString() const&;
+  std::string AsString() &&;
+  const List& AsList() const&;
+  List AsList() &&;
+  const Dict& AsDict() const&;
+  Dict AsDict() &&;
+  Dict& AsDict() &;
+  const at::Tensor& AsTensor() const&;
+  at::Tensor AsTensor() &&;
+  const DTensor& AsDTensor() const&;
+  DTensor AsDTensor() &&;
+  DTensor& AsDTensor() &;
+  const ShardedTensor& AsShardedTensor() const&;
+  ShardedTensor AsShardedTensor() &&;
+  const Handle& AsHandle() const&;
+  Handle AsHandle() &&;
   std::vector<int64_t> AsInts() const;          // a list of ints
   std::vector<std::string> AsStrings() const;   // a list of strings
 

@@ -1,6 +1,7 @@
 #include "fsdp/flat_parameter.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 

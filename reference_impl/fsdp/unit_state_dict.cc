@@ -1,6 +1,7 @@
 #include "fsdp/unit_state_dict.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <stdexcept>
 

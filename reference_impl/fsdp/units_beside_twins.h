@@ -1,6 +1,7 @@
 // The vocabulary of FSDP1's tests: a model in units next to its unsharded twin.
 #pragma once
 
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
 #include <map>

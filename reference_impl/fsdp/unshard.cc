@@ -1,5 +1,6 @@
 // FlatParameter's collectives: gathering the parameter, reducing its gradient.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/autograd.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>

@@ -1,5 +1,7 @@
 #include "fsdp/whole_memory.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include "fsdp/units_beside_twins.h"
 
 namespace shardcts::reference {

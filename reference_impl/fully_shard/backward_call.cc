@@ -1,6 +1,7 @@
 #include "fully_shard/backward_call.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/autograd.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/custom_class.h>

@@ -1,6 +1,7 @@
 #include "fully_shard/collectives.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "tensor/semantic_error.h"
 

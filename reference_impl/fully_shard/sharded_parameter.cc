@@ -1,6 +1,7 @@
 #include "fully_shard/sharded_parameter.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 

@@ -1,6 +1,7 @@
 // What fully_shard lays out on worlds of hundreds of ranks, which are threads here. Expected are the pieces that
 // torch.chunk cuts; a tensor whose elements are their own indices shows which piece a rank really has.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

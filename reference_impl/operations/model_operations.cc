@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "fsdp/fsdp_module.h"
 #include "fully_shard/fully_shard.h"

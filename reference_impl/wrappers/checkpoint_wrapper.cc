@@ -1,6 +1,7 @@
 #include "wrappers/checkpoint_wrapper.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/autograd.h>
 #include <torch/custom_class.h>
 
