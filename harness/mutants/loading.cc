@@ -7,8 +7,6 @@
 namespace shardcts {
 namespace {
 
-const std::vector<std::string> kSuites = {"fully_shard_state_dict"};
-
 Mutation OnLoad(std::function<Outcome(MutantState&, Dict&)> load) {
   return [=](MutantState& state, std::string_view operation, Dict& arguments) {
     return operation == "model.load_state_dict" ? load(state, arguments) : state.inner.Invoke(operation, arguments);
@@ -66,25 +64,25 @@ std::vector<MutantRow> LoadingMutants() {
       {{"load_skipped_on_other_ranks",
         "only rank 0 loads",
         "broadcast into a temporary copy",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C12"}},
        OnLoad(SkipOnOtherRanks)},
       {{"load_averages_ranks",
         "ranks and replicas get their mean",
         "a load that synchronizes",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C12", "test_hsdp_tp_state_dict_save_load C12"}},
        OnLoad(AverageRanks)},
       {{"load_reverses_rows",
         "rows of a shard arrive in reverse order",
         "permutation inside a shard",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C12"}},
        OnLoad(ReverseRows)},
       {{"assign_ignored",
         "load_state_dict(assign=True) copies",
         "meta tensors are left",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_cpu_offload C1"}},
        OnLoad(IgnoreAssign)},
   };

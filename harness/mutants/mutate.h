@@ -31,6 +31,9 @@ struct MutantRow {
   Mutation mutation;
 };
 
+// The suite that the families of fully_shard are for.
+inline const std::vector<std::string> kFullyShardSuite = {"fully_shard_state_dict"};
+
 // The families.
 std::vector<MutantRow> NameMutants();
 std::vector<MutantRow> StorageMutants();

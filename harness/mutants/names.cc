@@ -6,8 +6,6 @@
 namespace shardcts {
 namespace {
 
-const std::vector<std::string> kSuites = {"fully_shard_state_dict"};
-
 // "0.in_proj.weight" -> "0._fsdp_wrapped_module.in_proj.weight"
 void LeakPrefix(MutantState&, const Handle&, Dict& entries) {
   Dict renamed;
@@ -56,31 +54,31 @@ std::vector<MutantRow> NameMutants() {
       {{"state_dict_prefix_leaks",
         "the wrapper's prefix stays in the keys below the first level",
         "wrapper prefix leaks at a nested level",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C5"}},
        OnStateDict(LeakPrefix)},
       {{"state_dict_drops_last_key",
         "the last entry of a state dict is missing",
         "an entry is lost",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C5", "test_rank0_offload_full_state_dict C1"}},
        OnStateDict(DropLast)},
       {{"state_dict_reversed",
         "entries come in reverse order",
         "order of keys differs from the plain module",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C5", "test_rank0_offload_full_state_dict C2"}},
        OnStateDict(Reverse)},
       {{"tied_alias_dropped",
         "a tied weight is saved under its first name only",
         "sharded save misses alias names",
-        kSuites,
+        kFullyShardSuite,
         {"test_rank0_offload_full_state_dict C1", "test_rank0_offload_full_state_dict C2"}},
        OnStateDict(DropAliases)},
       {{"missing_keys_unreported",
         "load_state_dict(strict=False) says that no key is missing",
         "strictness is wrong",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_cpu_offload C1"}},
        OnResult("model.load_state_dict", ForgetMissing)},
   };

@@ -6,8 +6,6 @@
 namespace shardcts {
 namespace {
 
-const std::vector<std::string> kSuites = {"fully_shard_state_dict"};
-
 void CloneEntries(MutantState&, const Handle&, Dict& entries) {
   for (auto& [key, value] : entries) {
     if (DTensor* dtensor = value.TryAs<DTensor>()) dtensor->local = dtensor->local.clone();
@@ -59,37 +57,37 @@ std::vector<MutantRow> StorageMutants() {
       {{"state_dict_cloned",
         "state_dict returns copies instead of the live shards",
         "a cached state dict goes stale",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C9", "test_cached_state_dict C2"}},
        OnStateDict(CloneEntries)},
       {{"clone_shares_storage",
         "a clone of a tensor sees the original's memory",
         "staging without a copy",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C10"}},
        ShareClones},
       {{"training_moves_storage",
         "the first backward moves the shards to new storage",
         "lazy initialization re-pads a padded shard",
-        kSuites,
+        kFullyShardSuite,
         {"test_cached_state_dict C4"}},
        MoveAfterFirst("model.backward")},
       {{"load_rebinds_storage",
         "load_state_dict puts new tensors in place instead of copying",
         "load rebinds the slot only",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C13"}},
        MoveAfterFirst("model.load_state_dict")},
       {{"device_move_ignored",
         "moving the module leaves the sharded parameters where they are",
         "references not refreshed after a move",
-        kSuites,
+        kFullyShardSuite,
         {"test_cached_state_dict C3"}},
        SkipReallocate},
       {{"padding_written",
         "a fill reaches the padding rows of a shard",
         "padding counts as data",
-        kSuites,
+        kFullyShardSuite,
         {"test_dp_state_dict_save_load C8"}},
        FillPadding},
   };

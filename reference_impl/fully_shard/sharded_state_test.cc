@@ -11,8 +11,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-const std::vector<std::string> kThree = {"0", "1", "2"};
-
 const at::Tensor& LocalOf(const StateDict& state_dict, size_t index) {
   return std::get<DTensor>(state_dict.at(index).second).local;
 }
@@ -52,7 +50,7 @@ TEST(ShardedStateTest, RanksHoldCeilRowsAndPaddedStorage) {
 TEST(ShardedStateTest, AStateDictTakenBeforeTheFirstForwardStaysLive) {
   const models::ModulePtr model = BuildZoo("mlp_sequence", {{"dim", 5}});
   const models::ModulePtr twin = models::DeepCopy(*model);
-  ShardAll(*model, kThree, On(LineMesh()));
+  ShardAll(*model, kThreeLayers, On(LineMesh()));
   const StateDict cached = SaveStateDict(*model);
   const at::Tensor before = LocalOf(cached, 0).clone();
   TrainBoth(*model, *twin, 5);
@@ -68,7 +66,7 @@ TEST(ShardedStateTest, SavingReshardsWhatAForwardLeftUnsharded) {
   const models::ModulePtr model = BuildZoo("mlp_sequence", {{"dim", 4}});
   FullyShardOptions options = On(LineMesh());
   options.reshard_after_forward = false;
-  ShardAll(*model, kThree, options);
+  ShardAll(*model, kThreeLayers, options);
   model->Call(InputOf(World().rank(), 0, 4));
   for (const models::ParameterPtr& parameter : ParametersOf(*model)) EXPECT_EQ(parameter->distribution, nullptr);
   for (const auto& [name, value] : SaveStateDict(*model)) EXPECT_TRUE(std::holds_alternative<DTensor>(value)) << name;
@@ -95,7 +93,7 @@ TEST(ShardedStateTest, LoadingCopiesInPlaceAndRanksMayDiffer) {
 TEST(ShardedStateTest, AMetaModelIsMaterializedByAssigningLoad) {
   const models::ModulePtr source = BuildZoo("mlp_sequence", {{"dim", 5}});
   const models::ModulePtr model = BuildZoo("mlp_sequence", {{"dim", 5}}, at::kMeta);
-  ShardAll(*model, kThree, On(LineMesh()));
+  ShardAll(*model, kThreeLayers, On(LineMesh()));
   for (const models::ParameterPtr& parameter : ParametersOf(*model)) EXPECT_TRUE(parameter->value.is_meta());
   LoadStateDict(*model, ShardedDictFor(*model, *source), {.assign = true});
   ExpectFullValuesOf(*model, *source);
@@ -125,7 +123,7 @@ TEST(ShardedStateTest, ForwardOfAMetaModelIsAnError) {
 TEST(ShardedStateTest, MovingTheModelGivesNewPaddedStorageAndTrainingGoesOn) {
   const models::ModulePtr model = BuildZoo("mlp_sequence", {{"dim", 5}});
   const models::ModulePtr twin = models::DeepCopy(*model);
-  ShardAll(*model, kThree, On(LineMesh()));
+  ShardAll(*model, kThreeLayers, On(LineMesh()));
   const StateDict before = SaveStateDict(*model);
   ApplyToTensors(*model, [](const at::Tensor& tensor) { return tensor.clone(); });
   const StateDict after = SaveStateDict(*model);

@@ -38,6 +38,8 @@ inline FullyShardOptions On(std::shared_ptr<DeviceMesh> mesh) {
   return options;
 }
 
+inline const std::vector<std::string> kThreeLayers = {"0", "1", "2"};
+
 // The modules at these paths, then the root.
 inline void ShardAll(models::Module& model, const std::vector<std::string>& paths, const FullyShardOptions& options) {
   for (const std::string& path : paths) FullyShard(*models::FindModule(model, path), options);

@@ -9,8 +9,6 @@ namespace {
 
 using ::testing::Each;
 
-const std::vector<std::string> kThree = {"0", "1", "2"};
-
 std::vector<size_t> UnshardedBytes(models::Module& model) {
   std::vector<size_t> bytes;
   for (const ShardedParameter* parameter : ShardedParametersOf(model)) {
@@ -44,7 +42,7 @@ TEST_P(TrainingTest, ThreeStepsEqualAnUnshardedTwin) {
   options.reshard_after_forward = param.reshard_after_forward;
   if (param.largest_dim) options.shard_placement = LargestDim;
   if (param.offload) options.offload = CpuOffloadPolicy{};
-  ShardAll(*model, kThree, options);
+  ShardAll(*model, kThreeLayers, options);
   ExpectFullValuesOf(*model, *twin);
   TrainBoth(*model, *twin, param.dim);
   ExpectFullValuesOf(*model, *twin, kSumOrderTolerance);
@@ -72,7 +70,7 @@ TEST(FullyShardTest, ReshardingFreesTheUnshardedStorage) {
   const models::ModulePtr model = BuildZoo("mlp_sequence", {{"dim", 4}});
   FullyShardOptions options = On(LineMesh());
   options.reshard_after_forward = true;
-  ShardAll(*model, kThree, options);
+  ShardAll(*model, kThreeLayers, options);
   size_t unsharded_in_forward = 0;
   model->child("1")->child("in_proj")->AddForwardPreHook([&](at::Tensor input) {
     unsharded_in_forward = 12 - CountDistributed(*model);
@@ -112,7 +110,7 @@ TEST(FullyShardTest, MixedPrecisionKeepsTheShardsInTheOriginalDtype) {
   const models::ModulePtr model = BuildZoo("mlp_sequence", {{"dim", 4}});
   FullyShardOptions options = On(LineMesh());
   options.mixed_precision = {.param_dtype = at::kBFloat16, .reduce_dtype = at::kFloat, .output_dtype = at::kFloat};
-  ShardAll(*model, kThree, options);
+  ShardAll(*model, kThreeLayers, options);
   at::ScalarType seen = at::kFloat;
   model->child("0")->child("in_proj")->AddForwardPreHook([&](at::Tensor input) {
     seen = model->child("0")->child("in_proj")->parameter("weight")->value.scalar_type();

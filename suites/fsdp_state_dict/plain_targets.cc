@@ -9,8 +9,6 @@
 namespace shardcts::fsdp_state_dict {
 namespace {
 
-constexpr std::string_view kUnmanaged = "non_fsdp_lin";
-
 at::Tensor UniformInput(const Trial& t) {
   const at::Tensor normal = RandomInput(t, {64, 4});
   return at::sigmoid(normal).set_requires_grad(true);

@@ -7,7 +7,6 @@
 namespace shardcts::fsdp_state_dict {
 namespace {
 
-constexpr std::string_view kUnmanaged = "non_fsdp_lin";
 const std::vector<std::string> kMultibufferNames = {
     "0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked", "2.weight"};
 

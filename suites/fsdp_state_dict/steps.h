@@ -25,6 +25,9 @@ FsdpMixedPrecision HalfPrecision();
 // Standard normal, the same on every rank and in every implementation; `number` tells the inputs of a test apart.
 at::Tensor RandomInput(const Trial& t, at::IntArrayRef shape, int64_t number = 0);
 
+// The module of the nested model that no unit manages.
+constexpr std::string_view kUnmanaged = "non_fsdp_lin";
+
 // Upstream's builders. Every fsdp unit gets the options.
 Model SimpleModel(Trial& t, const FsdpOptions& options = {}, bool checkpoint = false);
 Model NestedModel(Trial& t, const FsdpOptions& options = {}, bool checkpoint = false);
