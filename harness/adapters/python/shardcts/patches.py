@@ -6,12 +6,12 @@ Each patch is declared in the results with its reason. A patch never touches wha
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch.distributed import _state_dict_utils
-from torch.distributed.fsdp import _init_utils
+from torch.distributed.fsdp import _init_utils, _optim_utils
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 
 
@@ -21,6 +21,7 @@ class Patch:
     reason: str
     is_needed: Callable[[str], bool]  # by device type
     apply: Callable[[], None]
+    option: str | None = None  # the patch is left out when this option of the adapter is "as_is"
 
     def describe(self) -> dict[str, str]:
         return {"target": self.target, "reason": self.reason}
@@ -68,6 +69,18 @@ def _gather_sharded_tensors_without_gradient() -> None:
     _state_dict_utils._all_gather_sharded_tensor = without_gradient
 
 
+def _copy_gathered_optimizer_states() -> None:
+    unflatten = _optim_utils._unflatten_orig_param_states
+
+    @functools.wraps(unflatten)
+    def copy_and_unflatten(fsdp_param_info, output_states, state_name, *args, **kwargs):
+        for state in output_states.values():
+            state[state_name] = state[state_name].clone()
+        unflatten(fsdp_param_info, output_states, state_name, *args, **kwargs)
+
+    _optim_utils._unflatten_orig_param_states = copy_and_unflatten
+
+
 PATCHES = [
     Patch(
         target="torch.cpu.Stream.synchronize",
@@ -98,6 +111,15 @@ PATCHES = [
         apply=_gather_sharded_tensors_without_gradient,
     ),
     Patch(
+        target="torch.distributed.fsdp._optim_utils._unflatten_orig_param_states",
+        reason="gathering optimizer state with use_orig_params reuses one buffer for every state name and lets the move "
+               "to the CPU copy the result. On a CPU the move is none, so exp_avg is overwritten by exp_avg_sq. What "
+               "was gathered is copied. optim_gather=as_is leaves this patch out.",
+        is_needed=_is_cpu,
+        apply=_copy_gathered_optimizer_states,
+        option="optim_gather",
+    ),
+    Patch(
         target="torch.Tensor.pin_memory",
         reason="pinning needs an accelerator; without one CPUOffloadPolicy(pin_memory=True), the default, cannot be "
                "used. The tensor is returned as it is.",
@@ -107,9 +129,20 @@ PATCHES = [
 ]
 
 
-def apply_needed(device_type: str) -> list[dict[str, str]]:
-    """Applies what this device type needs and returns the declarations."""
-    needed = [patch for patch in PATCHES if patch.is_needed(device_type)]
+def apply_needed(device_type: str, options: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+    """Applies what this device type needs and the adapter's options do not leave out; returns the declarations.
+
+    Raises ValueError for an option of a patch that is not "as_is".
+    """
+    needed = [patch for patch in PATCHES if patch.is_needed(device_type) and not _is_left_out(patch, options or {})]
     for patch in needed:
         patch.apply()
     return [patch.describe() for patch in needed]
+
+
+def _is_left_out(patch: Patch, options: Mapping[str, str]) -> bool:
+    if patch.option is None or patch.option not in options:
+        return False
+    if options[patch.option] != "as_is":
+        raise ValueError(f"option {patch.option}={options[patch.option]}: the only value is as_is")
+    return True

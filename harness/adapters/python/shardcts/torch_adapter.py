@@ -11,6 +11,7 @@ from shardcts import patches, torch_process_group
 from shardcts.adapter import Adapter, operation
 from shardcts.handles import Handles
 from shardcts.torch_fsdp import FsdpOperations, GroupOperations
+from shardcts.torch_fsdp_optim import FsdpOptimOperations
 from shardcts.torch_models import ModelOperations
 from shardcts.torch_optimizers import OptimizerOperations
 from shardcts.torch_states import StateOperations
@@ -24,11 +25,13 @@ class TorchAdapter(
     TensorOperations,
     ModelOperations,
     FsdpOperations,
+    FsdpOptimOperations,
     StateOperations,
     OptimizerOperations,
     Adapter,
 ):
-    """Options: backend (default: gloo, nccl, … by device), timeout_s (of collectives, default 300)."""
+    """Options: backend (default: gloo, nccl, … by device), timeout_s (of collectives, default 300),
+    optim_gather (as_is: leaves the patch of that name out)."""
 
     name = "torch"
     version = torch.__version__
@@ -41,7 +44,9 @@ class TorchAdapter(
         "cpu_offload_policy",
         "meta_device",
         "optimizer",
+        "named_optimizer",
         "fsdp1",
+        "fsdp1_optim",
         "sharded_tensor",
         "activation_checkpoint",
         "ddp",
@@ -51,7 +56,7 @@ class TorchAdapter(
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
         self._device_type = device
-        self.patches = patches.apply_needed(device)
+        self.patches = patches.apply_needed(device, options)
         group = torch_process_group.set_up(rank, world_size, device, options)
         self._device = group.device
         self.devices = [device] if device == "cpu" else [device, "cpu"]

@@ -15,6 +15,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 import shardcts_models
 from shardcts import torch_modules
 from shardcts.adapter import operation
+from shardcts.torch_optimizers import parameters_by_name
 from shardcts.torch_tensors import fill
 from shardcts.torch_values import check_known
 from shardcts.values import Handle
@@ -57,11 +58,24 @@ class ModelOperations:
             return self._tensors.to_value(self._model(model)(*map(self._tensors.to_torch, inputs)))
 
     @operation("model.backward")
-    def model_backward(self, model: Handle, output: torch.Tensor, reduction: str = "sum") -> None:
-        if reduction not in _LOSS_REDUCTIONS:
-            raise ValueError(f"unknown reduction '{reduction}'; possible: {', '.join(_LOSS_REDUCTIONS)}")
+    def model_backward(
+        self, model: Handle, output: torch.Tensor, reduction: str | None = None, gradient: torch.Tensor | None = None
+    ) -> None:
+        if gradient is not None:
+            if reduction is not None:
+                raise ValueError("a gradient is of the output itself, not of its reduction: give one of them")
+            output.backward(gradient)
+            return
+        check_known("reduction", {reduction or "sum": None}, _LOSS_REDUCTIONS)
         with torch.enable_grad():
-            _LOSS_REDUCTIONS[reduction](output).backward()
+            _LOSS_REDUCTIONS[reduction or "sum"](output).backward()
+
+    @operation("model.set_requires_grad")
+    def model_set_requires_grad(self, model: Handle, values: dict) -> None:
+        parameters = parameters_by_name(self._model(model))
+        wanted = {parameters[name]: value for name, value in values.items()}
+        for parameter, value in wanted.items():
+            parameter.requires_grad_(value)
 
     @operation("model.zero_grad")
     def model_zero_grad(self, model: Handle) -> None:

@@ -1,12 +1,17 @@
-"""Operations on optimizers."""
+"""Operations on optimizers and their own, local state dicts."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 import torch
+from torch import nn
+from torch.distributed.optim import _NamedOptimizer
 
+from shardcts import torch_modules
 from shardcts.adapter import operation
+from shardcts.torch_values import check_known
 from shardcts.values import Handle
 
 _KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -14,20 +19,96 @@ _KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim
 
 class OptimizerOperations:
     @operation("optimizer.create")
-    def optimizer_create(self, model: Handle, kind: str, options: dict | None = None) -> Handle:
+    def optimizer_create(
+        self,
+        model: Handle,
+        kind: str,
+        options: dict | None = None,
+        groups: list[dict] | None = None,
+        named: bool = False,
+    ) -> Handle:
         if kind not in _KINDS:
             raise ValueError(f"unknown optimizer '{kind}'; possible: {', '.join(_KINDS)}")
+        module = self._model(model)
         optimizer_class = _KINDS[kind]
-        optimizer = optimizer_class(self._model(model).parameters(), **_arguments(optimizer_class, options or {}))
+        arguments = _arguments(optimizer_class, options or {})
+        inputs = None if groups is None else [_group(module, optimizer_class, group) for group in groups]
+        if named:
+            optimizer = _NamedOptimizer(module.named_parameters(), optimizer_class, inputs, module, **arguments)
+        else:
+            optimizer = optimizer_class(module.parameters() if inputs is None else inputs, **arguments)
         return self._handles.add("optimizer", optimizer)
 
     @operation("optimizer.step")
     def optimizer_step(self, optimizer: Handle) -> None:
-        self._handles.get(optimizer, "optimizer").step()
+        self._optimizer(optimizer).step()
 
     @operation("optimizer.zero_grad")
     def optimizer_zero_grad(self, optimizer: Handle) -> None:
-        self._handles.get(optimizer, "optimizer").zero_grad()
+        found = self._optimizer(optimizer)
+        # A named optimizer has no zero_grad that works: it lacks what the base class's constructor sets.
+        (found._optimizer if isinstance(found, _NamedOptimizer) else found).zero_grad()
+
+    @operation("optimizer.init_state")
+    def optimizer_init_state(self, optimizer: Handle) -> None:
+        found = self._optimizer(optimizer)
+        for group in found.param_groups:
+            for parameter in group["params"]:
+                if parameter.requires_grad:
+                    parameter.grad = torch.zeros_like(parameter)
+        found.step()
+
+    @operation("optimizer.state_dict")
+    def optimizer_state_dict(self, optimizer: Handle) -> dict:
+        found = self._optimizer(optimizer)
+        return self._tensors.tree_to_values(with_clean_names(found, found.state_dict()))
+
+    @operation("optimizer.load_state_dict")
+    def optimizer_load_state_dict(self, optimizer: Handle, state_dict: dict) -> None:
+        found = self._optimizer(optimizer)
+        found.load_state_dict(with_current_names(found, self._tensors.tree_to_torch(state_dict)))
+
+    def _optimizer(self, handle: Handle) -> torch.optim.Optimizer:
+        return self._handles.get(handle, "optimizer")
+
+
+def parameters_by_name(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters under the names that model.parameters shows."""
+    return {torch_modules.clean_name(module, name): parameter for name, parameter in module.named_parameters()}
+
+
+def with_clean_names(optimizer: torch.optim.Optimizer, state_dict: dict) -> dict:
+    """The state dict of a named optimizer under the names that model.parameters shows; any other as it is."""
+    if not isinstance(optimizer, _NamedOptimizer):
+        return state_dict
+    return _renamed(state_dict, lambda name: torch_modules.clean_name(optimizer.module, name))
+
+
+def with_current_names(optimizer: torch.optim.Optimizer, state_dict: dict) -> dict:
+    """The other way: under the names that PyTorch has, wrappers' parts included."""
+    if not isinstance(optimizer, _NamedOptimizer):
+        return state_dict
+    current = {torch_modules.clean_name(optimizer.module, name): name for name in optimizer.named_parameters}
+    return _renamed(state_dict, lambda name: current.get(name, name))
+
+
+def _renamed(state_dict: dict, rename: Callable[[str], str]) -> dict:
+    renamed = dict(state_dict)
+    if "state" in state_dict:
+        renamed["state"] = {rename(name): state for name, state in state_dict["state"].items()}
+    if "param_groups" in state_dict:
+        renamed["param_groups"] = [
+            {**group, "params": sorted(rename(name) for name in group["params"])}
+            for group in state_dict["param_groups"]
+        ]
+    return renamed
+
+
+def _group(module: nn.Module, optimizer_class: type, group: dict) -> dict:
+    check_known("entry of a parameter group", group, ("parameters", "options"))
+    by_name = parameters_by_name(module)
+    parameters = [by_name[name] for name in group["parameters"]]
+    return {"params": parameters, **_arguments(optimizer_class, group.get("options", {}))}
 
 
 def _arguments(optimizer_class: type, options: dict) -> dict:

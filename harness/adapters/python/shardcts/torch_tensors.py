@@ -21,6 +21,16 @@ def _for_each_entry(value, change: Callable):
     return {key: change(entry) for key, entry in value.items()} if isinstance(value, dict) else change(value)
 
 
+def _for_each_tensor(tree, change: Callable):
+    """Nested dicts and lists with what `change` makes of their tensors; all else in them stays."""
+    if isinstance(tree, dict):
+        return {key: _for_each_tensor(entry, change) for key, entry in tree.items()}
+    if isinstance(tree, list):
+        return [_for_each_tensor(entry, change) for entry in tree]
+    is_tensor = isinstance(tree, torch.Tensor | DTensorValue | ShardedTensorValue)
+    return change(tree) if is_tensor else tree
+
+
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, ShardedTensor):
         return copy.deepcopy(tensor)
@@ -93,7 +103,7 @@ class TensorOperations:
 
     @operation("tensor.clone")
     def tensor_clone(self, value: torch.Tensor | DTensorValue | dict) -> torch.Tensor | DTensorValue | dict:
-        return _for_each_entry(value, lambda entry: self._tensors.to_value(_clone(self._tensors.to_torch(entry))))
+        return _for_each_tensor(value, lambda entry: self._tensors.to_value(_clone(self._tensors.to_torch(entry))))
 
     @operation("tensor.fill")
     def tensor_fill(self, value: torch.Tensor | DTensorValue | dict, scalar: float) -> None:
@@ -109,8 +119,7 @@ class TensorOperations:
         members = None if group is None else self._handles.get(group, "group")
         if not isinstance(value, dict):
             return _state_dict_utils._all_gather_sharded_tensor(self._tensors.to_torch(value), pg=members)
-        converted = {name: self._tensors.to_torch(entry) for name, entry in value.items()}
-        return self._tensors.dict_to_values(_gather_state_dict(converted, pg=members).items())
+        return self._tensors.tree_to_values(_gather_state_dict(self._tensors.tree_to_torch(value), pg=members))
 
     def _local_device(self, name: str) -> torch.device:
         """The device that this rank means by a device type."""

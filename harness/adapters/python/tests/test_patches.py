@@ -51,3 +51,11 @@ def test_accelerators_need_no_patch():
     original = torch.Tensor.pin_memory
     assert patches.apply_needed("cuda") == []
     assert torch.Tensor.pin_memory is original
+
+
+def test_an_option_leaves_its_patch_out():
+    target = "torch.distributed.fsdp._optim_utils._unflatten_orig_param_states"
+    declared = [patch["target"] for patch in patches.apply_needed("cpu", {"optim_gather": "as_is"})]
+    assert target not in declared and len(declared) == len(patches.apply_needed("cpu", {"backend": "gloo"})) - 1
+    with pytest.raises(ValueError, match="option optim_gather=off: the only value is as_is"):
+        patches.apply_needed("cpu", {"optim_gather": "off"})
