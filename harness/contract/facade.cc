@@ -86,6 +86,16 @@ void Model::Backward(const Value& output, std::string_view reduction) {
   Require(*caller_, "model.backward", With({{"output", output}, {"reduction", reduction}}));
 }
 
+void Model::BackwardFrom(const Value& output, const at::Tensor& gradient) {
+  Require(*caller_, "model.backward", With({{"output", output}, {"gradient", gradient}}));
+}
+
+void Model::SetRequiresGrad(const std::vector<std::string>& parameters, bool requires_grad) {
+  Dict values;
+  for (const std::string& name : parameters) values.Set(name, requires_grad);
+  Require(*caller_, "model.set_requires_grad", With({{"values", values}}));
+}
+
 void Model::ZeroGrad() { Require(*caller_, "model.zero_grad", With()); }
 
 Dict Model::Parameters(bool remove_duplicate) const {
@@ -122,6 +132,17 @@ LoadResult Model::LoadStateDict(const Dict& state_dict, const LoadOptions& optio
 void Optimizer::Step() { Require(*caller_, "optimizer.step", {{"optimizer", handle_}}); }
 void Optimizer::ZeroGrad() { Require(*caller_, "optimizer.zero_grad", {{"optimizer", handle_}}); }
 
+void Optimizer::InitState() { Require(*caller_, "optimizer.init_state", {{"optimizer", handle_}}); }
+
+Dict Optimizer::StateDict() const {
+  const Value state_dict = Require(*caller_, "optimizer.state_dict", {{"optimizer", handle_}});
+  return state_dict.AsDict();
+}
+
+void Optimizer::LoadStateDict(const Dict& state_dict) {
+  Require(*caller_, "optimizer.load_state_dict", {{"optimizer", handle_}, {"state_dict", state_dict}});
+}
+
 void Subject::Seed(int64_t seed) { Require(caller_, "implementation.seed", {{"seed", seed}}); }
 
 Mesh Subject::InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names) {
@@ -139,6 +160,18 @@ Model Subject::Build(std::string_view model, Dict args, std::string_view device)
 Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options) {
   return {caller_, Require(caller_, "optimizer.create",
                            {{"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}})};
+}
+
+Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options,
+                                   const std::vector<ParameterGroup>& groups, bool named) {
+  List list;
+  for (const ParameterGroup& group : groups) {
+    list.push_back(Dict{{"parameters", ToValue(group.parameters)}, {"options", OptimizerArguments(group.options)}});
+  }
+  Dict arguments{
+      {"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}, {"groups", std::move(list)}};
+  if (named) arguments.Set("named", true);
+  return {caller_, Require(caller_, "optimizer.create", std::move(arguments))};
 }
 
 Mesh Subject::MeshOf(const Value& dtensor) { return {caller_, Require(caller_, "tensor.mesh", {{"value", dtensor}})}; }

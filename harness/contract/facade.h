@@ -94,7 +94,10 @@ class Model {
   void Parallelize(const Mesh& mesh, const TensorParallelPlan& plan);
   Value Forward(const std::vector<Value>& inputs);
   void Backward(const Value& output, std::string_view reduction = "sum");
+  // From the gradient of the loss with respect to the output, which has the output's shape.
+  void BackwardFrom(const Value& output, const at::Tensor& gradient);
   void ZeroGrad();
+  void SetRequiresGrad(const std::vector<std::string>& parameters, bool requires_grad);
 
   Dict Parameters(bool remove_duplicate = true) const;
   Dict Buffers() const;
@@ -123,11 +126,23 @@ struct OptimizerOptions {
   std::optional<double> lr, momentum, weight_decay, beta1, beta2, eps;
 };
 
+struct ParameterGroup {
+  std::vector<std::string> parameters;  // names, as Model::Parameters gives them
+  OptimizerOptions options;             // over those of the optimizer
+};
+
 class Optimizer {
  public:
   Optimizer(Caller& caller, Value handle) : caller_(&caller), handle_(std::move(handle)) {}
   void Step();
   void ZeroGrad();
+  // One step with zero gradients, after which every trainable parameter has state.
+  void InitState();
+  // {state: {id or name: {state name: value}}, param_groups: list of dict}, sharing storage.
+  Dict StateDict() const;
+  void LoadStateDict(const Dict& state_dict);
+
+  const Value& handle() const { return handle_; }
 
  private:
   Caller* caller_;
@@ -144,13 +159,16 @@ class Subject {
   // device: "", or "meta", "cpu", ...
   Model Build(std::string_view model, Dict args, std::string_view device = {});
   Optimizer CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options = {});
+  // named: its state dicts are keyed by names in the place of ids.
+  Optimizer CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options,
+                            const std::vector<ParameterGroup>& groups, bool named = false);
 
   Mesh MeshOf(const Value& dtensor);
   Value FullTensor(const Value& dtensor);
   Dict FullTensors(const Dict& dtensors);
   Value Redistribute(const Value& dtensor, const std::vector<Placement>& placements);
   Value Distribute(const at::Tensor& full, const Mesh& mesh, const std::vector<Placement>& placements);
-  // A tensor, or a dict of tensors: each entry.
+  // A tensor, or a dict of tensors, also a nested one: a deep copy.
   Value Clone(const Value& tensors);
   void Fill(const Value& tensors, double scalar);
   Value To(const Value& tensor, std::string_view device);

@@ -66,12 +66,29 @@ const char* ConfigClass(StateDictKind kind) {
   return "";
 }
 
+const char* OptimConfigClass(StateDictKind kind) {
+  switch (kind) {
+    case StateDictKind::kFull: return "FullOptimStateDictConfig";
+    case StateDictKind::kLocal: return "LocalOptimStateDictConfig";
+    case StateDictKind::kSharded: return "ShardedOptimStateDictConfig";
+  }
+  return "";
+}
+
+Dict ToDict(StateDictKind kind, const OptimStateDictConfig& config) {
+  Dict fields{{"class", OptimConfigClass(kind)}, {"offload_to_cpu", config.offload_to_cpu}};
+  if (config.rank0_only) fields.Set("rank0_only", true);
+  return fields;
+}
+
 Dict TypeArguments(const Model& model, StateDictKind kind, const StateDictConfig& config) {
   Dict fields{{"class", config.config_class.empty() ? ConfigClass(kind) : config.config_class},
               {"offload_to_cpu", config.offload_to_cpu}};
   if (config.rank0_only) fields.Set("rank0_only", true);
   SetIfGiven(fields, "use_dtensor", config.use_dtensor);
-  return {{"model", model.handle()}, {"type", ToString(kind)}, {"config", fields}};
+  Dict arguments{{"model", model.handle()}, {"type", ToString(kind)}, {"config", fields}};
+  if (config.optim) arguments.Set("optim_config", ToDict(kind, *config.optim));
+  return arguments;
 }
 
 }  // namespace

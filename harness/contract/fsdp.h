@@ -74,11 +74,17 @@ void WithFullParams(Model& model, const std::function<void()>& body, const Summo
 enum class StateDictKind { kFull, kLocal, kSharded };
 std::string_view ToString(StateDictKind kind);  // "FULL", …
 
+struct OptimStateDictConfig {
+  bool offload_to_cpu = true;
+  bool rank0_only = false;  // FULL only
+};
+
 struct StateDictConfig {
   std::string config_class;  // empty: the one of the kind
   bool offload_to_cpu = false;
   bool rank0_only = false;                // FULL only
   std::optional<bool> use_dtensor;        // SHARDED only
+  std::optional<OptimStateDictConfig> optim;  // of the kind's class; absent: its default
 };
 
 // Runs `body` under the type. A C++ exception of the body ends the scope as raised and goes on.
