@@ -48,18 +48,20 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
 def _capabilities(test: dict, rules: dict, own: dict) -> list[str]:
     needed = {rules["capabilities"][feature] for feature in test["features"] if feature in rules["capabilities"]}
     in_order = dict.fromkeys(rules["capabilities"].values())
-    return ["core", *(name for name in in_order if name in needed), *own.get("capabilities", [])]
+    named = [name for name in in_order if name in needed]
+    return ["core", *rules.get("capabilities_of_all", []), *named, *own.get("capabilities", [])]
 
 
 def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
-    details = test.get("instance_details", {}).get(name, {"parameters": {}, "returns_early": False})
+    parameters = test.get("instance_parameters", {}).get(name, {})
+    details = test.get("instance_details", {}).get(name, {"parameters": parameters})
     named = rules.get("values", {})
     params = {key: named.get(key, {}).get(value, value)
               for key in test.get("parameters", {}) if key in details["parameters"]
               for value in [details["parameters"][key]]}
     entry = {"id": name, "params": params}
     reasons = [rule["reason"] for rule in own.get("not_applicable", []) if _matches(rule["when"], params)]
-    if bool(reasons) != details["returns_early"]:
+    if bool(reasons) != details.get("returns_early", bool(reasons)):
         raise RulesError(f"{name} returns early upstream: {details['returns_early']}; reasons in the rules: {reasons}")
     if reasons:
         entry["not_applicable"] = reasons[0]
@@ -79,15 +81,27 @@ def _checks(test: dict, rules: dict, own: dict) -> list[dict]:
     for check in test["checks"]:
         change = changes.get(check["id"], {})
         for one in change if isinstance(change, list) else [change]:
-            checks.append(_check(check, rules, one))
+            checks += _entries(check, rules, one)
     return checks
 
 
-def _check(check: dict, rules: dict, change: dict) -> dict:
+def _entries(check: dict, rules: dict, change: dict) -> list[dict]:
+    """One entry for each case that the ranks depend on."""
     if "ranks" not in change and check["ranks"] not in rules["ranks"]:
         raise RulesError(f"check {check['id']}: the rules do not say what ranks '{check['ranks']}' is")
-    entry = {"strength": "strict", **check, "active": check.get("active_for"), **change}
-    entry["ranks"] = change.get("ranks") or rules["ranks"][check["ranks"]]
+    ranks = change.get("ranks") or rules["ranks"][check["ranks"]]
+    cases = ranks if isinstance(ranks, list) and isinstance(ranks[0], dict) else [{"ranks": ranks}]
+    return [_entry(check, rules, change, case) for case in cases]
+
+
+def _entry(check: dict, rules: dict, change: dict, case: dict) -> dict:
+    general = [rule for rule in rules.get("checks", []) if rule["says"] in check["what"]]
+    entry = {"strength": "strict", **check}
+    for part in (*general, change, case):
+        entry.update(part)
+    when = rules.get("when", {}).get(check.get("when"), {})
+    actives = [check.get("active_for"), when, case.get("active"), change.get("active")]
+    entry["active"] = {key: values for active in actives if active for key, values in active.items()}
     return {key: entry[key] for key in _CHECK_KEYS if entry.get(key) not in (None, {})}
 
 

@@ -133,7 +133,7 @@ InstanceRule ParseInstance(const Place& place) {
 std::vector<Json> ExpandGrid(const Json& grid) {
   std::vector<Json> elements = {Json::object()};
   for (const auto& [key, values] : grid.items()) {
-    if (key == "world_sizes") continue;
+    if (key == "world_sizes" || key == "when") continue;
     std::vector<Json> extended;
     for (const Json& element : elements) {
       for (const Json& value : values) {
@@ -171,6 +171,15 @@ RankKind ParseRankKind(const Place& place) {
   place.Fail("'" + text + "' is none of processes, threads");
 }
 
+// A grid as it stands in the file: lists of values, and under "when" lists of values of the instance's parameters.
+Json ParseGrid(const Place& place) {
+  Json lists = *place.Object().json;
+  if (place.Has("when")) ParseValueLists(place.At("when"));
+  lists.erase("when");
+  ParseValueLists({&lists, place.file, place.pointer});
+  return *place.json;
+}
+
 FunctionRule ParseFunction(const std::string& suite, const Place& place) {
   FunctionRule rule;
   rule.suite = suite;
@@ -180,7 +189,7 @@ FunctionRule ParseFunction(const std::string& suite, const Place& place) {
   if (place.Has("rank_kind")) rule.rank_kind = ParseRankKind(place.At("rank_kind"));
   if (place.Has("subtests")) {
     for (const Place& grid : place.At("subtests").Elements()) {
-      rule.grids.push_back(ParseValueLists(grid));
+      rule.grids.push_back(ParseGrid(grid));
       if (grid.Has("world_sizes")) ParseWorldSizes(grid.At("world_sizes"));
     }
   }
@@ -226,6 +235,7 @@ void ExpandInstance(const FunctionRule& rule, const InstanceRule& instance, std:
     for (const Json& grid : rule.grids) {
       const Json sizes = grid.value("world_sizes", Json::array());
       if (!sizes.empty() && std::find(sizes.begin(), sizes.end(), Json(world_size)) == sizes.end()) continue;
+      if (!Matches(grid.value("when", Json::object()), instance.params, world_size)) continue;
       for (const Json& element : ExpandGrid(grid)) tests.push_back(MakeCase(rule, instance, world_size, element));
     }
   }

@@ -48,6 +48,18 @@ std::string Ids(const TestCase& test) {
   return ids;
 }
 
+TEST(InventoryTest, AGridMayBeForSomeInstancesOnly) {
+  const std::vector<TestCase> tests = ParseInventory(R"({
+    "suite": "s", "source": {"repo": "r", "path": "p", "commit": "c"},
+    "tests": [{"function": "f", "world_sizes": [2], "checks": [],
+               "instances": [{"id": "T.a", "params": {"kind": "a"}}, {"id": "T.b", "params": {"kind": "b"}}],
+               "subtests": [{"when": {"kind": ["a"]}, "x": [1, 2]}, {"when": {"kind": ["b"]}, "x": [3]}]}]})",
+                                                     "x.json");
+  std::vector<std::string> ids;
+  for (const TestCase& test : tests) ids.push_back(test.id);
+  EXPECT_THAT(ids, testing::ElementsAre("s/T.a/world_size=2,x=1", "s/T.a/world_size=2,x=2", "s/T.b/world_size=2,x=3"));
+}
+
 TEST(InventoryTest, LastKeyOfAGridVariesFastest) {
   std::vector<std::string> ids;
   for (const TestCase& test : AllTests()) ids.push_back(test.id);

@@ -70,6 +70,30 @@ def test_source_and_rules_together():
         {"id": "C2", "what": "values", "strength": "strict", "ranks": "others", "active": {"kind": ["a"]}}]
 
 
+def test_rules_for_all_checks_and_ranks_that_depend_on_parameters():
+    source = changed(SOURCE, ["tests", 0, "checks"], [
+        {"id": "C1", "what": "at least one", "when": "in part A", "ranks": "even"}])
+    rules = changed(RULES, ["functions", "test_x", "checks"], {"C1": {"active": {"cpu": [True]}}})
+    rules = {**rules, "when": {"in part A": {"part": ["a"]}}, "capabilities_of_all": ["fsdp1_optim"],
+             "checks": [{"says": "at least", "strength": "weak", "strict_form": "as many"}],
+             "ranks": {"even": [{"ranks": [0, 2], "active": {"world_size": [4]}},
+                                {"ranks": [0], "active": {"world_size": [2]}}]}}
+    (test,) = make_inventory.inventory(source, rules)["tests"]
+    common = {"id": "C1", "what": "at least one", "strength": "weak", "strict_form": "as many"}
+    active = {"part": ["a"], "cpu": [True]}
+    assert test["capabilities"][:2] == ["core", "fsdp1_optim"]
+    assert test["checks"] == [{**common, "ranks": [0, 2], "active": {"world_size": [4], **active}},
+                              {**common, "ranks": [0], "active": {"world_size": [2], **active}}]
+
+
+def test_parameters_without_further_details():
+    source = changed(SOURCE, ["tests", 0, "instance_details"], {})
+    source["tests"][0]["instance_parameters"] = {"T.test_x_a": {"kind": "a"}, "T.test_x_b": {"kind": "b"}}
+    (test,) = make_inventory.inventory(source, RULES)["tests"]
+    assert [instance["params"] for instance in test["instances"]] == [{"kind": "a"}, {"kind": "b"}]
+    assert ["not_applicable" in instance for instance in test["instances"]] == [False, True]
+
+
 def test_the_text_is_the_document():
     made = make_inventory.inventory(SOURCE, RULES)
     assert json.loads(make_inventory.text_of(made)) == made
