@@ -1,0 +1,152 @@
+#include "suites/fsdp_optim_state/comparisons.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace shardcts::fsdp_optim_state {
+namespace {
+
+constexpr CompareOptions kDefaultTolerance{.dtype_default_tolerance = true};
+constexpr CompareOptions kCloseToTwin{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
+
+bool HasSharded(const Value& value) {
+  if (value.type() == Value::Type::kShardedTensor) return true;
+  const Dict* dict = value.TryAs<Dict>();
+  return dict && std::ranges::any_of(*dict, [](const Dict::Entry& entry) { return HasSharded(entry.value); });
+}
+
+// Whether both have the member; two checks.
+bool BothHave(Trial& t, int first, const char* member, const Dict& actual, const Dict& expected) {
+  const auto has = [&](const char* what, const Dict& dict) {
+    return Holds(dict.Contains(member), what, std::string("expected a member ") + member + ", there is none");
+  };
+  const bool other = t.Check(CheckNumber(first), has("the other state dict", expected));
+  return t.Check(CheckNumber(first + 1), has("state dict", actual)) && other;
+}
+
+void CompareGroups(Trial& t, int first, const std::string& what, const Dict& actual, const Dict& expected,
+                   bool with_params) {
+  t.Check(CheckNumber(first), SameNameSet(what, expected.Keys(), actual.Keys()));
+  for (const auto& [key, value] : actual) {
+    const Value* other = expected.Find(key);
+    const std::string name = ToString(key);
+    if (!other || (name == "params" && !with_params)) continue;
+    t.Check(CheckNumber(first + 1), SameValue(what + "." + name, *other, value, kDefaultTolerance));
+  }
+}
+
+// State names, values and dtypes of one parameter: three checks.
+void CompareEntry(Trial& t, int first, const std::string& parameter, const Dict& actual, const Dict& expected) {
+  t.Strict(CheckNumber(first), SameNameSet(parameter, expected.Keys(), actual.Keys()));
+  for (const auto& [key, value] : actual) {
+    const std::string what = parameter + "." + ToString(key);
+    const Value* other = expected.Find(key);
+    if (!t.Check(CheckNumber(first), Holds(other != nullptr, what, "the other state dict has no such state"))) continue;
+    t.Check(CheckNumber(first + 1), SameValue(what, *other, value, kDefaultTolerance));
+    const Tensor* tensor = value.TryAs<Tensor>();
+    const Tensor* other_tensor = other->TryAs<Tensor>();
+    if (!tensor || !other_tensor) continue;
+    t.Check(CheckNumber(first + 2), Holds(tensor->data.scalar_type() == other_tensor->data.scalar_type(), what,
+                                          "expected dtype of " + ToString(*other) + ", actual " + ToString(value)));
+  }
+}
+
+// The entries of `actual` in the order of `expected`, nested ones, too, so that a comparison finds no other order.
+Value InOrderOf(const Value& expected, const Value& actual) {
+  const Dict* wanted = expected.TryAs<Dict>();
+  const Dict* given = actual.TryAs<Dict>();
+  if (!wanted || !given) return actual;
+  Dict ordered;
+  for (const auto& [key, value] : *wanted) {
+    if (const Value* found = given->Find(key)) ordered.Set(key, InOrderOf(value, *found));
+  }
+  for (const auto& [key, value] : *given) {
+    if (!wanted->Contains(key)) ordered.Set(key, value);
+  }
+  return ordered;
+}
+
+// Groups are a list of dicts: each is brought into order by itself.
+Verification SameDicts(const Dict& expected, const Dict& actual) {
+  Value ordered = InOrderOf(expected, actual);
+  const Value* groups = expected.Find("param_groups");
+  Value* own = ordered.AsDict().Find("param_groups");
+  if (groups && own && own->TryAs<List>() && own->AsList().size() == groups->AsList().size()) {
+    List list;
+    for (size_t i = 0; i < groups->AsList().size(); ++i) {
+      list.push_back(InOrderOf(groups->AsList()[i], own->AsList()[i]));
+    }
+    *own = Value(std::move(list));
+  }
+  return SameValue("state dict", expected, ordered, kDefaultTolerance);
+}
+
+}  // namespace
+
+std::string CheckNumber(int number) { return "C" + std::to_string(number); }
+
+const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
+const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
+
+Dict Gathered(Caller& caller, const Dict& state_dict) {
+  if (!HasSharded(state_dict)) return state_dict;
+  return GatherStateDict(caller, state_dict);
+}
+
+void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expected, bool with_params) {
+  if (!BothHave(t, first, "param_groups", actual, expected)) return;
+  const List& groups = GroupsOf(actual);
+  const List& others = GroupsOf(expected);
+  t.Check(CheckNumber(first + 2), Holds(!groups.empty(), "parameter groups", "expected at least one, there is none"));
+  t.Strict(CheckNumber(first + 2), Equal("number of parameter groups", others.size(), groups.size()));
+  for (size_t i = 0; i < std::min(groups.size(), others.size()); ++i) {
+    const std::string what = "group " + std::to_string(i);
+    CompareGroups(t, first + 3, what, groups[i].AsDict(), others[i].AsDict(), with_params);
+  }
+}
+
+void ExpectSameState(Trial& t, Caller& caller, int first, const Dict& actual, const Dict& expected) {
+  if (!BothHave(t, first, "state", actual, expected)) return;
+  const Dict gathered = Gathered(caller, StateOf(actual));
+  const Dict& others = StateOf(expected);
+  t.Check(CheckNumber(first + 2), SameNameSet("parameters with state", others.Keys(), gathered.Keys()));
+  for (const auto& [key, entry] : gathered) {
+    const Value* other = others.Find(key);
+    const std::string parameter = "state of " + ToString(key);
+    if (t.Check(CheckNumber(first + 2), Holds(other != nullptr, parameter, "is not in the other state dict"))) {
+      CompareEntry(t, first + 3, parameter, entry.AsDict(), other->AsDict());
+    }
+  }
+}
+
+void ExpectStateOfTwin(Trial& t, Caller& caller, std::string_view check, const Dict& twin_state, const Dict& saved) {
+  const Dict state = Gathered(caller, StateOf(saved));
+  t.Strict(check, SameNameSet("parameters with state, beside the unsharded twin's", twin_state.Keys(), state.Keys()));
+  for (const auto& [name, entry] : twin_state) {
+    const Value* own = state.Find(name);
+    if (!own) continue;
+    const Value ordered = InOrderOf(entry, *own);
+    t.Strict(check, SameValue(ToString(name) + ", beside the unsharded twin", entry, ordered, kCloseToTwin));
+  }
+}
+
+void ExpectEqualDicts(Trial& t, std::string_view check, const Dict& expected, const Dict& actual) {
+  t.Check(check, SameDicts(expected, actual));
+}
+
+void ExpectEqualDictsStrictly(Trial& t, std::string_view check, const Dict& expected, const Dict& actual) {
+  t.Strict(check, SameDicts(expected, actual));
+}
+
+Verification SameLosses(const std::vector<double>& expected, const std::vector<double>& actual, bool exact) {
+  constexpr double kRelative = 1e-5;
+  const auto same = [&](double left, double right) {
+    return exact ? left == right : std::abs(left - right) <= kRelative * std::abs(left);
+  };
+  const bool equal = std::ranges::equal(expected, actual, same);
+  return Holds(equal, "losses", fmt::format("expected {}, actual {}", fmt::join(expected, ", "), fmt::join(actual, ", ")));
+}
+
+}  // namespace shardcts::fsdp_optim_state

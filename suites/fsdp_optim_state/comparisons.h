@@ -1,0 +1,45 @@
+// Upstream's comparisons of optimizer state dicts, and the one with an unsharded twin.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "contract/fsdp_optim.h"
+#include "rank/trial.h"
+
+namespace shardcts::fsdp_optim_state {
+
+// "C7"
+std::string CheckNumber(int number);
+
+// Upstream's _check_same_param_groups, five checks from number `first` on: both have groups, there is at least one,
+// each pair has the same entries with the same values, `params` only where it is compared. Strict: as many groups. Local.
+void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expected, bool with_params = true);
+constexpr int kGroupChecks = 5;
+
+// Upstream's _check_same_state with equal keys, six checks from number `first` on: both have a state, the same keys,
+// state names, values within PyTorch's default tolerance, dtypes. ShardedTensors of `actual` are gathered: *Collective*
+// then, otherwise Local. Strict: no state name is missing.
+void ExpectSameState(Trial& t, Caller& caller, int first, const Dict& actual, const Dict& expected);
+constexpr int kStateChecks = 6;
+
+// Strict form of `check`: the state of a saved state dict is, by name, that of the unsharded twin, within rtol 1e-5 and
+// atol 1e-8. *Collective* where it holds ShardedTensors.
+void ExpectStateOfTwin(Trial& t, Caller& caller, std::string_view check, const Dict& twin_state, const Dict& saved);
+
+// The two state dicts are equal as a whole: keys in any order, values within PyTorch's default tolerance. Local.
+void ExpectEqualDicts(Trial& t, std::string_view check, const Dict& expected, const Dict& actual);
+void ExpectEqualDictsStrictly(Trial& t, std::string_view check, const Dict& expected, const Dict& actual);
+
+// The same losses, bit for bit or within rtol 1e-5. Local.
+Verification SameLosses(const std::vector<double>& expected, const std::vector<double>& actual, bool exact = true);
+
+// The member `state`, or `param_groups`, of a state dict.
+const Dict& StateOf(const Dict& state_dict);
+const List& GroupsOf(const Dict& state_dict);
+
+// The state dict with whole tensors in the place of ShardedTensors. *Collective* when it has any.
+Dict Gathered(Caller& caller, const Dict& state_dict);
+
+}  // namespace shardcts::fsdp_optim_state

@@ -1,0 +1,133 @@
+#include "suites/fsdp_optim_state/load_optim_state.h"
+
+#include <ATen/ATen.h>
+
+#include "suites/fsdp_optim_state/comparisons.h"
+
+namespace shardcts::fsdp_optim_state {
+namespace {
+
+constexpr int kIterations = 3;
+constexpr int kPairChecks = kGroupChecks + kStateChecks;
+constexpr int kValues = 9;  // the check of the values, counted from the first one of a pair
+
+// Saves and converts, each in one way.
+struct Functions {
+  std::function<void(Training&)> prepare;
+  std::function<Dict(const Training&, const std::optional<ProcessGroup>&)> save;
+  std::function<Dict(const Dict& saved, const Training&, const std::optional<ProcessGroup>&)> convert;
+};
+
+TrainingOptions FirstModel(const LoadCase& load_case) {
+  return {.kind = load_case.kind, .multiple_groups = load_case.multiple_groups};
+}
+
+TrainingOptions SecondModel(const LoadCase& load_case, const std::optional<ProcessGroup>& group) {
+  return {.kind = load_case.kind,
+          .wrap_alt = load_case.wrap_alt,
+          .multiple_groups = load_case.multiple_groups,
+          .diff_optim_inputs = load_case.diff_optim_inputs,
+          .use_orig_params = load_case.use_orig_params,
+          .group = group};
+}
+
+// Groups and state of a converted state dict beside those of the optimizer; what was saved beside the twin.
+void ComparePair(Trial& t, int first, const Training& training, const Dict& converted, const Dict& local) {
+  ExpectSameGroups(t, first, converted, local);
+  ExpectSameState(t, training.model.caller(), first + kGroupChecks, converted, local);
+}
+
+void CompareWithTwin(Trial& t, int first, const Training& training, const Twin& twin, const Dict& saved) {
+  if (!saved.empty()) ExpectStateOfTwin(t, training.model.caller(), CheckNumber(first + kValues), twin.state, saved);
+}
+
+// The first model's optimizer state for the second model, on the second's ranks.
+void LoadInto(Trial& t, int first, const LoadCase& load_case, const Functions& functions, const Dict& saved1,
+              const std::optional<ProcessGroup>& group) {
+  Training two = NewTraining(t, SecondModel(load_case, group));
+  functions.prepare(two);
+  Train(t, two, kIterations);
+  const Dict saved2 = functions.save(two, group);
+  const Dict converted1 = functions.convert(saved1, two, group);
+  const Dict converted2 = functions.convert(saved2, two, group);
+  const Dict local = two.optimizer.StateDict();
+  ComparePair(t, first, two, converted2, local);
+  ComparePair(t, first + kPairChecks, two, converted1, local);
+
+  Twin twin = TrainTwin(t, FirstModel(load_case), kIterations);
+  CompareWithTwin(t, first, two, twin, saved2);
+  // A first state dict in parts is on ranks that are all here: only a whole world has such a one.
+  CompareWithTwin(t, first + kPairChecks, two, twin, saved1);
+
+  const std::string load = CheckNumber(first + kLoadChecks - 2), train = CheckNumber(first + kLoadChecks - 1);
+  t.NoError(load, [&] { two.optimizer.LoadStateDict(converted2); });
+  ExpectEqualDictsStrictly(t, load, converted2, two.optimizer.StateDict());
+  std::vector<double> losses;
+  t.NoError(train, [&] { losses = Train(t, two, kIterations); });
+  const bool exact = load_case.kind == ModelKind::kNested;
+  t.Strict(train, SameLosses(Train(t, twin.training, kIterations), losses, exact));
+}
+
+void RunLoadCase(Trial& t, int first, const LoadCase& load_case, const Functions& functions) {
+  Training one = NewTraining(t, FirstModel(load_case));
+  functions.prepare(one);
+  Train(t, one, kIterations);
+  const Dict saved = functions.save(one, std::nullopt);
+  if (!load_case.halve_world_size) return LoadInto(t, first, load_case, functions, saved, std::nullopt);
+  std::vector<int64_t> even;
+  for (int64_t rank = 0; rank < t.world_size(); rank += 2) even.push_back(rank);
+  const ProcessGroup group = NewGroup(one.model.caller(), even);
+  t.Among(even, [&] { LoadInto(t, first, load_case, functions, saved, group); });
+}
+
+OptimizerLayout LayoutOf(const Training& training, bool use_optim_input) {
+  if (use_optim_input) return {.optim_input = training.optim_input};
+  return {.optimizer = &training.optimizer};
+}
+
+Dict FromRank0(Trial& t, const Dict& saved) {
+  const Value received = t.FromRank0(saved);
+  return received.AsDict();
+}
+
+}  // namespace
+
+void LoadWithLegacyFunctions(Trial& t, int first, const LoadCase& load_case, LegacyFunctions kind,
+                             bool use_optim_input) {
+  using Group = std::optional<ProcessGroup>;
+  const auto save = [&](const Training& training, const Group& group) {
+    if (kind == LegacyFunctions::kFlattenSharded) return ShardedOptimStateDict(training.model, training.optimizer, group);
+    FullOptimOptions options{.group = group};
+    if (use_optim_input) options.optim_input = training.optim_input;
+    return FullOptimStateDict(training.model, training.optimizer, options);
+  };
+  const auto convert = [&](const Dict& saved, const Training& training, const Group& group) {
+    const OptimizerLayout layout = LayoutOf(training, use_optim_input);
+    switch (kind) {
+      case LegacyFunctions::kShardFull: return ShardFullOptimStateDict(FromRank0(t, saved), training.model, layout);
+      case LegacyFunctions::kScatterFull: {
+        const std::optional<Dict> own = t.rank() == 0 ? std::optional(saved) : std::nullopt;
+        return ScatterFullOptimStateDict(own, training.model, layout, group);
+      }
+      case LegacyFunctions::kFlattenSharded: break;
+    }
+    return FlattenShardedOptimStateDict(saved, training.model, training.optimizer);
+  };
+  RunLoadCase(t, first, load_case, {[](Training&) {}, save, convert});
+}
+
+void LoadWithOptimStateDict(Trial& t, int first, const LoadCase& load_case, StateDictKind kind, bool rank0_only) {
+  using Group = std::optional<ProcessGroup>;
+  const auto prepare = [&](Training& training) {
+    SetStateDictType(training.model, kind, {.optim = OptimStateDictConfig{.rank0_only = rank0_only}});
+  };
+  const auto save = [](const Training& training, const Group& group) {
+    return OptimStateDict(training.model, training.optimizer, {.group = group});
+  };
+  const auto convert = [](const Dict& saved, const Training& training, const Group& group) {
+    return OptimStateDictToLoad(training.model, training.optimizer, saved, {.group = group});
+  };
+  RunLoadCase(t, first, load_case, {prepare, save, convert});
+}
+
+}  // namespace shardcts::fsdp_optim_state

@@ -1,0 +1,29 @@
+// Upstream's two procedures that save the optimizer state of one model and convert it for another one, which may be
+// wrapped otherwise, have fewer ranks, or an optimizer of another order: _test_load_optim_state with the deprecated
+// functions, _test_load_optim_state_with_optim_state_dict with the current ones. *Collective*.
+#pragma once
+
+#include "suites/fsdp_optim_state/training.h"
+
+namespace shardcts::fsdp_optim_state {
+
+struct LoadCase {
+  ModelKind kind = ModelKind::kNested;
+  bool multiple_groups = false;
+  bool halve_world_size = false;  // the second model is on the even ranks only
+  // Of the second model alone:
+  bool wrap_alt = false;
+  bool diff_optim_inputs = false;
+  bool use_orig_params = false;
+};
+
+enum class LegacyFunctions { kShardFull, kScatterFull, kFlattenSharded };
+
+// Both evaluate 24 checks from number `first` on: groups and state of the second model's own state dict, then of the
+// first's, each converted for the second and compared with what its optimizer has; then a load, and training on.
+constexpr int kLoadChecks = 24;
+void LoadWithLegacyFunctions(Trial& t, int first, const LoadCase& load_case, LegacyFunctions functions,
+                             bool use_optim_input);
+void LoadWithOptimStateDict(Trial& t, int first, const LoadCase& load_case, StateDictKind kind, bool rank0_only);
+
+}  // namespace shardcts::fsdp_optim_state

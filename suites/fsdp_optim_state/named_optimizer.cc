@@ -1,0 +1,69 @@
+// An optimizer that is keyed by names, over a model of which each rank has another part.
+#include <ATen/ATen.h>
+
+#include "suites/fsdp_optim_state/comparisons.h"
+#include "suites/fsdp_optim_state/ports.h"
+#include "suites/fsdp_optim_state/training.h"
+
+namespace shardcts::fsdp_optim_state {
+namespace {
+
+Model PartlyReplicatedModel(Trial& t, bool wrap) {
+  const char* sparse = t.rank() == 0 ? "sparse0" : "sparse1";
+  Model model = t.subject().Build("partly_replicated", {{"sparse", sparse}, {"ranks", t.world_size()}}, t.device());
+  if (!wrap) return model;
+  FsdpOptions options;
+  options.use_orig_params = true;
+  WrapFsdp(model, "dense", options);
+  return model;
+}
+
+// State is made first, with zero gradients, for all parameters; then one real step.
+void InitAndStep(Model& model, Optimizer& optimizer, const at::Tensor& batch) {
+  optimizer.InitState();
+  StepOnSum(model, optimizer, batch);
+}
+
+// Eleven checks from number `first` on; strict: beside the twin.
+void Compare(Trial& t, int first, Caller& caller, const Dict& actual, const Dict& expected, const Dict& twin_state) {
+  ExpectSameGroups(t, first, actual, expected, /*with_params=*/false);
+  ExpectSameState(t, caller, first + kGroupChecks, actual, expected);
+  const std::string values = CheckNumber(first + kGroupChecks + 4);
+  ExpectStateOfTwin(t, caller, values, twin_state, actual);
+  ExpectStateOfTwin(t, caller, values, twin_state, expected);
+}
+
+Dict Save(Trial& t, const Model& model, const Optimizer& optimizer) {
+  const Value copy = t.subject().Clone(OptimStateDict(model, optimizer));
+  return copy.AsDict();
+}
+
+}  // namespace
+
+PORT(test_compatible_with_trec) {
+  Model model = PartlyReplicatedModel(t, true);
+  Model named_model = PartlyReplicatedModel(t, true);
+  Model plain = PartlyReplicatedModel(t, false);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
+  Optimizer named =
+      t.subject().CreateOptimizer(named_model, "adam", {.lr = 1e-2}, AllParameters(named_model), /*named=*/true);
+  Optimizer plain_optimizer = t.subject().CreateOptimizer(plain, "adam", {.lr = 1e-2});
+
+  const at::Tensor batch = UniformInput(t, {5, 8});
+  InitAndStep(model, optimizer, batch);
+  const Dict saved = Save(t, model, optimizer);
+  InitAndStep(named_model, named, batch);
+  Dict saved_named = Save(t, named_model, named);
+  InitAndStep(plain, plain_optimizer, batch);
+  const Dict twin_state = StateByName(t, plain_optimizer, AllParameters(plain));
+  Compare(t, 1, model.caller(), saved, saved_named, twin_state);
+
+  for (int i = 1; i <= 5; ++i) StepOnSum(named_model, named, UniformInput(t, {5, 8}, i));
+  t.NoError("C12", [&] {
+    named.LoadStateDict(OptimStateDictToLoad(named_model, named, saved_named, {.is_named_optimizer = true}));
+  });
+  saved_named = OptimStateDict(named_model, named);
+  Compare(t, 13, model.caller(), saved, saved_named, twin_state);
+}
+
+}  // namespace shardcts::fsdp_optim_state
