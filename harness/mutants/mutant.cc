@@ -11,7 +11,8 @@ namespace {
 const std::vector<MutantRow>& Rows() {
   static const std::vector<MutantRow> kRows = [] {
     std::vector<MutantRow> rows;
-    for (const auto& family : {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants()}) {
+    for (const auto& family :
+         {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }
     std::ranges::sort(rows, {}, [](const MutantRow& row) { return row.info.name; });

@@ -40,6 +40,7 @@ std::vector<MutantRow> StorageMutants();
 std::vector<MutantRow> LayoutMutants();
 std::vector<MutantRow> LoadingMutants();
 std::vector<MutantRow> FsdpMutants();
+std::vector<MutantRow> OptimMutants();
 
 // Changes the state dict that model.state_dict returns.
 Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model, Dict& entries)> change);
