@@ -128,6 +128,19 @@ TEST(InventoryTest, TheFsdpStateDictInventoryHasEveryInstance) {
   EXPECT_EQ(tests.back().world_size, 4);
 }
 
+TEST(InventoryTest, TheFsdpOptimStateInventoryHasEveryInstance) {
+  std::set<std::string> instances;
+  size_t not_applicable = 0;
+  const std::vector<TestCase> tests = TestsOfSuite("fsdp_optim_state");
+  for (const TestCase& test : tests) {
+    instances.insert(test.upstream_id);
+    not_applicable += !test.not_applicable.empty();
+  }
+  EXPECT_EQ(instances.size(), 60u);
+  EXPECT_EQ(not_applicable, 16u);
+  EXPECT_EQ(tests.size(), 272u);
+}
+
 TEST(InventoryTest, ErrorsNameFileAndPlace) {
   EXPECT_EQ(ErrorOf("{\"suite\": "), "x.json: not JSON at byte 11");
   EXPECT_EQ(ErrorOf("[]"), "x.json: /: expected an object, got array");

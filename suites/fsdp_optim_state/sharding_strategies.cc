@@ -16,6 +16,51 @@ Dict Cloned(Trial& t, const Dict& state_dict) {
   return copy.AsDict();
 }
 
+Optimizer AdamOver(Trial& t, const Model& model) {
+  return t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
+}
+
+void WrapWithOriginalParameters(Model& model) {
+  FsdpOptions options;
+  options.use_orig_params = true;
+  WrapFsdp(model, "", options);
+}
+
+// Upstream's iterations: two parameters are frozen in every other one; gradients are never dropped.
+void SaveAndLoadWhileFrozen(Trial& t, Model model) {
+  WrapWithOriginalParameters(model);
+  Optimizer optimizer = AdamOver(t, model);
+  for (int i = 0; i < kIterations; ++i) {
+    model.SetRequiresGrad(kFrozen, i % 2 == 1);
+    StepOnSum(model, optimizer, UniformInput(t, {8, 8}, i));
+    const Dict original = Cloned(t, optimizer.StateDict());
+    t.NoError("C1", [&] {
+      OptimStateDict(model, optimizer);
+      OptimStateDictToLoad(model, optimizer, OptimStateDict(model, optimizer), {.load_directly = true});
+    });
+    ExpectSameState(t, model.caller(), 2, optimizer.StateDict(), original);
+  }
+}
+
+// The strict form of the values. Gradients are dropped before each iteration, because an unsharded optimizer steps
+// whatever still has one, frozen or not.
+void SaveBesideTwin(Trial& t, Model model, Model twin) {
+  WrapWithOriginalParameters(model);
+  Optimizer optimizer = AdamOver(t, model);
+  Optimizer twin_optimizer = AdamOver(t, twin);
+  const auto step = [&](Model& which, Optimizer& its_optimizer, int i) {
+    which.SetRequiresGrad(kFrozen, i % 2 == 1);
+    which.ZeroGrad();
+    StepOnSum(which, its_optimizer, UniformInput(t, {8, 8}, i));
+  };
+  for (int i = 0; i < kIterations; ++i) {
+    step(model, optimizer, i);
+    step(twin, twin_optimizer, i);
+    const Dict expected = StateByName(t, twin_optimizer, AllParameters(twin));
+    ExpectStateOfTwin(t, model.caller(), "C6", expected, OptimStateDict(model, optimizer));
+  }
+}
+
 }  // namespace
 
 PORT(test_with_no_shard) {
@@ -25,8 +70,8 @@ PORT(test_with_no_shard) {
   options.sharding_strategy = "NO_SHARD";
   options.use_orig_params = t.BoolParam("use_orig_params");
   WrapFsdp(model, "", options);
-  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
-  Optimizer plain_optimizer = t.subject().CreateOptimizer(plain, "adam", {.lr = 1e-2});
+  Optimizer optimizer = AdamOver(t, model);
+  Optimizer plain_optimizer = AdamOver(t, plain);
   StepOnOutput(model, optimizer, UniformInput(t, {8, 8}));
   StepOnOutput(plain, plain_optimizer, UniformInput(t, {8, 8}));
 
@@ -40,26 +85,8 @@ PORT(test_with_no_shard) {
 PORT(test_no_grad) {
   Model plain = t.subject().Build("four_nets", {}, t.device());
   plain.SetRequiresGrad(kFrozen, false);
-  Model model = plain.Copy();
-  FsdpOptions options;
-  options.use_orig_params = true;
-  WrapFsdp(model, "", options);
-  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
-  Optimizer plain_optimizer = t.subject().CreateOptimizer(plain, "adam", {.lr = 1e-2});
-  for (int i = 0; i < kIterations; ++i) {
-    const at::Tensor batch = UniformInput(t, {8, 8}, i);
-    for (auto [which, its_optimizer] : {std::pair{&model, &optimizer}, {&plain, &plain_optimizer}}) {
-      which->SetRequiresGrad(kFrozen, i % 2 == 1);
-      StepOnSum(*which, *its_optimizer, batch);
-    }
-    const Dict original = Cloned(t, optimizer.StateDict());
-    t.NoError("C1", [&] {
-      const Dict saved = OptimStateDict(model, optimizer);
-      ExpectStateOfTwin(t, model.caller(), "C6", StateByName(t, plain_optimizer, AllParameters(plain)), saved);
-      OptimStateDictToLoad(model, optimizer, OptimStateDict(model, optimizer), {.load_directly = true});
-    });
-    ExpectSameState(t, model.caller(), 2, optimizer.StateDict(), original);
-  }
+  SaveAndLoadWhileFrozen(t, plain.Copy());
+  SaveBesideTwin(t, plain.Copy(), plain);
 }
 
 }  // namespace shardcts::fsdp_optim_state

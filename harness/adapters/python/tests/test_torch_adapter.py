@@ -25,6 +25,9 @@ ANY_WORLD = [
     "hsdp_replicates_over_dim_0",
     "tensor_parallel_below_fully_shard_is_strided",
     "unseen_world_mesh_comes_from_a_recording",
+    "optimizers_have_groups_and_state_dicts",
+    "named_optimizers_show_clean_names",
+    "saved_optimizer_state_is_that_of_an_unsharded_twin",
     "reset_frees_models",
 ]
 FOUR_RANKS = ["hsdp_with_tensor_parallel"]

@@ -260,3 +260,75 @@ def reset_frees_models(run):
     assert isinstance(model(), nn.Module)
     run("implementation.reset")
     assert model() is None
+
+
+def four_nets(run, wrap=True, frozen=()):
+    model = run("model.build", model="four_nets")
+    run("model.set_requires_grad", model=model, values=dict.fromkeys(frozen, False))
+    if wrap:
+        run("model.wrap", model=model, path="", wrapper="fsdp", options={"use_orig_params": True})
+    return model
+
+
+def step(run, model, optimizer, seed):
+    batch = torch.rand(8, 8, generator=torch.Generator().manual_seed(seed))
+    output = run("model.forward", model=model, inputs=[batch])
+    run("model.backward", model=model, output=output, gradient=output.detach())
+    run("optimizer.step", optimizer=optimizer)
+
+
+def optimizers_have_groups_and_state_dicts(run):
+    model = run("model.build", model="nested_blocks")
+    names = list(run("model.parameters", model=model))
+    groups = [{"parameters": names[:2]}, {"parameters": names[2:], "options": {"weight_decay": 0.9}}]
+    optimizer = run("optimizer.create", model=model, kind="adam", options={"lr": 0.5, "beta1": 0.8}, groups=groups)
+    run("optimizer.init_state", optimizer=optimizer)
+    state_dict = run("optimizer.state_dict", optimizer=optimizer)
+    assert list(state_dict["state"]) == list(range(16)) and state_dict["state"][0]["step"].shape == ()
+    first, second = state_dict["param_groups"]
+    assert first["params"] == [0, 1] and second["params"] == list(range(2, 16))
+    assert first["betas"] == [0.8, 0.999] and (first["weight_decay"], second["weight_decay"]) == (0, 0.9)
+    copy = run("tensor.clone", value=state_dict)
+    run("optimizer.init_state", optimizer=optimizer)
+    assert copy["state"][3]["step"] == 1 and state_dict["state"][3]["step"] == 2
+    run("optimizer.load_state_dict", optimizer=optimizer, state_dict=copy)
+    assert run("optimizer.state_dict", optimizer=optimizer)["state"][3]["step"] == 1
+    copy["param_groups"].pop()
+    assert run.error_of("optimizer.load_state_dict", optimizer=optimizer, state_dict=copy)[0] == "ValueError"
+    error = run.error_of("optimizer.create", model=model, kind="adam", groups=[{"parameters": ["nowhere"]}])
+    assert error[0] == "KeyError"
+
+
+def named_optimizers_show_clean_names(run):
+    model = run("model.build", model="partly_replicated", args={"sparse": "sparse0", "ranks": run.world_size})
+    run("model.wrap", model=model, path="dense", wrapper="fsdp", options={"use_orig_params": True})
+    names = sorted(run("model.parameters", model=model))
+    optimizer = run("optimizer.create", model=model, kind="adam", named=True)
+    run("optimizer.init_state", optimizer=optimizer)
+    state_dict = run("optimizer.state_dict", optimizer=optimizer)
+    assert sorted(state_dict["state"]) == names and state_dict["param_groups"][0]["params"] == names
+    saved = run("fsdp.optim_state_dict", model=model, optimizer=optimizer, state_dict=state_dict)
+    converted = run(
+        "fsdp.optim_state_dict_to_load", model=model, optimizer=optimizer, state_dict=saved, is_named_optimizer=True)
+    assert sorted(converted["state"]) == names
+    run("optimizer.load_state_dict", optimizer=optimizer, state_dict=converted)
+    run("optimizer.zero_grad", optimizer=optimizer)
+
+
+def saved_optimizer_state_is_that_of_an_unsharded_twin(run):
+    """Also of parameters that are frozen at first, and again later."""
+    frozen = ("net1.0.weight", "net1.0.bias")
+    models = [four_nets(run, wrap, frozen) for wrap in (True, False)]
+    sharded, plain = optimizers = [run("optimizer.create", model=model, kind="adam") for model in models]
+    names = list(run("model.parameters", model=models[1]))
+    for iteration in range(3):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            run("model.set_requires_grad", model=model, values=dict.fromkeys(frozen, iteration == 1))
+            run("model.zero_grad", model=model)  # PyTorch steps what is frozen and still has a gradient
+            step(run, model, optimizer, iteration)
+        saved = run("fsdp.optim_state_dict", model=models[0], optimizer=sharded)["state"]
+        expected = {names[key]: entry for key, entry in run("optimizer.state_dict", optimizer=plain)["state"].items()}
+        assert sorted(saved) == sorted(expected) and len(saved) == (6 if iteration == 0 else 8)
+        for name, entry in expected.items():
+            for state, value in entry.items():
+                assert torch.allclose(saved[name][state], value), (iteration, name, state)
