@@ -9,7 +9,7 @@
 namespace shardcts {
 namespace {
 
-const std::vector<std::string> kSuites = {"fsdp_optim_state"};
+const std::vector<std::string> kOptimSuite = {"fsdp_optim_state"};
 const std::vector<std::string> kSaving = {"fsdp.optim_state_dict", "fsdp.full_optim_state_dict",
                                           "fsdp.sharded_optim_state_dict"};
 const std::vector<std::string> kConverting = {"fsdp.optim_state_dict_to_load", "fsdp.shard_full_optim_state_dict",
@@ -53,7 +53,7 @@ void ChangeTensors(Dict& state_dict, const std::function<at::Tensor(const at::Te
   });
 }
 
-at::Tensor ShiftedByOne(const at::Tensor& tensor) { return tensor.flatten().roll(1).view_as(tensor); }
+at::Tensor WithElementsShifted(const at::Tensor& tensor) { return tensor.flatten().roll(1).view_as(tensor); }
 
 // Calls `change` with each parameter group and its number.
 void ChangeGroups(Dict& state_dict, const std::function<void(size_t, Dict&)>& change) {
@@ -163,13 +163,13 @@ void ShiftBehindMissing(MutantState&, const Dict&, Dict& state_dict) {
   if (!state_dict.Contains("param_groups")) return;
   size_t parameters = 0;
   ChangeGroups(state_dict, [&](size_t, Dict& group) { parameters += group.At("params").AsList().size(); });
-  if (StateOf(state_dict).size() < parameters) ChangeTensors(state_dict, ShiftedByOne);
+  if (StateOf(state_dict).size() < parameters) ChangeTensors(state_dict, WithElementsShifted);
 }
 
-void ShiftShards(MutantState&, const Dict&, Dict& state_dict) { ChangeTensors(state_dict, ShiftedByOne); }
+void ShiftShards(MutantState&, const Dict&, Dict& state_dict) { ChangeTensors(state_dict, WithElementsShifted); }
 
 // What other ranks than rank 0 are to load is zero.
-void LoadOnRank0Only(MutantState& state, const Dict&, Dict& state_dict) {
+void ZeroOnOtherRanks(MutantState& state, const Dict&, Dict& state_dict) {
   if (state.context.rank == 0) return;
   ChangeTensors(state_dict, [](const at::Tensor& tensor) { return at::zeros_like(tensor); });
 }
@@ -230,7 +230,7 @@ void KeepNamedState(MutantState& state, const Dict& arguments, Dict& state_dict)
 }
 
 // "block2.0.weight" -> "block2._checkpoint_wrapped_module.0.weight".
-void LeakCheckpointPrefix(MutantState&, const Dict&, Dict& state_dict) {
+void ShowCheckpointInNames(MutantState&, const Dict&, Dict& state_dict) {
   Dict renamed;
   for (const auto& [key, entry] : StateOf(state_dict)) {
     std::string name = ToString(key);
@@ -253,72 +253,72 @@ std::vector<MutantRow> OptimMutants() {
   const std::string save = "test_optim_state_dict_nested ";
   const std::string load = "test_shard_full_optim_state_dict_nested ";
   return {
-      {{"optim_groups_reversed", "saved parameter groups are in reverse", "groups are paired by position", kSuites,
+      {{"optim_groups_reversed", "saved parameter groups are in reverse", "groups are paired by position", kOptimSuite,
         {save + "C7", load + "C5"}},
        OnSaved(ReverseGroups)},
       {{"optim_later_groups_forgotten", "every saved group has the hyper-parameters of the first",
-        "hyper-parameters of later groups are lost", kSuites, {save + "C7", load + "C5"}},
+        "hyper-parameters of later groups are lost", kOptimSuite, {save + "C7", load + "C5"}},
        OnSaved(ForgetLaterGroups)},
-      {{"optim_params_unsorted", "the ids of a converted group are in reverse", "ids in the order of names", kSuites,
+      {{"optim_params_unsorted", "the ids of a converted group are in reverse", "ids in the order of names", kOptimSuite,
         {load + "C5"}},
        OnConverted(ReverseParams)},
       {{"optim_state_swapped", "two parameters of equal shape have each other's state",
-        "state is assigned by position and not by name", kSuites, {save + "C11", load + "C10"}},
+        "state is assigned by position and not by name", kOptimSuite, {save + "C11", load + "C10"}},
        OnSaved(SwapParameters)},
       {{"optim_moments_swapped", "exp_avg is saved as exp_avg_sq and the other way round",
-        "state names in the order of a set", kSuites, {save + "C11", load + "C10"}},
+        "state names in the order of a set", kOptimSuite, {save + "C11", load + "C10"}},
        OnSaved(SwapMoments)},
       {{"optim_gather_buffer_reused", "exp_avg is saved with the values of exp_avg_sq",
-        "one buffer for all gathers, views of it as results", kSuites,
+        "one buffer for all gathers, views of it as results", kOptimSuite,
         {"test_compatible_with_trec C10", "test_no_grad C6", save + "C11"}},
        OnSaved(ReuseTheBuffer)},
-      {{"optim_step_lost", "saved state has no step", "state without dimensions is left out", kSuites,
+      {{"optim_step_lost", "saved state has no step", "state without dimensions is left out", kOptimSuite,
         {save + "C11", load + "C10"}},
        OnSaved(LoseStep)},
-      {{"optim_step_as_number", "step is saved as a number", "tensors without dimensions become Python scalars", kSuites,
+      {{"optim_step_as_number", "step is saved as a number", "tensors without dimensions become Python scalars", kOptimSuite,
         {save + "C11", load + "C10"}},
        OnSaved(MakeStepANumber)},
-      {{"optim_none_dropped", "state that is None is not loaded", "None taken for absent", kSuites,
+      {{"optim_none_dropped", "state that is None is not loaded", "None taken for absent", kOptimSuite,
         {"test_state_dict_with_none_tensor_state C2"}},
        OnConverted(DropNone)},
       {{"optim_unmanaged_dropped", "parameters outside of units have no saved state", "only flat parameters are walked",
-        kSuites, {save + "C10"}},
+        kOptimSuite, {save + "C10"}},
        OnSaved(DropUnmanaged)},
       {{"optim_shifted_behind_missing", "where a parameter has no state, that of others is read from elsewhere",
-        "offsets do not count frozen parameters", kSuites,
+        "offsets do not count frozen parameters", kOptimSuite,
         {"test_no_grad C6", "test_save_load_without_0th_param_state C1"}},
        OnSaved(ShiftBehindMissing)},
       {{"optim_shards_shifted", "converted state is cut from one element too far",
-        "shards cut for the alignment of another world size", kSuites, {load + "C10"}},
+        "shards cut for the alignment of another world size", kOptimSuite, {load + "C10"}},
        OnConverted(ShiftShards)},
-      {{"optim_load_on_rank0_only", "only rank 0 has state to load", "broadcast into a temporary copy", kSuites,
+      {{"optim_load_on_rank0_only", "only rank 0 has state to load", "broadcast into a temporary copy", kOptimSuite,
         {load + "C10"}},
-       OnConverted(LoadOnRank0Only)},
+       OnConverted(ZeroOnOtherRanks)},
       {{"optim_no_shard_sharded", "the state of a NO_SHARD unit is sharded all the same",
-        "the strategy is not asked on the way back", kSuites, {"test_with_no_shard C2"}},
+        "the strategy is not asked on the way back", kOptimSuite, {"test_with_no_shard C2"}},
        ShardWhatIsNot},
-      {{"optim_rekey_off_by_one", "names become ids that are one too large", "ids counted from 1", kSuites,
+      {{"optim_rekey_off_by_one", "names become ids that are one too large", "ids counted from 1", kOptimSuite,
         {"test_rekey_optim_state_dict_to_ids C8", "test_rekey_optim_state_dict_to_ids C10"}},
        OnResult("fsdp.rekey_optim_state_dict", ShiftIds)},
-      {{"optim_config_ignored", "the optimizer's config of a state-dict type is ignored", "rank0_only dropped", kSuites,
+      {{"optim_config_ignored", "the optimizer's config of a state-dict type is ignored", "rank0_only dropped", kOptimSuite,
         {"test_interface_arguments C18"}},
        WithoutArgument("fsdp.state_dict_type", "optim_config")},
-      {{"optim_load_directly_ignored", "load_directly loads nothing", "an argument is not passed on", kSuites,
+      {{"optim_load_directly_ignored", "load_directly loads nothing", "an argument is not passed on", kOptimSuite,
         {"test_interface_arguments C11"}},
        WithoutArgument("fsdp.optim_state_dict_to_load", "load_directly")},
-      {{"optim_silent", "nothing is told about deprecated arguments", "warnings are swallowed", kSuites,
+      {{"optim_silent", "nothing is told about deprecated arguments", "warnings are swallowed", kOptimSuite,
         {"test_optim_input_warning C1"}},
        WarnOfNothing},
       {{"optim_groups_added", "a saved state dict has groups although none were given", "what is absent is made up",
-        kSuites, {"test_optim_state_without_param_groups C1"}},
+        kOptimSuite, {"test_optim_state_without_param_groups C1"}},
        OnSaved(AddGroups)},
       {{"optim_named_state_kept", "a named optimizer loads the state that it has", "loads compare with themselves",
-        kSuites, {"test_compatible_with_trec C22"}},
+        kOptimSuite, {"test_compatible_with_trec C22"}},
        OnConverted(KeepNamedState)},
       {{"optim_checkpoint_prefix_leaks", "names show the activation-checkpoint wrapper", "names cleaned at one place of two",
-        kSuites, {"test_full_optim_state_dict_keys C2"}},
-       OnSaved(LeakCheckpointPrefix)},
-      {{"optim_error_on_rank0_only", "missing state is an error on rank 0 alone", "errors are not told to peers", kSuites,
+        kOptimSuite, {"test_full_optim_state_dict_keys C2"}},
+       OnSaved(ShowCheckpointInNames)},
+      {{"optim_error_on_rank0_only", "missing state is an error on rank 0 alone", "errors are not told to peers", kOptimSuite,
         {"test_full_optim_state_dict_nested_invalid C1"}},
        ReportMissingStateOnRank0},
   };

@@ -68,6 +68,8 @@ Value InOrderOf(const Value& expected, const Value& actual) {
   return ordered;
 }
 
+std::string TextOf(const std::vector<double>& numbers) { return ToString(Value(List(numbers.begin(), numbers.end()))); }
+
 // Groups are a list of dicts: each is brought into order by itself.
 Verification SameDicts(const Dict& expected, const Dict& actual) {
   Value ordered = InOrderOf(expected, actual);
@@ -146,7 +148,7 @@ Verification SameLosses(const std::vector<double>& expected, const std::vector<d
     return exact ? left == right : std::abs(left - right) <= kRelative * std::abs(left);
   };
   const bool equal = std::ranges::equal(expected, actual, same);
-  return Holds(equal, "losses", fmt::format("expected {}, actual {}", fmt::join(expected, ", "), fmt::join(actual, ", ")));
+  return Holds(equal, "losses", "expected " + TextOf(expected) + ", actual " + TextOf(actual));
 }
 
 }  // namespace shardcts::fsdp_optim_state

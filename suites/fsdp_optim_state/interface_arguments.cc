@@ -50,8 +50,7 @@ PORT(test_interface_arguments) {
   Optimizer plain_optimizer = t.subject().CreateOptimizer(plain, "adam", {.lr = 1e-2});
 
   StepOnOutput(model, optimizer, UniformInput(t, {8, 8}, 0));
-  const Value copy = t.subject().Clone(optimizer.StateDict());
-  const Dict& original = copy.AsDict();
+  const Dict original = Cloned(t, optimizer.StateDict());
   const auto save = [&] { return OptimStateDict(model, optimizer, {.state_dict = original}); };
   Dict saved = save();
   ExpectSameState(t, model.caller(), 1, OptimStateDict(model, optimizer), saved);

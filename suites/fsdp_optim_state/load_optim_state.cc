@@ -7,7 +7,6 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-constexpr int kIterations = 3;
 constexpr int kPairChecks = kGroupChecks + kStateChecks;
 constexpr int kValues = 9;  // the check of the values, counted from the first one of a pair
 
@@ -78,11 +77,6 @@ void RunLoadCase(Trial& t, int first, const LoadCase& load_case, const Functions
   for (int64_t rank = 0; rank < t.world_size(); rank += 2) even.push_back(rank);
   const ProcessGroup group = NewGroup(one.model.caller(), even);
   t.Among(even, [&] { LoadInto(t, first, load_case, functions, saved, group); });
-}
-
-OptimizerLayout LayoutOf(const Training& training, bool use_optim_input) {
-  if (use_optim_input) return {.optim_input = training.optim_input};
-  return {.optimizer = &training.optimizer};
 }
 
 Dict FromRank0(Trial& t, const Dict& saved) {

@@ -8,11 +8,6 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-Dict Cloned(Trial& t, const Dict& state_dict) {
-  const Value copy = t.subject().Clone(state_dict);
-  return copy.AsDict();
-}
-
 std::vector<std::string> ParamsOf(const Dict& group) { return group.At("params").AsStrings(); }
 
 Model UnderOneUnit(Trial& t, const char* model_name, const FsdpOptions& options = {}) {

@@ -9,7 +9,7 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-constexpr int kIterations = 2;
+constexpr int kWarmUpIterations = 2;
 constexpr std::string_view kText = "`optim_input` argument is deprecated";
 
 Verification Warns(const char* what, const std::vector<Warning>& warnings) {
@@ -23,7 +23,7 @@ Verification Warns(const char* what, const std::vector<Warning>& warnings) {
 
 PORT(test_optim_input_warning) {
   Training sharded = NewTraining(t, {});
-  Train(t, sharded, kIterations);
+  Train(t, sharded, kWarmUpIterations);
   Training plain = NewTraining(t, {.wrap = false});
   std::vector<Warning> saving, sharding, scattering, to_ids, to_names;
   t.NoError("C6", [&] {
@@ -34,7 +34,7 @@ PORT(test_optim_input_warning) {
     ScatterFullOptimStateDict(saved, sharded.model, {.optim_input = sharded.optim_input, .warnings = &scattering});
     RekeyOptimStateDict(saved, OptimStateKeyType::kParamId, plain.model,
                         {.optim_input = plain.optim_input, .warnings = &to_ids});
-    Train(t, plain, kIterations);
+    Train(t, plain, kWarmUpIterations);
     RekeyOptimStateDict(plain.optimizer.StateDict(), OptimStateKeyType::kParamName, plain.model,
                         {.optim_input = plain.optim_input, .warnings = &to_names});
   });

@@ -8,13 +8,7 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-constexpr int kIterations = 3;
 constexpr int kStateCheck = 1 + kGroupChecks;
-
-OptimizerLayout LayoutOf(const Training& training, bool use_optim_input) {
-  if (use_optim_input) return {.optim_input = training.optim_input};
-  return {.optimizer = &training.optimizer};
-}
 
 // C1 to C11.
 void CompareWithOptimizer(Trial& t, const Training& training, const Dict& converted) {

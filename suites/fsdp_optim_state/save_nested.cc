@@ -10,8 +10,6 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-constexpr int kIterations = 3;
-
 // Upstream's _are_equal_states: the same names and types, tensors close with isclose's defaults.
 bool Matches(const Dict& entry, const Dict& other) {
   constexpr CompareOptions kIsClose{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
@@ -38,13 +36,6 @@ void CompareStatesInAnyOrder(Trial& t, Caller& caller, const Dict& saved, const 
   ExpectStateOfTwin(t, caller, "C11", reference_by_name, saved);
 }
 
-Dict Save(Trial& t, const Training& training) {
-  if (t.TextParam("state_dict_type") == "SHARDED") return ShardedOptimStateDict(training.model, training.optimizer);
-  FullOptimOptions options{.rank0_only = t.BoolParam("rank0_only")};
-  if (t.BoolParam("use_optim_input")) options.optim_input = training.optim_input;
-  return FullOptimStateDict(training.model, training.optimizer, options);
-}
-
 }  // namespace
 
 PORT(test_optim_state_dict_nested) {
@@ -53,7 +44,7 @@ PORT(test_optim_state_dict_nested) {
   Training sharded = NewTraining(t, options);
   const std::vector<double> losses = Train(t, sharded, kIterations);
   Dict saved;
-  t.NoError("C12", [&] { saved = Save(t, sharded); });
+  t.NoError("C12", [&] { saved = SaveWithLegacyFunction(t, sharded, t.BoolParam("rank0_only")); });
 
   const auto compare = [&] {
     options.wrap = false;

@@ -9,12 +9,7 @@ namespace shardcts::fsdp_optim_state {
 namespace {
 
 const std::vector<std::string> kFrozen = {"net1.0.weight", "net1.0.bias"};
-constexpr int kIterations = 5;
-
-Dict Cloned(Trial& t, const Dict& state_dict) {
-  const Value copy = t.subject().Clone(state_dict);
-  return copy.AsDict();
-}
+constexpr int kFreezingIterations = 5;
 
 Optimizer AdamOver(Trial& t, const Model& model) {
   return t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
@@ -30,7 +25,7 @@ void WrapWithOriginalParameters(Model& model) {
 void SaveAndLoadWhileFrozen(Trial& t, Model model) {
   WrapWithOriginalParameters(model);
   Optimizer optimizer = AdamOver(t, model);
-  for (int i = 0; i < kIterations; ++i) {
+  for (int i = 0; i < kFreezingIterations; ++i) {
     model.SetRequiresGrad(kFrozen, i % 2 == 1);
     StepOnSum(model, optimizer, UniformInput(t, {8, 8}, i));
     const Dict original = Cloned(t, optimizer.StateDict());
@@ -53,7 +48,7 @@ void SaveBesideTwin(Trial& t, Model model, Model twin) {
     which.ZeroGrad();
     StepOnSum(which, its_optimizer, UniformInput(t, {8, 8}, i));
   };
-  for (int i = 0; i < kIterations; ++i) {
+  for (int i = 0; i < kFreezingIterations; ++i) {
     step(model, optimizer, i);
     step(twin, twin_optimizer, i);
     const Dict expected = StateByName(t, twin_optimizer, AllParameters(twin));

@@ -121,9 +121,26 @@ std::vector<double> Train(Trial& t, Training& training, int iterations) {
 
 std::vector<ParameterGroup> AllParameters(const Model& model) { return {{model.Parameters().Keys(), {}}}; }
 
+OptimizerLayout LayoutOf(const Training& training, bool use_optim_input) {
+  if (use_optim_input) return {.optim_input = training.optim_input};
+  return {.optimizer = &training.optimizer};
+}
+
+Dict SaveWithLegacyFunction(Trial& t, const Training& training, bool rank0_only) {
+  if (t.TextParam("state_dict_type") == "SHARDED") return ShardedOptimStateDict(training.model, training.optimizer);
+  FullOptimOptions options{.rank0_only = rank0_only};
+  if (t.BoolParam("use_optim_input")) options.optim_input = training.optim_input;
+  return FullOptimStateDict(training.model, training.optimizer, options);
+}
+
+Dict Cloned(Trial& t, const Dict& state_dict) {
+  const Value copy = t.subject().Clone(state_dict);
+  return copy.AsDict();
+}
+
 Dict StateByName(Trial& t, const Optimizer& optimizer, const std::vector<ParameterGroup>& groups) {
-  const Value state_dict = t.subject().Clone(optimizer.StateDict());
-  const Dict& state = state_dict.AsDict().At("state").AsDict();
+  const Dict state_dict = Cloned(t, optimizer.StateDict());
+  const Dict& state = state_dict.At("state").AsDict();
   Dict by_name;
   int64_t id = 0;
   for (const ParameterGroup& group : groups) {

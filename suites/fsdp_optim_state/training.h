@@ -40,6 +40,9 @@ Training NewTraining(Trial& t, const TrainingOptions& options);
 Model NestedModel(Trial& t, const TrainingOptions& options, Dict model_arguments = {},
                   const std::vector<std::string>& ignored_in_last_block = {});
 
+// How often upstream trains a model, but for tests that say otherwise.
+constexpr int kIterations = 3;
+
 // Upstream's _step_model: the same data on every rank, and again in each call. Returns the losses.
 std::vector<double> Train(Trial& t, Training& training, int iterations);
 
@@ -55,6 +58,14 @@ struct Twin {
   Dict state;  // by name
 };
 Twin TrainTwin(Trial& t, const TrainingOptions& options, int iterations);
+
+// What the deprecated functions are told about the optimizer: itself, or what it was made of. *Local*.
+OptimizerLayout LayoutOf(const Training& training, bool use_optim_input);
+// With the deprecated function for the test's parameter "state_dict_type", as its parameter "use_optim_input" says.
+Dict SaveWithLegacyFunction(Trial& t, const Training& training, bool rank0_only);
+
+// A deep copy. *Local*.
+Dict Cloned(Trial& t, const Dict& state_dict);
 
 // Uniform in [0, 1) or standard normal; the same on every rank and in every implementation. `number` tells the inputs of
 // a test apart.

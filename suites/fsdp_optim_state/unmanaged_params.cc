@@ -8,13 +8,6 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-Dict Save(Trial& t, const Training& training) {
-  if (t.TextParam("state_dict_type") == "SHARDED") return ShardedOptimStateDict(training.model, training.optimizer);
-  FullOptimOptions options{.rank0_only = false};
-  if (t.BoolParam("use_optim_input")) options.optim_input = training.optim_input;
-  return FullOptimStateDict(training.model, training.optimizer, options);
-}
-
 Dict Convert(Trial& t, const Dict& saved, const Model& model, const Optimizer& optimizer) {
   if (t.TextParam("state_dict_type") == "SHARDED") return FlattenShardedOptimStateDict(saved, model, optimizer);
   if (!t.BoolParam("use_optim_input")) return ShardFullOptimStateDict(saved, model, {.optimizer = &optimizer});
@@ -51,7 +44,7 @@ PORT(test_shard_full_optim_state_dict_unmanaged_params) {
   const bool in_unit = t.BoolParam("add_to_fsdp_module");
   Training training = NewTraining(t, {});
   Train(t, training, 1);
-  const Dict saved = Save(t, training);
+  const Dict saved = SaveWithLegacyFunction(t, training, /*rank0_only=*/false);
 
   const Model model = NestedModel(t, {}, {{"unmanaged_param", in_unit ? "block2.2" : "root"}});
   Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 1e-3});
