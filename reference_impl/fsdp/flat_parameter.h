@@ -64,6 +64,12 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   at::Tensor OwnedShard() const { return shard_.narrow(0, 0, layout_.Owned(rank()).numel); }
   at::ScalarType dtype() const { return shard_.scalar_type(); }
   const models::ParameterPtr& slice(size_t parameter) const { return slices_[parameter]; }
+  // The parameter object of kFlat.
+  const models::ParameterPtr& flat_object() const { return flat_; }
+  // Whether this parameter is to get gradients. With use_orig_params each has its own flag, else they share one.
+  bool requires_grad(size_t parameter) const {
+    return (options_.use_orig_params ? slices_[parameter] : flat_)->value.requires_grad();
+  }
 
   // *Collective* over the shard group. The whole flat parameter in the original dtype on `options.device`: a tensor of
   // its own if sharded, else the shard itself. May have padding at the end. When all tensors on it are gone, its memory
@@ -78,6 +84,9 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   // *Collective* over the shard group. The sharded gradient, gathered; undefined when there is none.
   at::Tensor GatherGradient() const;
 
+  // Before a forward: takes over which of the parameter objects at rest are to get gradients, as their owner may have
+  // changed that.
+  void AdoptRequiresGrad();
   // *Collective* over the shard group, unless unsharded: gathers, in the dtype to compute in.
   void Unshard();
   // Exposes views of the gathered parameter, for a forward new ones, for the backward those of the last forward.

@@ -103,6 +103,7 @@ at::Tensor FsdpModule::ForwardAll(std::vector<at::Tensor> inputs) {
   at::Tensor output;
   try {
     if (flat_) {
+      flat_->AdoptRequiresGrad();
       flat_->Unshard();
       flat_->ExposeForForward();
     }

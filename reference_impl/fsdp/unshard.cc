@@ -105,6 +105,21 @@ void FlatParameter::MakeUnsharded() {
   torch::autograd::impl::set_post_acc_grad_hooks(unsharded_, std::make_unique<CallOnGradient>(std::move(call)));
 }
 
+void FlatParameter::AdoptRequiresGrad() {
+  bool any = false;
+  bool changed = false;
+  for (size_t i = 0; i < shapes_.size(); ++i) {
+    const bool now = requires_grad(i);
+    changed |= now != requires_grad_[i];
+    any |= now;
+    requires_grad_[i] = now;
+  }
+  if (!changed) return;
+  flat_->value.set_requires_grad(any);
+  Reshard(/*free=*/true);
+  unsharded_buffer_ = unsharded_ = at::Tensor();
+}
+
 void FlatParameter::Unshard() {
   if (is_unsharded_) return;
   at::NoGradGuard no_grad;

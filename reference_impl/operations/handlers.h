@@ -29,6 +29,15 @@ struct Call {
   }
   const models::ModulePtr& ModelPtr() const { return session.model_handles.Get(Get("model").AsHandle()); }
   models::Module& Model() const { return *ModelPtr(); }
+  // The argument "optimizer", which must be there.
+  Optimizer& TheOptimizer() const {
+    return *session.optimizer_handles.Get(Get("optimizer").AsHandle());
+  }
+  // The argument "group"; all ranks when it is absent. ValueError: this rank is not in it.
+  Communicator& GroupOrWorld() const {
+    const Value* group = Find("group");
+    return group ? *session.Group(group->AsHandle()) : *session.context.communicator;
+  }
   const std::shared_ptr<DeviceMesh>& Mesh() const { return session.mesh_handles.Get(Get("mesh").AsHandle()); }
 };
 
@@ -41,6 +50,7 @@ void AddMeshHandlers(HandlerTable& table);
 void AddModelHandlers(HandlerTable& table);
 void AddWrapperHandlers(HandlerTable& table);
 void AddFsdpHandlers(HandlerTable& table);
+void AddFsdpOptimHandlers(HandlerTable& table);
 void AddStateHandlers(HandlerTable& table);
 void AddTensorHandlers(HandlerTable& table);
 void AddOptimizerHandlers(HandlerTable& table);

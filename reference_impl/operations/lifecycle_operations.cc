@@ -11,7 +11,7 @@ namespace {
 std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "fsdp1", "sharded_tensor", "activation_checkpoint", "ddp",
-                                 "process_groups", "serialization"};
+                                 "process_groups", "serialization", "named_optimizer", "fsdp1_optim"};
   if (session.timings) names.push_back("timings");
   return names;
 }

@@ -5,6 +5,7 @@
 #include "fully_shard/fully_shard.h"
 #include "models/zoo.h"
 #include "operations/handlers.h"
+#include "operations/module_paths.h"
 #include "operations/tensor_values.h"
 #include "parameter/dtensor_parameter.h"
 #include "wrappers/checkpoint_wrapper.h"
@@ -43,8 +44,14 @@ Value Backward(const Call& call) {
   if (kind != "sum" && kind != "mean") {
     throw SemanticError("ValueError", "reduction must be 'sum' or 'mean', got '" + kind + "'");
   }
+  const Value* gradient = call.Find("gradient");
+  if (gradient && reduction) throw SemanticError("ValueError", "either a gradient or a reduction, not both");
   at::AutoGradMode with_gradients(true);
   const at::Tensor& output = call.Get("output").AsTensor();
+  if (gradient) {
+    output.backward(gradient->AsTensor());
+    return {};
+  }
   (kind == "sum" ? output.sum() : output.mean()).backward();
   return {};
 }
@@ -53,6 +60,16 @@ Value ZeroGrad(const Call& call) {
   for (const auto& [name, parameter] : models::NamedParameters(call.Model())) {
     parameter->value.mutable_grad() = at::Tensor();
   }
+  return {};
+}
+
+// All names are looked up before anything changes.
+Value SetRequiresGrad(const Call& call) {
+  std::vector<std::pair<models::ParameterPtr, bool>> wanted;
+  for (const auto& [name, value] : call.Get("values").AsDict()) {
+    wanted.emplace_back(ParameterNamed(call.Model(), ToString(name)), value.AsBool());
+  }
+  for (const auto& [parameter, requires_grad] : wanted) parameter->value.set_requires_grad(requires_grad);
   return {};
 }
 
@@ -173,6 +190,7 @@ void AddModelHandlers(HandlerTable& table) {
   table["model.forward"] = Forward;
   table["model.backward"] = Backward;
   table["model.zero_grad"] = ZeroGrad;
+  table["model.set_requires_grad"] = SetRequiresGrad;
   table["model.parameters"] = Parameters;
   table["model.buffers"] = Buffers;
   table["model.gradients"] = Gradients;

@@ -17,6 +17,13 @@ models::Module& ModuleAt(models::Module& model, const std::string& path) {
   return *module;
 }
 
+models::ParameterPtr ParameterNamed(models::Module& model, const std::string& name) {
+  for (const auto& [known, parameter] : models::NamedParameters(model, /*remove_duplicate=*/false)) {
+    if (known == name) return parameter;
+  }
+  throw SemanticError("KeyError", "'" + name + "'");
+}
+
 ModulePlace PlaceAt(models::Module& model, const std::string& path) {
   if (path.empty()) throw SemanticError("ValueError", "the root of a model hangs nowhere");
   ModuleAt(model, path);

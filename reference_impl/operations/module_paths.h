@@ -13,6 +13,9 @@ namespace shardcts::reference {
 // not there is an AttributeError.
 models::Module& ModuleAt(models::Module& model, const std::string& path);
 
+// The parameter of this name, as model.parameters gives it, also under a further name of a tied one. KeyError: none.
+models::ParameterPtr ParameterNamed(models::Module& model, const std::string& name);
+
 // Where a module hangs: a child of `parent`, which is no wrapper.
 struct ModulePlace {
   models::Module* parent = nullptr;

@@ -1,7 +1,8 @@
 #include <set>
 
 #include "operations/handlers.h"
-#include "optim/optimizer.h"
+#include "operations/module_paths.h"
+#include "optim/named_optimizer.h"
 
 namespace shardcts::reference {
 namespace {
@@ -29,12 +30,6 @@ class Options {
   std::set<std::string> known_;
 };
 
-std::vector<models::ParameterPtr> ParametersOf(models::Module& model) {
-  std::vector<models::ParameterPtr> parameters;
-  for (const auto& [name, parameter] : models::NamedParameters(model)) parameters.push_back(parameter);
-  return parameters;
-}
-
 SgdOptions ReadSgd(Options& options) {
   SgdOptions read;
   read.lr = options.Get("lr", read.lr);
@@ -56,30 +51,91 @@ AdamOptions ReadAdam(Options& options, bool decoupled_weight_decay) {
   return read;
 }
 
-std::shared_ptr<Optimizer> Make(const std::string& kind, Options& options, models::Module& model) {
-  if (kind == "sgd") return MakeSgd(ParametersOf(model), ReadSgd(options));
-  if (kind == "adam") return MakeAdam(ParametersOf(model), ReadAdam(options, false));
-  if (kind == "adamw") return MakeAdam(ParametersOf(model), ReadAdam(options, true));
+std::unique_ptr<UpdateRule> MakeRule(const std::string& kind, const Value* given) {
+  Options options(kind, given);
+  if (kind == "sgd") return MakeSgdRule(ReadSgd(options));
+  if (kind == "adam") return MakeAdamRule(ReadAdam(options, false));
+  if (kind == "adamw") return MakeAdamRule(ReadAdam(options, true));
   throw SemanticError("ValueError", "unknown optimizer '" + kind + "'; there are: sgd, adam, adamw");
 }
 
-Optimizer& TheOptimizer(const Call& call) {
-  return *call.session.optimizer_handles.Get(call.Get("optimizer").AsHandle());
+// The options that a group has of its own, under PyTorch's names.
+Dict GroupOptions(const std::string& kind, const Value* given) {
+  Dict options;
+  if (!given || given->IsNone()) return options;
+  const Dict completed = MakeRule(kind, given)->defaults();  // complains about what the kind does not have
+  for (const auto& [key, value] : given->AsDict()) {
+    const std::string name = ToString(key);
+    if (name != "beta1" && name != "beta2") options.Set(name, completed.At(name));
+  }
+  if (given->AsDict().Contains("beta1") || given->AsDict().Contains("beta2")) {
+    options.Set("betas", completed.At("betas"));
+  }
+  return options;
+}
+
+// What an optimizer is made of: its groups, and the names of their parameters in order.
+struct Groups {
+  std::vector<ParameterGroup> groups;
+  std::vector<std::string> names;
+};
+
+Groups OneGroupOfAll(models::Module& model) {
+  Groups one{{{}}, {}};
+  for (const auto& [name, parameter] : models::NamedParameters(model)) {
+    one.groups.front().parameters.push_back(parameter);
+    one.names.push_back(name);
+  }
+  if (one.names.empty()) throw SemanticError("ValueError", "optimizer got an empty parameter list");
+  return one;
+}
+
+Groups ReadGroups(const Call& call) {
+  const Value* given = call.Find("groups");
+  if (!given) return OneGroupOfAll(call.Model());
+  Groups read;
+  for (const Value& group : given->AsList()) {
+    ParameterGroup made;
+    for (const std::string& name : group.AsDict().At("parameters").AsStrings()) {
+      made.parameters.push_back(ParameterNamed(call.Model(), name));
+      read.names.push_back(name);
+    }
+    made.options = GroupOptions(call.Get("kind").AsString(), group.AsDict().Find("options"));
+    read.groups.push_back(std::move(made));
+  }
+  return read;
 }
 
 Value Create(const Call& call) {
-  const std::string& kind = call.Get("kind").AsString();
-  Options options(kind, call.Find("options"));
-  return call.session.optimizer_handles.Add(Make(kind, options, call.Model()));
+  std::unique_ptr<UpdateRule> rule = MakeRule(call.Get("kind").AsString(), call.Find("options"));
+  Groups groups = ReadGroups(call);
+  if (!call.Flag("named", false)) {
+    return call.session.optimizer_handles.Add(
+        std::make_shared<Optimizer>(std::move(rule), std::move(groups.groups)));
+  }
+  return call.session.optimizer_handles.Add(std::make_shared<NamedOptimizer>(
+      std::move(rule), std::move(groups.groups), std::move(groups.names)));
 }
 
 Value Step(const Call& call) {
-  TheOptimizer(call).Step();
+  call.TheOptimizer().Step();
   return {};
 }
 
 Value ZeroGrad(const Call& call) {
-  TheOptimizer(call).ZeroGrad();
+  call.TheOptimizer().ZeroGrad();
+  return {};
+}
+
+Value InitState(const Call& call) {
+  call.TheOptimizer().InitState();
+  return {};
+}
+
+Value SaveState(const Call& call) { return call.TheOptimizer().StateDict(); }
+
+Value LoadState(const Call& call) {
+  call.TheOptimizer().LoadStateDict(call.Get("state_dict").AsDict());
   return {};
 }
 
@@ -89,6 +145,9 @@ void AddOptimizerHandlers(HandlerTable& table) {
   table["optimizer.create"] = Create;
   table["optimizer.step"] = Step;
   table["optimizer.zero_grad"] = ZeroGrad;
+  table["optimizer.init_state"] = InitState;
+  table["optimizer.state_dict"] = SaveState;
+  table["optimizer.load_state_dict"] = LoadState;
 }
 
 }  // namespace shardcts::reference

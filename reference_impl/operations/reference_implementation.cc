@@ -15,6 +15,7 @@ HandlerTable AllHandlers() {
   AddModelHandlers(table);
   AddWrapperHandlers(table);
   AddFsdpHandlers(table);
+  AddFsdpOptimHandlers(table);
   AddStateHandlers(table);
   AddTensorHandlers(table);
   AddOptimizerHandlers(table);

@@ -21,6 +21,26 @@ Value ForEachEntry(const Call& call, const Change& change) {
   return results;
 }
 
+// The same at every depth: `change` gets what is neither a dict nor a list.
+template <class Change>
+Value ForEachLeaf(const Value& value, const Change& change) {
+  if (const auto* dict = value.TryAs<Dict>()) {
+    Dict results;
+    for (const auto& [key, entry] : *dict) results.Set(key, ForEachLeaf(entry, change));
+    return results;
+  }
+  if (const auto* list = value.TryAs<List>()) {
+    List results;
+    for (const Value& entry : *list) results.push_back(ForEachLeaf(entry, change));
+    return results;
+  }
+  return change(value);
+}
+
+bool IsTensor(const Value& value) {
+  return value.TryAs<Tensor>() || value.TryAs<shardcts::DTensor>() || value.TryAs<ShardedTensor>();
+}
+
 Value Mesh(const Call& call) {
   return call.session.HandleOf(call.session.meshes.Find(call.Get("value").AsDTensor().mesh));
 }
@@ -52,7 +72,8 @@ Value ChangeLocal(const Value& value, const Change& change) {
 }
 
 Value Clone(const Call& call) {
-  return ForEachEntry(call, [](const Value& value) {
+  return ForEachLeaf(call.Get("value"), [](const Value& value) {
+    if (!IsTensor(value)) return value;
     Value cloned = ChangeLocal(value, [](const at::Tensor& tensor) { return tensor.detach().clone(); });
     if (auto* distributed = cloned.TryAs<shardcts::DTensor>()) distributed->requires_grad = false;
     return cloned;
@@ -76,10 +97,9 @@ Value To(const Call& call) {
 }
 
 Value GatherShards(const Call& call) {
-  const Value* handle = call.Find("group");
-  Communicator& group = handle ? *call.session.Group(handle->AsHandle()) : *call.session.context.communicator;
+  Communicator& group = call.GroupOrWorld();
   const at::Device device(call.session.context.device);
-  return ForEachEntry(call, [&](const Value& value) -> Value {
+  return ForEachLeaf(call.Get("value"), [&](const Value& value) -> Value {
     const auto* sharded = value.TryAs<ShardedTensor>();
     return sharded ? GatherShardedTensor(*sharded, group, device) : value;
   });

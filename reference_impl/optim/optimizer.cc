@@ -3,96 +3,193 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <cmath>
+#include <map>
+#include <set>
+
+#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
-class Sgd : public Optimizer {
- public:
-  Sgd(std::vector<models::ParameterPtr> parameters, const SgdOptions& options)
-      : Optimizer(std::move(parameters)), options_(options), momentum_buffers_(parameters_.size()) {}
-
- protected:
-  void StepOne(size_t index, at::Tensor value, at::Tensor grad) override {
-    if (options_.weight_decay != 0) grad = grad.add(value, options_.weight_decay);
-    if (options_.momentum != 0) {
-      at::Tensor& buffer = momentum_buffers_[index];
-      if (buffer.defined()) {
-        buffer.mul_(options_.momentum).add_(grad, 1);
-      } else {
-        buffer = grad.detach().clone();
-      }
-      grad = buffer;
+void CheckParameters(const std::vector<ParameterGroup>& groups) {
+  if (groups.empty()) throw SemanticError("ValueError", "optimizer got an empty parameter list");
+  std::set<const models::Parameter*> seen;
+  for (const ParameterGroup& group : groups) {
+    std::set<const models::Parameter*> here;
+    for (const models::ParameterPtr& parameter : group.parameters) here.insert(parameter.get());
+    if (here.size() != group.parameters.size()) {
+      throw SemanticError("ValueError", "a parameter group names a parameter twice");
     }
-    value.add_(grad, -options_.lr);
+    for (const models::Parameter* parameter : here) {
+      if (seen.insert(parameter).second) continue;
+      throw SemanticError("ValueError", "some parameters appear in more than one parameter group");
+    }
   }
+}
 
- private:
-  SgdOptions options_;
-  std::vector<at::Tensor> momentum_buffers_;  // undefined until the first step
-};
-
-class Adam : public Optimizer {
- public:
-  Adam(std::vector<models::ParameterPtr> parameters, const AdamOptions& options)
-      : Optimizer(std::move(parameters)), options_(options), states_(parameters_.size()) {}
-
- protected:
-  void StepOne(size_t index, at::Tensor value, at::Tensor grad) override {
-    State& state = states_[index];
-    if (!state.exp_avg.defined()) {
-      state.exp_avg = at::zeros_like(value);
-      state.exp_avg_sq = at::zeros_like(value);
-    }
-    state.step += 1;
-    if (options_.weight_decay != 0 && options_.decoupled_weight_decay) {
-      value.mul_(1 - options_.lr * options_.weight_decay);
-    } else if (options_.weight_decay != 0) {
-      grad = grad.add(value, options_.weight_decay);
-    }
-    state.exp_avg.lerp_(grad, 1 - options_.beta1);
-    state.exp_avg_sq.mul_(options_.beta2).addcmul_(grad, grad, 1 - options_.beta2);
-
-    const double bias_correction1 = 1 - std::pow(options_.beta1, state.step);
-    const double bias_correction2 = 1 - std::pow(options_.beta2, state.step);
-    const double step_size = options_.lr / bias_correction1;
-    const at::Tensor denominator =
-        (state.exp_avg_sq.sqrt() / std::pow(bias_correction2, 0.5)).add_(options_.eps);
-    value.addcdiv_(state.exp_avg, denominator, -step_size);
+// Of a parameter's state: tensors but the step become the parameter's dtype and device.
+Value CastLike(const at::Tensor& parameter, const Value& value, const Key& key) {
+  if (const auto* tensor = value.TryAs<Tensor>()) {
+    if (key == Key("step")) return tensor->data;
+    const at::ScalarType dtype =
+        parameter.is_floating_point() ? parameter.scalar_type() : tensor->data.scalar_type();
+    return tensor->data.to(parameter.device(), dtype);
   }
+  if (const auto* list = value.TryAs<List>()) {
+    List cast;
+    for (const Value& entry : *list) cast.push_back(CastLike(parameter, entry, ""));
+    return cast;
+  }
+  if (const auto* dict = value.TryAs<Dict>()) {
+    Dict cast;
+    for (const auto& [name, entry] : *dict) cast.Set(name, CastLike(parameter, entry, name));
+    return cast;
+  }
+  return value;
+}
 
- private:
-  struct State {
-    double step = 0;
-    at::Tensor exp_avg;     // undefined until the first step
-    at::Tensor exp_avg_sq;
-  };
-
-  AdamOptions options_;
-  std::vector<State> states_;
-};
+// A group as a state dict has it: its hyper-parameters, completed by flags that an older one did not know.
+Dict OptionsFrom(const Dict& saved, const Dict& defaults) {
+  Dict options = saved;
+  options.Erase("params");
+  for (const auto& [name, value] : defaults) {
+    const bool is_flag = value.IsNone() || value.type() == Value::Type::kBool;
+    if (is_flag && !options.Contains(name)) options.Set(name, value);
+  }
+  return options;
+}
 
 }  // namespace
 
-void Optimizer::Step() {
-  at::NoGradGuard no_grad;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor& value = parameters_[i]->value;
-    if (value.grad().defined()) StepOne(i, value, value.grad());
+Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups)
+    : groups_(std::move(groups)), rule_(std::move(rule)) {
+  CheckParameters(groups_);
+  for (ParameterGroup& group : groups_) {
+    for (const auto& [name, value] : rule_->defaults()) {
+      if (!group.options.Contains(name)) group.options.Set(name, value);
+    }
   }
 }
 
+void Optimizer::Step() {
+  at::NoGradGuard no_grad;
+  int64_t id = 0;
+  for (const ParameterGroup& group : groups_) {
+    for (const models::ParameterPtr& parameter : group.parameters) {
+      if (parameter->value.grad().defined()) StepOne(id, parameter->value, group.options);
+      ++id;
+    }
+  }
+}
+
+// A rule that keeps nothing leaves no entry.
+void Optimizer::StepOne(int64_t id, const at::Tensor& value, const Dict& options) {
+  if (Value* known = state_.Find(id)) return rule_->Update(value, value.grad(), known->AsDict(), options);
+  Dict state;
+  rule_->Update(value, value.grad(), state, options);
+  if (!state.empty()) state_.Set(id, std::move(state));
+}
+
 void Optimizer::ZeroGrad() {
-  for (const models::ParameterPtr& parameter : parameters_) parameter->value.mutable_grad() = at::Tensor();
+  for (const models::ParameterPtr& parameter : ParametersById(*this)) parameter->value.mutable_grad() = at::Tensor();
+}
+
+void Optimizer::InitState() {
+  for (const models::ParameterPtr& parameter : ParametersById(*this)) {
+    if (!parameter->value.requires_grad()) continue;
+    parameter->value.mutable_grad() = at::zeros_like(parameter->value.detach());
+  }
+  Step();
+}
+
+const Dict* Optimizer::FindState(const models::Parameter& parameter) const {
+  int64_t id = 0;
+  for (const models::ParameterPtr& known : ParametersById(*this)) {
+    if (known.get() == &parameter) {
+      const Value* state = state_.Find(id);
+      return state ? &state->AsDict() : nullptr;
+    }
+    ++id;
+  }
+  return nullptr;
+}
+
+Dict Optimizer::StateDict() const {
+  List groups;
+  int64_t id = 0;
+  for (const ParameterGroup& group : groups_) {
+    List ids;
+    for (size_t i = 0; i < group.parameters.size(); ++i) ids.push_back(id++);
+    Dict packed = group.options;
+    packed.Set("params", std::move(ids));
+    groups.push_back(std::move(packed));
+  }
+  return Dict{{"state", state_}, {"param_groups", std::move(groups)}};
+}
+
+void Optimizer::LoadStateDict(const Dict& state_dict) {
+  const List& groups = EntryOf(state_dict, "param_groups").AsList();
+  if (groups.size() != groups_.size()) {
+    throw SemanticError("ValueError", "loaded state dict has a different number of parameter groups");
+  }
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (EntryOf(groups[i].AsDict(), "params").AsList().size() == groups_[i].parameters.size()) continue;
+    throw SemanticError("ValueError",
+                        "loaded state dict contains a parameter group that doesn't match the size of optimizer's group");
+  }
+  LoadState(EntryOf(state_dict, "state").AsDict(), groups);
+  LoadGroups(groups);
+}
+
+void Optimizer::LoadState(const Dict& state, const List& groups) {
+  std::map<Key, int64_t> ids;  // those of the state dict → ours
+  for (const Value& group : groups) {
+    for (const Value& saved : group.AsDict().At("params").AsList()) {
+      const auto* name = saved.TryAs<std::string>();
+      ids.emplace(name ? Key(*name) : Key(saved.AsInt()), static_cast<int64_t>(ids.size()));
+    }
+  }
+  const std::vector<models::ParameterPtr> parameters = ParametersById(*this);
+  Dict loaded;
+  for (const auto& [key, value] : state) {
+    const auto id = ids.find(key);
+    if (id == ids.end()) {
+      loaded.Set(key, value);
+      continue;
+    }
+    Value cast = CastLike(parameters.at(static_cast<size_t>(id->second))->value, value, "");
+    rule_->Adopt(cast.AsDict());
+    loaded.Set(id->second, std::move(cast));
+  }
+  state_ = std::move(loaded);
+}
+
+void Optimizer::LoadGroups(const List& groups) {
+  for (size_t i = 0; i < groups.size(); ++i) {
+    groups_[i].options = OptionsFrom(groups[i].AsDict(), rule_->defaults());
+  }
+}
+
+std::vector<models::ParameterPtr> ParametersById(const Optimizer& optimizer) {
+  std::vector<models::ParameterPtr> parameters;
+  for (const ParameterGroup& group : optimizer.groups()) {
+    parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
+  }
+  return parameters;
 }
 
 std::unique_ptr<Optimizer> MakeSgd(std::vector<models::ParameterPtr> parameters, const SgdOptions& options) {
-  return std::make_unique<Sgd>(std::move(parameters), options);
+  return std::make_unique<Optimizer>(MakeSgdRule(options), std::vector<ParameterGroup>{{std::move(parameters), {}}});
 }
 
 std::unique_ptr<Optimizer> MakeAdam(std::vector<models::ParameterPtr> parameters, const AdamOptions& options) {
-  return std::make_unique<Adam>(std::move(parameters), options);
+  return std::make_unique<Optimizer>(MakeAdamRule(options), std::vector<ParameterGroup>{{std::move(parameters), {}}});
+}
+
+const Value& EntryOf(const Dict& state_dict, const char* key) {
+  const Value* entry = state_dict.Find(key);
+  if (!entry) throw SemanticError("KeyError", "'" + std::string(key) + "'");
+  return *entry;
 }
 
 }  // namespace shardcts::reference

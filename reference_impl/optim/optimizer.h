@@ -1,48 +1,74 @@
-// SGD, Adam and AdamW. Each follows the floating-point operations of PyTorch's single-tensor form one by one, so that
-// equal inputs give equal bits. Everything here is *Local*: a sharded parameter is stepped shard by shard.
-// Semantics: torch.optim.sgd._single_tensor_sgd, torch.optim.adam._single_tensor_adam.
+// Optimizer: parameters in groups, each group with its hyper-parameters, and the state that the update rule keeps.
+// Everything here is *Local*: a sharded parameter is stepped shard by shard.
+// Semantics: torch.optim.Optimizer, torch 2.13.
+//
+// A state dict, as PyTorch's:
+//
+//   {state: {id: {state name: value}}, param_groups: [{hyper-parameters…, params: [id]}]}
+//
+// The id of a parameter is its position over all groups. A parameter that was never stepped has no entry.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "contract/value.h"
 #include "models/module.h"
+#include "optim/update_rule.h"
 
 namespace shardcts::reference {
 
+struct ParameterGroup {
+  std::vector<models::ParameterPtr> parameters;
+  Dict options;  // by PyTorch's names; what is absent is the rule's default
+};
+
 class Optimizer {
  public:
+  // ValueError: no groups; a parameter twice.
+  Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups);
   virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   // Updates every parameter that has a gradient, in place.
   void Step();
   // Drops the gradients of all parameters.
   void ZeroGrad();
+  // Gives every trainable parameter a gradient of zeros and steps once, so that each has state.
+  void InitState();
+
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  // nullptr: the parameter has no state, or is none of this optimizer's.
+  const Dict* FindState(const models::Parameter& parameter) const;
+
+  // The tensors share storage with the optimizer's.
+  virtual Dict StateDict() const;
+  // Groups and parameters are paired by position. Tensors other than "step" get the parameter's dtype and device, and
+  // share storage where they have it already. Entries of `state` that belong to no parameter are kept under their key.
+  // ValueError: another number of groups, or of parameters in one. KeyError: no state or param_groups.
+  virtual void LoadStateDict(const Dict& state_dict);
 
  protected:
-  explicit Optimizer(std::vector<models::ParameterPtr> parameters) : parameters_(std::move(parameters)) {}
-  // `index` is the parameter's place in the list given at construction; called without autograd recording.
-  virtual void StepOne(size_t index, at::Tensor value, at::Tensor grad) = 0;
+  std::vector<ParameterGroup> groups_;
+  Dict state_;  // by id: {state name: value}
 
-  std::vector<models::ParameterPtr> parameters_;
+ private:
+  void StepOne(int64_t id, const at::Tensor& value, const Dict& options);
+  void LoadGroups(const List& groups);
+  void LoadState(const Dict& state, const List& groups);
+
+  std::unique_ptr<UpdateRule> rule_;
 };
 
-struct SgdOptions {
-  double lr = 1e-3;
-  double momentum = 0;
-  double weight_decay = 0;
-};
+// Parameters of all groups, in the order of their ids.
+std::vector<models::ParameterPtr> ParametersById(const Optimizer& optimizer);
 
-struct AdamOptions {
-  double lr = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double weight_decay = 0;              // PyTorch's default for AdamW is 1e-2
-  bool decoupled_weight_decay = false;  // true: AdamW
-};
-
+// One group of these parameters.
 std::unique_ptr<Optimizer> MakeSgd(std::vector<models::ParameterPtr> parameters, const SgdOptions& options);
 std::unique_ptr<Optimizer> MakeAdam(std::vector<models::ParameterPtr> parameters, const AdamOptions& options);
+
+// The entry of a state dict under this key. KeyError: there is none.
+const Value& EntryOf(const Dict& state_dict, const char* key);
 
 }  // namespace shardcts::reference

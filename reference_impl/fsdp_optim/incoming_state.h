@@ -1,0 +1,46 @@
+// The tensors of an optimizer state dict that is to be loaded, wherever they are: whole on this rank, in pieces on all
+// ranks, or on the first rank alone.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fsdp_optim/model_parameters.h"
+#include "fsdp_optim/rank_agreement.h"
+
+namespace shardcts::reference {
+
+// A state that is sharded like its parameter: a tensor with dimensions, a ShardedTensor or a DTensor.
+struct TensorOutline {
+  std::vector<int64_t> shape;
+  at::ScalarType dtype = at::kFloat;
+};
+// *Local*. nullopt: the value is something else.
+std::optional<TensorOutline> OutlineOf(const Value& value);
+bool IsDistributed(const Value& value);
+
+// One tensor with dimensions in the dict.
+struct IncomingTensor {
+  Key parameter;  // key of `state`
+  Key name;       // of the state
+  Value value;
+};
+
+// The dict of the group's first rank on all its ranks, and its tensors in one order. On the other ranks the tensors
+// with dimensions are on the meta device.
+struct ReceivedState {
+  Dict state_dict;
+  std::vector<IncomingTensor> tensors;
+};
+// *Collective* over the group. `given` is read on the first rank only, where it must be there.
+ReceivedState ReceiveFromFirst(const Dict* given, Communicator& group, RankAgreement& agreement);
+
+// *Local*. RuntimeError: pieces that are not cut for this rank of this unit.
+void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit);
+// The whole tensor. *Collective* over the unit's shard group for pieces, *Local* otherwise.
+at::Tensor Gathered(const Value& value, const UnitMembers& unit);
+// *Collective* over the group.
+at::Tensor Broadcast(const Value& value, Communicator& group, at::Device device);
+
+}  // namespace shardcts::reference

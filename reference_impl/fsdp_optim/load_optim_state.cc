@@ -1,0 +1,231 @@
+#include "fsdp_optim/load_optim_state.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <set>
+
+#include "fsdp_optim/flatten_state.h"
+#include "fsdp_optim/incoming_state.h"
+#include "fsdp_optim/rank_agreement.h"
+#include "fsdp_optim/state_entries.h"
+#include "tensor/semantic_error.h"
+
+namespace shardcts::reference {
+namespace {
+
+// Where the state of one parameter object goes, or of a key that no parameter has.
+struct Target {
+  const ModelParameter* parameter = nullptr;  // nullptr: no parameter has the key
+  Key key;                                    // of the state dict; of a flat parameter its first FQN
+  Dict state;                                 // in this rank's layout
+  Value other;                                // what is no {state name: value}
+};
+
+class Loading {
+ public:
+  Loading(models::Module& model, const OptimizerInput& input, Communicator& group, const LoadOptimOptions& options,
+          std::vector<std::string>& user_warnings)
+      : model_(model), input_(input), group_(group), options_(options), user_warnings_(user_warnings) {}
+
+  Dict Run(const Dict* given) {
+    agreement_.Try([&] {
+      parameters_.emplace(model_);
+      keys_ = KeysOf(input_, model_, options_.is_named_optimizer);
+    });
+    Receive(given);
+    agreement_.Try([&] { MakeTargets(EntryOf(received_.state_dict, "state").AsDict()); });
+    agreement_.Try([&] { param_groups_ = Groups(); });
+    Agree();
+    for (const IncomingTensor& tensor : received_.tensors) Take(tensor);
+    return Result();
+  }
+
+ private:
+  // *Collective* over the group, with rank0_only.
+  void Receive(const Dict* given) {
+    if (options_.rank0_only) {
+      received_ = ReceiveFromFirst(given, group_, agreement_);
+      return;
+    }
+    agreement_.Try([&] {
+      if (!given || !given->Contains("state")) {
+        throw SemanticError("ValueError",
+                            "`optim_state_dict` must have the keys \"state\"to be a valid optimizer state dict");
+      }
+      received_.state_dict = *given;
+    });
+  }
+
+  void MakeTargets(const Dict& state) {
+    std::set<Key> taken;
+    for (const ModelParameter& parameter : parameters_->all()) {
+      const Value* entry = state.Find(parameter.fqns.front());
+      if (!entry) continue;
+      taken.insert(parameter.fqns.begin(), parameter.fqns.end());
+      Target target{&parameter, parameter.fqns.front(), {}, {}};
+      if (!parameter.unit) {
+        target.state = entry->AsDict();
+      } else if (parameters_->use_orig_params()) {
+        target.state = SliceOutline(*parameter.unit, parameter.member, entry->AsDict());
+      } else {
+        target.state = FlatOutline(*parameter.unit, state);
+      }
+      if (parameter.unit && !options_.rank0_only) CollectTensors(parameter, state);
+      targets_.push_back(std::move(target));
+    }
+    for (const auto& [key, entry] : state) {
+      if (taken.contains(key)) continue;
+      const auto* dict = entry.TryAs<Dict>();
+      targets_.push_back({nullptr, key, dict ? *dict : Dict(), dict ? Value() : entry});
+    }
+  }
+
+  void CollectTensors(const ModelParameter& parameter, const Dict& state) {
+    for (const std::string& fqn : parameter.fqns) {
+      const Value* entry = state.Find(fqn);
+      if (!entry) continue;
+      for (const auto& [name, value] : entry->AsDict()) {
+        if (!OutlineOf(value)) continue;
+        received_.tensors.push_back({fqn, name, value});
+        CheckPieces(received_.tensors.back(), *parameter.unit);
+      }
+    }
+  }
+
+  // *Collective*: nobody waits for tensors that a peer will not send.
+  void Agree() {
+    if (options_.rank0_only) {
+      agreement_.Exchange(group_, {});
+    } else if (parameters_) {
+      for (const auto& unit : parameters_->units()) AgreeOnPieces(*unit);
+    }
+    agreement_.ThrowIfRefused();
+  }
+
+  void AgreeOnPieces(const UnitMembers& unit) {
+    List pieces;
+    for (const IncomingTensor& tensor : received_.tensors) {
+      const bool is_here = std::ranges::count(unit.fqns, ToString(tensor.parameter)) > 0;
+      if (!is_here || !IsDistributed(tensor.value)) continue;
+      pieces.push_back(ToString(tensor.parameter) + " " + ToString(tensor.name) + " " +
+                       ShapeToString(OutlineOf(tensor.value)->shape));
+    }
+    const std::vector<Value> all = agreement_.Exchange(unit.group(), pieces);
+    agreement_.Try([&] {
+      for (const Value& other : all) {
+        if (other.AsStrings() == all.front().AsStrings()) continue;
+        throw SemanticError("RuntimeError", "the ranks have pieces of different state: " +
+                                                ListText(all.front().AsStrings()) + " and " +
+                                                ListText(other.AsStrings()));
+      }
+    });
+  }
+
+  // *Collective* over the group, or over the shard group of the tensor's unit.
+  void Take(const IncomingTensor& tensor) {
+    const std::string fqn = ToString(tensor.parameter);
+    const ModelParameter* parameter = parameters_->WithFqn(fqn);
+    const at::Device device = parameter && parameter->unit ? parameter->unit->unit->options().device : at::kCPU;
+    const at::Tensor whole = options_.rank0_only ? Broadcast(tensor.value, group_, device)
+                                                 : Gathered(tensor.value, *parameter->unit);
+    Target* target = TargetOf(parameter, tensor.parameter);
+    if (!target) return;
+    if (!target->parameter || !parameter->unit) {
+      target->state.Set(tensor.name, whole);
+    } else if (!target->state.empty()) {
+      Deposit(whole, *parameter->unit, MemberOf(*parameter, fqn), tensor.name, target->state);
+    }
+  }
+
+  // nullptr: this rank has no use for the state.
+  Target* TargetOf(const ModelParameter* parameter, const Key& key) {
+    const auto found = std::ranges::find_if(targets_, [&](const Target& target) {
+      return parameter && target.parameter ? target.parameter == parameter : target.key == key;
+    });
+    return found == targets_.end() ? nullptr : &*found;
+  }
+
+  size_t MemberOf(const ModelParameter& parameter, const std::string& fqn) const {
+    if (parameters_->use_orig_params()) return parameter.member;
+    return static_cast<size_t>(std::ranges::find(parameter.fqns, fqn) - parameter.fqns.begin());
+  }
+
+  // nullopt: no param_groups.
+  std::optional<List> Groups() const {
+    const Value* given_groups = received_.state_dict.Find("param_groups");
+    if (!given_groups) return std::nullopt;
+    List groups;
+    for (const Value& given : given_groups->AsList()) {
+      std::set<Key> params;
+      for (const std::string& fqn : EntryOf(given.AsDict(), "params").AsStrings()) {
+        const ModelParameter* parameter = parameters_->WithFqn(fqn);
+        const std::optional<Key> key = parameter ? keys_.KeyOf(*parameter->object) : std::nullopt;
+        if (!key) throw SemanticError("KeyError", "'" + fqn + "'");
+        params.insert(*key);
+      }
+      List sorted;
+      for (const Key& key : params) sorted.push_back(ValueOf(key));
+      Dict group = given.AsDict();
+      group.Set("params", std::move(sorted));
+      groups.push_back(std::move(group));
+    }
+    return groups;
+  }
+
+  // The key in this rank's optimizer. A parameter that it does not have stays under its names.
+  Key ResultKey(const Target& target) const {
+    if (!target.parameter) return target.key;
+    const std::optional<Key> key = keys_.KeyOf(*target.parameter->object);
+    return key.value_or(target.parameter->fqns.size() == 1 ? target.key : Key(ListText(target.parameter->fqns)));
+  }
+
+  // {} unless a named optimizer's present state has to do.
+  Dict StateOfEmptySlice(const Target& target) {
+    if (!options_.is_named_optimizer || !input_.optimizer) return {};
+    if (const Dict* present = input_.optimizer->FindState(*target.parameter->object)) return CopiedToCpu(*present);
+    user_warnings_.push_back("optim_state of " + ToString(target.key) + " is not on rank " +
+                             std::to_string(target.parameter->unit->flat().rank()) + ".");
+    return {};
+  }
+
+  Dict Result() {
+    Dict state;
+    for (Target& target : targets_) {
+      if (!target.other.IsNone()) {
+        state.Set(target.key, std::move(target.other));
+        continue;
+      }
+      if (target.parameter && target.parameter->unit && target.state.empty()) {
+        target.state = StateOfEmptySlice(target);
+        if (target.state.empty()) continue;
+      }
+      state.Set(ResultKey(target), std::move(target.state));
+    }
+    Dict result{{"state", std::move(state)}};
+    if (param_groups_) result.Set("param_groups", std::move(*param_groups_));
+    return result;
+  }
+
+  models::Module& model_;
+  const OptimizerInput& input_;
+  Communicator& group_;
+  LoadOptimOptions options_;
+  std::vector<std::string>& user_warnings_;
+  RankAgreement agreement_;
+  std::optional<ModelParameters> parameters_;
+  OptimizerKeys keys_;
+  ReceivedState received_;
+  std::vector<Target> targets_;
+  std::optional<List> param_groups_;
+};
+
+}  // namespace
+
+Dict OptimStateToLoad(models::Module& model, const OptimizerInput& input, const Dict* state_dict, Communicator& group,
+                      const LoadOptimOptions& options, std::vector<std::string>& user_warnings) {
+  at::NoGradGuard no_grad;
+  return Loading(model, input, group, options, user_warnings).Run(state_dict);
+}
+
+}  // namespace shardcts::reference

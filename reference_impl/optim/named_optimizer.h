@@ -1,0 +1,28 @@
+// NamedOptimizer: an optimizer whose state dicts have names in the place of ids. Everything here is *Local*.
+// Semantics: torch.distributed.optim._NamedOptimizer without a module, torch 2.13.
+#pragma once
+
+#include <string>
+
+#include "optim/optimizer.h"
+
+namespace shardcts::reference {
+
+class NamedOptimizer : public Optimizer {
+ public:
+  // `names`: of the parameters of all groups, in order.
+  NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups, std::vector<std::string> names);
+
+  // As Optimizer's, with names for ids; `params` is sorted and comes first.
+  Dict StateDict() const override;
+  // Pairs by name and copies in place; parameters and groups that the state dict does not have stay as they are.
+  // ValueError: no state yet; another number of entries of a parameter or a group, or other ones.
+  void LoadStateDict(const Dict& state_dict) override;
+
+ private:
+  std::vector<std::vector<std::string>> NamesByGroup() const;
+
+  std::vector<std::string> names_;
+};
+
+}  // namespace shardcts::reference
