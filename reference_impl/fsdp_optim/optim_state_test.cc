@@ -157,26 +157,26 @@ class FlatOptimStateTest : public testing::Test {
   }
 };
 
-Dict& StateOf(Dict& saved, const std::string& fqn) { return saved.Find("state")->AsDict().Find(fqn)->AsDict(); }
+Dict& MemberOf(Dict& saved, const std::string& fqn) { return saved.Find("state")->AsDict().Find(fqn)->AsDict(); }
 
 TEST_F(FlatOptimStateTest, MembersOfAFlatParameterMustAgree) {
   const std::string fqn = NamesOf(*pair_.twin).at(1);
   Dict other_step = Save(pair_);
-  StateOf(other_step, fqn).Set("step", at::full({}, 77.0f));
+  MemberOf(other_step, fqn).Set("step", at::full({}, 77.0f));
   EXPECT_THAT(LoadingError(other_step),
               StartsWith("ValueError: All unflattened parameters comprising a single flat parameter must have scalar "
                          "state with the same value and dtype"));
   Dict other_name = Save(pair_);
-  StateOf(other_name, fqn).Set("more", 1);
+  MemberOf(other_name, fqn).Set("more", 1);
   EXPECT_THAT(LoadingError(other_name), StartsWith("ValueError: Differing optimizer state names"));
   Dict other_kind = Save(pair_);
-  StateOf(other_kind, fqn).Set("exp_avg", 1.0);
+  MemberOf(other_kind, fqn).Set("exp_avg", 1.0);
   EXPECT_THAT(LoadingError(other_kind), StartsWith("ValueError: Differing optimizer state types"));
   Dict other_shape = Save(pair_);
-  StateOf(other_shape, fqn).Set("exp_avg", at::zeros({17}));
+  MemberOf(other_shape, fqn).Set("exp_avg", at::zeros({17}));
   EXPECT_THAT(LoadingError(other_shape), StartsWith("ValueError: Tensor optimizer state does not have same shape"));
   Dict other_dtype = Save(pair_);
-  StateOf(other_dtype, fqn).Set("exp_avg", StateOf(other_dtype, fqn).At("exp_avg").AsTensor().to(at::kDouble));
+  MemberOf(other_dtype, fqn).Set("exp_avg", MemberOf(other_dtype, fqn).At("exp_avg").AsTensor().to(at::kDouble));
   EXPECT_THAT(LoadingError(other_dtype), HasSubstr("same dtype"));
 }
 
@@ -260,7 +260,8 @@ TEST(SlicedOptimStateTest, ScalarsComeFromRanksWithElements) {
   pair.twin_optimizer->InitState();
   pair.twin_optimizer->ZeroGrad();
   Train(pair, 1, 3);
-  for (const auto& [fqn, state] : StateOf(Save(pair))) {
+  const Dict saved = Save(pair);
+  for (const auto& [fqn, state] : StateOf(saved)) {
     EXPECT_EQ(state.AsDict().At("step").AsTensor().item<float>(), 2) << ToString(fqn);
   }
 }

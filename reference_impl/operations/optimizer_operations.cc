@@ -76,7 +76,7 @@ Dict GroupOptions(const std::string& kind, const Value* given) {
 
 // What an optimizer is made of: its groups, and the names of their parameters in order.
 struct Groups {
-  std::vector<ParameterGroup> groups;
+  std::vector<OptimizerGroup> groups;
   std::vector<std::string> names;
 };
 
@@ -95,7 +95,7 @@ Groups ReadGroups(const Call& call) {
   if (!given) return OneGroupOfAll(call.Model());
   Groups read;
   for (const Value& group : given->AsList()) {
-    ParameterGroup made;
+    OptimizerGroup made;
     for (const std::string& name : group.AsDict().At("parameters").AsStrings()) {
       made.parameters.push_back(ParameterNamed(call.Model(), name));
       read.names.push_back(name);

@@ -55,14 +55,14 @@ std::string JoinedSorted(std::vector<std::string> names) {
 
 }  // namespace
 
-NamedOptimizer::NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups,
+NamedOptimizer::NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups,
                                std::vector<std::string> names)
     : Optimizer(std::move(rule), std::move(groups)), names_(std::move(names)) {}
 
 std::vector<std::vector<std::string>> NamedOptimizer::NamesByGroup() const {
   std::vector<std::vector<std::string>> by_group;
   auto next = names_.begin();
-  for (const ParameterGroup& group : groups_) {
+  for (const OptimizerGroup& group : groups_) {
     const auto end = next + static_cast<std::ptrdiff_t>(group.parameters.size());
     by_group.emplace_back(next, end);
     next = end;

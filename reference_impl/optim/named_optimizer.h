@@ -11,7 +11,7 @@ namespace shardcts::reference {
 class NamedOptimizer : public Optimizer {
  public:
   // `names`: of the parameters of all groups, in order.
-  NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups, std::vector<std::string> names);
+  NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups, std::vector<std::string> names);
 
   // As Optimizer's, with names for ids; `params` is sorted and comes first.
   Dict StateDict() const override;

@@ -11,10 +11,10 @@
 namespace shardcts::reference {
 namespace {
 
-void CheckParameters(const std::vector<ParameterGroup>& groups) {
+void CheckParameters(const std::vector<OptimizerGroup>& groups) {
   if (groups.empty()) throw SemanticError("ValueError", "optimizer got an empty parameter list");
   std::set<const models::Parameter*> seen;
-  for (const ParameterGroup& group : groups) {
+  for (const OptimizerGroup& group : groups) {
     std::set<const models::Parameter*> here;
     for (const models::ParameterPtr& parameter : group.parameters) here.insert(parameter.get());
     if (here.size() != group.parameters.size()) {
@@ -61,10 +61,10 @@ Dict OptionsFrom(const Dict& saved, const Dict& defaults) {
 
 }  // namespace
 
-Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups)
+Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups)
     : groups_(std::move(groups)), rule_(std::move(rule)) {
   CheckParameters(groups_);
-  for (ParameterGroup& group : groups_) {
+  for (OptimizerGroup& group : groups_) {
     for (const auto& [name, value] : rule_->defaults()) {
       if (!group.options.Contains(name)) group.options.Set(name, value);
     }
@@ -74,7 +74,7 @@ Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGrou
 void Optimizer::Step() {
   at::NoGradGuard no_grad;
   int64_t id = 0;
-  for (const ParameterGroup& group : groups_) {
+  for (const OptimizerGroup& group : groups_) {
     for (const models::ParameterPtr& parameter : group.parameters) {
       if (parameter->value.grad().defined()) StepOne(id, parameter->value, group.options);
       ++id;
@@ -117,7 +117,7 @@ const Dict* Optimizer::FindState(const models::Parameter& parameter) const {
 Dict Optimizer::StateDict() const {
   List groups;
   int64_t id = 0;
-  for (const ParameterGroup& group : groups_) {
+  for (const OptimizerGroup& group : groups_) {
     List ids;
     for (size_t i = 0; i < group.parameters.size(); ++i) ids.push_back(id++);
     Dict packed = group.options;
@@ -172,18 +172,18 @@ void Optimizer::LoadGroups(const List& groups) {
 
 std::vector<models::ParameterPtr> ParametersById(const Optimizer& optimizer) {
   std::vector<models::ParameterPtr> parameters;
-  for (const ParameterGroup& group : optimizer.groups()) {
+  for (const OptimizerGroup& group : optimizer.groups()) {
     parameters.insert(parameters.end(), group.parameters.begin(), group.parameters.end());
   }
   return parameters;
 }
 
 std::unique_ptr<Optimizer> MakeSgd(std::vector<models::ParameterPtr> parameters, const SgdOptions& options) {
-  return std::make_unique<Optimizer>(MakeSgdRule(options), std::vector<ParameterGroup>{{std::move(parameters), {}}});
+  return std::make_unique<Optimizer>(MakeSgdRule(options), std::vector<OptimizerGroup>{{std::move(parameters), {}}});
 }
 
 std::unique_ptr<Optimizer> MakeAdam(std::vector<models::ParameterPtr> parameters, const AdamOptions& options) {
-  return std::make_unique<Optimizer>(MakeAdamRule(options), std::vector<ParameterGroup>{{std::move(parameters), {}}});
+  return std::make_unique<Optimizer>(MakeAdamRule(options), std::vector<OptimizerGroup>{{std::move(parameters), {}}});
 }
 
 const Value& EntryOf(const Dict& state_dict, const char* key) {

@@ -18,7 +18,7 @@
 
 namespace shardcts::reference {
 
-struct ParameterGroup {
+struct OptimizerGroup {
   std::vector<models::ParameterPtr> parameters;
   Dict options;  // by PyTorch's names; what is absent is the rule's default
 };
@@ -26,7 +26,7 @@ struct ParameterGroup {
 class Optimizer {
  public:
   // ValueError: no groups; a parameter twice.
-  Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<ParameterGroup> groups);
+  Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
@@ -38,7 +38,7 @@ class Optimizer {
   // Gives every trainable parameter a gradient of zeros and steps once, so that each has state.
   void InitState();
 
-  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  const std::vector<OptimizerGroup>& groups() const { return groups_; }
   // nullptr: the parameter has no state, or is none of this optimizer's.
   const Dict* FindState(const models::Parameter& parameter) const;
 
@@ -50,7 +50,7 @@ class Optimizer {
   virtual void LoadStateDict(const Dict& state_dict);
 
  protected:
-  std::vector<ParameterGroup> groups_;
+  std::vector<OptimizerGroup> groups_;
   Dict state_;  // by id: {state name: value}
 
  private:

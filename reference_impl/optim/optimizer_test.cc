@@ -85,7 +85,7 @@ models::ParameterPtr WithGradient(const Values& values) {
 }
 
 std::unique_ptr<Optimizer> AdamOfTwoGroups(const std::vector<models::ParameterPtr>& parameters) {
-  std::vector<ParameterGroup> groups{{{parameters.at(0)}, {{"weight_decay", 0.9}}}, {{parameters.at(1)}, {}}};
+  std::vector<OptimizerGroup> groups{{{parameters.at(0)}, {{"weight_decay", 0.9}}}, {{parameters.at(1)}, {}}};
   return std::make_unique<Optimizer>(MakeAdamRule({.lr = 0.01}), std::move(groups));
 }
 
@@ -173,7 +173,7 @@ TEST(OptimizerStateTest, InitStateGivesEveryTrainableParameterState) {
 }
 
 std::unique_ptr<NamedOptimizer> NamedSgd(const models::ParameterPtr& b, const models::ParameterPtr& a) {
-  std::vector<ParameterGroup> groups{{{b, a}, {}}};
+  std::vector<OptimizerGroup> groups{{{b, a}, {}}};
   return std::make_unique<NamedOptimizer>(MakeSgdRule({.lr = 1, .momentum = 0.5}), std::move(groups),
                                           std::vector<std::string>{"b", "a"});
 }
