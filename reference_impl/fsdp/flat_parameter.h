@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "fsdp/flatten_layout.h"
+#include "fsdp/lent_memory.h"
 #include "fsdp/options.h"
-#include "fsdp/whole_memory.h"
 
 namespace shardcts::reference {
 
@@ -77,6 +77,12 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   at::Tensor Gather() const;
   // *Collective* over the shard group. The same on its first rank; undefined, without ever taking memory, elsewhere.
   at::Tensor GatherToFirst() const;
+  // Where the rows that a rank has of a parameter in a SHARDED state dict lie in the flat parameter: its chunk of
+  // dimension 0 (Chunk, tensor/sharding.h). RuntimeError: a parameter without dimensions.
+  FlatRange RowsOf(size_t parameter, int64_t rank) const;
+  // *Collective* over the shard group of a sharded one. This rank's rows of each parameter, in their shape, on
+  // `options.device`: views of one new tensor. Ranks send each other what they lack and no more. Memory as of Gather.
+  std::vector<at::Tensor> GatherRows() const;
   // This parameter's part of what Gather gives, in its shape.
   at::Tensor ViewIn(const at::Tensor& flat, size_t parameter) const;
   // Copies this rank's part of a whole flat parameter into the shard.
@@ -150,7 +156,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   std::vector<models::ParameterPtr> full_;    // while summoned
   std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
 
-  std::shared_ptr<WholeMemory> whole_memory_ = std::make_shared<WholeMemory>();  // for Gather and GatherToFirst
+  std::shared_ptr<LentMemory> whole_memory_ = std::make_shared<LentMemory>();  // for Gather and GatherToFirst
+  std::shared_ptr<LentMemory> rows_memory_ = std::make_shared<LentMemory>();   // for GatherRows
 
   bool is_unsharded_ = false;
   at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes

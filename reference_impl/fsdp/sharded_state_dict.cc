@@ -2,7 +2,9 @@
 
 #include "fsdp/entry_agreement.h"
 #include "fsdp/phase_timings.h"
+#include "fsdp/range_exchange.h"
 #include "fsdp/unit_state_dict.h"
+#include "parameter/flat_slice.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharded_tensor.h"
@@ -18,20 +20,18 @@ std::vector<Placement> PlacementsOn(const DeviceMesh& mesh) {
   return placements;
 }
 
-StateValue ShardOf(const at::Tensor& whole, const FsdpModule& unit, const StateDictConfig& config) {
+// The entry of a parameter of this shape of which this rank has the rows `local`.
+StateValue EntryOf(const std::vector<int64_t>& shape, at::Tensor local, const FsdpModule& unit,
+                   const StateDictConfig& config) {
   const Communicator& group = *unit.options().shard_group;
-  const Range rows = Chunk(whole.size(0), group.size(), group.rank());
-  at::Tensor local = whole.narrow(0, rows.begin, rows.size()).clone();
   if (config.offload_to_cpu) {
     const PhaseTimer timer(TimedPhase::kDeviceCopy);
     local = local.cpu();
   }
-  if (!config.use_dtensor) {
-    return MakeShardedTensor(whole.sizes().vec(), ChunkSize(whole.size(0), group.size()), local, group);
-  }
+  if (!config.use_dtensor) return MakeShardedTensor(shape, ChunkSize(shape.front(), group.size()), local, group);
   const std::shared_ptr<DeviceMesh>& mesh = unit.options().mesh;
   if (!mesh) throw SemanticError("AttributeError", "'NoneType' object has no attribute 'ndim'");
-  return MakeDTensor(local, mesh, PlacementsOn(*mesh), whole.sizes().vec());
+  return MakeDTensor(local, mesh, PlacementsOn(*mesh), shape);
 }
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
@@ -50,23 +50,16 @@ std::string PythonType(const StateValue& entry) {
 // One entry on its way into the unit.
 struct Incoming {
   std::string key;
+  size_t parameter = 0;
   std::vector<int64_t> shape;   // of the parameter
-  StateValue* entry = nullptr;  // nullptr: not in the dict, or not to be replaced
-  int64_t chunk = 0;            // elements, of every rank's part
-  int64_t offset = 0;           // in the row of all parts of one rank
+  StateValue* entry = nullptr;  // nullptr: not in the dict, or not to be taken
 };
 
-std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entries, const std::string& prefix,
-                                   int64_t ranks) {
+std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entries, const std::string& prefix) {
   std::vector<Incoming> incoming;
-  int64_t offset = 0;
   for (const auto* slots : {&flat.primary_slots(), &flat.shared_slots()}) {
     for (const FlatParameter::Slot& slot : *slots) {
-      Incoming one{prefix + slot.fqn, flat.shape(slot.parameter)};
-      const int64_t row_numel = c10::multiply_integers(one.shape) / std::max<int64_t>(one.shape.front(), 1);
-      one.chunk = ChunkSize(one.shape.front(), ranks) * row_numel;
-      one.offset = offset;
-      offset += one.chunk;
+      Incoming one{prefix + slot.fqn, slot.parameter, flat.shape(slot.parameter)};
       const auto found = entries.find(one.key);
       if (found != entries.end()) one.entry = &found->second;
       incoming.push_back(one);
@@ -78,6 +71,7 @@ std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entri
 // What the entry says that this rank has of the parameter, against what it must have in this group. PyTorch pads what
 // is too small and takes it for this rank's rows, whichever they are (docs/deviations.md).
 std::optional<SemanticError> WrongChunk(const Incoming& one, const ShardedTensor& given, const Communicator& group) {
+  if (one.shape.empty()) return SemanticError("IndexError", "\"" + one.key + "\" has no dimension 0 to be cut along");
   const Range rows = Chunk(one.shape.front(), group.size(), group.rank());
   ShardMetadata ours{std::vector<int64_t>(one.shape.size(), 0), one.shape};
   ours.offsets.front() = rows.begin;
@@ -144,55 +138,88 @@ void Agree(const std::vector<Incoming>& incoming, const FsdpModule& unit, bool a
   AgreeOnEntries(group, notes);
 }
 
-// Writes this rank's part into its place in the row. An entry of another shape is left to the walk to complain of.
-void PutPart(Incoming& one, at::Tensor& row) {
-  if (!one.entry) return;
-  const auto& given = std::get<ShardedTensor>(*one.entry);
-  if (given.shape != one.shape) {
-    *one.entry = at::empty(given.shape, at::TensorOptions().dtype(row.scalar_type()).device(at::kMeta));
+// An entry of another shape is left to the walk to complain of.
+void LeaveOutOtherShapes(std::vector<Incoming>& incoming) {
+  for (Incoming& one : incoming) {
+    if (!one.entry) continue;
+    const std::vector<int64_t> given = std::get<ShardedTensor>(*one.entry).shape;
+    if (given == one.shape) continue;
+    *one.entry = at::empty(given, at::device(at::kMeta));
     one.entry = nullptr;
-    return;
   }
-  if (given.local_shards.empty()) return;
-  const at::Tensor part = given.local_shards.front().tensor.detach().reshape({-1});
-  const PhaseTimer timer(TimedPhase::kDeviceCopy);
-  row.narrow(0, one.offset, part.numel()).copy_(part);
+  std::erase_if(incoming, [](const Incoming& one) { return !one.entry; });
 }
 
-void GatherShardedTensors(const FlatParameter& flat, std::vector<Incoming>& incoming) {
-  Communicator& group = *flat.options().shard_group;
-  const int64_t row_numel = incoming.back().offset + incoming.back().chunk;
-  at::Tensor row = at::zeros({row_numel}, flat.shard().options().device(flat.options().device));
-  for (Incoming& one : incoming) PutPart(one, row);
-  at::Tensor rows = at::empty({group.size(), row_numel}, row.options());
-  {
-    const PhaseTimer timer(TimedPhase::kGather);
-    group.AllGatherInto(rows.view({-1}), row);
-  }
+// This rank's rows as the run of elements that they are.
+at::Tensor RowsIn(const StateValue& entry, const at::TensorOptions& options) {
+  const auto& given = std::get<ShardedTensor>(entry);
+  if (given.local_shards.empty()) return at::empty({0}, options);
+  const PhaseTimer timer(TimedPhase::kDeviceCopy);
+  return given.local_shards.front().tensor.detach().reshape({-1}).to(options);
+}
+
+// *Collective* over the shard group. `target`, of each rank the elements `want`, gets those of the entries.
+void ExchangeRows(const FlatParameter& flat, const std::vector<Incoming>& incoming, const RangesByRank& want,
+                  const at::Tensor& target) {
+  std::vector<at::Tensor> rows;
+  RangesByRank have(want.size());
   for (const Incoming& one : incoming) {
-    if (!one.entry) continue;
-    const at::Tensor parts = rows.narrow(1, one.offset, one.chunk).reshape({-1});
-    *one.entry = parts.narrow(0, 0, c10::multiply_integers(one.shape)).view(one.shape);
+    rows.push_back(RowsIn(*one.entry, target.options()));
+    for (size_t r = 0; r < have.size(); ++r) have[r].push_back(flat.RowsOf(one.parameter, static_cast<int64_t>(r)));
   }
+  const PhaseTimer timer(TimedPhase::kGather);
+  ExchangeRanges(*flat.options().shard_group, have, want, rows, {&target, 1});
+}
+
+// Each rank gets what its shard holds of the parameters, straight into the shard.
+void IntoTheShards(const FlatParameter& flat, const std::vector<Incoming>& incoming) {
+  const at::Tensor shard = flat.OwnedShard();
+  const at::Tensor target = shard.to(flat.options().device);
+  RangesByRank owned;
+  for (int64_t r = 0; r < flat.layout().ranks; ++r) owned.push_back({flat.layout().Owned(r)});
+  ExchangeRows(flat, incoming, owned, target);
+  if (!target.is_alias_of(shard)) shard.copy_(target);
+  for (const Incoming& one : incoming) *one.entry = WrittenSlice(flat.slice(one.parameter)->value.detach(), one.shape);
+}
+
+// In summon_full_params the modules show whole parameters: each rank gets all of them.
+void AsWholeTensors(const FlatParameter& flat, const std::vector<Incoming>& incoming) {
+  const int64_t numel = flat.layout().numel;
+  const at::Tensor whole = at::empty({numel}, flat.shard().options().device(flat.options().device));
+  ExchangeRows(flat, incoming, RangesByRank(flat.layout().ranks, {{0, numel}}), whole);
+  for (const Incoming& one : incoming) *one.entry = flat.ViewIn(whole, one.parameter);
 }
 
 }  // namespace
 
 void SaveSharded(FsdpModule& unit, const StateDictConfig& config, SavedEntries& entries) {
   const FlatParameter& flat = *unit.flat();
-  const at::Tensor whole = unit.is_summoned() ? at::Tensor() : flat.Gather();
+  const Communicator& group = *unit.options().shard_group;
+  const std::vector<at::Tensor> gathered = unit.is_summoned() ? std::vector<at::Tensor>() : flat.GatherRows();
   for (const auto* slots : {&flat.primary_slots(), &flat.shared_slots()}) {
+    const bool is_alias = slots == &flat.shared_slots();
     for (const FlatParameter::Slot& slot : *slots) {
       StateValue& entry = entries.At(slot.fqn);
-      entry = ShardOf(whole.defined() ? flat.ViewIn(whole, slot.parameter) : std::get<at::Tensor>(entry), unit, config);
+      at::Tensor rows;
+      if (unit.is_summoned()) {
+        const auto& whole = std::get<at::Tensor>(entry);
+        const Range chunk = Chunk(whole.size(0), group.size(), group.rank());
+        rows = whole.narrow(0, chunk.begin, chunk.size()).clone();
+      } else {
+        rows = is_alias ? gathered[slot.parameter].clone() : gathered[slot.parameter];
+      }
+      entry = EntryOf(flat.shape(slot.parameter), rows, unit, config);
     }
   }
 }
 
 void LoadSharded(FsdpModule& unit, const StateDictConfig& config, LoadEntries& entries, const std::string& prefix) {
-  std::vector<Incoming> incoming = FindIncoming(*unit.flat(), entries, prefix, unit.options().shard_group->size());
+  std::vector<Incoming> incoming = FindIncoming(*unit.flat(), entries, prefix);
   Agree(incoming, unit, config.use_dtensor);
-  if (!config.use_dtensor) return GatherShardedTensors(*unit.flat(), incoming);
+  if (!config.use_dtensor) {
+    LeaveOutOtherShapes(incoming);
+    return unit.is_summoned() ? AsWholeTensors(*unit.flat(), incoming) : IntoTheShards(*unit.flat(), incoming);
+  }
   for (const Incoming& one : incoming) {
     if (!one.entry) continue;
     const PhaseTimer timer(TimedPhase::kGather);

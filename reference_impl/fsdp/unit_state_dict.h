@@ -40,10 +40,12 @@ using LoadEntries = std::map<std::string, StateValue>;
 void SaveFull(FsdpModule& unit, const StateDictConfig& config, SavedEntries& entries);
 
 // *Collective* over the shard group, unless summoned. Chunks along dimension 0, ceil(size / ranks) rows each, as copies
-// without padding: ShardedTensors, or DTensors on the unit's mesh. One flat parameter is gathered at a time.
+// without padding: ShardedTensors, or DTensors on the unit's mesh. A rank receives only those elements of its rows that
+// its shard lacks; local tensors are views of one new tensor per unit, of a tied parameter's further names copies.
 void SaveSharded(FsdpModule& unit, const StateDictConfig& config, SavedEntries& entries);
-// *Collective* over the shard group. Replaces the units' entries by whole tensors, once all ranks have said what they
-// have: with one all-gather for all ShardedTensors, one for each DTensor. A ShardedTensor of another shape stays wrong.
+// *Collective* over the shard group. Once all ranks have said what they have, each element of a ShardedTensor goes to
+// the rank whose shard holds it, straight into the shard, and the entry becomes a WrittenSlice (parameter/flat_slice.h);
+// while summoned it becomes the whole tensor, and so does a DTensor. A ShardedTensor of another shape stays wrong.
 // On the rank that has it: AssertionError: no ShardedTensor; a DTensor on another mesh. AttributeError: with a mesh, no
 // DTensor. RuntimeError: a local shard of other rows than this rank's. On its peers then, and on all when the ranks
 // have entries under different keys or of different shapes: RuntimeError.

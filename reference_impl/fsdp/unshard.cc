@@ -7,7 +7,10 @@
 
 #include "fsdp/flat_parameter.h"
 #include "fsdp/phase_timings.h"
+#include "fsdp/range_exchange.h"
 #include "fully_shard/storage.h"
+#include "tensor/semantic_error.h"
+#include "tensor/sharding.h"
 
 namespace shardcts::reference {
 namespace {
@@ -73,6 +76,40 @@ at::Tensor FlatParameter::GatherToFirst() const {
   return whole;
 }
 
+FlatRange FlatParameter::RowsOf(size_t parameter, int64_t rank) const {
+  const std::vector<int64_t>& shape = shapes_[parameter];
+  if (shape.empty()) throw SemanticError("RuntimeError", "chunk expects at least a 1-dimensional tensor");
+  const int64_t row_numel = c10::multiply_integers(shape.begin() + 1, shape.end());
+  const Range rows = Chunk(shape.front(), layout_.ranks, rank);
+  return {layout_.parameters[parameter].begin + rows.begin * row_numel, rows.size() * row_numel};
+}
+
+std::vector<at::Tensor> FlatParameter::GatherRows() const {
+  const PhaseTimer unshard(TimedPhase::kUnshard);
+  at::NoGradGuard no_grad;
+  RangesByRank have(layout_.ranks);
+  RangesByRank want(layout_.ranks);
+  for (int64_t r = 0; r < layout_.ranks; ++r) {
+    have[r] = {layout_.Owned(r)};
+    for (size_t i = 0; i < shapes_.size(); ++i) want[r].push_back(RowsOf(i, r));
+  }
+  std::vector<int64_t> numels;
+  for (const FlatRange& range : want[rank()]) numels.push_back(range.numel);
+  const at::Tensor owned = ShardOnDevice().narrow(0, 0, have[rank()].front().numel);
+  const at::Tensor memory = rows_memory_->Take(c10::sum_integers(numels), owned.options());
+  std::vector<at::Tensor> rows = memory.split_with_sizes(numels);
+  {
+    const PhaseTimer gather(TimedPhase::kGather);
+    ExchangeRanges(*options_.shard_group, have, want, {&owned, 1}, rows);
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::vector<int64_t> shape = shapes_[i];
+    shape.front() = Chunk(shape.front(), layout_.ranks, rank()).size();
+    rows[i] = rows[i].view(shape);
+  }
+  return rows;
+}
+
 at::Tensor FlatParameter::GatherGradient() const {
   const at::Tensor gradient = ShardedGradient();
   if (!gradient.defined() || !is_sharded()) return gradient;
@@ -124,6 +161,7 @@ void FlatParameter::Unshard() {
   if (is_unsharded_) return;
   at::NoGradGuard no_grad;
   whole_memory_->Release();
+  rows_memory_->Release();
   if (!unsharded_.defined()) MakeUnsharded();
   if (OwnsUnsharded()) {
     AllocateStorage(unsharded_buffer_);

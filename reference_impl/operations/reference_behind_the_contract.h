@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,14 @@ namespace shardcts::reference {
 
 class ReferenceTest : public testing::Test {
  protected:
-  static ImplementationContext Context() {
+  // `options` as those of --impl.
+  explicit ReferenceTest(const std::map<std::string, std::string>& options = {}) : implementation_(Context(options)) {}
+
+  static ImplementationContext Context(const std::map<std::string, std::string>& options = {}) {
     ImplementationContext context;
     context.rank = World().rank();
     context.world_size = World().size();
+    context.options = options;
     context.communicator = &World();
     return context;
   }
@@ -42,7 +47,7 @@ class ReferenceTest : public testing::Test {
   Dict StateDictOf(const Value& model) { return Run("model.state_dict", {{"model", model}}).AsDict(); }
   Value Clone(const Value& value) { return Run("tensor.clone", {{"value", value}}); }
 
-  ReferenceImplementation implementation_{Context()};
+  ReferenceImplementation implementation_;
   std::vector<Warning> warnings_;
 };
 

@@ -20,4 +20,9 @@ inline const FlatSliceDistribution* FindFlatSlice(const models::Parameter& param
   return dynamic_cast<const FlatSliceDistribution*>(parameter.distribution.get());
 }
 
+// *Local*. The entry of a state dict that says: the elements of this slice, of a tensor of `shape`, are in place
+// already. It has that shape, and no values of its own.
+at::Tensor WrittenSlice(const at::Tensor& slice, const std::vector<int64_t>& shape);
+bool IsWrittenSlice(const at::Tensor& entry, const at::Tensor& slice);
+
 }  // namespace shardcts::reference

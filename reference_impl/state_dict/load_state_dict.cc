@@ -85,6 +85,12 @@ void CopyInto(at::Tensor& target, const models::Distribution* distribution, cons
   target.copy_(source);
 }
 
+// A unit has put the elements in place before the walk came here.
+bool IsWritten(const models::Parameter& parameter, const StateValue& entry) {
+  const auto* tensor = std::get_if<at::Tensor>(&entry);
+  return tensor && FindFlatSlice(parameter) && IsWrittenSlice(*tensor, parameter.value);
+}
+
 // The parameter that takes the place of `old`: the given tensor itself, not a copy of it.
 models::ParameterPtr Replacement(const models::Parameter& old, const StateValue& value) {
   const bool requires_grad = old.value.requires_grad();
@@ -169,7 +175,7 @@ class Loader {
   void LoadParameter(const std::string& key, models::ParameterPtr& slot) {
     const std::vector<int64_t> shape = GlobalShape(*slot);
     const StateValue* entry = FindEntry(key, shape);
-    if (!entry) return;
+    if (!entry || IsWritten(*slot, *entry)) return;
     if (options_.assign) {
       slot = Replacement(*slot, *entry);
     } else {

@@ -1,4 +1,4 @@
-#include "fsdp/whole_memory.h"
+#include "fsdp/lent_memory.h"
 
 #include <ATen/ATen.h>
 #include <sys/mman.h>
@@ -18,7 +18,7 @@ void AdviseHugePages(const at::Tensor& tensor) {
 
 }  // namespace
 
-at::Tensor WholeMemory::Take(int64_t numel, const at::TensorOptions& options) {
+at::Tensor LentMemory::Take(int64_t numel, const at::TensorOptions& options) {
   at::Tensor piece;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -36,19 +36,19 @@ at::Tensor WholeMemory::Take(int64_t numel, const at::TensorOptions& options) {
   return at::from_blob(piece.mutable_data_ptr(), {numel}, come_back, piece.options());
 }
 
-void WholeMemory::Keep(const at::Tensor& piece) {
+void LentMemory::Keep(const at::Tensor& piece) {
   at::Tensor before = piece;
   std::lock_guard<std::mutex> lock(mutex_);
   std::swap(before, kept_);
 }
 
-void WholeMemory::Release() {
+void LentMemory::Release() {
   at::Tensor before;
   std::lock_guard<std::mutex> lock(mutex_);
   std::swap(before, kept_);
 }
 
-size_t WholeMemory::KeptBytes() {
+size_t LentMemory::KeptBytes() {
   std::lock_guard<std::mutex> lock(mutex_);
   return kept_.defined() ? kept_.nbytes() : 0;
 }

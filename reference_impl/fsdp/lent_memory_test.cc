@@ -1,4 +1,4 @@
-#include "fsdp/whole_memory.h"
+#include "fsdp/lent_memory.h"
 
 #include <ATen/core/grad_mode.h>
 
@@ -7,8 +7,8 @@
 namespace shardcts::reference {
 namespace {
 
-TEST(WholeMemoryTest, WhatComesBackIsUsedAgain) {
-  const auto memory = std::make_shared<WholeMemory>();
+TEST(LentMemoryTest, WhatComesBackIsUsedAgain) {
+  const auto memory = std::make_shared<LentMemory>();
   at::Tensor whole = memory->Take(1000, at::kFloat);
   const void* place = whole.data_ptr();
   at::Tensor view = whole.narrow(0, 10, 5);
@@ -21,8 +21,8 @@ TEST(WholeMemoryTest, WhatComesBackIsUsedAgain) {
   EXPECT_NE(memory->Take(1000, at::kFloat).data_ptr(), place) << "it is in use";
 }
 
-TEST(WholeMemoryTest, ServesOnlyTensorsOfItsKind) {
-  const auto memory = std::make_shared<WholeMemory>();
+TEST(LentMemoryTest, ServesOnlyTensorsOfItsKind) {
+  const auto memory = std::make_shared<LentMemory>();
   for (const auto& [numel, dtype] :
        {std::pair{1000, at::kFloat}, {1000, at::kDouble}, {0, at::kDouble}, {7, at::kHalf}}) {
     const at::Tensor whole = memory->Take(numel, dtype);
@@ -34,14 +34,14 @@ TEST(WholeMemoryTest, ServesOnlyTensorsOfItsKind) {
   EXPECT_EQ(memory->KeptBytes(), 0u);
 }
 
-TEST(WholeMemoryTest, TensorsOutliveIt) {
-  auto memory = std::make_shared<WholeMemory>();
+TEST(LentMemoryTest, TensorsOutliveIt) {
+  auto memory = std::make_shared<LentMemory>();
   const at::Tensor whole = memory->Take(1000, at::kFloat).fill_(3);
   memory.reset();
   EXPECT_EQ(whole.sum().item<float>(), 3000);
 }
 
-TEST(WholeMemoryTest, OneStateDictDoesNotTouchAnother) {
+TEST(LentMemoryTest, OneStateDictDoesNotTouchAnother) {
   const auto [model, twin] = NestedModel(OverTheWorld());
   const StateDict first = SaveStateDict(*model);
   std::vector<at::Tensor> expected;

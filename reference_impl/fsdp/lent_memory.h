@@ -1,6 +1,6 @@
-// WholeMemory: memory for whole flat parameters that leave the unit, in state dicts and scopes, and come back as the
-// last tensor on them goes. The next one takes it again: the system gives memory page by page at first touch, which
-// takes several times as long as copying the bytes into it.
+// LentMemory: memory for tensors that leave the unit, in state dicts and scopes, and that comes back as the last tensor
+// on it goes. The next one takes it again: the system gives memory page by page at first touch, which takes several
+// times as long as copying the bytes into it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,7 +11,7 @@
 namespace shardcts::reference {
 
 // One piece at most is kept; with this object its memory ends. Thread-safe: tensors may end on any thread.
-class WholeMemory : public std::enable_shared_from_this<WholeMemory> {
+class LentMemory : public std::enable_shared_from_this<LentMemory> {
  public:
   // *Local*. A new 1-D tensor with undefined content. Its storage cannot be resized.
   at::Tensor Take(int64_t numel, const at::TensorOptions& options);
