@@ -1,5 +1,7 @@
 #include "bench/sharded_model.h"
 
+#include <ATen/ATen.h>
+
 #include <cmath>
 
 namespace shardcts::bench {
@@ -12,10 +14,12 @@ int64_t Width(int64_t mebibytes) {
   return std::llround(std::sqrt(elements));
 }
 
-Model BuildUnits(Measured& implementation, int64_t mebibytes) {
-  const List sizes(kLayers + 1, Value(Width(mebibytes)));
+Model BuildUnits(Measured& implementation, int64_t width, Units units) {
+  const List sizes(kLayers + 1, Value(width));
   Model model = Subject(implementation).Build("linear_stack", {{"sizes", sizes}, {"bias", false}});
-  for (int64_t layer = 0; layer < kLayers; ++layer) WrapFsdp(model, std::to_string(layer));
+  for (int64_t layer = 0; units == Units::kEachLayer && layer < kLayers; ++layer) {
+    WrapFsdp(model, std::to_string(layer));
+  }
   WrapFsdp(model, "");
   return model;
 }
@@ -36,10 +40,12 @@ Outcome Measured::Call(std::string_view operation, Dict arguments) {
   return implementation_->Invoke(operation, arguments);
 }
 
-ShardedModel::ShardedModel(Measured& implementation, int64_t mebibytes)
-    : implementation_(implementation), model_(BuildUnits(implementation, mebibytes)) {}
+ShardedModel::ShardedModel(Measured& implementation, int64_t mebibytes, Units units)
+    : implementation_(implementation), width_(Width(mebibytes)), model_(BuildUnits(implementation, width_, units)) {}
 
 ShardedModel::~ShardedModel() { implementation_.Call("implementation.reset", {}); }
+
+void ShardedModel::Compute() { model_.Forward({at::ones({1, width_})}); }
 
 // FULL and SHARDED dicts are copies, LOCAL ones views of the shards.
 Dict ShardedModel::SaveApart(StateDictKind kind) {

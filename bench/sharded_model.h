@@ -29,11 +29,15 @@ class Measured final : public Caller {
   std::unique_ptr<LoadedImplementation> implementation_;
 };
 
-// Four Linears without bias, each an FSDP1 unit; together about `mebibytes` MiB of float32.
+// What the FSDP1 units of the model are: each layer, so that a rank's rows are what its shard holds, or all layers
+// together, so that most rows are in the shards of other ranks.
+enum class Units { kEachLayer, kOne };
+
+// Four Linears without bias, together about `mebibytes` MiB of float32.
 class ShardedModel {
  public:
   // *Collective*, like all below. They throw OperationFailed.
-  ShardedModel(Measured& implementation, int64_t mebibytes);
+  ShardedModel(Measured& implementation, int64_t mebibytes, Units units);
   ~ShardedModel();  // drops all that the implementation holds
   ShardedModel(const ShardedModel&) = delete;
   ShardedModel& operator=(const ShardedModel&) = delete;
@@ -42,11 +46,14 @@ class ShardedModel {
   void SetKind(StateDictKind kind) { SetStateDictType(model_, kind); }
   Dict Save() { return model_.StateDict(); }
   void Load(const Dict& state_dict) { model_.LoadStateDict(state_dict); }
+  // A forward of one row: the units gather their parameters and free them.
+  void Compute();
   // A state dict whose tensors are not those of the model.
   Dict SaveApart(StateDictKind kind);
 
  private:
   Measured& implementation_;
+  int64_t width_;
   Model model_;
 };
 

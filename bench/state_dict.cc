@@ -3,7 +3,8 @@
 //
 // A benchmark is called KIND/OPERATION/SIZE/WHO. Its time is that of the slowest rank, from a barrier to the end of the
 // call; the bytes are those of the state dict on one rank: of the whole model for FULL, of the rank's shard for LOCAL
-// and SHARDED. WHO is an implementation, or
+// and SHARDED. OPERATION is state_dict, load_state_dict or first_state_dict, the first one after a forward. WHO is an
+// implementation, or
 //   memcpy      each rank copies that many bytes between two buffers of its own, all ranks at the same time
 //   memcpy_new  the same into memory that is allocated for it, as a new tensor is
 // All WHO of a case follow each other, and --rounds repeats that: a machine that is busy for a while is so for all.
@@ -17,6 +18,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <map>
 
@@ -36,21 +38,35 @@ struct Options {
   std::vector<int64_t> sizes{1, 16, 64, 256};
   std::vector<std::string> implementations{"reference", "torch"};
   int rounds = 5;
+  Units units = Units::kEachLayer;
 };
+
+enum class Operation { kStateDict, kFirstStateDict, kLoadStateDict };
+
+const char* ToString(Operation operation) {
+  switch (operation) {
+    case Operation::kStateDict: return "state_dict";
+    case Operation::kFirstStateDict: return "first_state_dict";
+    case Operation::kLoadStateDict: return "load_state_dict";
+  }
+  return "";
+}
 
 struct Case {
   StateDictKind kind = StateDictKind::kFull;
-  bool loads = false;
+  Operation operation = Operation::kStateDict;
   int64_t mebibytes = 1;
 };
 
 // Every rank must run every benchmark equally often: calls are collective.
 int64_t IterationsOf(const Case& which) { return std::clamp<int64_t>(64 / which.mebibytes, 1, 20); }
 
-// Measures `call` on all ranks: from a common begin to the end of the slowest one.
+// Measures `call` on all ranks, each time after `prepare`: from a common begin to the end of the slowest one.
 template <class Call>
-void Iterate(benchmark::State& state, Communicator& world, int64_t bytes, Call call) {
+void Iterate(benchmark::State& state, Communicator& world, int64_t bytes, Call call,
+             const std::function<void()>& prepare = [] {}) {
   for (auto ignored : state) {
+    prepare();
     world.Barrier();
     const Clock::time_point start = Clock::now();
     [[maybe_unused]] const auto result = call();  // dropped when the time was taken
@@ -64,7 +80,8 @@ void Iterate(benchmark::State& state, Communicator& world, int64_t bytes, Call c
 class Program {
  public:
   // *Collective*, as is all that follows.
-  Program(const Options& options, Communicator& world, const std::string& run_folder) : world_(world) {
+  Program(const Options& options, Communicator& world, const std::string& run_folder)
+      : world_(world), units_(options.units) {
     for (const std::string& source : options.implementations) {
       implementations_[source] = std::make_unique<Measured>(source, world, run_folder);
     }
@@ -72,15 +89,19 @@ class Program {
 
   void RunImplementation(benchmark::State& state, const std::string& source, const Case& which) {
     ShardedModel& model = ModelOf(source, which.mebibytes);
-    if (which.loads) {
+    if (which.operation == Operation::kLoadStateDict) {
       const Dict saved = model.SaveApart(which.kind);
       Iterate(state, world_, Bytes(which), [&] {
         model.Load(saved);
         return nullptr;
       });
     } else {
+      const bool is_first = which.operation == Operation::kFirstStateDict;
+      const auto prepare = [&] {
+        if (is_first) model.Compute();
+      };
       model.SetKind(which.kind);
-      Iterate(state, world_, Bytes(which), [&] { return model.Save(); });
+      Iterate(state, world_, Bytes(which), [&] { return model.Save(); }, prepare);
     }
   }
 
@@ -106,11 +127,12 @@ class Program {
     if (mebibytes != mebibytes_) models_.clear();
     mebibytes_ = mebibytes;
     std::unique_ptr<ShardedModel>& model = models_[source];
-    if (!model) model = std::make_unique<ShardedModel>(*implementations_.at(source), mebibytes);
+    if (!model) model = std::make_unique<ShardedModel>(*implementations_.at(source), mebibytes, units_);
     return *model;
   }
 
   Communicator& world_;
+  Units units_;
   std::map<std::string, std::unique_ptr<Measured>> implementations_;
   std::map<std::string, std::unique_ptr<ShardedModel>> models_;
   int64_t mebibytes_ = 0;
@@ -118,8 +140,8 @@ class Program {
 
 void Register(Program& program, const Options& options, const Case& which) {
   const auto add = [&](const std::string& who, auto run) {
-    const std::string name = fmt::format("{}/{}/{}MiB/{}", ToString(which.kind),
-                                         which.loads ? "load_state_dict" : "state_dict", which.mebibytes, who);
+    const std::string name =
+        fmt::format("{}/{}/{}MiB/{}", ToString(which.kind), ToString(which.operation), which.mebibytes, who);
     benchmark::RegisterBenchmark(name.c_str(), run)
         ->Iterations(IterationsOf(which))
         ->UseManualTime()
@@ -136,11 +158,15 @@ void Register(Program& program, const Options& options, const Case& which) {
 }
 
 void RegisterAll(Program& program, const Options& options) {
+  constexpr std::pair<StateDictKind, Operation> kCases[] = {
+      {StateDictKind::kFull, Operation::kStateDict},        {StateDictKind::kFull, Operation::kFirstStateDict},
+      {StateDictKind::kFull, Operation::kLoadStateDict},    {StateDictKind::kLocal, Operation::kStateDict},
+      {StateDictKind::kLocal, Operation::kLoadStateDict},   {StateDictKind::kSharded, Operation::kStateDict},
+      {StateDictKind::kSharded, Operation::kLoadStateDict},
+  };
   for (const int64_t mebibytes : options.sizes) {
-    for (const StateDictKind kind : {StateDictKind::kFull, StateDictKind::kLocal, StateDictKind::kSharded}) {
-      for (const bool loads : {false, true}) {
-        for (int round = 0; round < options.rounds; ++round) Register(program, options, {kind, loads, mebibytes});
-      }
+    for (const auto& [kind, operation] : kCases) {
+      for (int round = 0; round < options.rounds; ++round) Register(program, options, {kind, operation, mebibytes});
     }
   }
 }
@@ -169,11 +195,14 @@ Options ReadOptions(int argc, char** argv, int rank) {
   app.add_option("--sizes", options.sizes, "sizes of the models in MiB")->delimiter(',')->check(CLI::PositiveNumber);
   app.add_option("--impl", options.implementations, "implementations")->delimiter(',');
   app.add_option("--rounds", options.rounds, "how often each case is measured")->check(CLI::PositiveNumber);
+  bool one_unit = false;
+  app.add_flag("--one-unit", one_unit, "one unit over all layers, so that rows lie in the shards of other ranks");
   try {
     app.parse(count, words.data());
   } catch (const CLI::ParseError& error) {
     throw InputError(error.what());
   }
+  if (one_unit) options.units = Units::kOne;
   return options;
 }
 

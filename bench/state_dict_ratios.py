@@ -1,7 +1,7 @@
 """How fast the reference saves and loads state dicts, beside PyTorch and a memcpy of the same bytes.
 
-    .venv/bin/python bench/state_dict_ratios.py [--build DIR] [--world N] [--sizes MIB,…] [--rounds N] [--out DIR]
-                                                [--check [--least-torch X] [--least-memcpy X]]
+    .venv/bin/python bench/state_dict_ratios.py [--build DIR] [--world N] [--sizes MIB,…] [--rounds N] [--one-unit]
+                                                [--out DIR] [--check [--least-torch X] [--least-memcpy X]]
 
 Runs state_dict_bench at each world size and prints medians over the rounds, in GB/s of the bytes that the state dict
 has on one rank, and the reference's ratios to PyTorch, to a memcpy, and to a memcpy into memory that is new, as that of
@@ -23,8 +23,8 @@ WHO = ["reference", "torch", "memcpy", "memcpy_new"]
 Case = tuple[str, str, int]  # kind, operation, MiB
 
 
-def run_benchmarks(program: Path, world_size: int, sizes: str, rounds: int, result: Path) -> None:
-    command = ["mpiexec", "-n", world_size, program, "--sizes", sizes, "--rounds", rounds,
+def run_benchmarks(program: Path, world_size: int, options: list, result: Path) -> None:
+    command = ["mpiexec", "-n", world_size, program, *options,
                f"--benchmark_out={result}", "--benchmark_out_format=json"]
     ended = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1800)
     if ended.returncode != 0:
@@ -70,19 +70,21 @@ def main() -> int:
     parser.add_argument("--world", type=int, action="append", help="world size (default 2 and 4)")
     parser.add_argument("--sizes", default="1,16,64,256", help="sizes of the models in MiB (default 1,16,64,256)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each case is measured (default 5)")
+    parser.add_argument("--one-unit", action="store_true", help="one unit over all layers instead of one for each")
     parser.add_argument("--out", type=Path, help="folder in which Google Benchmark's results stay")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a bound is not reached")
     parser.add_argument("--least-torch", type=float, default=5, help="bound of the ratio to torch (default 5)")
     parser.add_argument("--least-memcpy", type=float, default=0.5, help="bound of the ratio to memcpy (default 0.5)")
     arguments = parser.parse_args()
     least = {"torch": arguments.least_torch, "memcpy": arguments.least_memcpy} if arguments.check else {}
+    options = ["--sizes", arguments.sizes, "--rounds", arguments.rounds, *["--one-unit"] * arguments.one_unit]
     found = []
     with tempfile.TemporaryDirectory(prefix="shardcts-bench-") as temporary:
         folder = arguments.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for world_size in arguments.world or [2, 4]:
             result = folder / f"state-dict-{world_size}-ranks.json"
-            run_benchmarks(arguments.build / "state_dict_bench", world_size, arguments.sizes, arguments.rounds, result)
+            run_benchmarks(arguments.build / "state_dict_bench", world_size, options, result)
             medians = median_speeds(result)
             print_table(world_size, medians)
             found += [f"{world_size} ranks: {text}" for text in shortfalls(medians, least)]
