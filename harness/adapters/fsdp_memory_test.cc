@@ -1,5 +1,4 @@
 // What a full state dict costs in memory, on rank 0 and on the others, measured on the resident set of real ranks.
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
 
@@ -9,7 +8,7 @@
 #include <string>
 
 #include "adapters/loader.h"
-#include "comm/mpi_communicator.h"
+#include "comm/rank_test_main.h"
 
 namespace shardcts {
 namespace {
@@ -34,8 +33,6 @@ struct Cost {
 };
 // PyTorch over gloo on a CPU: docs/deviations.md, "Full state dicts in memory".
 constexpr Cost kCosts[] = {{"reference", 1, 1}, {"torch", 2, 2}};
-
-Communicator* world = nullptr;
 
 // A line of /proc/self/status, in bytes.
 int64_t StatusBytes(const std::string& name) {
@@ -65,12 +62,12 @@ class FsdpMemoryTest : public ::testing::TestWithParam<Cost> {
  protected:
   void SetUp() override {
     ImplementationContext context;
-    context.rank = world->rank();
-    context.world_size = world->size();
-    context.local_rank = world->rank();
+    context.rank = World().rank();
+    context.world_size = World().size();
+    context.local_rank = World().rank();
     context.run_folder = ::testing::TempDir();
     context.options = {{"timeout_s", "60"}};
-    context.communicator = world;
+    context.communicator = &World();
     implementation_ = LoadImplementation(GetParam().implementation, context);
     model_ = Call("model.build",
                   {{"model", "linear_stack"}, {"args", Dict{{"sizes", List(kUnits + 1, kWidth)}, {"bias", false}}}});
@@ -99,16 +96,16 @@ class FsdpMemoryTest : public ::testing::TestWithParam<Cost> {
     int64_t held = 0;
   };
   Taken Save() {
-    world->Barrier();
+    World().Barrier();
     const ResidentGrowth growth;
     Taken taken;
     taken.saved = Call("model.state_dict", {{"model", model_}}).AsDict();
     taken.peak = growth.PeakBytes();
     taken.held = growth.BytesNow();
     std::printf("%s rank %d: shard %ld, flat parameter %ld, model %ld, peak %ld, held %ld bytes\n",
-                GetParam().implementation, world->rank(), kModelBytes / world->size(), kFlatBytes, kModelBytes,
+                GetParam().implementation, World().rank(), kModelBytes / World().size(), kFlatBytes, kModelBytes,
                 taken.peak, taken.held);
-    world->Barrier();
+    World().Barrier();
     return taken;
   }
 
@@ -123,7 +120,7 @@ TEST_P(FsdpMemoryTest, Rank0OnlyWithOffloadTakesACopyOnRank0AndAFlatParameterEls
   SetType(/*rank0_only_and_offload=*/true);
   const Taken taken = Save();
   // Below as well as above: a cost that is lower than the table says is news.
-  if (world->rank() == 0) {
+  if (World().rank() == 0) {
     const int64_t copies = GetParam().copies * kModelBytes;
     EXPECT_EQ(taken.saved.size(), static_cast<size_t>(kUnits));
     EXPECT_NEAR(taken.held, copies, kAllowanceBytes);
@@ -148,10 +145,5 @@ TEST_P(FsdpMemoryTest, WithoutBothEveryRankHoldsOneCopy) {
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  at::set_num_threads(1);
-  const shardcts::MpiSession session(&argc, &argv);
-  const auto communicator = shardcts::MakeMpiCommunicator();
-  shardcts::world = communicator.get();
-  return RUN_ALL_TESTS();
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60), .threads = 1});
 }

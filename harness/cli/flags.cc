@@ -104,9 +104,7 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.seed = defaults_.seed;
   options.trace = defaults_.trace;
   options.launcher = defaults_.launcher;
-  for (RankChoice choice : {RankChoice::kAsUpstream, RankChoice::kProcesses, RankChoice::kThreads}) {
-    if (ranks_ == ToString(choice)) options.ranks = choice;
-  }
+  options.ranks = RankKindNamed(ranks_);  // none for "upstream"
   options.start_mode = start_ == "cold" ? StartMode::kCold : StartMode::kWarm;
   options.stop_after_hangs = defaults_.stop_after_hangs;
   options.limits.test = ToMilliseconds(timeout_seconds_);

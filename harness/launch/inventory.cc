@@ -165,9 +165,7 @@ std::vector<int> ParseWorldSizes(const Place& place) {
 
 RankKind ParseRankKind(const Place& place) {
   const std::string text = place.Text();
-  for (RankKind kind : {RankKind::kProcesses, RankKind::kThreads}) {
-    if (text == ToString(kind)) return kind;
-  }
+  if (const auto kind = RankKindNamed(text)) return *kind;
   place.Fail("'" + text + "' is none of processes, threads");
 }
 

@@ -13,12 +13,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <random>
-#include <sstream>
 #include <thread>
 #include <utility>
 
+#include "launch/file_text.h"
 #include "launch/input_error.h"
 
 extern char** environ;
@@ -63,13 +62,6 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   const int error = errno;
   [[maybe_unused]] const ssize_t written = ::write(report, &error, sizeof(error));
   ::_exit(127);
-}
-
-std::string ReadWholeFile(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();  // does not throw when a process ends while its file in /proc is read
-  return text.str();
 }
 
 }  // namespace
@@ -182,7 +174,7 @@ std::vector<pid_t> ProcessesWithEnvironment(const std::string& name, const std::
     pid_t pid = 0;
     const auto [end, failure] = std::from_chars(number.data(), number.data() + number.size(), pid);
     if (failure != std::errc() || end != number.data() + number.size() || pid == ::getpid()) continue;
-    const std::string environment = '\0' + ReadWholeFile(folder.path() / "environ");
+    const std::string environment = '\0' + FileText(folder.path() / "environ");
     if (environment.find(entry) != environment.npos) found.push_back(pid);
   }
   return found;
@@ -215,7 +207,7 @@ std::optional<std::string> CaptureOutput(const std::vector<std::string>& argumen
   try {
     ChildProcess child({arguments, {}, name});
     const std::optional<int> status = child.Wait(limit);
-    if (status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0) output = ReadWholeFile(name);
+    if (status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0) output = FileText(name);
   } catch (const InputError&) {
     output.reset();
   }

@@ -22,21 +22,12 @@ bool RanksCanBeThreads(const ImplementationSpec& spec, const std::filesystem::pa
 
 }  // namespace
 
-const char* ToString(RankChoice choice) {
-  switch (choice) {
-    case RankChoice::kAsUpstream: return "upstream";
-    case RankChoice::kProcesses: return "processes";
-    case RankChoice::kThreads: return "threads";
-  }
-  return "unknown";
-}
-
-std::vector<RankKind> ChooseRankKinds(RankChoice choice, const std::vector<TestCase>& tests,
+std::vector<RankKind> ChooseRankKinds(std::optional<RankKind> wanted, const std::vector<TestCase>& tests,
                                       const ImplementationSpec& spec, const std::filesystem::path& rank_program) {
-  std::vector<RankKind> kinds(tests.size(), choice == RankChoice::kThreads ? RankKind::kThreads : RankKind::kProcesses);
-  if (choice == RankChoice::kAsUpstream) std::ranges::transform(tests, kinds.begin(), &TestCase::rank_kind);
+  std::vector<RankKind> kinds(tests.size(), wanted.value_or(RankKind::kProcesses));
+  if (!wanted) std::ranges::transform(tests, kinds.begin(), &TestCase::rank_kind);
   if (!std::ranges::count(kinds, RankKind::kThreads) || RanksCanBeThreads(spec, rank_program)) return kinds;
-  if (choice == RankChoice::kThreads) throw InputError(spec.label + ": its ranks cannot be threads");
+  if (wanted) throw InputError(spec.label + ": its ranks cannot be threads");
   return std::vector<RankKind>(tests.size(), RankKind::kProcesses);
 }
 

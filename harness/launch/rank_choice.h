@@ -1,7 +1,8 @@
-// RankChoice: whether the ranks of a run's tests are processes or threads. *Local*.
+// Whether the ranks of a run's tests are processes or threads. *Local*.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "adapters/implementation_spec.h"
@@ -10,18 +11,10 @@
 
 namespace shardcts {
 
-enum class RankChoice {
-  kAsUpstream,  // what upstream runs the test on; processes for an implementation whose ranks cannot be threads
-  kProcesses,
-  kThreads,
-};
-
-// As on the command line: "upstream", "processes", "threads".
-const char* ToString(RankChoice choice);
-
-// What the ranks of each of these tests are on this implementation. Asks the rank program whether they can be threads,
-// when any should. Throws InputError when all should, and they cannot.
-std::vector<RankKind> ChooseRankKinds(RankChoice choice, const std::vector<TestCase>& tests,
+// What the ranks of each of these tests are on this implementation: `wanted`, or, where that is nullopt, what upstream
+// runs the test on, and processes for an implementation whose ranks cannot be threads. Asks the rank program whether they
+// can, when any should be. Throws InputError when threads are wanted, and they cannot.
+std::vector<RankKind> ChooseRankKinds(std::optional<RankKind> wanted, const std::vector<TestCase>& tests,
                                       const ImplementationSpec& spec, const std::filesystem::path& rank_program);
 
 }  // namespace shardcts

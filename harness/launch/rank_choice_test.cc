@@ -23,17 +23,22 @@ constexpr RankKind kProcesses = RankKind::kProcesses;
 constexpr RankKind kThreads = RankKind::kThreads;
 
 // Of two tests, the second of which upstream runs on threads.
-std::vector<RankKind> Choose(RankChoice choice, const ImplementationSpec& spec) {
+std::vector<RankKind> Choose(std::optional<RankKind> wanted, const ImplementationSpec& spec) {
   std::vector<TestCase> tests = {FakeTest("a"), FakeTest("b")};
   tests[1].rank_kind = kThreads;
-  return ChooseRankKinds(choice, tests, spec, FAKE_RANK);
+  return ChooseRankKinds(wanted, tests, spec, FAKE_RANK);
+}
+
+TEST(RankKindTest, NamesAreThoseOfTheFormats) {
+  for (const RankKind kind : {kProcesses, kThreads}) EXPECT_EQ(RankKindNamed(ToString(kind)), kind);
+  EXPECT_EQ(RankKindNamed("upstream"), std::nullopt);
 }
 
 TEST(RankChoiceTest, UpstreamDecidesWhereTheImplementationCan) {
   const ImplementationSpec able{"able", "reference", {}, "cpu", std::nullopt};
-  EXPECT_THAT(Choose(RankChoice::kAsUpstream, able), ElementsAre(kProcesses, kThreads));
-  EXPECT_THAT(Choose(RankChoice::kProcesses, able), ElementsAre(kProcesses, kProcesses));
-  EXPECT_THAT(Choose(RankChoice::kThreads, able), ElementsAre(kThreads, kThreads));
+  EXPECT_THAT(Choose(std::nullopt, able), ElementsAre(kProcesses, kThreads));
+  EXPECT_THAT(Choose(kProcesses, able), ElementsAre(kProcesses, kProcesses));
+  EXPECT_THAT(Choose(kThreads, able), ElementsAre(kThreads, kThreads));
 }
 
 TEST(RankChoiceTest, OtherImplementationsKeepProcesses) {
@@ -43,8 +48,8 @@ TEST(RankChoiceTest, OtherImplementationsKeepProcesses) {
         ImplementationSpec{"x", "python:m:C", {}, "cpu", std::nullopt},
         ImplementationSpec{"x", "reference", {}, "cuda", std::nullopt},
         ImplementationSpec{"x", "reference", {{"comm", "nccl-emulator"}}, "cpu", std::nullopt}}) {
-    EXPECT_THAT(Choose(RankChoice::kAsUpstream, unable), ElementsAre(kProcesses, kProcesses)) << unable.source;
-    EXPECT_THAT([&] { Choose(RankChoice::kThreads, unable); },
+    EXPECT_THAT(Choose(std::nullopt, unable), ElementsAre(kProcesses, kProcesses)) << unable.source;
+    EXPECT_THAT([&] { Choose(kThreads, unable); },
                 testing::ThrowsMessage<InputError>("x: its ranks cannot be threads"));
   }
 }
@@ -54,7 +59,7 @@ class ThreadRanksTest : public testing::Test {
   void TearDown() override { EXPECT_THAT(ProcessesOf(folder_), IsEmpty()); }
   RunOptions Threads(const std::vector<std::string>& behaviours) {
     RunOptions options = FakeRun(folder_, behaviours);
-    options.ranks = RankChoice::kThreads;
+    options.ranks = kThreads;
     return options;
   }
   // The process ids that the pool's ranks give.

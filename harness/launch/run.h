@@ -49,7 +49,7 @@ struct RunOptions {
   uint64_t seed = 1234;
   std::string trace = "inline";
   PoolMode pool_mode = PoolMode::kShared;
-  RankChoice ranks = RankChoice::kAsUpstream;
+  std::optional<RankKind> ranks;  // of all tests; nullopt: of each what upstream has (rank_choice.h)
   StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
   PoolLimits limits;
   int repeat = 1;                                  // how often each test runs, all tests once before any runs again

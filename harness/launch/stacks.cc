@@ -12,6 +12,7 @@
 #include <set>
 #include <sstream>
 
+#include "launch/file_text.h"
 #include "launch/input_error.h"
 #include "launch/process.h"
 
@@ -36,17 +37,9 @@ void Append(const std::filesystem::path& log, const std::string& line) {
   std::ofstream(log, std::ios::app) << "shardcts: " << line << "\n";
 }
 
-std::string TextFrom(const std::filesystem::path& file, uintmax_t place) {
-  std::ifstream stream(file, std::ios::binary);
-  stream.seekg(static_cast<std::streamoff>(place));
-  std::ostringstream text;
-  text << stream.rdbuf();  // does not throw when a process ends while its file in /proc is read
-  return text.str();
-}
-
 // The state letter of /proc/PID/stat, behind the name in parentheses; ' ' when the process is gone.
 char ProcessState(pid_t pid) {
-  const std::string text = TextFrom("/proc/" + std::to_string(pid) + "/stat", 0);
+  const std::string text = FileText("/proc/" + std::to_string(pid) + "/stat");
   const size_t place = text.rfind(") ");
   return place == text.npos || place + 2 >= text.size() ? ' ' : text[place + 2];
 }
@@ -131,7 +124,7 @@ std::vector<std::string> OwnFrames(const std::vector<std::string>& lines) {
 // them are told by the rank itself.
 std::set<std::string> LibrariesWorthReading(pid_t pid) {
   std::set<std::string> names;
-  for (const std::string& line : Lines(TextFrom("/proc/" + std::to_string(pid) + "/maps", 0))) {
+  for (const std::string& line : Lines(FileText("/proc/" + std::to_string(pid) + "/maps"))) {
     const size_t place = line.find('/');
     if (place == line.npos || line.find(".so", place) == line.npos) continue;
     const std::filesystem::path file = line.substr(place);
@@ -166,7 +159,7 @@ class StackTaker {
     AwaitAnswers();
     std::string text;
     for (size_t i = 0; i < ranks_.size(); ++i) {
-      const std::string frames = InnermostFrames(TextFrom(ranks_[i].log, begins_[i]));
+      const std::string frames = InnermostFrames(FileText(ranks_[i].log, begins_[i]));
       const bool stopped = ProcessState(ranks_[i].pid) == 'T';
       text += (text.empty() ? "rank " : ", rank ") + std::to_string(ranks_[i].rank);
       text += stopped ? " is stopped by a signal" : "";

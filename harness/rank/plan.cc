@@ -16,9 +16,7 @@ TraceData ParseTrace(const std::string& text) {
 }
 
 RankKind ParseRankKind(const std::string& text) {
-  for (RankKind kind : {RankKind::kProcesses, RankKind::kThreads}) {
-    if (text == ToString(kind)) return kind;
-  }
+  if (const auto kind = RankKindNamed(text)) return *kind;
   throw InputError(fmt::format("unknown rank kind \"{}\"", text));
 }
 

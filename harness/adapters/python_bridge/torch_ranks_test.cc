@@ -1,28 +1,25 @@
 // PyTorch as an implementation on several ranks, beside MPI in the same processes.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "adapters/loader.h"
-#include "comm/mpi_communicator.h"
+#include "comm/rank_test_main.h"
 #include "contract/operation_table.h"
 
 namespace shardcts {
 namespace {
 
-Communicator* world = nullptr;
-
 class TorchRanksTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     ImplementationContext context;
-    context.rank = world->rank();
-    context.world_size = world->size();
-    context.local_rank = world->rank();
+    context.rank = World().rank();
+    context.world_size = World().size();
+    context.local_rank = World().rank();
     context.run_folder = ::testing::TempDir();
     context.options = {{"timeout_s", "60"}};
-    context.communicator = world;
+    context.communicator = &World();
     torch_ = LoadImplementation("torch", context);
   }
   static void TearDownTestSuite() { torch_.reset(); }
@@ -51,7 +48,7 @@ TEST_F(TorchRanksTest, StateDictSharesStorageAndGathersToTheWhole) {
   const DTensor& weight = state.At("weight").AsDTensor();
   EXPECT_EQ(weight.local.data_ptr(), parameters.At("weight").AsDTensor().local.data_ptr());
   EXPECT_EQ(weight.placements, std::vector<Placement>{Placement::Shard(0)});
-  EXPECT_EQ(weight.mesh.shape, std::vector<int64_t>{world->size()});
+  EXPECT_EQ(weight.mesh.shape, std::vector<int64_t>{World().size()});
 
   Call("implementation.seed", {{"seed", 42}});
   const Value plain = Call("model.build", {{"model", "linear"}, {"args", Dict{{"in", 4}, {"out", 5}}}});
@@ -91,10 +88,5 @@ TEST_F(TorchRanksTest, ResetEndsHandlesAndKeepsProcessGroups) {
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  at::set_num_threads(1);
-  const shardcts::MpiSession session(&argc, &argv);
-  const auto communicator = shardcts::MakeMpiCommunicator();
-  shardcts::world = communicator.get();
-  return RUN_ALL_TESTS();
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60), .threads = 1});
 }

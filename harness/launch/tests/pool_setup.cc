@@ -1,9 +1,8 @@
 #include "launch/tests/pool_setup.h"
 
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
 
+#include "launch/file_text.h"
 #include "launch/json_file.h"
 
 namespace shardcts {
@@ -64,10 +63,8 @@ std::vector<std::string> ProcessesOf(const TemporaryFolder& folder) {
   std::vector<std::string> found;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator("/proc", error)) {
-    std::ifstream stream(entry.path() / "cmdline", std::ios::binary);
-    std::ostringstream command;
-    command << stream.rdbuf();  // does not throw when the process ends in the meantime
-    if (command.str().find(folder.path().string()) != std::string::npos) found.push_back(command.str());
+    const std::string command = FileText(entry.path() / "cmdline");
+    if (command.find(folder.path().string()) != std::string::npos) found.push_back(command);
   }
   return found;
 }
