@@ -16,7 +16,7 @@ class Adam : public UpdateRule {
       : defaults_{{"lr", options.lr},
                   {"betas", List{options.beta1, options.beta2}},
                   {"eps", options.eps},
-                  {"weight_decay", options.weight_decay},
+                  {"weight_decay", HyperParameter(options.weight_decay)},
                   {"amsgrad", false},
                   {"maximize", false},
                   {"foreach", nullptr},

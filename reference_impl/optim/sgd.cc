@@ -9,9 +9,9 @@ class Sgd : public UpdateRule {
  public:
   explicit Sgd(const SgdOptions& options)
       : defaults_{{"lr", options.lr},
-                  {"momentum", options.momentum},
+                  {"momentum", HyperParameter(options.momentum)},
                   {"dampening", 0},
-                  {"weight_decay", options.weight_decay},
+                  {"weight_decay", HyperParameter(options.weight_decay)},
                   {"nesterov", false},
                   {"maximize", false},
                   {"foreach", nullptr},

@@ -36,6 +36,9 @@ struct AdamOptions {
   bool decoupled_weight_decay = false;  // true: AdamW
 };
 
+// A hyper-parameter as PyTorch's defaults have it: the zeros are ints.
+inline Value HyperParameter(double value) { return value == 0 ? Value(0) : Value(value); }
+
 // State: momentum_buffer (shaped like the parameter); without momentum none.
 std::unique_ptr<UpdateRule> MakeSgdRule(const SgdOptions& options);
 // State: step (float32, no dimensions), exp_avg and exp_avg_sq (shaped like the parameter); with amsgrad
