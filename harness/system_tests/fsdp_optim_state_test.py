@@ -182,7 +182,7 @@ def run_script(shardcts, folder, implementation, steps):
             for index, (step, record) in enumerate(zip(steps, recorded))}
 
 
-@pytest.mark.parametrize("implementation", ["torch"])
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
 def test_every_rank_gets_the_error_for_what_does_not_fit(shardcts, tmp_path, implementation):
     steps, expected = script()
     outcomes = run_script(shardcts, tmp_path, implementation, steps)

@@ -23,8 +23,9 @@ std::map<Key, Key> NewKeys(OptimStateKeyType type, models::Module& model, const 
 
 const Key& NewKey(const std::map<Key, Key>& renamed, const Key& key) {
   const auto found = renamed.find(key);
-  if (found == renamed.end()) throw SemanticError("KeyError", Quoted(key));
-  return found->second;
+  if (found != renamed.end()) return found->second;
+  if (std::holds_alternative<int64_t>(key)) throw SemanticError("IndexError", "list index out of range");
+  throw SemanticError("KeyError", Quoted(key));
 }
 
 // A Dict::Keys() for the message: dict_keys([0, 'a']).

@@ -9,7 +9,7 @@ namespace shardcts::reference {
 enum class OptimStateKeyType { kParameterId, kParameterName };
 
 // The same values under the other keys, `params` sorted; a dict that has the wanted keys as it is. `keys`: ids.
-// ValueError: keys of both types. KeyError: a key that the optimizer does not have.
+// ValueError: keys of both types. KeyError: a name that the optimizer does not have. IndexError: an id that it lacks.
 Dict RekeyOptimState(const Dict& state_dict, OptimStateKeyType type, models::Module& model, const OptimizerKeys& keys);
 
 }  // namespace shardcts::reference
