@@ -339,7 +339,7 @@ TEST_F(RunTest, InterruptLeavesNoProcessAndValidResults) {
     for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
     ::_exit(ExitCode(verdicts, results.complete));
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  WaitForTheHangingTest(folder_);
   EXPECT_FALSE(ProcessesOf(folder_).empty());
   ::kill(child, SIGINT);
   int status = 0;
@@ -358,7 +358,7 @@ TEST_F(RunTest, KilledControllerTakesItsRanksAlong) {
     RunAndRead(options);
     ::_exit(0);
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  WaitForTheHangingTest(folder_);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   for (int i = 0; i < 100 && !ProcessesOf(folder_).empty(); ++i) {

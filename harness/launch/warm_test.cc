@@ -9,10 +9,9 @@
 
 #include <charconv>
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
+#include "launch/file_text.h"
 #include "launch/input_error.h"
 #include "launch/json_file.h"
 #include "launch/tests/pool_setup.h"
@@ -27,18 +26,13 @@ using std::chrono::milliseconds;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::string TextOf(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-}
-
 // The processes of this name (/proc/PID/comm, at most 15 letters) whose command line holds the folder.
 std::vector<pid_t> ProcessesNamed(const std::string& name, const TemporaryFolder& folder) {
   std::vector<pid_t> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
-    if (TextOf(entry.path() / "comm") != name.substr(0, 15) + "\n") continue;
-    if (TextOf(entry.path() / "cmdline").find(folder.path().string()) == std::string::npos) continue;
+    if (FileText(entry.path() / "comm") != name.substr(0, 15) + "\n") continue;
+    if (FileText(entry.path() / "cmdline").find(folder.path().string()) == std::string::npos) continue;
     const std::string number = entry.path().filename().string();
     pid_t pid = 0;
     std::from_chars(number.data(), number.data() + number.size(), pid);
@@ -61,11 +55,8 @@ class WarmTest : public testing::Test {
 
   // Runs, and kills the processes of this name as soon as a rank of the first pool is in the test that hangs.
   Json RunAndKill(const std::string& name, const RunOptions& options) {
-    const auto log = folder_.path() / "out/runs/fake/world-2/pool-0/rank-1.log";
     std::thread killer([&] {
-      for (int i = 0; i < 500 && TextOf(log).find("test_hang@") == std::string::npos; ++i) {
-        std::this_thread::sleep_for(milliseconds(10));
-      }
+      WaitForTheHangingTest(folder_);
       const std::vector<pid_t> victims = ProcessesNamed(name, folder_);
       EXPECT_FALSE(victims.empty());
       for (const pid_t pid : victims) ::kill(pid, SIGKILL);
@@ -75,7 +66,7 @@ class WarmTest : public testing::Test {
     return results;
   }
 
-  std::string LogOfTheLauncher() { return TextOf(folder_.path() / "out/runs/fake/world-2/pool-0/launcher.log"); }
+  std::string LogOfTheLauncher() { return FileText(folder_.path() / "out/runs/fake/world-2/pool-0/launcher.log"); }
 
   TemporaryFolder folder_;
 };
@@ -144,11 +135,8 @@ TEST_F(WarmTest, WarmProcessThatIsKilledIsAHarnessErrorAndIsStartedAnew) {
 TEST_F(WarmTest, StoppedWarmProcessKeepsNoRankAlive) {
   RunOptions options = Warm({"a", "hang@1", "b"});
   options.limits.start = milliseconds(1500);
-  const auto log = folder_.path() / "out/runs/fake/world-2/pool-0/rank-1.log";
   std::thread stopper([&] {
-    for (int i = 0; i < 500 && TextOf(log).find("test_hang@") == std::string::npos; ++i) {
-      std::this_thread::sleep_for(milliseconds(10));
-    }
+    WaitForTheHangingTest(folder_);
     for (const pid_t pid : ProcessesNamed("shardcts-warm", folder_)) ::kill(pid, SIGSTOP);
   });
   const Json results = RunAndRead(options);

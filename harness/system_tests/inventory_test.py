@@ -14,7 +14,7 @@ CHECKER = REPOSITORY.parent / "shared/tools/check_inventory.py"
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inventory")
-    ended = end_of(start_shardcts("run", "--impl", "reference", "--out", "out", cwd=folder), 150)
+    ended = end_of(start_shardcts("run", "--impl", "reference", "--out", "out", cwd=folder), 300)
     assert ended.code == 0, ended
     return results(folder / "out")
 

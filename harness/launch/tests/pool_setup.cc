@@ -1,6 +1,8 @@
 #include "launch/tests/pool_setup.h"
 
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "launch/file_text.h"
 #include "launch/json_file.h"
@@ -57,6 +59,13 @@ std::string Verdicts(const nlohmann::ordered_json& results) {
   std::string text;
   for (const auto& test : results["tests"]) text += (text.empty() ? "" : " ") + test["verdict"].get<std::string>();
   return text;
+}
+
+void WaitForTheHangingTest(const TemporaryFolder& folder) {
+  const auto log = folder.path() / "out/runs/fake/world-2/pool-0/rank-1.log";
+  for (int i = 0; i < 2000 && FileText(log).find("test_hang@") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 std::vector<std::string> ProcessesOf(const TemporaryFolder& folder) {

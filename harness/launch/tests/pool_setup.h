@@ -34,6 +34,9 @@ nlohmann::ordered_json RunAndRead(const RunOptions& options);
 // "pass crash pass": the verdicts in the order of the run.
 std::string Verdicts(const nlohmann::ordered_json& results);
 
+// Returns when rank 1 of the first pool is in a test that hangs, or after 20 seconds.
+void WaitForTheHangingTest(const TemporaryFolder& folder);
+
 // Processes on this host that were started with a plan below `folder`.
 std::vector<std::string> ProcessesOf(const TemporaryFolder& folder);
 
