@@ -45,6 +45,11 @@ std::vector<ModelCase> ModelCases() {
       {"one_parameter", {}},
       {"skip_model", {}},
       {"transformer_with_shared_params", {}},
+      {"nested_blocks", {}},
+      {"four_nets", {}},
+      {"one_net", {}},
+      {"unused_linear", {}},
+      {"partly_replicated", {{"sparse", "sparse0"}, {"ranks", 2}}},
   };
 }
 

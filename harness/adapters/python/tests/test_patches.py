@@ -55,7 +55,7 @@ def test_accelerators_need_no_patch():
 
 def test_an_option_leaves_its_patch_out():
     target = "torch.distributed.fsdp._optim_utils._unflatten_orig_param_states"
-    declared = [patch["target"] for patch in patches.apply_needed("cpu", {"optim_gather": "as_is"})]
-    assert target not in declared and len(declared) == len(patches.apply_needed("cpu", {"backend": "gloo"})) - 1
+    assert target in {patch["target"] for patch in patches.apply_needed("cpu", {"backend": "gloo"})}
+    assert target not in {patch["target"] for patch in patches.apply_needed("cpu", {"optim_gather": "as_is"})}
     with pytest.raises(ValueError, match="option optim_gather=off: the only value is as_is"):
         patches.apply_needed("cpu", {"optim_gather": "off"})
