@@ -157,3 +157,15 @@ def run_shardcts(shardcts, tmp_path):
 def pytest_sessionstart(session):
     if not SHARDCTS.exists():
         pytest.exit(f"{SHARDCTS} is not built; SHARDCTS_BUILD names the build folder", returncode=2)
+
+
+def outcomes_of(shardcts, folder, implementation, steps, world=2):
+    """Runs these steps as a script: the outcomes of all ranks, by the name of the step."""
+    file = folder / "script.json"
+    file.write_text(json.dumps({"contract": 1, "world_size": world, "steps": steps}))
+    ended = shardcts("exec", file, "--impl", implementation, "--world", world, "--out", folder / implementation)
+    assert ended.code in (0, 1), ended
+    recorded = read_json(folder / implementation / f"traces/{implementation}/script.json")["steps"]
+    assert len(recorded) == len(steps), ended
+    return {step.get("let", f"step {index}"): record["outcomes"]
+            for index, (step, record) in enumerate(zip(steps, recorded))}

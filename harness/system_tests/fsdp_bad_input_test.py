@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import struct
 
 import pytest
 
-from conftest import read_json
+from conftest import outcomes_of
 
 WORLD = 2
 FQNS = ("0.weight", "0.bias", "1.weight", "1.bias")
@@ -146,18 +145,6 @@ SCRIPTS = {"full": full_script(), "full, use_orig_params": full_script(options={
            "sharded, on a mesh": sharded_script(True)}
 
 
-def run(shardcts, folder, implementation, steps, world=WORLD):
-    """The outcomes of all ranks, by the name of the step."""
-    file = folder / "script.json"
-    file.write_text(json.dumps({"contract": 1, "world_size": world, "steps": steps}))
-    ended = shardcts("exec", file, "--impl", implementation, "--world", world, "--out", folder / implementation)
-    assert ended.code in (0, 1), ended
-    recorded = read_json(folder / implementation / f"traces/{implementation}/script.json")["steps"]
-    assert len(recorded) == len(steps), ended
-    return {step.get("let", f"step {index}"): record["outcomes"]
-            for index, (step, record) in enumerate(zip(steps, recorded))}
-
-
 def without_wrappers(outcomes):
     """In PyTorch's texts names show the wrappers, in the contract nothing does."""
     return [{"error": {**outcome["error"], "message": outcome["error"]["message"].replace("_fsdp_wrapped_module.", "")}}
@@ -166,8 +153,8 @@ def without_wrappers(outcomes):
 
 @pytest.mark.parametrize("steps", SCRIPTS.values(), ids=SCRIPTS)
 def test_every_rank_gets_the_error_and_the_values_that_pytorch_gives(shardcts, tmp_path, steps):
-    actual = run(shardcts, tmp_path, "reference", steps)
-    expected = run(shardcts, tmp_path, "torch", steps)
+    actual = outcomes_of(shardcts, tmp_path, "reference", steps)
+    expected = outcomes_of(shardcts, tmp_path, "torch", steps)
     assert list(actual) == list(expected)
     assert "value" in actual["load fits"][0]
     compared = [name for name in actual if name.startswith(("load ", "after ")) and name != f"after {INNER}"]
@@ -186,7 +173,7 @@ def values(outcomes):
 
 def refused_by_the_reference(shardcts, folder, steps, world=WORLD):
     """The texts of the error that every rank gets for the load "bad"; nothing of it was loaded."""
-    outcomes = run(shardcts, folder, "reference", [*steps, *saved("untouched", "FULL", seed=2)], world)
+    outcomes = outcomes_of(shardcts, folder, "reference", [*steps, *saved("untouched", "FULL", seed=2)], world)
     assert all("error" in outcome for outcome in outcomes["load bad"]), outcomes["load bad"]
     assert values(outcomes["after bad"]) == values(outcomes["untouched"])
     return [f"{outcome['error']['kind']}: {outcome['error']['message']}" for outcome in outcomes["load bad"]]
@@ -240,7 +227,7 @@ PAIRS = [{"let": "a", "op": "group.new", "args": {"ranks": [0, 1]}},
 def test_shards_of_another_number_of_ranks_are_refused_on_every_rank(shardcts, tmp_path):
     """4 ranks' shards fit into chunks of 2 ranks: PyTorch takes them, each for the rows of its own rank."""
     steps = [*PAIRS, *saved("good", "SHARDED"), *over_pairs(load("bad", "SHARDED", of("good")))]
-    outcomes = run(shardcts, tmp_path, "torch", [*steps, *saved("whole", "FULL")], world=4)
+    outcomes = outcomes_of(shardcts, tmp_path, "torch", [*steps, *saved("whole", "FULL")], world=4)
     assert all("value" in outcome for outcome in outcomes["load bad"])
     assert outcomes["after bad"][0]["value"] != outcomes["whole"][0]["value"]
 
@@ -259,8 +246,8 @@ def test_shards_of_another_number_of_ranks_are_refused_on_every_rank(shardcts, t
 
 def test_local_shards_of_another_number_of_ranks_have_another_size(shardcts, tmp_path):
     steps = [*PAIRS, *saved("good", "LOCAL"), *over_pairs(load("bad", "LOCAL", of("good", FLAT)))]
-    actual = run(shardcts, tmp_path, "reference", steps, world=4)
-    expected = run(shardcts, tmp_path, "torch", steps, world=4)
+    actual = outcomes_of(shardcts, tmp_path, "reference", steps, world=4)
+    expected = outcomes_of(shardcts, tmp_path, "torch", steps, world=4)
     assert all("size mismatch for _flat_param" in outcome["error"]["message"] for outcome in actual["load bad"])
     for name in ("load bad", "after bad"):
         assert without_wrappers(actual[name]) == without_wrappers(expected[name])

@@ -6,12 +6,11 @@ by kind and text, or the values that PyTorch gives."""
 from __future__ import annotations
 
 import base64
-import json
 import struct
 
 import pytest
 
-from conftest import read_json
+from conftest import outcomes_of
 
 SUITE = "fsdp_optim_state/TestFSDPOptimState"
 GATHER = "torch.distributed.fsdp._optim_utils._unflatten_orig_param_states"
@@ -170,22 +169,10 @@ def script():
     return steps, expected
 
 
-def run_script(shardcts, folder, implementation, steps):
-    """The outcomes of all ranks, by the name of the step."""
-    file = folder / "script.json"
-    file.write_text(json.dumps({"contract": 1, "world_size": WORLD, "steps": steps}))
-    ended = shardcts("exec", file, "--impl", implementation, "--world", WORLD, "--out", folder / implementation)
-    assert ended.code in (0, 1), ended
-    recorded = read_json(folder / implementation / f"traces/{implementation}/script.json")["steps"]
-    assert len(recorded) == len(steps), ended
-    return {step.get("let", f"step {index}"): record["outcomes"]
-            for index, (step, record) in enumerate(zip(steps, recorded))}
-
-
 @pytest.mark.parametrize("implementation", ["torch", "reference"])
 def test_every_rank_gets_the_error_for_what_does_not_fit(shardcts, tmp_path, implementation):
     steps, expected = script()
-    outcomes = run_script(shardcts, tmp_path, implementation, steps)
+    outcomes = outcomes_of(shardcts, tmp_path, implementation, steps, WORLD)
     wrong = {}
     for name, error in expected.items():
         for rank, outcome in enumerate(outcomes[name]):
