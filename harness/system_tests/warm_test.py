@@ -24,9 +24,11 @@ def named(name, folder):
 
 
 def sleeps(folder):
-    """Rank 1 of the first pool is in the test of which it never comes back."""
-    events = folder.glob("runs/*/world-2/pool-0/rank-1.events.jsonl")
-    return any('"test_started"' in line and "mlp_dim=3," in line for file in events for line in file.read_text().splitlines())
+    """Both ranks of the first pool are in the second test, of which rank 1 never comes back."""
+    events = list(folder.glob("runs/*/world-2/pool-0/rank-*.events.jsonl"))
+    in_second_test = [any('"test_started"' in line and "mlp_dim=3," in line for line in file.read_text().splitlines())
+                      for file in events]
+    return len(events) == 2 and all(in_second_test)
 
 
 @pytest.fixture
