@@ -10,6 +10,7 @@ import torch
 from shardcts import patches, torch_process_group
 from shardcts.adapter import Adapter, operation
 from shardcts.handles import Handles
+from shardcts.torch_dsd import StateDictApiOperations
 from shardcts.torch_fsdp import FsdpOperations, GroupOperations
 from shardcts.torch_fsdp_optim import FsdpOptimOperations
 from shardcts.torch_models import ModelOperations
@@ -27,6 +28,7 @@ class TorchAdapter(
     FsdpOperations,
     FsdpOptimOperations,
     StateOperations,
+    StateDictApiOperations,
     OptimizerOperations,
     Adapter,
 ):
@@ -47,6 +49,7 @@ class TorchAdapter(
         "named_optimizer",
         "fsdp1",
         "fsdp1_optim",
+        "dsd",
         "sharded_tensor",
         "activation_checkpoint",
         "ddp",
@@ -59,6 +62,8 @@ class TorchAdapter(
         self.patches = patches.apply_needed(device, options)
         group = torch_process_group.set_up(rank, world_size, device, options)
         self._device = group.device
+        if device != "cpu":
+            self.capabilities = [*self.capabilities, "second_device"]
         self.devices = [device] if device == "cpu" else [device, "cpu"]
         self.notes = {
             "backend": group.backend,

@@ -8,6 +8,7 @@ import functools
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed._composable import replicate
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import (
     CPUOffload,
@@ -82,6 +83,15 @@ class FsdpOperations:
             return DistributedDataParallel(module, device_ids=device_ids, process_group=group)
 
         self._handles.replace(model, torch_modules.wrap(self._model(model), path, make))
+
+    def _wrap_replicate(self, model: Handle, path: str, options: dict) -> None:
+        check_known("option of replicate", options, ())
+        replicate(torch_modules.place_at(self._model(model), path).module)
+
+    def _wrap_compile(self, model: Handle, path: str, options: dict) -> None:
+        check_known("option of compile", options, ())
+        compiled = functools.partial(torch.compile, backend="eager")
+        self._handles.replace(model, torch_modules.wrap(self._model(model), path, compiled))
 
     def _fsdp_arguments(self, root: nn.Module, options: dict) -> dict:
         """The keyword arguments of FullyShardedDataParallel; what the options do not name keeps PyTorch's default."""

@@ -40,6 +40,8 @@ class ModelOperations:
             "fsdp": self._wrap_fsdp,
             "checkpoint": self._wrap_checkpoint,
             "ddp": self._wrap_ddp,
+            "replicate": self._wrap_replicate,
+            "compile": self._wrap_compile,
         }
         check_known("wrapper", {wrapper: None}, wrappers)
         wrappers[wrapper](model, path, options or {})
@@ -139,8 +141,8 @@ class ModelOperations:
         self._model(model)._apply(torch.clone)
 
     @operation("model.to")
-    def model_to(self, model: Handle, device: str | None = None, dtype: str | None = None) -> None:
-        module = self._model(model)
+    def model_to(self, model: Handle, path: str = "", device: str | None = None, dtype: str | None = None) -> None:
+        module = torch_modules.place_at(self._model(model), path).module if path else self._model(model)
         if device is not None:
             module.to(self._local_device(device))
         if dtype is not None:

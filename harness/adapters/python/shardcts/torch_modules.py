@@ -1,4 +1,4 @@
-"""Modules by clean FQN: wrappers (FSDP, activation checkpoint, DDP) stand in the module tree and never show in a path."""
+"""Modules by clean FQN: wrappers (FSDP, activation checkpoint, DDP, compile) stand in the module tree and never show in a path."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
@@ -15,8 +16,9 @@ _WRAPPERS = {
     FullyShardedDataParallel: ("fsdp", "_fsdp_wrapped_module"),
     CheckpointWrapper: ("checkpoint", "_checkpoint_wrapped_module"),
     DistributedDataParallel: ("ddp", "module"),
+    OptimizedModule: ("compile", "_orig_mod"),
 }
-_NAME_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_NAME_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod")
 
 
 def _wrapper_of(module: nn.Module) -> tuple[str, str] | None:

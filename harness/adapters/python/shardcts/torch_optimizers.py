@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.distributed.optim import _NamedOptimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from shardcts import torch_modules
 from shardcts.adapter import operation
@@ -38,6 +39,11 @@ class OptimizerOperations:
         else:
             optimizer = optimizer_class(module.parameters() if inputs is None else inputs, **arguments)
         return self._handles.add("optimizer", optimizer)
+
+    @operation("optimizer.schedule")
+    def optimizer_schedule(self, optimizer: Handle, kind: str, factor: float) -> None:
+        check_known("kind of schedule", {kind: None}, ("exponential",))
+        LambdaLR(self._optimizer(optimizer), lambda epoch: factor**epoch)
 
     @operation("optimizer.step")
     def optimizer_step(self, optimizer: Handle) -> None:

@@ -32,12 +32,16 @@ _CLASSES_IN_FILES = [
 class StateOperations:
     @operation("model.state_dict")
     def model_state_dict(self, model: Handle, prefix: str = "") -> dict:
-        return self._tensors.dict_to_values(self._model(model).state_dict(prefix=prefix).items())
+        arguments = {"prefix": prefix} if prefix else {}  # after dsd.patch_model_state_dict it takes none
+        return self._tensors.tree_to_values(self._model(model).state_dict(**arguments))
 
     @operation("model.load_state_dict")
     def model_load_state_dict(self, model: Handle, state_dict: dict, strict: bool = True, assign: bool = False) -> dict:
         converted = {name: self._tensors.to_torch(value) for name, value in state_dict.items()}
-        result = self._model(model).load_state_dict(converted, strict=strict, assign=assign)
+        arguments = {**({} if strict else {"strict": False}), **({"assign": True} if assign else {})}
+        result = self._model(model).load_state_dict(converted, **arguments)
+        if result is None:  # after dsd.patch_model_state_dict
+            return {"missing_keys": [], "unexpected_keys": []}
         return {"missing_keys": list(result.missing_keys), "unexpected_keys": list(result.unexpected_keys)}
 
     @operation("state.serialize")

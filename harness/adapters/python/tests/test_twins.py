@@ -50,6 +50,13 @@ MODELS = [
     ("transformer_with_shared_params", {"dropout": 0.0}),
     ("transformer_with_shared_params", {"add_bn": False}),
     ("transformer_with_shared_params", {"deterministic": True}),
+    ("composite_param", {}),
+    ("composite_param", {"extra_state": "text", "non_persistent_buffer": True}),
+    ("tied_embedding", {"vocab": 12, "dim": 3}),
+    ("two_linears", {"dim": 6}),
+    ("fusion_embedding", {"vocab": 4, "fusion_vocab": 5, "dim": 3}),
+    ("fusion_embedding", {"kind": "RenamingFusionEmbedding", "vocab": 4, "fusion_vocab": 5, "dim": 3}),
+    ("fusion_embedding", {"kind": "ModifyingFusionEmbedding", "vocab": 4, "fusion_vocab": 5, "dim": 3}),
 ]
 IDS = [f"{model}-{json.dumps(args)}" for model, args in MODELS]
 

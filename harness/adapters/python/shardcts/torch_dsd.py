@@ -1,0 +1,163 @@
+"""Operations of the distributed state-dict API (torch.distributed.checkpoint.state_dict)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch.distributed import distributed_c10d
+from torch.distributed.checkpoint import state_dict as dsd
+
+from shardcts import torch_modules
+from shardcts.adapter import operation
+from shardcts.values import Handle
+
+
+class StateDictApiOperations:
+    """Every operation is one call of PyTorch, with a copy of the dicts that it is given: PyTorch changes them."""
+
+    @operation("dsd.get_model_state_dict")
+    def dsd_get_model_state_dict(
+        self, model: Handle, submodules: list[str] | None = None, options: dict | None = None, distributed: bool = True
+    ) -> dict:
+        with _process_group(distributed):
+            found = dsd.get_model_state_dict(
+                self._model(model), submodules=self._submodules(model, submodules), options=_options(options)
+            )
+        return self._tensors.tree_to_values(found)
+
+    @operation("dsd.get_optimizer_state_dict")
+    def dsd_get_optimizer_state_dict(
+        self,
+        model: Handle,
+        optimizers: list[Handle],
+        submodules: list[str] | None = None,
+        options: dict | None = None,
+        distributed: bool = True,
+    ) -> dict:
+        with _process_group(distributed):
+            found = dsd.get_optimizer_state_dict(
+                self._model(model),
+                self._optimizers(optimizers),
+                submodules=self._submodules(model, submodules),
+                options=_options(options),
+            )
+        return self._tensors.tree_to_values(found)
+
+    @operation("dsd.get_state_dict")
+    def dsd_get_state_dict(
+        self,
+        model: Handle,
+        optimizers: list[Handle],
+        submodules: list[str] | None = None,
+        options: dict | None = None,
+        distributed: bool = True,
+    ) -> dict:
+        with _process_group(distributed):
+            of_model, of_optimizers = dsd.get_state_dict(
+                self._model(model),
+                self._optimizers(optimizers),
+                submodules=self._submodules(model, submodules),
+                options=_options(options),
+            )
+        return self._tensors.tree_to_values({"model": of_model, "optimizer": of_optimizers})
+
+    @operation("dsd.set_model_state_dict")
+    def dsd_set_model_state_dict(
+        self,
+        model: Handle,
+        state_dict: dict,
+        by_submodule: bool = False,
+        options: dict | None = None,
+        distributed: bool = True,
+    ) -> dict:
+        module = self._model(model)
+        given = self._tensors.tree_to_torch(state_dict)
+        if by_submodule:
+            given = {torch_modules.place_at(module, path).outermost: entries for path, entries in given.items()}
+        with _process_group(distributed):
+            return _keys(module, dsd.set_model_state_dict(module, given, options=_options(options)))
+
+    @operation("dsd.set_optimizer_state_dict")
+    def dsd_set_optimizer_state_dict(
+        self,
+        model: Handle,
+        optimizers: list[Handle],
+        state_dict: dict,
+        options: dict | None = None,
+        distributed: bool = True,
+    ) -> None:
+        given = self._tensors.tree_to_torch(state_dict)
+        with _process_group(distributed):
+            dsd.set_optimizer_state_dict(
+                self._model(model), self._optimizers(optimizers), given, options=_options(options)
+            )
+
+    @operation("dsd.set_state_dict")
+    def dsd_set_state_dict(
+        self,
+        model: Handle,
+        optimizers: list[Handle],
+        model_state_dict: dict,
+        optimizer_state_dict: dict,
+        options: dict | None = None,
+        distributed: bool = True,
+    ) -> dict:
+        module = self._model(model)
+        with _process_group(distributed):
+            result = dsd.set_state_dict(
+                module,
+                self._optimizers(optimizers),
+                model_state_dict=self._tensors.tree_to_torch(model_state_dict),
+                optim_state_dict=self._tensors.tree_to_torch(optimizer_state_dict),
+                options=_options(options),
+            )
+        return _keys(module, result)
+
+    @operation("dsd.patch_model_state_dict")
+    def dsd_patch_model_state_dict(self, model: Handle, options: dict | None = None) -> None:
+        dsd._patch_model_state_dict(self._model(model), options=_options(options))
+
+    @operation("dsd.patch_optimizer_state_dict")
+    def dsd_patch_optimizer_state_dict(
+        self, model: Handle, optimizers: list[Handle], options: dict | None = None
+    ) -> None:
+        dsd._patch_optimizer_state_dict(
+            self._model(model), optimizers=self._optimizers(optimizers), options=_options(options)
+        )
+
+    def _optimizers(self, handles: list[Handle]) -> tuple[torch.optim.Optimizer, ...]:
+        return tuple(self._optimizer(handle) for handle in handles)
+
+    def _submodules(self, model: Handle, paths: list[str] | None) -> set[torch.nn.Module] | None:
+        if paths is None:
+            return None
+        return {torch_modules.place_at(self._model(model), path).outermost for path in paths}
+
+
+def _options(fields: dict | None) -> dsd.StateDictOptions | None:
+    """Raises TypeError for an option that PyTorch does not have."""
+    return None if fields is None else dsd.StateDictOptions(**fields)
+
+
+def _keys(module: torch.nn.Module, result) -> dict:
+    """What was missing or unexpected, under the names that the contract shows."""
+    return {
+        kind: [torch_modules.clean_name(module, name) for name in getattr(result, kind)]
+        for kind in ("missing_keys", "unexpected_keys")
+    }
+
+
+@contextlib.contextmanager
+def _process_group(exists: bool) -> Iterator[None]:
+    """Without it PyTorch sees what it would see if the group had never been made; afterwards it is there again."""
+    if exists:
+        yield
+        return
+    group = distributed_c10d.GroupMember.WORLD
+    distributed_c10d._update_default_pg(None)
+    try:
+        yield
+    finally:
+        distributed_c10d._update_default_pg(group)
