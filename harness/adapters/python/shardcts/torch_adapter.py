@@ -62,8 +62,6 @@ class TorchAdapter(
         self.patches = patches.apply_needed(device, options)
         group = torch_process_group.set_up(rank, world_size, device, options)
         self._device = group.device
-        if device != "cpu":
-            self.capabilities = [*self.capabilities, "second_device"]
         self.devices = [device] if device == "cpu" else [device, "cpu"]
         self.notes = {
             "backend": group.backend,
