@@ -116,7 +116,7 @@ void WrapFsdp(Model& model, const std::string& path, const FsdpOptions& options)
 void WrapCheckpoint(Model& model, const std::string& path, bool innermost) {
   Wrap(model, path, "checkpoint", innermost ? Dict{{"innermost", true}} : Dict());
 }
-void WrapDdp(Model& model) { Wrap(model, "", "ddp", {}); }
+void WrapDdp(Model& model, const std::string& path) { Wrap(model, path, "ddp", {}); }
 
 void WithFullParams(Model& model, const std::function<void()>& body, const SummonOptions& options) {
   const Value scope = Require(model.caller(), "fsdp.summon_full_params",

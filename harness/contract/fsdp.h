@@ -58,7 +58,7 @@ struct FsdpOptions {
 void WrapFsdp(Model& model, const std::string& path, const FsdpOptions& options = {});
 // innermost: around the module itself, below the wrappers that it has.
 void WrapCheckpoint(Model& model, const std::string& path, bool innermost = false);
-void WrapDdp(Model& model);
+void WrapDdp(Model& model, const std::string& path = {});
 
 struct SummonOptions {
   bool recurse = true;

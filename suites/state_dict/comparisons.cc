@@ -1,0 +1,205 @@
+#include "suites/state_dict/comparisons.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "contract/fsdp.h"
+
+namespace shardcts::state_dict {
+namespace {
+
+constexpr CompareOptions kAssertEqual{.dtype_default_tolerance = true};
+constexpr CompareOptions kAllClose{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
+
+bool IsSharded(const Value& value) {
+  return value.type() == Value::Type::kDTensor || value.type() == Value::Type::kShardedTensor;
+}
+
+bool IsTensor(const Value& value) { return value.type() == Value::Type::kTensor || IsSharded(value); }
+
+// The tensors of one kind by path, in the order of the tree, which is the same on every rank.
+Dict TensorsOfKind(const Value& tree, Value::Type type) {
+  Dict found;
+  ForEachTensor("", tree, [&](const std::string& path, const Value& tensor) {
+    if (tensor.type() == type) found.Set(path, tensor);
+  });
+  return found;
+}
+
+// The tree with the tensors at these paths replaced.
+Value Replaced(const std::string& path, const Value& tree, const Dict& replacements) {
+  if (IsSharded(tree)) return replacements.At(path);
+  if (const List* list = tree.TryAs<List>()) {
+    List replaced;
+    for (const Value& item : *list) {
+      replaced.push_back(Replaced(path + "[" + std::to_string(replaced.size()) + "]", item, replacements));
+    }
+    return replaced;
+  }
+  const Dict* dict = tree.TryAs<Dict>();
+  if (!dict) return tree;
+  Dict replaced;
+  for (const auto& [key, value] : *dict) replaced.Set(key, Replaced(path + "/" + ToString(key), value, replacements));
+  return replaced;
+}
+
+// The entries of `actual` in the order of `expected`, nested ones, too, so that a comparison finds no other order.
+Value InOrderOf(const Value& expected, const Value& actual) {
+  const List* wanted_list = expected.TryAs<List>();
+  const List* given_list = actual.TryAs<List>();
+  if (wanted_list && given_list && wanted_list->size() == given_list->size()) {
+    List ordered;
+    for (size_t i = 0; i < given_list->size(); ++i) ordered.push_back(InOrderOf((*wanted_list)[i], (*given_list)[i]));
+    return ordered;
+  }
+  const Dict* wanted = expected.TryAs<Dict>();
+  const Dict* given = actual.TryAs<Dict>();
+  if (!wanted || !given) return actual;
+  Dict ordered;
+  for (const auto& [key, value] : *wanted) {
+    if (const Value* found = given->Find(key)) ordered.Set(key, InOrderOf(value, *found));
+  }
+  for (const auto& [key, value] : *given) {
+    if (!wanted->Contains(key)) ordered.Set(key, value);
+  }
+  return ordered;
+}
+
+void ExpectSameEntry(Trial& t, int first, const std::string& name, const Dict& expected, const Dict& actual) {
+  t.Check(CheckNumber(first), Equal(name + ": number of states", expected.size(), actual.size()));
+  t.Strict(CheckNumber(first + 1), SameNameSet(name, expected.Keys(), actual.Keys()));
+  for (const auto& [state, value] : expected) {
+    const Value* other = actual.Find(state);
+    if (other) t.Strict(CheckNumber(first + 2), SameValue(name + "." + ToString(state), value, *other));
+  }
+}
+
+std::vector<std::string> Sorted(std::vector<std::string> names) {
+  std::ranges::sort(names);
+  return names;
+}
+
+void ExpectSameGroup(Trial& t, int first, const std::string& what, const Dict& expected, const Dict& actual) {
+  t.Check(CheckNumber(first), Equal(what + ": number of entries", expected.size(), actual.size()));
+  for (const auto& [key, value] : expected) {
+    const std::string name = what + "." + ToString(key);
+    const Value* other = actual.Find(key);
+    if (ToString(key) != "params") {
+      if (!t.Check(CheckNumber(first + 2), Holds(other != nullptr, name, "is missing"))) continue;
+      ExpectEqual(t, CheckNumber(first + 2), name, value, *other);
+      continue;
+    }
+    if (!t.Check(CheckNumber(first + 1), Holds(other != nullptr, name, "is missing"))) continue;
+    t.Check(CheckNumber(first + 1), SameNames(name, Sorted(value.AsStrings()), Sorted(other->AsStrings())));
+    t.Strict(CheckNumber(first + 1), SameNames(name, value.AsStrings(), other->AsStrings()));
+  }
+}
+
+}  // namespace
+
+std::string CheckNumber(int number) { return "C" + std::to_string(number); }
+
+const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
+const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
+
+void ForEachTensor(const std::string& path, const Value& tree,
+                   const std::function<void(const std::string& path, const Value& tensor)>& check) {
+  if (IsTensor(tree)) return check(path, tree);
+  if (const List* list = tree.TryAs<List>()) {
+    for (size_t i = 0; i < list->size(); ++i) ForEachTensor(path + "[" + std::to_string(i) + "]", (*list)[i], check);
+  }
+  if (const Dict* dict = tree.TryAs<Dict>()) {
+    for (const auto& [key, value] : *dict) ForEachTensor(path + "/" + ToString(key), value, check);
+  }
+}
+
+Value Whole(Trial& t, Caller& caller, const Value& tree) {
+  Dict whole;
+  const Dict dtensors = TensorsOfKind(tree, Value::Type::kDTensor);
+  if (!dtensors.empty()) whole = t.subject().FullTensors(dtensors);
+  const Dict sharded = TensorsOfKind(tree, Value::Type::kShardedTensor);
+  if (!sharded.empty()) {
+    for (const auto& [path, tensor] : GatherStateDict(caller, sharded)) whole.Set(path, tensor);
+  }
+  return Replaced("", tree, whole);
+}
+
+Dict WholeDict(Trial& t, Caller& caller, const Dict& tree) { return Whole(t, caller, tree).AsDict(); }
+
+Dict ByName(const Dict& state_dict, const std::vector<std::string>& names) {
+  Dict state;
+  for (const auto& [id, entry] : StateOf(state_dict)) state.Set(names.at(std::get<int64_t>(id)), entry);
+  List groups;
+  for (const Value& group : GroupsOf(state_dict)) {
+    Dict named = group.AsDict();
+    std::vector<std::string> params;
+    for (int64_t id : group.AsDict().At("params").AsInts()) params.push_back(names.at(id));
+    named.Set("params", ToValue(params));
+    groups.push_back(named);
+  }
+  return {{"state", state}, {"param_groups", groups}};
+}
+
+void ExpectSameModelState(Trial& t, Caller& caller, int first, const Dict& expected, const Dict& actual) {
+  const Dict whole = WholeDict(t, caller, actual);
+  t.Check(CheckNumber(first), Equal("entries of the model state dict", expected.size(), whole.size()));
+  for (const auto& [key, value] : expected) {
+    const std::string name = ToString(key);
+    const Value* other = whole.Find(key);
+    if (!t.Check(CheckNumber(first + 1), Holds(other && !other->IsNone(), name, "is missing"))) continue;
+    if (!t.Check(CheckNumber(first + 2), IsPlainTensor(name, *other))) continue;
+    t.Check(CheckNumber(first + 3), SameValue(name, value, *other, kAllClose));
+    t.Strict(CheckNumber(first + 3), SameValue(name, value, *other));
+  }
+}
+
+void ExpectSameOptimizerState(Trial& t, Caller& caller, int first, const Dict& expected, const Dict& actual) {
+  const Dict whole = WholeDict(t, caller, actual);
+  const Dict& state = StateOf(whole);
+  t.Check(CheckNumber(first), Equal("parameters with state", StateOf(expected).size(), state.size()));
+  for (const auto& [key, entry] : StateOf(expected)) {
+    const Value* other = state.Find(key);
+    if (!t.Check(CheckNumber(first + 1), Holds(other != nullptr, ToString(key), "has no state"))) continue;
+    ExpectSameEntry(t, first + 2, ToString(key), entry.AsDict(), other->AsDict());
+  }
+  const List& wanted = GroupsOf(expected);
+  const List& groups = GroupsOf(whole);
+  if (!t.Check(CheckNumber(first + 5), Equal("parameter groups", wanted.size(), groups.size()))) return;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    ExpectSameGroup(t, first + 6, "group " + std::to_string(i), wanted[i].AsDict(), groups[i].AsDict());
+  }
+}
+
+Verification AreEqual(std::string_view what, const Value& expected, const Value& actual) {
+  return SameValue(what, expected, InOrderOf(expected, actual), kAssertEqual);
+}
+
+Verification AreIdentical(std::string_view what, const Value& expected, const Value& actual) {
+  return SameValue(what, expected, InOrderOf(expected, actual));
+}
+
+void ExpectEqual(Trial& t, std::string_view check, std::string_view what, const Value& expected, const Value& actual) {
+  t.Check(check, AreEqual(what, expected, actual));
+  t.Strict(check, AreIdentical(what, expected, actual));
+}
+
+Dict Copied(Trial& t, const Dict& state_dict) {
+  Dict copied;
+  for (const auto& [key, value] : state_dict) copied.Set(key, IsTensor(value) ? t.subject().Clone(value) : value);
+  return copied;
+}
+
+void ExpectInitialState(Trial& t, std::string_view check, const Dict& parameters, const Dict& whole_state_dict) {
+  const Dict& state = StateOf(whole_state_dict);
+  t.Strict(check, SameNameSet("parameters with state", parameters.Keys(), state.Keys()));
+  for (const auto& [name, value] : parameters) {
+    const Value* entry = state.Find(name);
+    if (!entry) continue;
+    const at::Tensor zeros = at::zeros_like(value.AsTensor().detach(), at::TensorOptions().device(at::kCPU));
+    const Dict expected{{"step", at::ones({}, at::kFloat)}, {"exp_avg", zeros}, {"exp_avg_sq", zeros}};
+    t.Strict(check, AreIdentical(ToString(name), expected, *entry));
+  }
+}
+
+}  // namespace shardcts::state_dict

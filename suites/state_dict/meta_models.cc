@@ -1,0 +1,112 @@
+// Models on the meta device, whose parameters a load replaces.
+#include <ATen/ATen.h>
+
+#include "suites/state_dict/comparisons.h"
+#include "suites/state_dict/ports.h"
+#include "suites/state_dict/resident_memory.h"
+#include "suites/state_dict/save_and_load.h"
+
+namespace shardcts::state_dict {
+namespace {
+
+Dict StackArguments(int64_t width, int64_t layers) {
+  return {{"sizes", ToValue(std::vector<int64_t>(layers + 1, width))}, {"bias", false}};
+}
+
+Model ShardedOnMeta(Trial& t, int64_t width, int64_t layers) {
+  Model model = t.subject().Build("linear_stack", StackArguments(width, layers), "meta");
+  for (int64_t layer = 0; layer < layers; ++layer) model.FullyShard(std::to_string(layer));
+  model.FullyShard("");
+  return model;
+}
+
+// Whole values beside the CPU model's.
+void ExpectValues(Trial& t, std::string_view check, const Dict& expected, const Dict& state_dict) {
+  for (const auto& [name, value] : expected) {
+    const Value whole = t.subject().To(t.subject().FullTensor(state_dict.At(name)), "cpu");
+    ExpectEqual(t, check, ToString(name), value, whole);
+  }
+}
+
+// Strict: every parameter of the model is a DTensor with its rows of the whole, none is on meta.
+void ExpectShards(Trial& t, std::string_view check, const Model& model, int64_t width) {
+  for (const auto& [key, value] : model.Parameters()) {
+    const std::string name = ToString(key);
+    if (!t.Strict(check, IsDTensor(name, value))) continue;
+    const DTensor& dtensor = value.AsDTensor();
+    t.Strict(check, IsParameter(name, value));
+    t.Strict(check, Equal(name + ": placement", std::string("S(0)"), ToString(dtensor.placements.front())));
+    t.Strict(check, Holds(!dtensor.local.is_meta(), name, "is on meta"));
+    t.Strict(check, Equal(name + ": local shape", {width / t.world_size(), width}, dtensor.local.sizes().vec()));
+  }
+}
+
+int64_t StorageBytes(const Model& model) {
+  int64_t bytes = 0;
+  for (const auto& [name, value] : model.Parameters()) {
+    bytes += static_cast<int64_t>(LocalPart(value).storage().nbytes());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+PORT(test_setting_meta_device_model) {
+  constexpr int64_t kWidth = 4;
+  constexpr int64_t kLayers = 2;
+  t.subject().Seed(0);
+  Model model = ShardedOnMeta(t, kWidth, kLayers);
+  const Model cpu_model = t.subject().Build("linear_stack", StackArguments(kWidth, kLayers), "cpu");
+  const Dict full = cpu_model.StateDict();
+  t.NoError("C1", [&] { SetModelStateDict(model, full, {.full_state_dict = true, .strict = false}); });
+  ExpectValues(t, "C2", GetModelStateDict(cpu_model), model.StateDict());
+  ExpectShards(t, "C2", model, kWidth);
+}
+
+// Upstream's layers are 25 times as large; its limits, 384 and 768 MiB, are a quarter and a half of its model.
+PORT(test_setting_meta_device_model_broadcasting_and_memory) {
+  constexpr int64_t kWidth = 2000;
+  constexpr int64_t kLayers = 4;
+  constexpr int64_t kModelBytes = kLayers * kWidth * kWidth * 4;
+  t.subject().Seed(0);
+  Model model = ShardedOnMeta(t, kWidth, kLayers);
+  const Model cpu_model = t.subject().Build("linear_stack", StackArguments(kWidth, kLayers), "cpu");
+  const Dict full = cpu_model.StateDict();
+  const StateDictOptions options{.full_state_dict = true, .strict = false, .broadcast_from_rank0 = true};
+  const std::optional<int64_t> peak_bytes = PeakGrowthBytes(t, [&] {
+    t.NoError("C1", [&] { SetModelStateDict(model, full, options); });
+  });
+  ExpectValues(t, "C2", GetModelStateDict(cpu_model), model.StateDict());
+  ExpectShards(t, "C2", model, kWidth);
+
+  const int64_t live_bytes = StorageBytes(model);
+  t.Check("C3", Holds(live_bytes <= kModelBytes / 4, "bytes of the shards' storage",
+                      fmt::format("expected at most {}, actual {}", kModelBytes / 4, live_bytes)));
+  t.Strict("C3", Equal("bytes of the shards' storage", kModelBytes / t.world_size(), live_bytes));
+  if (!peak_bytes) return t.DeviceLimited("C4", "the peak of the memory in use is known of CPU ranks on Linux only");
+  t.Check("C4", Holds(*peak_bytes <= kModelBytes / 2, "bytes that the load needed at most",
+                      fmt::format("expected at most {}, actual {}", kModelBytes / 2, *peak_bytes)));
+}
+
+PORT(test_multi_device_load_model_state_dict) {
+  t.subject().Seed(0);
+  Model with_meta = t.subject().Build("linear_stack", StackArguments(4, 2), t.device());
+  Model without_meta = t.subject().Build("linear_stack", StackArguments(4, 2), t.device());
+  MoveSubmodule(with_meta, "0", "meta");
+  MoveSubmodule(without_meta, "0", "cpu");
+  const Model source = t.subject().Build("linear_stack", StackArguments(4, 2), "cpu");
+  const Dict full = source.StateDict();
+  const StateDictOptions options{.full_state_dict = true, .strict = false, .broadcast_from_rank0 = true};
+  t.NoError("C1", [&] { SetModelStateDict(with_meta, full, options); });
+  for (const auto& [key, value] : with_meta.Parameters()) {
+    const std::string name = ToString(key);
+    const at::Tensor& tensor = value.AsTensor();
+    const std::string device = c10::DeviceTypeName(tensor.device().type(), /*lower_case=*/true);
+    if (!t.Strict("C1", Equal(name + ": device", t.device(), device))) continue;
+    t.Strict("C1", SameValue(name, full.At(key), t.subject().To(tensor.detach(), "cpu")));
+  }
+  if (t.device() == "cpu") return t.DeviceLimited("C2", "needs a device type beside the CPU");
+  t.Raises("C2", "ValueError", "Multiple devices found", [&] { SetModelStateDict(without_meta, full, options); });
+}
+
+}  // namespace shardcts::state_dict

@@ -1,0 +1,190 @@
+#include "suites/state_dict/save_and_load.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+
+#include "suites/state_dict/comparisons.h"
+
+namespace shardcts::state_dict {
+namespace {
+
+constexpr int kSteps = 10;
+
+at::Generator GeneratorFor(int64_t number) { return at::detail::createCPUGenerator(static_cast<uint64_t>(number)); }
+
+// The plain twin's own state dicts.
+struct TwinState {
+  Model model;
+  Optimizer optimizer;
+  Dict model_state;
+  Dict by_id;
+  Dict by_name;
+};
+
+struct Wrapped {
+  Model model;
+  Optimizer optimizer;
+};
+
+Wrapped WrappedCopy(Trial& t, const SaveLoadCase& save_load, const Model& plain) {
+  Model model = plain.Copy();
+  save_load.wrap(model);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, save_load.optimizer, {.lr = kLearningRate});
+  return {model, optimizer};
+}
+
+StateDictOptions OptionsOf(const SaveLoadCase& save_load) {
+  return {.flatten_optimizer_state_dict = save_load.flatten_optimizer};
+}
+
+StateDictCall CallOf(const SaveLoadCase& save_load) { return {.distributed = save_load.distributed}; }
+
+void TrainAlike(Trial& t, TwinState& twin, Wrapped& wrapped) {
+  for (int i = 0; i < kSteps; ++i) {
+    const at::Tensor batch = UniformInput(t, {8, 100}, i);
+    twin.optimizer.ZeroGrad();
+    wrapped.optimizer.ZeroGrad();
+    StepOnSum(twin.model, twin.optimizer, batch);
+    StepOnSum(wrapped.model, wrapped.optimizer, batch);
+  }
+  twin.optimizer.ZeroGrad();
+}
+
+// Upstream's _verify_osd_by_load, two checks from number `first` on. The optimizer that loads is new each time:
+// upstream's still has what an earlier load gave it.
+void ExpectSameAfterLoad(Trial& t, const SaveLoadCase& save_load, int first, TwinState& twin, const Dict& saved) {
+  Optimizer fresh = t.subject().CreateOptimizer(twin.model, save_load.optimizer, {.lr = kLearningRate});
+  const Dict whole = WholeDict(t, twin.model.caller(), saved);
+  t.NoError(CheckNumber(first),
+            [&] { SetStateDict(twin.model, {fresh}, {Dict(), whole}, {}, CallOf(save_load)); });
+  ExpectEqual(t, CheckNumber(first + 1), "state dict of the optimizer", twin.by_id, fresh.StateDict());
+}
+
+void ExpectOptimizerState(Trial& t, const SaveLoadCase& save_load, int first, const TwinState& twin,
+                          const Dict& saved) {
+  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, twin.model.caller(), first, twin.by_name, saved);
+}
+
+// Phase A: C1 to C16.
+ModelAndOptimizerState SaveTrained(Trial& t, const SaveLoadCase& save_load, TwinState& twin, const Wrapped& wrapped) {
+  ModelAndOptimizerState saved;
+  t.NoError("C1", [&] {
+    saved = GetStateDict(wrapped.model, {wrapped.optimizer}, OptionsOf(save_load), CallOf(save_load));
+  });
+  ExpectSameModelState(t, twin.model.caller(), 2, twin.model_state, saved.model);
+  ExpectSameAfterLoad(t, save_load, 6, twin, saved.optimizer);
+  ExpectOptimizerState(t, save_load, 8, twin, saved.optimizer);
+  return saved;
+}
+
+// Phase B: C17 to C32.
+void LoadIntoFresh(Trial& t, const SaveLoadCase& save_load, const TwinState& twin, Wrapped& fresh,
+                   const ModelAndOptimizerState& saved) {
+  const StateDictOptions options = OptionsOf(save_load);
+  const StateDictCall call = CallOf(save_load);
+  t.NoError("C17", [&] { SetModelStateDict(fresh.model, saved.model, options, call); });
+  t.NoError("C18", [&] { SetOptimizerStateDict(fresh.model, {fresh.optimizer}, saved.optimizer, options, call); });
+  ModelAndOptimizerState again;
+  t.NoError("C19", [&] { again = GetStateDict(fresh.model, {fresh.optimizer}, options, call); });
+  ExpectSameModelState(t, twin.model.caller(), 20, twin.model_state, again.model);
+  ExpectOptimizerState(t, save_load, 24, twin, again.optimizer);
+}
+
+// Phase C: C33 to C49.
+void SavePatched(Trial& t, const SaveLoadCase& save_load, TwinState& twin, Wrapped& loaded) {
+  t.NoError("C33", [&] {
+    PatchModelStateDict(loaded.model, OptionsOf(save_load));
+    PatchOptimizerStateDict(loaded.model, {loaded.optimizer}, OptionsOf(save_load));
+  });
+  ModelAndOptimizerState saved;
+  t.NoError("C34", [&] { saved = {loaded.model.StateDict(), loaded.optimizer.StateDict()}; });
+  ExpectSameModelState(t, twin.model.caller(), 35, twin.model_state, saved.model);
+  ExpectSameAfterLoad(t, save_load, 39, twin, saved.optimizer);
+  ExpectOptimizerState(t, save_load, 41, twin, saved.optimizer);
+}
+
+std::vector<std::string> Below(const std::vector<std::string>& names, const std::vector<std::string>& prefixes) {
+  std::vector<std::string> found;
+  std::ranges::copy_if(names, std::back_inserter(found), [&](const std::string& name) {
+    return std::ranges::any_of(prefixes, [&](const std::string& prefix) { return name.starts_with(prefix); });
+  });
+  return found;
+}
+
+// C50, which upstream never reaches: without its frozen parameters a state dict has the other entries, unchanged.
+void ExpectNoFrozenParameters(Trial& t, const SaveLoadCase& save_load) {
+  Model plain = save_load.build();
+  plain.SetRequiresGrad(Below(NamesOf(plain), save_load.frozen_prefixes), false);
+  const Wrapped wrapped = WrappedCopy(t, save_load, plain);
+  const Dict own = plain.StateDict();
+  const Dict saved = WholeDict(
+      t, plain.caller(), GetModelStateDict(wrapped.model, {.ignore_frozen_params = true}, CallOf(save_load)));
+  std::vector<std::string> names = saved.Keys();
+  std::erase_if(names, [&](const std::string& name) { return std::ranges::count(save_load.optional_names, name) > 0; });
+  t.Strict("C50", SameNameSet("names without frozen parameters", save_load.left_names, names));
+  for (const auto& [name, value] : saved) t.Strict("C50", SameValue(ToString(name), own.At(name), value));
+}
+
+// C51, which upstream never reaches: one optimizer for each parameter gives one group for each.
+void ExpectOneGroupEach(Trial& t, const SaveLoadCase& save_load) {
+  Model plain = save_load.build();
+  Model model = plain.Copy();
+  save_load.wrap(model);
+  std::vector<Optimizer> optimizers;
+  for (const std::string& name : NamesOf(model)) {
+    optimizers.push_back(
+        t.subject().CreateOptimizer(model, save_load.optimizer, {.lr = kLearningRate}, {{{name}, {}}}));
+  }
+  const Dict saved = GetOptimizerStateDict(model, optimizers, {}, CallOf(save_load));
+  std::vector<std::string> params;
+  for (const Value& group : GroupsOf(saved)) {
+    const std::vector<std::string> own = group.AsDict().At("params").AsStrings();
+    params.insert(params.end(), own.begin(), own.end());
+  }
+  t.Strict("C51", Equal("parameter groups", optimizers.size(), GroupsOf(saved).size()));
+  t.Strict("C51", SameNameSet("parameters of all groups", NamesOf(plain), params));
+}
+
+}  // namespace
+
+at::Tensor UniformInput(const Trial& t, at::IntArrayRef shape, int64_t number) {
+  return at::rand(shape, GeneratorFor(number), at::kFloat).to(c10::Device(t.device()));
+}
+
+at::Tensor NormalInput(const Trial& t, at::IntArrayRef shape, int64_t number) {
+  return at::randn(shape, GeneratorFor(number), at::kFloat).to(c10::Device(t.device()));
+}
+
+void StepOnSum(Model& model, Optimizer& optimizer, const at::Tensor& input) {
+  model.Backward(model.Forward({input}));
+  optimizer.Step();
+}
+
+std::vector<std::string> NamesOf(const Model& model) { return model.Parameters().Keys(); }
+
+Model CompositeParam(Trial& t, Dict arguments) {
+  return t.subject().Build("composite_param", std::move(arguments), t.device());
+}
+
+void SaveAndLoad(Trial& t, const SaveLoadCase& save_load) {
+  t.subject().Seed(1234);
+  Model plain = save_load.build();
+  Wrapped wrapped = WrappedCopy(t, save_load, plain);
+  const Optimizer optimizer = t.subject().CreateOptimizer(plain, save_load.optimizer, {.lr = kLearningRate});
+  TwinState twin{plain, optimizer, {}, {}, {}};
+  TrainAlike(t, twin, wrapped);
+  twin.model_state = plain.StateDict();
+  twin.by_id = optimizer.StateDict();
+  twin.by_name = ByName(twin.by_id, NamesOf(plain));
+  const ModelAndOptimizerState saved = SaveTrained(t, save_load, twin, wrapped);
+
+  Wrapped fresh = WrappedCopy(t, save_load, save_load.build());
+  LoadIntoFresh(t, save_load, twin, fresh, saved);
+  SavePatched(t, save_load, twin, fresh);
+  ExpectNoFrozenParameters(t, save_load);
+  ExpectOneGroupEach(t, save_load);
+}
+
+}  // namespace shardcts::state_dict
