@@ -12,7 +12,8 @@ const std::vector<MutantRow>& Rows() {
   static const std::vector<MutantRow> kRows = [] {
     std::vector<MutantRow> rows;
     for (const auto& family :
-         {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants()}) {
+         {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants(),
+          DsdMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }
     std::ranges::sort(rows, {}, [](const MutantRow& row) { return row.info.name; });

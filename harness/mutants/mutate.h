@@ -41,6 +41,7 @@ std::vector<MutantRow> LayoutMutants();
 std::vector<MutantRow> LoadingMutants();
 std::vector<MutantRow> FsdpMutants();
 std::vector<MutantRow> OptimMutants();
+std::vector<MutantRow> DsdMutants();
 
 // Changes the state dict that model.state_dict returns.
 Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model, Dict& entries)> change);
