@@ -9,7 +9,7 @@
 namespace shardcts::state_dict {
 namespace {
 
-constexpr StateDictOptions BroadcastFull() { return {.full_state_dict = true, .broadcast_from_rank0 = true}; }
+StateDictOptions BroadcastFull() { return {.full_state_dict = true, .broadcast_from_rank0 = true}; }
 
 void Wrap(Trial& t, Model& model) {
   const std::string wrapper = t.TextParam("wrapper");

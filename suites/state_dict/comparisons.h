@@ -2,6 +2,7 @@
 // their strict forms: bit for bit, by name. *Collective* where they gather.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -9,8 +9,8 @@
 namespace shardcts::state_dict {
 namespace {
 
-constexpr size_t kEntries = 16;
-constexpr size_t kParameters = 15;
+constexpr size_t kSavedEntries = 16;
+constexpr size_t kSavedParameters = 15;
 
 std::string DeviceOf(const at::Tensor& tensor) {
   return c10::DeviceTypeName(tensor.device().type(), /*lower_case=*/true);
@@ -83,10 +83,10 @@ PORT(test_cpu_offload_full_state_dict) {
     return;
   }
   ExpectOnCpu(t, "C5", of_rank0.model);
-  t.Strict("C5", Equal("entries", kEntries, of_rank0.model.size()));
+  t.Strict("C5", Equal("entries", kSavedEntries, of_rank0.model.size()));
   if (!t.Strict("C6", SameNameSet("members", {"state", "param_groups"}, of_rank0.optimizer.Keys()))) return;
   ExpectOnCpu(t, "C6", of_rank0.optimizer);
-  t.Strict("C6", Equal("parameters with state", kParameters, StateOf(of_rank0.optimizer).size()));
+  t.Strict("C6", Equal("parameters with state", kSavedParameters, StateOf(of_rank0.optimizer).size()));
   ExpectUntrained(t, "C5", "C6", plain, of_rank0);
 }
 

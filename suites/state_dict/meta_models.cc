@@ -35,7 +35,7 @@ void ExpectShards(Trial& t, std::string_view check, const Model& model, int64_t 
     if (!t.Strict(check, IsDTensor(name, value))) continue;
     const DTensor& dtensor = value.AsDTensor();
     t.Strict(check, IsParameter(name, value));
-    t.Strict(check, Equal(name + ": placement", std::string("S(0)"), ToString(dtensor.placements.front())));
+    t.Strict(check, Equal(name + ": placement", std::string("S(0)"), dtensor.placements.front().ToString()));
     t.Strict(check, Holds(!dtensor.local.is_meta(), name, "is on meta"));
     t.Strict(check, Equal(name + ": local shape", {width / t.world_size(), width}, dtensor.local.sizes().vec()));
   }

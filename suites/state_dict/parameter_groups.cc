@@ -41,7 +41,7 @@ void ExpectPlacements(Trial& t, std::string_view check, const Dict& state) {
     for (const char* moment : {"exp_avg", "exp_avg_sq"}) {
       const Value& value = entry->AsDict().At(moment);
       if (!t.Strict(check, IsDTensor(moment, value))) continue;
-      t.Strict(check, Equal(moment, placements[id], ToString(value.AsDTensor().placements.front())));
+      t.Strict(check, Equal(moment, placements[id], value.AsDTensor().placements.front().ToString()));
     }
   }
 }

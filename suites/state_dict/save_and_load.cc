@@ -134,8 +134,8 @@ void ExpectOneGroupEach(Trial& t, const SaveLoadCase& save_load) {
   save_load.wrap(model);
   std::vector<Optimizer> optimizers;
   for (const std::string& name : NamesOf(model)) {
-    optimizers.push_back(
-        t.subject().CreateOptimizer(model, save_load.optimizer, {.lr = kLearningRate}, {{{name}, {}}}));
+    const std::vector<ParameterGroup> groups = {ParameterGroup{.parameters = {name}, .options = {}}};
+    optimizers.push_back(t.subject().CreateOptimizer(model, save_load.optimizer, {.lr = kLearningRate}, groups));
   }
   const Dict saved = GetOptimizerStateDict(model, optimizers, {}, CallOf(save_load));
   std::vector<std::string> params;
