@@ -134,6 +134,7 @@ EXAMPLES = {
     ("sharded_entry_missing_on_one_rank", "reference"): PASSES,
     ("failed_load_of_an_inner_unit", "torch"): ("AssertionError: Entering the ``_unshard_fsdp_state_params``", 1),
     ("failed_load_of_an_inner_unit", "reference"): PASSES,
+    ("ddp_inside_fsdp", "torch"): ("RuntimeError: Missing optimizer state for parameter '0.weight'", 1),
 }
 
 
