@@ -35,8 +35,7 @@ void ExpectWhole(Trial& t, std::string_view check, const Dict& tree) {
 
 // Strict: the values of the model before it was wrapped, and what an optimizer that never stepped is initialized to.
 void ExpectUntrained(Trial& t, std::string_view model_check, std::string_view optimizer_check, const Model& plain,
-                     const ModelAndOptimizerState& whole) {
-  const Value own = t.subject().To(plain.StateDict(), "cpu");
+                     const Value& own, const ModelAndOptimizerState& whole) {
   const Value saved = t.subject().To(whole.model, "cpu");
   t.Strict(model_check, AreIdentical("model", own, saved));
   const Dict& state = StateOf(whole.optimizer);
@@ -53,6 +52,7 @@ void ExpectUntrained(Trial& t, std::string_view model_check, std::string_view op
 PORT(test_cpu_offload_full_state_dict) {
   t.subject().Seed(1234);
   const Model plain = CompositeParam(t);
+  const Value own = t.subject().To(plain.StateDict(), "cpu");
   Model model = plain.Copy();
   FsdpOptions fsdp;
   fsdp.device_mesh = t.subject().InitMesh({t.world_size()});
@@ -73,7 +73,7 @@ PORT(test_cpu_offload_full_state_dict) {
   const ModelAndOptimizerState whole = save({.full_state_dict = true});
   ExpectWhole(t, "C3", whole.model);
   ExpectWhole(t, "C4", whole.optimizer);
-  ExpectUntrained(t, "C3", "C4", plain, whole);
+  ExpectUntrained(t, "C3", "C4", plain, own, whole);
 
   const ModelAndOptimizerState of_rank0 = save({.full_state_dict = true, .cpu_offload = true});
   if (t.rank() > 0) {
@@ -87,7 +87,7 @@ PORT(test_cpu_offload_full_state_dict) {
   if (!t.Strict("C6", SameNameSet("members", {"state", "param_groups"}, of_rank0.optimizer.Keys()))) return;
   ExpectOnCpu(t, "C6", of_rank0.optimizer);
   t.Strict("C6", Equal("parameters with state", kSavedParameters, StateOf(of_rank0.optimizer).size()));
-  ExpectUntrained(t, "C5", "C6", plain, of_rank0);
+  ExpectUntrained(t, "C5", "C6", plain, own, of_rank0);
 }
 
 }  // namespace shardcts::state_dict

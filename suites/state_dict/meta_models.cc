@@ -73,6 +73,8 @@ PORT(test_setting_meta_device_model_broadcasting_and_memory) {
   const Model cpu_model = t.subject().Build("linear_stack", StackArguments(kWidth, kLayers), "cpu");
   const Dict full = cpu_model.StateDict();
   const StateDictOptions options{.full_state_dict = true, .strict = false, .broadcast_from_rank0 = true};
+  Model small = ShardedOnMeta(t, 4, kLayers);  // first, so that connections and code are there
+  SetModelStateDict(small, t.subject().Build("linear_stack", StackArguments(4, kLayers), "cpu").StateDict(), options);
   const std::optional<int64_t> peak_bytes = PeakGrowthBytes(t, [&] {
     t.NoError("C1", [&] { SetModelStateDict(model, full, options); });
   });

@@ -25,6 +25,8 @@ struct SaveLoadCase {
   std::vector<std::string> frozen_prefixes = {"u1.", "u2."};
   std::vector<std::string> left_names = {"p", "buffer", "l.weight", "l.bias"};
   std::vector<std::string> optional_names;  // left open
+  // Which parameters have an optimizer together: names with the same result. FSDP1 wants all of a unit in one.
+  std::function<std::string(const std::string& name)> optimizer_of = [](const std::string& name) { return name; };
 };
 
 // Checks C1 to C51.

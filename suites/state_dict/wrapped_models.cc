@@ -15,6 +15,15 @@ SaveLoadCase CompositeCase(Trial& t) {
   return save_load;
 }
 
+// The module that a parameter belongs to.
+std::string ModuleOf(const std::string& parameter) {
+  const size_t dot = parameter.rfind('.');
+  return dot == std::string::npos ? "" : parameter.substr(0, dot);
+}
+
+// u1, u2 or the root.
+std::string UnitOf(const std::string& parameter) { return parameter.starts_with("u") ? parameter.substr(0, 2) : ""; }
+
 void SaveAndLoadFsdp(Trial& t) {
   FsdpOptions fsdp;
   fsdp.use_orig_params = t.BoolParam("use_orig_params");
@@ -23,6 +32,7 @@ void SaveAndLoadFsdp(Trial& t) {
   fsdp.auto_wrap_policy = AutoWrapPolicy::Classes(classes);
   SaveLoadCase save_load = CompositeCase(t);
   save_load.wrap = [fsdp](Model& model) { WrapFsdp(model, "", fsdp); };
+  save_load.optimizer_of = classes.size() == 1 ? &UnitOf : &ModuleOf;
   SaveAndLoad(t, save_load);
 }
 

@@ -7,6 +7,7 @@ import copy
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed._functional_collectives import AsyncCollectiveTensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
@@ -57,7 +58,10 @@ class ModelOperations:
     @operation("model.forward")
     def model_forward(self, model: Handle, inputs: list[torch.Tensor]) -> torch.Tensor:
         with torch.enable_grad():
-            return self._tensors.to_value(self._model(model)(*map(self._tensors.to_torch, inputs)))
+            output = self._model(model)(*map(self._tensors.to_torch, inputs))
+            if isinstance(output, AsyncCollectiveTensor):
+                output = output.clone()  # waits; a plain tensor with its graph
+            return self._tensors.to_value(output)
 
     @operation("model.backward")
     def model_backward(
