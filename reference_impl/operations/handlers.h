@@ -51,6 +51,7 @@ void AddModelHandlers(HandlerTable& table);
 void AddWrapperHandlers(HandlerTable& table);
 void AddFsdpHandlers(HandlerTable& table);
 void AddFsdpOptimHandlers(HandlerTable& table);
+void AddDsdHandlers(HandlerTable& table);
 void AddStateHandlers(HandlerTable& table);
 void AddTensorHandlers(HandlerTable& table);
 void AddOptimizerHandlers(HandlerTable& table);

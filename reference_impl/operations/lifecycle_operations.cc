@@ -11,7 +11,7 @@ namespace {
 std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "sharded_tensor",
-                                 "activation_checkpoint", "ddp", "process_groups", "serialization"};
+                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "dsd"};
   if (session.timings) names.push_back("timings");
   return names;
 }
@@ -26,6 +26,8 @@ Value Describe(const Call& call) {
 }
 
 Value Reset(const Call& call) {
+  call.session.patched_models.clear();
+  call.session.patched_optimizers.clear();
   call.session.scope_handles.Clear();
   call.session.optimizer_handles.Clear();
   call.session.model_handles.Clear();

@@ -177,7 +177,8 @@ Value To(const Call& call) {
   if (device) target = target.device(DeviceFrom(device->AsString()));
   at::TensorOptions floating = target;
   if (dtype) floating = floating.dtype(DtypeFrom(dtype->AsString()));
-  ApplyToTensors(call.Model(),
+  const Value* path = call.Find("path");
+  ApplyToTensors(ModuleAt(call.Model(), path ? path->AsString() : ""),
                  [&](const at::Tensor& tensor) { return tensor.to(tensor.is_floating_point() ? floating : target); });
   return {};
 }

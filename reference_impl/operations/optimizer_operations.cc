@@ -1,5 +1,6 @@
 #include <set>
 
+#include "operations/dsd_operations.h"
 #include "operations/handlers.h"
 #include "operations/module_paths.h"
 #include "optim/named_optimizer.h"
@@ -117,6 +118,19 @@ Value Create(const Call& call) {
       std::move(rule), std::move(groups.groups), std::move(groups.names)));
 }
 
+// At epoch 0 the learning rate is what it was; all that shows of the schedule is where it began.
+Value Schedule(const Call& call) {
+  if (call.Get("kind").AsString() != "exponential") {
+    throw SemanticError("ValueError", "unknown schedule '" + call.Get("kind").AsString() + "'");
+  }
+  Optimizer& optimizer = call.TheOptimizer();
+  for (size_t i = 0; i < optimizer.groups().size(); ++i) {
+    const Dict& options = optimizer.groups()[i].options;
+    if (!options.Contains("initial_lr")) optimizer.SetOption(i, "initial_lr", options.At("lr"));
+  }
+  return {};
+}
+
 Value Step(const Call& call) {
   call.TheOptimizer().Step();
   return {};
@@ -132,9 +146,13 @@ Value InitState(const Call& call) {
   return {};
 }
 
-Value SaveState(const Call& call) { return call.TheOptimizer().StateDict(); }
+Value SaveState(const Call& call) {
+  if (const std::optional<Value> patched = SavePatchedOptimizer(call)) return *patched;
+  return call.TheOptimizer().StateDict();
+}
 
 Value LoadState(const Call& call) {
+  if (const std::optional<Value> patched = LoadPatchedOptimizer(call)) return *patched;
   call.TheOptimizer().LoadStateDict(call.Get("state_dict").AsDict());
   return {};
 }
@@ -143,6 +161,7 @@ Value LoadState(const Call& call) {
 
 void AddOptimizerHandlers(HandlerTable& table) {
   table["optimizer.create"] = Create;
+  table["optimizer.schedule"] = Schedule;
   table["optimizer.step"] = Step;
   table["optimizer.zero_grad"] = ZeroGrad;
   table["optimizer.init_state"] = InitState;

@@ -16,6 +16,7 @@ HandlerTable AllHandlers() {
   AddWrapperHandlers(table);
   AddFsdpHandlers(table);
   AddFsdpOptimHandlers(table);
+  AddDsdHandlers(table);
   AddStateHandlers(table);
   AddTensorHandlers(table);
   AddOptimizerHandlers(table);

@@ -119,6 +119,9 @@ struct Session {
   HandleTable<DeviceMesh> mesh_handles{"mesh"};
   HandleTable<models::Module> model_handles{"model"};
   HandleTable<Optimizer> optimizer_handles{"optimizer"};
+  // Arguments of the distributed state-dict functions that a patched object goes through, by the object's handle id.
+  std::map<int64_t, Dict> patched_models;
+  std::map<int64_t, Dict> patched_optimizers;
   HandleTable<Communicator> group_handles{"group"};  // nullptr where this rank is no member
   HandleTable<Scope> scope_handles{"scope"};
 };

@@ -1,3 +1,4 @@
+#include "operations/dsd_operations.h"
 #include "operations/handlers.h"
 #include "operations/tensor_values.h"
 #include "serialization/value_bytes.h"
@@ -11,6 +12,7 @@ void Warn(const Call& call, const std::vector<std::string>& user_warnings) {
 }
 
 Value Save(const Call& call) {
+  if (const std::optional<Value> patched = SavePatchedModel(call)) return *patched;
   const PhaseTimings::Collection collection(call.session.Timings());
   const Value* prefix = call.Find("prefix");
   std::vector<std::string> user_warnings;
@@ -20,6 +22,7 @@ Value Save(const Call& call) {
 }
 
 Value Load(const Call& call) {
+  if (const std::optional<Value> patched = LoadPatchedModel(call)) return *patched;
   const PhaseTimings::Collection collection(call.session.Timings());
   const StateDict given = StateDictFrom(call.Get("state_dict").AsDict(), call.session.meshes);
   const LoadResult result =

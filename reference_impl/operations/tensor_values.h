@@ -3,7 +3,7 @@
 
 #include "contract/value.h"
 #include "models/module.h"
-#include "state_dict/state_dict.h"
+#include "state_dict/state_dict_values.h"
 #include "tensor/dtensor.h"
 #include "tensor/mesh_registry.h"
 
@@ -13,10 +13,6 @@ namespace shardcts::reference {
 Value ParameterValue(const models::Parameter& parameter);
 // Its gradient, placed like the parameter; none when there is none.
 Value GradientValue(const models::Parameter& parameter);
-
-Value StateDictValue(const StateDict& state_dict);
-// RuntimeError: a DTensor on a mesh that is not known here.
-StateDict StateDictFrom(const Dict& values, const MeshRegistry& meshes);
 
 // A DTensor that is no parameter, with requires_grad of its local part.
 Value DTensorValue(const DTensor& tensor);

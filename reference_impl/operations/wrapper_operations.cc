@@ -6,6 +6,7 @@
 #include "operations/module_paths.h"
 #include "parallel/parallelize.h"
 #include "wrappers/checkpoint_wrapper.h"
+#include "wrappers/compile_wrapper.h"
 #include "wrappers/data_parallel.h"
 
 namespace shardcts::reference {
@@ -120,7 +121,10 @@ Value Wrap(const Call& call) {
     WrapInUnit(call, path);
   } else if (wrapper == "checkpoint") {
     WrapInCheckpoint(call, path);
-  } else if (wrapper == "ddp") {
+  } else if (wrapper == "compile") {
+    WrapAt(call, path, /*innermost=*/false,
+           [](models::ModulePtr wrapped) { return std::make_shared<CompileWrapper>(std::move(wrapped)); });
+  } else if (wrapper == "ddp" || wrapper == "replicate") {
     WrapInDataParallel(call, path);
   } else {
     throw SemanticError("ValueError", "unknown wrapper '" + wrapper + "'");

@@ -102,6 +102,10 @@ void Optimizer::InitState() {
   Step();
 }
 
+void Optimizer::SetOption(size_t group, const std::string& name, Value value) {
+  groups_.at(group).options.Set(name, std::move(value));
+}
+
 const Dict* Optimizer::FindState(const models::Parameter& parameter) const {
   int64_t id = 0;
   for (const models::ParameterPtr& known : ParametersById(*this)) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "contract/value.h"
@@ -39,6 +40,8 @@ class Optimizer {
   void InitState();
 
   const std::vector<OptimizerGroup>& groups() const { return groups_; }
+  // A hyper-parameter of a group, or an entry that others (learning-rate schedules) keep there.
+  void SetOption(size_t group, const std::string& name, Value value);
   // nullptr: the parameter has no state, or is none of this optimizer's.
   const Dict* FindState(const models::Parameter& parameter) const;
 

@@ -1,12 +1,15 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
+#include "models/state_dict_customization.h"
 #include "parameter/dtensor_parameter.h"
 #include "parameter/flat_slice.h"
 #include "state_dict/state_dict.h"
+#include "state_dict/state_dict_values.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
 
@@ -20,6 +23,7 @@ constexpr char kMixedTensors[] =
 std::vector<int64_t> GlobalShape(const StateValue& value) {
   if (const auto* tensor = std::get_if<at::Tensor>(&value)) return tensor->sizes().vec();
   if (const auto* sharded = std::get_if<ShardedTensor>(&value)) return sharded->shape;
+  if (const auto* whole = std::get_if<WholeTensor>(&value)) return whole->shape;
   return std::get<DTensor>(value).shape;
 }
 
@@ -59,9 +63,18 @@ std::string QuotedKeys(const std::vector<std::string>& keys) {
   return text;
 }
 
+// This rank's part of a whole tensor; shares its storage where it can. *Local*.
+DTensor PartOf(const at::Tensor& whole, const DTensorDistribution& layout) {
+  const std::vector<Placement> replicated(layout.placements.size());
+  return Redistribute(MakeDTensor(whole, layout.mesh, replicated, layout.shape), layout.placements);
+}
+
 // What of `value` belongs into a parameter of this distribution.
 at::Tensor PartFor(const models::Distribution* target, const StateValue& value) {
   const auto* layout = dynamic_cast<const DTensorDistribution*>(target);
+  if (const auto* whole = std::get_if<WholeTensor>(&value)) {
+    return layout ? PartOf(whole->fetch(), *layout).local : whole->fetch();
+  }
   const auto* distributed = std::get_if<DTensor>(&value);
   if ((layout != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
   if (!layout) return std::get<at::Tensor>(value);
@@ -94,8 +107,16 @@ bool IsWritten(const models::Parameter& parameter, const StateValue& entry) {
 // The parameter that takes the place of `old`: the given tensor itself, not a copy of it.
 models::ParameterPtr Replacement(const models::Parameter& old, const StateValue& value) {
   const bool requires_grad = old.value.requires_grad();
+  const DTensorDistribution* layout = FindDistribution(old);
+  const auto* whole = std::get_if<WholeTensor>(&value);
+  if (whole && layout) {
+    DTensor part = PartOf(whole->fetch(), *layout);
+    // A view would keep the whole tensor.
+    if (part.local.storage().nbytes() != part.local.nbytes()) part.local = part.local.clone();
+    return MakeDTensorParameter(part, requires_grad);
+  }
   if (const auto* distributed = std::get_if<DTensor>(&value)) return MakeDTensorParameter(*distributed, requires_grad);
-  at::Tensor plain = std::get<at::Tensor>(value).detach();
+  at::Tensor plain = whole ? whole->fetch().detach() : std::get<at::Tensor>(value).detach();
   plain.set_requires_grad(requires_grad);
   return std::make_shared<models::Parameter>(models::Parameter{plain, nullptr});
 }
@@ -108,6 +129,7 @@ class Loader {
   }
 
   void Load(models::Module& module, const std::string& prefix) {
+    if (const auto* renaming = dynamic_cast<models::WithRenamedKeys*>(&module)) RenameBack(*renaming, prefix);
     auto* hooks = dynamic_cast<StateDictHooks*>(&module);
     if (!hooks) return LoadBelow(module, prefix);
     hooks->BeforeLoad(entries_, prefix, result_.user_warnings);
@@ -142,11 +164,31 @@ class Loader {
     for (auto& [name, buffer] : module.buffers()) {
       if (module.IsPersistent(name)) LoadBuffer(prefix + name, buffer);
     }
+    if (auto* extra = dynamic_cast<models::WithExtraState*>(&module)) LoadExtraState(prefix + kExtraStateKey, *extra);
     if (!module.IsTransparent()) CollectUnexpected(module, prefix);
     for (const auto& [name, child] : module.children()) {
       Load(*child, module.IsTransparent() ? prefix : prefix + name + ".");
     }
     for (const auto& hook : module.post_load_hooks()) hook();
+  }
+
+  void RenameBack(const models::WithRenamedKeys& module, const std::string& prefix) {
+    for (const auto& [name, saved_name] : module.RenamedKeys()) {
+      auto entry = entries_.extract(prefix + saved_name);
+      if (entry.empty()) continue;
+      entry.key() = prefix + name;
+      std::ranges::replace(keys_, prefix + saved_name, prefix + name);
+      entries_.insert_or_assign(entry.key(), std::move(entry.mapped()));
+    }
+  }
+
+  void LoadExtraState(const std::string& key, models::WithExtraState& module) {
+    const auto found = entries_.find(key);
+    if (found == entries_.end()) {
+      result_.missing_keys.push_back(key);
+    } else {
+      module.SetExtraState(StateEntryValue(found->second));
+    }
   }
 
   // The entry for this key if it can go where something of this shape is; else notes what is wrong.
@@ -188,6 +230,8 @@ class Loader {
     if (!entry) return;
     if (options_.assign && std::holds_alternative<at::Tensor>(*entry)) {
       buffer = std::get<at::Tensor>(*entry);
+    } else if (const auto* whole = std::get_if<WholeTensor>(entry); options_.assign && whole) {
+      buffer = whole->fetch().detach();
     } else {
       Copy(key, buffer.sizes().vec(), "Tensor", buffer, nullptr, *entry);
     }
@@ -243,6 +287,7 @@ class Loader {
       return false;
     };
     if (!is_member) return has_name(module.children());
+    if (name == kExtraStateKey && dynamic_cast<const models::WithExtraState*>(&module)) return true;
     return has_name(module.parameters()) || (has_name(module.buffers()) && module.IsPersistent(name));
   }
 

@@ -2,7 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
+#include "models/state_dict_customization.h"
 #include "parameter/dtensor_parameter.h"
+#include "state_dict/state_dict_values.h"
 
 namespace shardcts::reference {
 namespace {
@@ -13,9 +17,13 @@ class Saver {
       : keep_vars_(keep_vars), user_warnings_(user_warnings) {}
 
   void Save(models::Module& module, const std::string& prefix) {
-    auto* hooks = dynamic_cast<StateDictHooks*>(&module);
-    if (!hooks) return SaveBelow(module, prefix);
     const size_t begin = saved_.size();
+    auto* hooks = dynamic_cast<StateDictHooks*>(&module);
+    if (!hooks) {
+      SaveBelow(module, prefix);
+      if (const auto* renaming = dynamic_cast<models::WithRenamedKeys*>(&module)) Rename(*renaming, begin, prefix);
+      return;
+    }
     hooks->BeforeSave(user_warnings_);
     try {
       SaveBelow(module, prefix);
@@ -36,8 +44,22 @@ class Saver {
       if (!module.IsPersistent(name)) continue;
       saved_.emplace_back(prefix + name, keep_vars_ ? buffer : buffer.detach());
     }
+    if (const auto* extra = dynamic_cast<models::WithExtraState*>(&module)) {
+      saved_.emplace_back(prefix + kExtraStateKey, StateEntryFrom(extra->ExtraState()));
+    }
     for (const auto& [name, child] : module.children()) {
       Save(*child, module.IsTransparent() ? prefix : prefix + name + ".");
+    }
+  }
+
+  void Rename(const models::WithRenamedKeys& module, size_t begin, const std::string& prefix) {
+    for (const auto& [name, saved_name] : module.RenamedKeys()) {
+      for (size_t i = begin; i < saved_.size(); ++i) {
+        if (saved_[i].first != prefix + name) continue;
+        saved_[i].first = prefix + saved_name;
+        std::rotate(saved_.begin() + static_cast<int64_t>(i), saved_.begin() + static_cast<int64_t>(i) + 1, saved_.end());
+        break;
+      }
     }
   }
 

@@ -2,6 +2,7 @@
 // Semantics: torch.nn.Module.state_dict, torch.nn.Module.load_state_dict.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <variant>
@@ -12,12 +13,21 @@
 
 namespace shardcts::reference {
 
-// An entry of a dict to be loaded that is no tensor; the text is its Python type ("int").
+// An entry that is no tensor: a module's extra state, or a mistake. `type_name`: its Python type ("int").
 struct NotATensor {
   std::string type_name;
+  Value value;
 };
 
-using StateValue = std::variant<at::Tensor, DTensor, ShardedTensor, NotATensor>;
+// An entry of a dict to be loaded: a whole plain tensor that each rank takes its part of, whatever the parameter is.
+struct WholeTensor {
+  std::vector<int64_t> shape;
+  // Called when the entry's turn comes, at most once for each place that the entry goes to, in the same order on all
+  // ranks: may be *Collective*. Nothing keeps what it gives, but for a plain parameter that it replaces.
+  std::function<at::Tensor()> fetch;
+};
+
+using StateValue = std::variant<at::Tensor, DTensor, ShardedTensor, NotATensor, WholeTensor>;
 using StateDict = std::vector<models::Named<StateValue>>;
 
 // Implemented by modules (wrappers) that change what is saved of, and loaded into, the modules below them.
@@ -45,7 +55,8 @@ struct SaveOptions {
 
 // *Local*, with fully_shard too: its pre-save hooks reshard, which only frees memory; *Collective* over what
 // StateDictHooks say. Parameters and buffers under their full names in registration order, a tied parameter under each
-// of its names. Values are detached and share storage with the module, unless hooks say otherwise.
+// of its names; extra states as "_extra_state". Values are detached and share storage with the module, unless hooks say
+// otherwise. Modules may rename their entries (models/state_dict_customization.h).
 // `user_warnings`: nullptr, or where texts of category UserWarning go.
 StateDict SaveStateDict(models::Module& root, const SaveOptions& options = {},
                         std::vector<std::string>* user_warnings = nullptr);
@@ -60,8 +71,8 @@ struct LoadResult {
   std::vector<std::string> user_warnings;  // texts of category UserWarning
 };
 
-// *Collective* only where a DTensor must be redistributed to its parameter's placements, or where StateDictHooks are;
-// else *Local*: each rank loads its own local parts, and nothing synchronizes ranks or replicas. A parameter that is a
+// *Collective* only where a DTensor must be redistributed to its parameter's placements, where StateDictHooks are, or
+// where a WholeTensor is; else *Local*: each rank loads its own local parts, and nothing synchronizes ranks or replicas. A parameter that is a
 // slice of a larger one (flat_slice.h) takes its elements of a whole tensor.
 // With `assign` each name gets a parameter object of its own that keeps requires_grad of the one before: ties end, as
 // in PyTorch. Copying into a meta parameter does nothing but warn.

@@ -1,0 +1,87 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <set>
+
+#include "dsd/model_state.h"
+#include "dsd/received_state.h"
+#include "state_dict/state_dict_values.h"
+#include "tensor/semantic_error.h"
+
+namespace shardcts::reference {
+namespace {
+
+// The device of all tensors that have dimensions, and whether some are on meta.
+struct ModelDevices {
+  std::set<std::string> devices;  // without meta
+  bool has_meta = false;
+
+  void Add(const at::Tensor& tensor) {
+    if (tensor.dim() == 0) return;
+    if (tensor.is_meta()) {
+      has_meta = true;
+    } else {
+      devices.insert(tensor.device().str());
+    }
+  }
+};
+
+ModelDevices DevicesOf(models::Module& model) {
+  ModelDevices found;
+  for (const auto& [name, parameter] : models::NamedParameters(model)) found.Add(parameter->value);
+  for (const auto& [path, module] : models::NamedModules(model)) {
+    for (const auto& [name, buffer] : module->buffers()) {
+      if (module->IsPersistent(name)) found.Add(buffer);
+    }
+  }
+  if (found.devices.size() > 1) throw SemanticError("ValueError", "Multiple devices found");
+  return found;
+}
+
+// Each whole tensor as one that the loading rank takes its part of.
+StateDict WholeEntries(const Dict& values, const MeshRegistry& meshes) {
+  StateDict entries = StateDictFrom(values, meshes);
+  for (auto& [name, entry] : entries) {
+    const auto* tensor = std::get_if<at::Tensor>(&entry);
+    if (!tensor || tensor->dim() == 0) continue;
+    entry = WholeTensor{tensor->sizes().vec(), [whole = *tensor] { return whole; }};
+  }
+  return entries;
+}
+
+}  // namespace
+
+Dict JoinSubmodules(const Dict& by_submodule, const StateDictContext& context) {
+  context.warnings.push_back({"FutureWarning",
+                              "Passing model_state_dict as a ``Dict[nn.Module, Dict[str, Any]]`` is deprecated and "
+                              "will be removed in 2.5: put the submodules' paths in front of the names."});
+  Dict joined;
+  for (const auto& [path, state_dict] : by_submodule) {
+    for (const auto& [name, value] : state_dict.AsDict()) joined.Set(ToString(path) + "." + ToString(name), value);
+  }
+  return joined;
+}
+
+LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, const StateDictOptions& options,
+                             const StateDictContext& context) {
+  CheckOptions(options, context);
+  CheckModelState(state_dict, options, /*has_submodules=*/false);
+  if (state_dict.empty() && !options.broadcast_from_rank0) return {};
+  at::NoGradGuard no_grad;
+  LoadOptions load{.strict = options.strict};
+  StateDict entries;
+  if (!options.full_state_dict) {
+    entries = StateDictFrom(state_dict, context.meshes);
+  } else {
+    load.assign = DevicesOf(model).has_meta;
+    entries = options.broadcast_from_rank0 ? ReceiveFromRank0(state_dict, *context.world)
+                                           : WholeEntries(state_dict, context.meshes);
+  }
+  StateDictTypeScope scope(model, UnitSettings(options));
+  LoadResult result = LoadStateDict(model, entries, load);
+  scope.End();
+  WarnUser(context, result.user_warnings);
+  return result;
+}
+
+}  // namespace shardcts::reference

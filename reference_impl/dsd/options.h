@@ -1,0 +1,49 @@
+// What a caller of the distributed state-dict functions can choose, and what they communicate through.
+// Semantics: torch.distributed.checkpoint.state_dict.StateDictOptions, torch 2.13.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "contract/outcome.h"
+#include "fsdp/state_dict_type.h"
+#include "tensor/mesh_registry.h"
+
+namespace shardcts::reference {
+
+// The name of the modules' _fqn_modifiers method is no option here: modules that rename their entries do so in both
+// directions (models/state_dict_customization.h), and nobody else has to know.
+struct StateDictOptions {
+  bool full_state_dict = false;               // whole plain tensors
+  bool cpu_offload = false;                   // on the CPU; with full_state_dict on rank 0 only
+  bool ignore_frozen_params = false;          // saving a model: without parameters that need no gradients
+  bool keep_submodule_prefixes = true;        // saving submodules: false cuts their path off
+  bool strict = true;                         // loading: what is missing or too much is an error
+  bool broadcast_from_rank0 = false;          // loading: only rank 0 has the state dict; needs full_state_dict
+  bool flatten_optimizer_state_dict = false;  // saving: one level of keys
+};
+
+struct StateDictContext {
+  Communicator* world = nullptr;  // all ranks; nullptr: there is no process group, and nothing communicates
+  const MeshRegistry& meshes;
+  std::vector<Warning>& warnings;
+};
+
+// *Local*. ValueError: broadcast_from_rank0 without full_state_dict, or without a process group.
+void CheckOptions(const StateDictOptions& options, const StateDictContext& context);
+
+// *Local*. How FSDP1's units save and load under these options.
+StateDictSettings UnitSettings(const StateDictOptions& options);
+
+// *Local*. Whether saving gives this rank anything.
+bool KeepsResult(const StateDictOptions& options, const StateDictContext& context);
+
+// *Local*. RuntimeError: an empty state dict where the options do not explain it.
+void CheckModelState(const Dict& state_dict, const StateDictOptions& options, bool has_submodules);
+void CheckOptimizerState(const Dict& state_dict, const StateDictOptions& options);
+
+// Texts of category UserWarning, added to the context's warnings.
+void WarnUser(const StateDictContext& context, const std::vector<std::string>& texts);
+
+}  // namespace shardcts::reference

@@ -1,0 +1,37 @@
+// ParameterNames: the parameter objects of a model with their FQNs, the names that they have without any wrapper.
+// Everything here is *Local*. Semantics: fqn_param_mapping and shared_params_mapping in
+// torch/distributed/checkpoint/state_dict.py, torch 2.13.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/module.h"
+
+namespace shardcts::reference {
+
+struct NamesOfParameter {
+  std::vector<std::string> fqns;  // of a flat parameter (FSDP1) its members', of a tied one all its names; in order
+  bool is_tied = false;           // the names mean the same parameter: a state dict of an optimizer has one of them
+};
+
+class ParameterNames {
+ public:
+  // Initializes FSDP1's units lazily.
+  explicit ParameterNames(models::Module& model);
+
+  // KeyError: the object is none of the model's.
+  const NamesOfParameter& Of(const models::Parameter& parameter) const;
+  // The names of all parameters that do not require gradients.
+  std::vector<std::string> Frozen() const;
+
+ private:
+  void AddUnits(models::Module& model);
+  void AddPlain(models::Module& model);
+
+  std::vector<std::pair<models::ParameterPtr, NamesOfParameter>> all_;
+  std::map<const models::Parameter*, size_t> by_object_;
+};
+
+}  // namespace shardcts::reference

@@ -1,0 +1,50 @@
+#include <ATen/core/grad_mode.h>
+
+#include "dsd/model_state.h"
+#include "dsd/parameter_names.h"
+#include "dsd/whole_values.h"
+#include "state_dict/state_dict_values.h"
+
+namespace shardcts::reference {
+namespace {
+
+Dict OfSubmodules(const Dict& saved, const std::vector<std::string>& submodules, bool keep_prefixes) {
+  Dict selected;
+  for (const auto& [key, value] : saved) {
+    const std::string name = ToString(key);
+    for (const std::string& path : submodules) {
+      if (!name.starts_with(path + ".")) continue;
+      selected.Set(keep_prefixes ? name : name.substr(path.size() + 1), value);
+    }
+  }
+  return selected;
+}
+
+void WarnOfSubmodules(const StateDictContext& context) {
+  context.warnings.push_back({"FutureWarning",
+                              "Getting submodules only model/optim state_dict is deprecated and will be removed in "
+                              "2.5: filter the names of a whole state dict."});
+}
+
+}  // namespace
+
+Dict GetModelStateDict(models::Module& model, const std::vector<std::string>& submodules,
+                       const StateDictOptions& options, const StateDictContext& context) {
+  at::NoGradGuard no_grad;
+  if (!submodules.empty()) WarnOfSubmodules(context);
+  CheckOptions(options, context);
+  std::vector<std::string> user_warnings;
+  StateDictTypeScope scope(model, UnitSettings(options));
+  Dict saved = StateDictValue(SaveStateDict(model, {}, &user_warnings));
+  scope.End();
+  WarnUser(context, user_warnings);
+  if (options.ignore_frozen_params) {
+    for (const std::string& name : ParameterNames(model).Frozen()) saved.Erase(name);
+  }
+  if (!submodules.empty()) saved = OfSubmodules(saved, submodules, options.keep_submodule_prefixes);
+  Dict formed = InFormOf(options, std::move(saved), context);
+  CheckModelState(formed, options, !submodules.empty());
+  return formed;
+}
+
+}  // namespace shardcts::reference

@@ -1,0 +1,95 @@
+#include <ATen/core/grad_mode.h>
+
+#include <map>
+
+#include "dsd/flattened_state.h"
+#include "dsd/optimizer_state.h"
+#include "dsd/placed_state.h"
+#include "dsd/whole_values.h"
+#include "fsdp_optim/save_optim_state.h"
+#include "tensor/semantic_error.h"
+
+namespace shardcts::reference {
+namespace {
+
+// The first name of each parameter object of a model.
+std::map<const models::Parameter*, std::string> FirstNames(models::Module& model) {
+  std::map<const models::Parameter*, std::string> names;
+  for (const auto& [name, parameter] : models::NamedParameters(model)) names.emplace(parameter.get(), name);
+  return names;
+}
+
+// The state dict of an optimizer over parameters that no unit manages.
+Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
+  const auto names = FirstNames(model);
+  const auto name_of = [&](const models::Parameter& parameter) {
+    const auto found = names.find(&parameter);
+    if (found != names.end()) return found->second;
+    throw SemanticError("KeyError", "an optimizer has a parameter that is none of the model's");
+  };
+  Dict state;
+  List groups;
+  for (const OptimizerGroup& group : optimizer.groups()) {
+    List params;
+    for (const models::ParameterPtr& parameter : group.parameters) {
+      params.push_back(name_of(*parameter));
+      const Dict* of_parameter = optimizer.FindState(*parameter);
+      if (of_parameter) state.Set(name_of(*parameter), PlacedState(*parameter, *of_parameter));
+    }
+    Dict saved = group.options;
+    saved.Set("params", std::move(params));
+    groups.push_back(std::move(saved));
+  }
+  return Dict{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
+}
+
+// *Collective* over the units' groups. {} where only rank 0 gets it.
+Dict SaveOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
+                 const StateDictContext& context) {
+  const StateDictSettings settings = UnitSettings(options);
+  const SaveOptimOptions save{.rank0_only = settings.optim_config.rank0_only,
+                              .shard_state = settings.type != StateDictType::kFull,
+                              .offload_to_cpu = settings.optim_config.offload_to_cpu};
+  std::vector<std::string> user_warnings;
+  Dict saved = SaveOptimState(model, {&optimizer, {}}, optimizer.StateDict(), UnitsGroup(model, *context.world), save,
+                              user_warnings);
+  WarnUser(context, user_warnings);
+  return saved;
+}
+
+void Merge(const Dict& saved, Dict& state, List& groups) {
+  if (saved.empty()) return;
+  for (const auto& [name, value] : saved.At("state").AsDict()) state.Set(name, value);
+  const List& more = saved.At("param_groups").AsList();
+  groups.insert(groups.end(), more.begin(), more.end());
+}
+
+}  // namespace
+
+Communicator& UnitsGroup(models::Module& model, Communicator& world) {
+  const FsdpOptions& options = FsdpUnits(model).front()->options();
+  return options.replicate_group ? world : *options.shard_group;
+}
+
+Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
+                           const StateDictOptions& options, const StateDictContext& context) {
+  at::NoGradGuard no_grad;
+  if (optimizers.empty()) {
+    throw SemanticError("RuntimeError", "Optimizers are not passed in but optim_only is set to True.");
+  }
+  CheckOptions(options, context);
+  const bool has_units = !FsdpUnits(model).empty();
+  Dict state;
+  List groups;
+  for (Optimizer* optimizer : optimizers) {
+    InitStateAtRest(*optimizer);
+    Merge(has_units ? SaveOfUnits(model, *optimizer, options, context) : SaveByNames(model, *optimizer), state, groups);
+  }
+  Dict merged{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
+  if (options.flatten_optimizer_state_dict) merged = Flattened(merged);
+  Dict formed = InFormOf(options, std::move(merged), context);
+  CheckOptimizerState(formed, options);
+  return formed;
+}
+
+}  // namespace shardcts::reference
