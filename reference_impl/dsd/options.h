@@ -13,7 +13,7 @@
 namespace shardcts::reference {
 
 // The name of the modules' _fqn_modifiers method is no option here: modules that rename their entries do so in both
-// directions (models/state_dict_customization.h), and nobody else has to know.
+// directions (Module::StateDictRenames), and nobody else has to know.
 struct StateDictOptions {
   bool full_state_dict = false;               // whole plain tensors
   bool cpu_offload = false;                   // on the CPU; with full_state_dict on rank 0 only

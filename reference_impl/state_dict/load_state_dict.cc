@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 
-#include "models/state_dict_customization.h"
 #include "parameter/dtensor_parameter.h"
 #include "parameter/flat_slice.h"
 #include "state_dict/state_dict.h"
@@ -129,7 +128,7 @@ class Loader {
   }
 
   void Load(models::Module& module, const std::string& prefix) {
-    if (const auto* renaming = dynamic_cast<models::WithRenamedKeys*>(&module)) RenameBack(*renaming, prefix);
+    RenameBack(module, prefix);
     auto* hooks = dynamic_cast<StateDictHooks*>(&module);
     if (!hooks) return LoadBelow(module, prefix);
     hooks->BeforeLoad(entries_, prefix, result_.user_warnings);
@@ -164,7 +163,7 @@ class Loader {
     for (auto& [name, buffer] : module.buffers()) {
       if (module.IsPersistent(name)) LoadBuffer(prefix + name, buffer);
     }
-    if (auto* extra = dynamic_cast<models::WithExtraState*>(&module)) LoadExtraState(prefix + kExtraStateKey, *extra);
+    if (module.ExtraState()) LoadExtraState(prefix + kExtraStateKey, module);
     if (!module.IsTransparent()) CollectUnexpected(module, prefix);
     for (const auto& [name, child] : module.children()) {
       Load(*child, module.IsTransparent() ? prefix : prefix + name + ".");
@@ -172,8 +171,8 @@ class Loader {
     for (const auto& hook : module.post_load_hooks()) hook();
   }
 
-  void RenameBack(const models::WithRenamedKeys& module, const std::string& prefix) {
-    for (const auto& [name, saved_name] : module.RenamedKeys()) {
+  void RenameBack(const models::Module& module, const std::string& prefix) {
+    for (const auto& [name, saved_name] : module.StateDictRenames()) {
       auto entry = entries_.extract(prefix + saved_name);
       if (entry.empty()) continue;
       entry.key() = prefix + name;
@@ -182,12 +181,12 @@ class Loader {
     }
   }
 
-  void LoadExtraState(const std::string& key, models::WithExtraState& module) {
+  void LoadExtraState(const std::string& key, models::Module& module) {
     const auto found = entries_.find(key);
     if (found == entries_.end()) {
       result_.missing_keys.push_back(key);
     } else {
-      module.SetExtraState(StateEntryValue(found->second));
+      module.SetExtraState(StateEntryValue(found->second).AsString());
     }
   }
 
@@ -287,7 +286,7 @@ class Loader {
       return false;
     };
     if (!is_member) return has_name(module.children());
-    if (name == kExtraStateKey && dynamic_cast<const models::WithExtraState*>(&module)) return true;
+    if (name == kExtraStateKey && module.ExtraState()) return true;
     return has_name(module.parameters()) || (has_name(module.buffers()) && module.IsPersistent(name));
   }
 

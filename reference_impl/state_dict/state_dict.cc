@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "models/state_dict_customization.h"
 #include "parameter/dtensor_parameter.h"
 #include "state_dict/state_dict_values.h"
 
@@ -21,7 +20,7 @@ class Saver {
     auto* hooks = dynamic_cast<StateDictHooks*>(&module);
     if (!hooks) {
       SaveBelow(module, prefix);
-      if (const auto* renaming = dynamic_cast<models::WithRenamedKeys*>(&module)) Rename(*renaming, begin, prefix);
+      Rename(module, begin, prefix);
       return;
     }
     hooks->BeforeSave(user_warnings_);
@@ -44,16 +43,16 @@ class Saver {
       if (!module.IsPersistent(name)) continue;
       saved_.emplace_back(prefix + name, keep_vars_ ? buffer : buffer.detach());
     }
-    if (const auto* extra = dynamic_cast<models::WithExtraState*>(&module)) {
-      saved_.emplace_back(prefix + kExtraStateKey, StateEntryFrom(extra->ExtraState()));
+    if (const std::optional<std::string> extra = module.ExtraState()) {
+      saved_.emplace_back(prefix + kExtraStateKey, StateEntryFrom(*extra));
     }
     for (const auto& [name, child] : module.children()) {
       Save(*child, module.IsTransparent() ? prefix : prefix + name + ".");
     }
   }
 
-  void Rename(const models::WithRenamedKeys& module, size_t begin, const std::string& prefix) {
-    for (const auto& [name, saved_name] : module.RenamedKeys()) {
+  void Rename(const models::Module& module, size_t begin, const std::string& prefix) {
+    for (const auto& [name, saved_name] : module.StateDictRenames()) {
       for (size_t i = begin; i < saved_.size(); ++i) {
         if (saved_[i].first != prefix + name) continue;
         saved_[i].first = prefix + saved_name;

@@ -56,7 +56,7 @@ struct SaveOptions {
 // *Local*, with fully_shard too: its pre-save hooks reshard, which only frees memory; *Collective* over what
 // StateDictHooks say. Parameters and buffers under their full names in registration order, a tied parameter under each
 // of its names; extra states as "_extra_state". Values are detached and share storage with the module, unless hooks say
-// otherwise. Modules may rename their entries (models/state_dict_customization.h).
+// otherwise. Modules may rename their entries (Module::StateDictRenames).
 // `user_warnings`: nullptr, or where texts of category UserWarning go.
 StateDict SaveStateDict(models::Module& root, const SaveOptions& options = {},
                         std::vector<std::string>* user_warnings = nullptr);
