@@ -100,7 +100,7 @@ class PlainLoading {
   }
 
   Optimizer& optimizer_;
-  const StateDictOptions& options_;
+  StateDictOptions options_;
   const StateDictContext& context_;
 };
 
@@ -123,6 +123,10 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Dict* given,
 }
 
 }  // namespace
+
+void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
+  PlainLoading(optimizer, {}, context).Load(state_dict);
+}
 
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,
                            const StateDictOptions& options, const StateDictContext& context) {

@@ -38,6 +38,11 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,
                            const StateDictOptions& options, const StateDictContext& context);
 
+// *Local*. Optimizer::StateDict with moments that are placed like their parameters, and Optimizer::LoadStateDict of it.
+// RuntimeError: a plain tensor for a parameter that is a DTensor.
+Dict GetPlacedStateDict(const Optimizer& optimizer);
+void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context);
+
 // *Local*. The units whose ranks exchange optimizer state: all ranks with a hybrid strategy, else the first unit's group.
 Communicator& UnitsGroup(models::Module& model, Communicator& world);
 

@@ -71,6 +71,17 @@ Communicator& UnitsGroup(models::Module& model, Communicator& world) {
   return options.replicate_group ? world : *options.shard_group;
 }
 
+Dict GetPlacedStateDict(const Optimizer& optimizer) {
+  Dict state_dict = optimizer.StateDict();
+  const std::vector<models::ParameterPtr> parameters = ParametersById(optimizer);
+  for (auto& [key, state] : state_dict.Find("state")->AsDict()) {
+    const auto* id = std::get_if<int64_t>(&key);
+    if (!id || *id >= static_cast<int64_t>(parameters.size())) continue;
+    state = PlacedState(*parameters[static_cast<size_t>(*id)], state.AsDict());
+  }
+  return state_dict;
+}
+
 Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
                            const StateDictOptions& options, const StateDictContext& context) {
   at::NoGradGuard no_grad;

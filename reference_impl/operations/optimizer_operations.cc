@@ -1,5 +1,6 @@
 #include <set>
 
+#include "dsd/optimizer_state.h"
 #include "operations/dsd_operations.h"
 #include "operations/handlers.h"
 #include "operations/module_paths.h"
@@ -148,12 +149,12 @@ Value InitState(const Call& call) {
 
 Value SaveState(const Call& call) {
   if (const std::optional<Value> patched = SavePatchedOptimizer(call)) return *patched;
-  return call.TheOptimizer().StateDict();
+  return GetPlacedStateDict(call.TheOptimizer());
 }
 
 Value LoadState(const Call& call) {
   if (const std::optional<Value> patched = LoadPatchedOptimizer(call)) return *patched;
-  call.TheOptimizer().LoadStateDict(call.Get("state_dict").AsDict());
+  SetPlacedStateDict(call.TheOptimizer(), call.Get("state_dict").AsDict(), {nullptr, call.session.meshes, call.warnings});
   return {};
 }
 
