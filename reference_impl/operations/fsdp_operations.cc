@@ -29,11 +29,19 @@ Value SummonFullParams(const Call& call) {
   return call.session.Enter<SummonScope>(call.ModelPtr(), options);
 }
 
+void WarnOfStateDictType(const Call& call) {
+  call.warnings.push_back({"FutureWarning",
+                           "FSDP.state_dict_type() and FSDP.set_state_dict_type() are being deprecated: get_state_dict() "
+                           "and set_state_dict() take any wrapper."});
+}
+
 Value EnterStateDictType(const Call& call) {
+  WarnOfStateDictType(call);
   return call.session.Enter<StateDictTypeScope>(call.ModelPtr(), ReadStateDictSettings(call));
 }
 
 Value SetType(const Call& call) {
+  WarnOfStateDictType(call);
   const std::optional<StateDictSettings> previous = SetStateDictType(call.Model(), ReadStateDictSettings(call));
   return SettingsValue(previous.value_or(StateDictSettings{}));
 }
