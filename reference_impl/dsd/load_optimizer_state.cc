@@ -111,14 +111,25 @@ Dict ForOptimizer(const Dict& state_dict, const Optimizer& optimizer, const Para
   return SelectedState(state_dict, optimizer, names, strict);
 }
 
+// Step counters of its own: the optimizer counts in place, and the caller's dict must not count along.
+void CopyScalars(Dict& state_dict) {
+  for (auto& [key, entry] : state_dict.Find("state")->AsDict()) {
+    if (!entry.TryAs<Dict>()) continue;
+    for (auto& [name, value] : entry.AsDict()) {
+      if (IsTensorWithoutDims(value)) value = value.AsTensor().clone();
+    }
+  }
+}
+
 // *Collective* over the units' group.
 void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Dict* given, const StateDictOptions& options,
                  const StateDictContext& context) {
   std::vector<std::string> user_warnings;
   const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
-  const Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, given, UnitsGroup(model, *context.world),
+  Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, given, UnitsGroup(model, *context.world),
                                        {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
+  CopyScalars(loaded);
   optimizer.LoadStateDict(loaded);
 }
 

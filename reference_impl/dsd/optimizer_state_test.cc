@@ -157,7 +157,7 @@ TEST_P(OptimizerStateTest, SeveralOptimizersAreOneStateDict) {
 }
 
 TEST(OptimizerStateFormsTest, ATiedParameterHasItsFirstName) {
-  const models::ModulePtr model = BuildZoo("tied_embedding", {{"vocab", 7}, {"dim", 3}});
+  const models::ModulePtr model = BuildZoo("tied_embedding", {{"vocab", 11}, {"dim", 3}});
   const auto optimizer = NewAdam(*model);
   const Dict saved = GetOptimizer(*model, *optimizer);
   EXPECT_THAT(saved.At("state").AsDict().Keys(), ElementsAre("embedding.weight", "decoder.bias"));
