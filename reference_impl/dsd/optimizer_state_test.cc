@@ -143,6 +143,10 @@ std::vector<std::unique_ptr<Optimizer>> TwoOptimizers(models::Module& model) {
 TEST_P(OptimizerStateTest, SeveralOptimizersAreOneStateDict) {
   const auto save = TwoOptimizers(*model_);
   Warnings warnings;
+  if (GetParam().name.starts_with("SlicedUnits")) {  // each optimizer owns a part of a unit
+    EXPECT_THROW(GetOptimizerStateDict(*model_, {save[0].get(), save[1].get()}, {}, Here(warnings)), SemanticError);
+    return;
+  }
   const Dict saved = GetOptimizerStateDict(*model_, {save[0].get(), save[1].get()}, {}, Here(warnings));
   EXPECT_EQ(saved.At("param_groups").AsList().size(), 2u);
   EXPECT_THAT(saved.At("state").AsDict().Keys(),
