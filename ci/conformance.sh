@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a clone to a parity report: set-up, build, the suites on the reference and on PyTorch, the report.
 #   ci/conformance.sh [further arguments of `shardcts run`]
-# The run folder is out/conformance; the report is copied to report/. Exit code: that of `shardcts run` (docs/verdicts.md).
+# The run folder is out/conformance; the report is copied to report/, with the kill table that ci/test.sh left in build/. Exit code: that of `shardcts run` (docs/verdicts.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,5 +9,7 @@ ci/build.sh release shardcts shardcts-rank shardcts_reference shardcts_python
 code=0
 build/shardcts run --impl reference --impl torch --out out/conformance "$@" || code=$?
 if [ "$code" -gt 1 ]; then exit "$code"; fi
-build/shardcts report out/conformance --out report
+mutants=()
+if [ -f build/mutants-run/mutants.json ]; then mutants=(--mutants build/mutants-run/mutants.json); fi
+build/shardcts report out/conformance --out report "${mutants[@]}"
 exit "$code"

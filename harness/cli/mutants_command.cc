@@ -96,7 +96,7 @@ void AddFindings(const TestResult& test, Kill& kill) {
 
 std::string VerdictOf(const Kill& kill) { return !kill.ran ? "incompetent" : kill.Killed() ? "killed" : "survived"; }
 
-Json ToJson(const std::string& implementation, const std::vector<Kill>& kills) {
+Json ToJson(const std::string& implementation, const Results& results, const std::vector<Kill>& kills) {
   Json mutants = Json::array();
   for (const Kill& kill : kills) {
     Json killed_by = Json::array();
@@ -111,7 +111,11 @@ Json ToJson(const std::string& implementation, const std::vector<Kill>& kills) {
                        {"verdict", VerdictOf(kill)},
                        {"expected_check_hit", kill.expected_check_hit}});
   }
-  return {{"implementation", implementation}, {"mutants", mutants}};
+  return {{"schema_version", 1},
+          {"implementation", implementation},
+          {"suite_commit", results.suite_commit},
+          {"started", results.started},
+          {"mutants", mutants}};
 }
 
 // Returns whether every mutant was killed by a check that one would expect.
@@ -172,7 +176,7 @@ int Execute(const MutantsCommand& command) {
     const auto spec = std::ranges::find(options.implementations, test.implementation, &ImplementationSpec::label);
     if (spec->mutant) AddFindings(test, kills[spec - options.implementations.begin() - 1]);
   }
-  WriteFileAtomically(options.run_folder / "mutants.json", ToJson(base.label, kills).dump(1) + "\n");
+  WriteFileAtomically(options.run_folder / "mutants.json", ToJson(base.label, results, kills).dump(1) + "\n");
   const bool all = PrintTable(kills);
   std::cout << "kill table: " << (options.run_folder / "mutants.json").string() << std::endl;
   if (const int code = ExitCode(base_verdicts, true)) {

@@ -2,12 +2,17 @@
 #include "launch/inventory.h"
 
 namespace shardcts {
+namespace {
+
+std::string FileOf(const EmbeddedSuite& suite) { return "suites/" + suite.name + "/upstream.json"; }
+
+}  // namespace
 
 const std::vector<TestCase>& AllTests() {
   static const std::vector<TestCase> tests = [] {
     std::vector<TestCase> all;
     for (const EmbeddedSuite& suite : EmbeddedSuites()) {
-      const std::vector<TestCase> tests = ParseInventory(suite.inventory, "suites/" + suite.name + "/upstream.json");
+      const std::vector<TestCase> tests = ParseInventory(suite.inventory, FileOf(suite));
       all.insert(all.end(), tests.begin(), tests.end());
     }
     return all;
@@ -15,10 +20,10 @@ const std::vector<TestCase>& AllTests() {
   return tests;
 }
 
-std::vector<std::string> AllSuites() {
-  std::vector<std::string> names;
-  for (const EmbeddedSuite& suite : EmbeddedSuites()) names.push_back(suite.name);
-  return names;
+std::vector<SuiteSize> AllSuites() {
+  std::vector<SuiteSize> sizes;
+  for (const EmbeddedSuite& suite : EmbeddedSuites()) sizes.push_back(MeasureInventory(suite.inventory, FileOf(suite)));
+  return sizes;
 }
 
 }  // namespace shardcts

@@ -1,6 +1,7 @@
 #include "launch/inventory.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "launch/input_error.h"
@@ -277,6 +278,25 @@ std::vector<TestCase> ParseInventory(const std::string& text, const std::string&
     }
   }
   return tests;
+}
+
+SuiteSize MeasureInventory(const std::string& text, const std::string& file_name) {
+  const Json json = ParseText(text, file_name);
+  const Place root{&json, file_name, ""};
+  SuiteSize size;
+  size.name = root.Member("suite").Text();
+  size.ids = static_cast<int>(ParseInventory(text, file_name).size());
+  for (const Place& function : root.Member("tests").Elements()) {
+    ++size.functions;
+    size.instances += static_cast<int>(function.Member("instances").Elements().size());
+    std::map<std::string, bool> unreached;  // a check may have several entries: ranks that differ by parameters
+    for (const CheckRule& rule : ParseChecks(function.Member("checks"))) {
+      unreached[rule.check.id] = rule.check.strength == "unreached";
+    }
+    size.checks += static_cast<int>(unreached.size());
+    for (const auto& [id, never] : unreached) size.unreached += never;
+  }
+  return size;
 }
 
 }  // namespace shardcts

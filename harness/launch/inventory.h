@@ -36,11 +36,22 @@ struct TestCase {
   std::vector<InventoryCheck> checks;        // those active for this case
 };
 
-// Throws InputError (input_error.h) naming file and place when the text does not follow the format.
+// What the inventory of one suite lists, before world sizes and subtests multiply it.
+struct SuiteSize {
+  std::string name;
+  int functions = 0;
+  int instances = 0;
+  int checks = 0;     // of all functions
+  int unreached = 0;  // of these: those that upstream never reaches
+  int ids = 0;        // test cases
+};
+
+// Both throw InputError (input_error.h) naming file and place when the text does not follow the format.
+SuiteSize MeasureInventory(const std::string& text, const std::string& file_name);
 std::vector<TestCase> ParseInventory(const std::string& text, const std::string& file_name);
 
 // Every suite that this build carries, in the order of suites/CMakeLists.txt (the texts are compiled in).
 const std::vector<TestCase>& AllTests();
-std::vector<std::string> AllSuites();
+std::vector<SuiteSize> AllSuites();
 
 }  // namespace shardcts

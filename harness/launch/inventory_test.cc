@@ -105,7 +105,24 @@ TEST(InventoryTest, ACheckMayHaveARuleForEachCase) {
 
 TEST(InventoryTest, UpstreamsSkipIsKept) { EXPECT_EQ(AllTests().back().not_applicable, "needs two ranks"); }
 
-TEST(InventoryTest, SuitesAreNamed) { EXPECT_EQ(AllSuites(), std::vector<std::string>{"s"}); }
+TEST(InventoryTest, ASuiteHasASize) {
+  ASSERT_EQ(AllSuites().size(), 1);
+  const SuiteSize size = AllSuites().front();
+  EXPECT_EQ(size.name, "s");
+  EXPECT_EQ(size.functions, 2);
+  EXPECT_EQ(size.instances, 2);
+  EXPECT_EQ(size.ids, static_cast<int>(AllTests().size()));
+  EXPECT_EQ(size.checks, 5) << "C2 of test_plain has two entries";
+  EXPECT_EQ(size.unreached, 0);
+}
+
+TEST(InventoryTest, UnreachedChecksAreCountedApart) {
+  const SuiteSize size = MeasureInventory(R"({"suite": "s", "tests": [{"function": "f", "world_sizes": [1],
+    "instances": [{"id": "T.f"}], "checks": [{"id": "C1", "strength": "unreached"}, {"id": "C2", "strength": "weak"}]}]})",
+                                          "x.json");
+  EXPECT_EQ(size.checks, 2);
+  EXPECT_EQ(size.unreached, 1);
+}
 
 std::vector<TestCase> TestsOfSuite(const std::string& suite) {
   const std::string path = std::string(SUITES_FOLDER) + "/" + suite + "/upstream.json";

@@ -192,10 +192,19 @@ Json ToJson(const Results& results) {
                  {"environment", results.environment}}},
                {"implementations", Json::array()},
                {"summary", SummaryJson(results)},
+               {"suites", Json::array()},
                {"pools", Json::array()},
                {"tests", Json::array()}};
   for (const ImplementationResult& implementation : results.implementations) {
     json["implementations"].push_back(ImplementationJson(implementation));
+  }
+  for (const SuiteSize& suite : results.suites) {
+    json["suites"].push_back({{"name", suite.name},
+                              {"functions", suite.functions},
+                              {"instances", suite.instances},
+                              {"ids", suite.ids},
+                              {"checks", suite.checks},
+                              {"unreached", suite.unreached}});
   }
   for (const PoolResult& pool : results.pools) {
     json["pools"].push_back({{"implementation", pool.implementation},

@@ -74,6 +74,7 @@ struct Results {
   std::vector<std::string> waiver_files;  // beside those of the suites
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;
+  std::vector<SuiteSize> suites;  // of which the run has selected tests
   std::vector<PoolResult> pools;
   std::vector<TestResult> tests;  // every selected test once per implementation, in the order of the run
 };

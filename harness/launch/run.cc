@@ -85,6 +85,9 @@ class RunDriver {
     results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
     results_.environment = CaptureEnvironment(options_.launcher);
     results_.suite_commit = SuiteCommit();
+    for (const SuiteSize& suite : AllSuites()) {
+      if (std::ranges::count(options_.tests, suite.name, &TestCase::suite)) results_.suites.push_back(suite);
+    }
     for (const ImplementationSpec& spec : options_.implementations) {
       results_.implementations.push_back(
           {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});

@@ -8,12 +8,14 @@ from .html import render_html
 from .junit import render_junit
 from .markdown import render_markdown
 from .model import read_report
+from .mutants import read_mutants
 from .write import write_files
 
 
-def write_report(folder: Path, out: Path) -> Path:
+def write_report(folder: Path, out: Path, mutants: Path | None = None) -> Path:
     """Renders everything first, then writes: either all files are of this run or none changed. Returns the page."""
     report = read_report(folder)
+    report.mutants = read_mutants(mutants) if mutants else None
     texts = {"index.html": render_html(report), "summary.md": render_markdown(report)}
     files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     write_files(out, files | {"junit.xml": render_junit(report)})
@@ -24,8 +26,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="shardcts_reports", description="Renders results.json of a run.")
     parser.add_argument("folder", type=Path, help="the run folder, which holds results.json")
     parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/report)")
+    parser.add_argument("--mutants", type=Path, help="a kill table (mutants.json) for the table of the suites")
     options = parser.parse_args(arguments)
-    print(write_report(options.folder, options.out or options.folder / "report"))
+    print(write_report(options.folder, options.out or options.folder / "report", options.mutants))
     return 0
 
 

@@ -8,7 +8,8 @@ import jinja2
 import markupsafe
 
 from .logs import LogTails
-from .model import PARITY_FIELDS, Report, tally, until
+from .model import Report, tally, until
+from .suites import COLUMNS, PARITY_FIELDS, kill_table_text
 from .verdicts import PROBLEMS, RANK_ONLY, VERDICTS
 
 MAX_ENTRIES = 100        # failures and differences per result on the page
@@ -21,6 +22,8 @@ _RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "waiver", "flaky", "
 def render_html(report: Report) -> str:
     return render_page("report.html.j2", ["page.css", "report.css"], ["detail.js", "report.js"], {
         "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS, "max_pools": MAX_POOLS, "until": until, "tally": tally,
+        "suite_columns": COLUMNS,
+        "kill_table": kill_table_text(report.document, report.mutants) if report.mutants else "",
         "used": [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)],
         "suites": sorted({test["suite"] for test in report.tests}),
         "world_sizes": sorted({test["world_size"] for test in report.tests}),

@@ -1,7 +1,8 @@
 """summary.md: the run in one screen, for merge requests and job summaries."""
 import re
 
-from .model import PARITY_FIELDS, Report, first_reason, tally, until, worst_results
+from .model import Report, first_reason, tally, until, worst_results
+from .suites import COLUMNS, PARITY_FIELDS, kill_table_text
 from .verdicts import VERDICTS
 
 MAX_PROBLEMS = 50
@@ -12,7 +13,7 @@ def render_markdown(report: Report) -> str:
     parts = ["# ShardCTS conformance report", f"{'✓' if tone == 'good' else '✗'} **{text(sentence)}**"]
     if not report.complete:
         parts.append("> **INCOMPLETE RUN**: interrupted, or a part was lost; not a result for the suite.")
-    parts += [_facts(report), "## Verdicts", _verdicts(report), "## Implementations", _implementations(report)]
+    parts += [_facts(report), "## Verdicts", _verdicts(report), *_suites(report), "## Implementations", _implementations(report)]
     parts += _parity(report) + _waivers(report) + _problems(report)
     return "\n\n".join(parts) + "\n"
 
@@ -81,6 +82,13 @@ def _implementations(report: Report) -> str:
         lines += [f"  * patch {code(patch['target'])}: {text(patch['reason'])}" for patch in record["patches"]]
         parts.append("\n".join(lines))
     return "\n".join(parts)
+
+
+def _suites(report: Report) -> list[str]:
+    rows = [[code(suite.name), *suite.size_texts, code(item.label), text(item.evaluated_text), item.verdicts_text,
+             text(item.parity_text), suite.mutants_text] for suite in report.suites for item in suite.implementations]
+    about = [text(kill_table_text(report.document, report.mutants))] if report.mutants else []
+    return ["## Suites", table(list(COLUMNS), rows), *about]
 
 
 def _parity(report: Report) -> list[str]:

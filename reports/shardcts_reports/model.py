@@ -5,9 +5,8 @@ from pathlib import Path
 
 from .consistency import check_consistency
 from .load import load_json, validate
+from .suites import Suite, parity_of, suites_of
 from .verdicts import APART, GREEN, PROBLEMS, VERDICTS
-
-PARITY_FIELDS = ("operations", "tensors", "identical", "close", "different", "structural")
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Group:
 class Report:
     document: dict
     folder: Path
+    mutants: dict | None = None  # a kill table (mutants.read_mutants), where one was given
 
     @property
     def run(self) -> dict:
@@ -86,7 +86,12 @@ class Report:
     def implementations(self) -> list[Implementation]:
         environment = self.run["environment"]
         return [Implementation(record, device_of(record, environment), self.document["summary"][record["label"]],
-                               self._parity(record["label"])) for record in self.document["implementations"]]
+                               parity_of([test for test in self.tests if test["implementation"] == record["label"]]))
+                for record in self.document["implementations"]]
+
+    @cached_property
+    def suites(self) -> list[Suite]:
+        return suites_of(self.document, self.mutants)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -131,16 +136,6 @@ class Report:
         apart = sum(implementation.counts[name] for implementation in self.implementations for name in APART)
         rest = f" {apart} are not supported and count apart." if apart else ""
         return "good", f"All {len(self.tests) - apart} results that count are pass, not applicable or waived.{rest}"
-
-    def _parity(self, label: str) -> dict[str, dict[str, int]]:
-        sums: dict[str, dict[str, int]] = {}
-        for test in self.tests:
-            if test["implementation"] == label and test["parity"]:
-                total = sums.setdefault(test["parity"]["against"], dict.fromkeys(("tests",) + PARITY_FIELDS, 0))
-                total["tests"] += 1
-                for name in PARITY_FIELDS:
-                    total[name] += test["parity"][name]
-        return sums
 
 
 def read_report(folder: Path) -> Report:
