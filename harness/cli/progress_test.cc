@@ -74,5 +74,16 @@ TEST(SummaryTableTest, OneRowPerImplementationOneColumnPerVerdict) {
             "parity of reference against torch in 1 tests: 5 tensors identical, 1 close, 0 different, 0 structural\n");
 }
 
+TEST(SummaryTableTest, ParityOfAWaivedTestCountsApart) {
+  Results results;
+  results.implementations = {{"reference"}};
+  for (const bool waived : {false, true}) {
+    results.tests.push_back(Result(Verdict::kPass, "reference"));
+    results.tests.back().parity = {{"against", "torch"}, {"waived", waived}, {"identical", 5}, {"structural", waived ? 4 : 0}};
+  }
+  EXPECT_THAT(SummaryTable(results), HasSubstr("in 2 tests: 5 tensors identical, 0 close, 0 different, 0 structural; 1 "
+                                               "waived, counted apart\n"));
+}
+
 }  // namespace
 }  // namespace shardcts

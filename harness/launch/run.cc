@@ -340,7 +340,8 @@ class RunDriver {
   void Compare(const TestResult& baseline, TestResult& test) {
     if (baseline.trace.empty() || test.trace.empty()) return;
     try {
-      Json parity = {{"against", baseline.implementation}};
+      const bool waived = baseline.verdict == Verdict::kWaived || test.verdict == Verdict::kWaived;
+      Json parity = {{"against", baseline.implementation}, {"waived", waived}};
       parity.update(options_.parity(folder_ / baseline.trace, folder_ / test.trace));
       test.parity = std::move(parity);
     } catch (const std::exception& error) {

@@ -92,11 +92,11 @@ def _suites(report: Report) -> list[str]:
 
 
 def _parity(report: Report) -> list[str]:
-    rows = [[code(item.label), code(against)] + [str(sums[name]) for name in ("tests",) + PARITY_FIELDS]
+    rows = [[code(item.label), code(against)] + [str(sums[name]) for name in ("tests", *PARITY_FIELDS, "waived")]
             for item in report.implementations for against, sums in item.parity.items()]
     if not rows:
         return []
-    return ["## Parity", table(["implementation", "against", "tests", *PARITY_FIELDS], rows)]
+    return ["## Parity", table(["implementation", "against", "tests", *PARITY_FIELDS, "waived tests, apart"], rows)]
 
 
 def _waivers(report: Report) -> list[str]:

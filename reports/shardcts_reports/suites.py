@@ -29,8 +29,7 @@ class SuiteOnImplementation:
 
     @property
     def parity_text(self) -> str:
-        return "; ".join(f"against {label}: {sums['identical']} tensors identical, {sums['close']} close, "
-                         f"{sums['different']} different, {sums['structural']} structural" for label, sums in self.parity.items())
+        return "; ".join(_parity_text(label, sums) for label, sums in self.parity.items())
 
 
 @dataclass
@@ -64,12 +63,15 @@ def suites_of(document: dict, mutants: dict | None) -> list[Suite]:
 
 
 def parity_of(tests: list[dict]) -> dict[str, dict[str, int]]:
-    """Sums over these results, by the label they were compared with."""
+    """Sums over these results, by the label they were compared with; `waived` tests are only counted as such."""
     sums: dict[str, dict[str, int]] = {}
     for test in tests:
         if test["parity"]:
-            total = sums.setdefault(test["parity"]["against"], dict.fromkeys(("tests",) + PARITY_FIELDS, 0))
+            total = sums.setdefault(test["parity"]["against"], dict.fromkeys(("tests", "waived", *PARITY_FIELDS), 0))
             total["tests"] += 1
+            if test["parity"].get("waived"):
+                total["waived"] += 1
+                continue
             for name in PARITY_FIELDS:
                 total[name] += test["parity"][name]
     return sums
@@ -81,6 +83,12 @@ def kill_table_text(document: dict, mutants: dict) -> str:
     same = commit == document["run"]["suite_commit"] and commit != "unknown"
     return (f"Mutants of {mutants['implementation']}, run {mutants.get('started', 'at an unknown time')} at "
             f"{'the same commit' if same else f'commit {commit}, not known to be this one'}.")
+
+
+def _parity_text(against: str, sums: dict[str, int]) -> str:
+    apart = f"; waived tests apart: {sums['waived']}" if sums["waived"] else ""
+    return (f"against {against}: {sums['identical']} tensors identical, {sums['close']} close, {sums['different']} different, "
+            f"{sums['structural']} structural{apart}")
 
 
 def _of(part: int, whole: int) -> str:

@@ -61,3 +61,12 @@ def test_a_kill_table_of_the_same_commit_says_so(tmp_path):
     document = example_run.make_green_run()
     mutants = make_mutants() | {"suite_commit": document["run"]["suite_commit"], "started": "2026-01-31T12:00:00Z"}
     assert "at the same commit" in render_html(report_of(tmp_path, document, mutants))
+
+
+def test_parity_of_a_waived_test_counts_apart(tmp_path):
+    document = example_run.make_green_run()
+    document["tests"][0]["parity"] |= {"waived": True, "structural": 4}
+    (suite,) = report_of(tmp_path, document).suites
+    sums = suite.implementations[0].parity["torch"]
+    assert (sums["tests"], sums["waived"], sums["identical"], sums["structural"]) == (2, 1, 56, 0)
+    assert "0 structural; waived tests apart: 1" in suite.implementations[0].parity_text
