@@ -47,7 +47,7 @@ class Suite:
         """Upstream instances, ported, ids, checks."""
         if self.size is None:
             return ["unknown", str(self.ported), str(self.ids), "unknown"]
-        unreached = f" ({self.size['unreached']} never reached upstream)" if self.size["unreached"] else ""
+        unreached = f" ({self.size['unreached']} unreached)" if self.size["unreached"] else ""
         return [str(self.size["instances"]), str(self.ported), _of(self.ids, self.size["ids"]), f"{self.size['checks']}{unreached}"]
 
     @property
@@ -87,7 +87,7 @@ def kill_table_text(document: dict, mutants: dict) -> str:
 
 def _parity_text(against: str, sums: dict[str, int]) -> str:
     apart = f"; waived tests apart: {sums['waived']}" if sums["waived"] else ""
-    return (f"against {against}: {sums['identical']} tensors identical, {sums['close']} close, {sums['different']} different, "
+    return (f"against {against}: {sums['identical']} identical, {sums['close']} close, {sums['different']} different, "
             f"{sums['structural']} structural{apart}")
 
 

@@ -15,7 +15,7 @@ def report_of(tmp_path, document, mutants=None):
 def test_a_suite_is_counted_from_its_results(tmp_path):
     (suite,) = report_of(tmp_path, example_run.make_run()).suites
     assert (suite.name, suite.ported, suite.ids, suite.mutants) == (example_run.SUITE, 2, 12, None)
-    assert suite.size_texts == ["7", "2", "12 of 85", "59 (5 never reached upstream)"]
+    assert suite.size_texts == ["7", "2", "12 of 85", "59 (5 unreached)"]
     reference, torch = suite.implementations
     assert (reference.label, torch.label) == ("reference", "torch")
     assert torch.verdicts == {"pass": 12}
