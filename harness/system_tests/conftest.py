@@ -126,6 +126,13 @@ def wait_until(condition, timeout: float, what: str) -> None:
         time.sleep(0.05)
 
 
+def ranks_are_in(folder: Path, part: str) -> bool:
+    """Every rank of the first pool of 2 has begun the test whose id holds `part`, so all have ended those before it."""
+    texts = [file.read_text() for file in folder.glob("runs/*/world-2/pool-0/rank-*.events.jsonl")]
+    begun = [any('"test_started"' in line and part in line for line in text.splitlines()) for text in texts]
+    return len(begun) == 2 and all(begun)
+
+
 def read_json(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -2,13 +2,7 @@
 
 import signal
 
-from conftest import CACHED, end_of, processes_of, results, start_shardcts, wait_until
-
-
-def has_started(folder, part):
-    """A rank has begun the test whose id holds `part`."""
-    events = folder.glob("runs/*/world-2/pool-0/rank-0.events.jsonl")
-    return any('"test_started"' in line and part in line for file in events for line in file.read_text().splitlines())
+from conftest import CACHED, end_of, processes_of, ranks_are_in, results, start_shardcts, wait_until
 
 
 def test_interrupted_run_leaves_no_process_and_says_that_it_is_incomplete(shardcts, tmp_path):
@@ -16,7 +10,7 @@ def test_interrupted_run_leaves_no_process_and_says_that_it_is_incomplete(shardc
     process = start_shardcts("run", "--impl", "python:faulty:Sleeping,rank=1", "--filter", CACHED.format(2),
                              "--out", "out", cwd=tmp_path)
     try:
-        wait_until(lambda: has_started(folder, "mlp_dim=3,"), 60, "the second test starts")
+        wait_until(lambda: ranks_are_in(folder, "mlp_dim=3,"), 60, "the second test starts")
         assert processes_of(process.pid, folder), "its ranks are seen"
         process.send_signal(signal.SIGINT)
         ended = end_of(process, 30)

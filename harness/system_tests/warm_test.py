@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CACHED, end_of, processes_of, results, start_shardcts, wait_until
+from conftest import CACHED, end_of, processes_of, ranks_are_in, results, start_shardcts, wait_until
 
 SLEEPING = "python:faulty:Sleeping,rank=1"  # in the second of four tests
 
@@ -23,14 +23,6 @@ def named(name, folder):
     return found
 
 
-def sleeps(folder):
-    """Both ranks of the first pool are in the second test, of which rank 1 never comes back."""
-    events = list(folder.glob("runs/*/world-2/pool-0/rank-*.events.jsonl"))
-    in_second_test = [any('"test_started"' in line and "mlp_dim=3," in line for line in file.read_text().splitlines())
-                      for file in events]
-    return len(events) == 2 and all(in_second_test)
-
-
 @pytest.fixture
 def run_and_signal(tmp_path):
     """run_and_signal(name, signal) -> (Ended, Run): the signal goes to the processes of this name when rank 1 sleeps."""
@@ -40,7 +32,7 @@ def run_and_signal(tmp_path):
         process = start_shardcts("run", "--impl", SLEEPING, "--filter", CACHED.format(2), "--out", "out", "--timeout", "20",
                                  cwd=tmp_path)
         try:
-            wait_until(lambda: sleeps(folder), 90, "the second test starts")
+            wait_until(lambda: ranks_are_in(folder, "mlp_dim=3,"), 90, "the second test starts")
             victims = named(name, folder)
             assert victims, f"no process {name}"
             for victim in victims:
