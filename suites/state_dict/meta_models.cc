@@ -1,9 +1,9 @@
 // Models on the meta device, whose parameters a load replaces.
 #include <ATen/ATen.h>
 
+#include "suites/state_dict/allocated_memory.h"
 #include "suites/state_dict/comparisons.h"
 #include "suites/state_dict/ports.h"
-#include "suites/state_dict/resident_memory.h"
 #include "suites/state_dict/save_and_load.h"
 
 namespace shardcts::state_dict {
@@ -49,6 +49,16 @@ int64_t StorageBytes(const Model& model) {
   return bytes;
 }
 
+// Upstream's limit for its model of four layers of 10000 x 10000, for one of `model_bytes`.
+int64_t Scaled(int64_t mebibytes, int64_t model_bytes) {
+  constexpr int64_t kUpstreamModelBytes = int64_t{4} * 10000 * 10000 * 4;
+  return (mebibytes << 20) * (model_bytes / 1000) / (kUpstreamModelBytes / 1000);
+}
+
+Verification IsAtMost(std::string_view what, int64_t limit, int64_t actual) {
+  return Holds(actual <= limit, what, fmt::format("expected at most {}, actual {}", limit, actual));
+}
+
 }  // namespace
 
 PORT(test_setting_meta_device_model) {
@@ -63,7 +73,8 @@ PORT(test_setting_meta_device_model) {
   ExpectShards(t, "C2", model, kWidth);
 }
 
-// Upstream's layers are 25 times as large; its limits, 384 and 768 MiB, are a quarter and a half of its model.
+// Upstream's layers are 25 times as large; its limits are scaled like them. Shards are a quarter of the model, and a
+// whole tensor is as large: the limits leave room for that, and for 0.7 % more.
 PORT(test_setting_meta_device_model_broadcasting_and_memory) {
   constexpr int64_t kWidth = 2000;
   constexpr int64_t kLayers = 4;
@@ -73,21 +84,19 @@ PORT(test_setting_meta_device_model_broadcasting_and_memory) {
   const Model cpu_model = t.subject().Build("linear_stack", StackArguments(kWidth, kLayers), "cpu");
   const Dict full = cpu_model.StateDict();
   const StateDictOptions options{.full_state_dict = true, .strict = false, .broadcast_from_rank0 = true};
-  Model small = ShardedOnMeta(t, 4, kLayers);  // first, so that connections and code are there
-  SetModelStateDict(small, t.subject().Build("linear_stack", StackArguments(4, kLayers), "cpu").StateDict(), options);
-  const std::optional<int64_t> peak_bytes = PeakGrowthBytes(t, [&] {
+  const AllocatedBytes limits{.peak = Scaled(768, kModelBytes), .left = Scaled(384, kModelBytes)};
+  const AllocatedBytes allocated = CountAllocatedBytes(limits, [&] {
     t.NoError("C1", [&] { SetModelStateDict(model, full, options); });
   });
   ExpectValues(t, "C2", GetModelStateDict(cpu_model), model.StateDict());
   ExpectShards(t, "C2", model, kWidth);
 
-  const int64_t live_bytes = StorageBytes(model);
-  t.Check("C3", Holds(live_bytes <= kModelBytes / 4, "bytes of the shards' storage",
-                      fmt::format("expected at most {}, actual {}", kModelBytes / 4, live_bytes)));
-  t.Strict("C3", Equal("bytes of the shards' storage", kModelBytes / t.world_size(), live_bytes));
-  if (!peak_bytes) return t.DeviceLimited("C4", "the peak of the memory in use is known of CPU ranks on Linux only");
-  t.Check("C4", Holds(*peak_bytes <= kModelBytes / 2, "bytes that the load needed at most",
-                      fmt::format("expected at most {}, actual {}", kModelBytes / 2, *peak_bytes)));
+  const int64_t shard_bytes = StorageBytes(model);
+  t.Check("C3", IsAtMost("bytes of the shards' storage", limits.left, shard_bytes));
+  t.Strict("C3", Equal("bytes of the shards' storage", kModelBytes / t.world_size(), shard_bytes));
+  if (t.device() != "cpu") return t.DeviceLimited("C4", "what is allocated is counted on the CPU only");
+  t.Check("C3", IsAtMost("bytes that the load left allocated", limits.left, allocated.left));
+  t.Check("C4", IsAtMost("bytes that the load allocated at once", limits.peak, allocated.peak));
 }
 
 PORT(test_multi_device_load_model_state_dict) {
