@@ -130,11 +130,18 @@ InstanceRule ParseInstance(const Place& place) {
   return instance;
 }
 
+// Subtests: the product of lists of values.
+struct GridRule {
+  Json lists = Json::object();        // parameter -> values
+  Json when = Json::object();         // the instances that it is for: parameter -> values; empty: all
+  std::vector<int> world_sizes = {};  // empty: all of the function's
+  std::string not_applicable = {};    // as InstanceRule's
+};
+
 // Every element of one grid: keys in written order, the last varies fastest.
-std::vector<Json> ExpandGrid(const Json& grid) {
+std::vector<Json> ExpandGrid(const GridRule& grid) {
   std::vector<Json> elements = {Json::object()};
-  for (const auto& [key, values] : grid.items()) {
-    if (key == "world_sizes" || key == "when") continue;
+  for (const auto& [key, values] : grid.lists.items()) {
     std::vector<Json> extended;
     for (const Json& element : elements) {
       for (const Json& value : values) {
@@ -153,7 +160,7 @@ struct FunctionRule {
   std::vector<std::string> capabilities;
   std::vector<int> world_sizes;
   RankKind rank_kind = RankKind::kProcesses;
-  std::vector<Json> grids;  // one empty object when the function has none
+  std::vector<GridRule> grids;  // one without lists when the function has none
   std::vector<CheckRule> checks;
 };
 
@@ -170,13 +177,15 @@ RankKind ParseRankKind(const Place& place) {
   place.Fail("'" + text + "' is none of processes, threads");
 }
 
-// A grid as it stands in the file: lists of values, and under "when" lists of values of the instance's parameters.
-Json ParseGrid(const Place& place) {
-  Json lists = *place.Object().json;
-  if (place.Has("when")) ParseValueLists(place.At("when"));
-  lists.erase("when");
-  ParseValueLists({&lists, place.file, place.pointer});
-  return *place.json;
+GridRule ParseGrid(const Place& place) {
+  GridRule grid;
+  grid.lists = *place.Object().json;
+  for (const char* key : {"when", "world_sizes", "not_applicable"}) grid.lists.erase(key);
+  ParseValueLists({&grid.lists, place.file, place.pointer});
+  if (place.Has("when")) grid.when = ParseValueLists(place.At("when"));
+  if (place.Has("world_sizes")) grid.world_sizes = ParseWorldSizes(place.At("world_sizes"));
+  if (place.Has("not_applicable")) grid.not_applicable = place.At("not_applicable").Text();
+  return grid;
 }
 
 FunctionRule ParseFunction(const std::string& suite, const Place& place) {
@@ -187,12 +196,9 @@ FunctionRule ParseFunction(const std::string& suite, const Place& place) {
   rule.world_sizes = ParseWorldSizes(place.Member("world_sizes"));
   if (place.Has("rank_kind")) rule.rank_kind = ParseRankKind(place.At("rank_kind"));
   if (place.Has("subtests")) {
-    for (const Place& grid : place.At("subtests").Elements()) {
-      rule.grids.push_back(ParseGrid(grid));
-      if (grid.Has("world_sizes")) ParseWorldSizes(grid.At("world_sizes"));
-    }
+    for (const Place& grid : place.At("subtests").Elements()) rule.grids.push_back(ParseGrid(grid));
   }
-  if (rule.grids.empty()) rule.grids.push_back(Json::object());
+  if (rule.grids.empty()) rule.grids.emplace_back();
   rule.checks = ParseChecks(place.Member("checks"));
   return rule;
 }
@@ -207,7 +213,8 @@ bool Matches(const Json& value_lists, const Json& params, int world_size) {
   return true;
 }
 
-TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int world_size, const Json& element) {
+TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int world_size, const GridRule& grid,
+                  const Json& element) {
   TestCase test;
   test.suite = rule.suite;
   test.upstream_id = instance.id;
@@ -215,7 +222,7 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int wo
   test.world_size = world_size;
   test.rank_kind = rule.rank_kind;
   test.capabilities = rule.capabilities;
-  test.not_applicable = instance.not_applicable;
+  test.not_applicable = instance.not_applicable.empty() ? grid.not_applicable : instance.not_applicable;
   test.params = instance.params;
   test.id = rule.suite + "/" + instance.id + "/world_size=" + std::to_string(world_size);
   for (const auto& [key, value] : element.items()) {
@@ -231,11 +238,11 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int wo
 
 void ExpandInstance(const FunctionRule& rule, const InstanceRule& instance, std::vector<TestCase>& tests) {
   for (int world_size : rule.world_sizes) {
-    for (const Json& grid : rule.grids) {
-      const Json sizes = grid.value("world_sizes", Json::array());
-      if (!sizes.empty() && std::find(sizes.begin(), sizes.end(), Json(world_size)) == sizes.end()) continue;
-      if (!Matches(grid.value("when", Json::object()), instance.params, world_size)) continue;
-      for (const Json& element : ExpandGrid(grid)) tests.push_back(MakeCase(rule, instance, world_size, element));
+    for (const GridRule& grid : rule.grids) {
+      const std::vector<int>& sizes = grid.world_sizes;
+      if (!sizes.empty() && std::ranges::find(sizes, world_size) == sizes.end()) continue;
+      if (!Matches(grid.when, instance.params, world_size)) continue;
+      for (const Json& element : ExpandGrid(grid)) tests.push_back(MakeCase(rule, instance, world_size, grid, element));
     }
   }
 }

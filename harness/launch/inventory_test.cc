@@ -60,6 +60,17 @@ TEST(InventoryTest, AGridMayBeForSomeInstancesOnly) {
   EXPECT_THAT(ids, testing::ElementsAre("s/T.a/world_size=2,x=1", "s/T.a/world_size=2,x=2", "s/T.b/world_size=2,x=3"));
 }
 
+TEST(InventoryTest, UpstreamMayLeaveTheTestsOfAGridAtOnce) {
+  const std::vector<TestCase> tests = ParseInventory(R"({
+    "suite": "s", "source": {"repo": "r", "path": "p", "commit": "c"},
+    "tests": [{"function": "f", "world_sizes": [2], "checks": [], "instances": [{"id": "T.f"}],
+               "subtests": [{"x": [1]}, {"x": [2, 3], "not_applicable": "only 1 is tested"}]}]})", "x.json");
+  std::vector<std::string> reasons;
+  for (const TestCase& test : tests) reasons.push_back(test.not_applicable);
+  EXPECT_THAT(reasons, testing::ElementsAre("", "only 1 is tested", "only 1 is tested"));
+  EXPECT_EQ(tests.back().params.dump(), R"({"x":3})");
+}
+
 TEST(InventoryTest, LastKeyOfAGridVariesFastest) {
   std::vector<std::string> ids;
   for (const TestCase& test : AllTests()) ids.push_back(test.id);
@@ -130,32 +141,32 @@ std::vector<TestCase> TestsOfSuite(const std::string& suite) {
   return ParseInventory({std::istreambuf_iterator<char>(file), {}}, path);
 }
 
-// Four instances have two subtests: those of test_state_dict_save_load_flow and test_sharded_load_multi_backend_pg.
-TEST(InventoryTest, TheFsdpStateDictInventoryHasEveryInstance) {
-  std::set<std::string> instances;
+struct SuiteSize {
+  size_t instances = 0;
+  size_t tests = 0;
   size_t not_applicable = 0;
-  const std::vector<TestCase> tests = TestsOfSuite("fsdp_state_dict");
-  for (const TestCase& test : tests) {
+  bool operator==(const SuiteSize&) const = default;
+};
+
+SuiteSize SizeOf(const std::string& suite) {
+  std::set<std::string> instances;
+  SuiteSize size;
+  for (const TestCase& test : TestsOfSuite(suite)) {
     instances.insert(test.upstream_id);
-    not_applicable += !test.not_applicable.empty();
+    ++size.tests;
+    size.not_applicable += !test.not_applicable.empty();
   }
-  EXPECT_EQ(instances.size(), 179u);
-  EXPECT_EQ(not_applicable, 47u);
-  EXPECT_EQ(tests.size(), 183u);
-  EXPECT_EQ(tests.back().world_size, 4);
+  size.instances = instances.size();
+  return size;
 }
 
-TEST(InventoryTest, TheFsdpOptimStateInventoryHasEveryInstance) {
-  std::set<std::string> instances;
-  size_t not_applicable = 0;
-  const std::vector<TestCase> tests = TestsOfSuite("fsdp_optim_state");
-  for (const TestCase& test : tests) {
-    instances.insert(test.upstream_id);
-    not_applicable += !test.not_applicable.empty();
-  }
-  EXPECT_EQ(instances.size(), 60u);
-  EXPECT_EQ(not_applicable, 16u);
-  EXPECT_EQ(tests.size(), 272u);
+TEST(InventoryTest, TheInventoriesHaveEveryInstance) {
+  EXPECT_EQ(SizeOf("fully_shard_state_dict"), (SuiteSize{7, 85, 0}));
+  // Four instances have two subtests: those of test_state_dict_save_load_flow and test_sharded_load_multi_backend_pg.
+  EXPECT_EQ(SizeOf("fsdp_state_dict"), (SuiteSize{179, 183, 47}));
+  EXPECT_EQ(SizeOf("fsdp_optim_state"), (SuiteSize{60, 272, 16}));
+  // Upstream leaves 18 subtests of test_fsdp at once, and 2 of test_multi_param_groups.
+  EXPECT_EQ(SizeOf("state_dict"), (SuiteSize{25, 76, 20}));
 }
 
 TEST(InventoryTest, ErrorsNameFileAndPlace) {

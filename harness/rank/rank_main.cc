@@ -171,7 +171,7 @@ int RunAsProcess(const Plan& plan, const MpiSession& mpi, const Json& started) {
       throw InputError(
           fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
     }
-    CheckPortsAgainstInventory();
+    CheckPortsAgainstInventory(AllTests(), AllPorts());
     const std::unique_ptr<Communicator> world = MakeMpiCommunicator();
     RunPool(plan, *world, events);
   });
@@ -191,7 +191,7 @@ int RunAsThreads(const Plan& plan, const MpiSession& mpi, const Json& started) {
             fmt::format("the launcher started {} processes, ranks that are threads need 1", mpi.world_size()));
       }
       if (!RanksCanBeThreads(plan.source)) throw InputError(plan.label + ": its ranks cannot be threads");
-      CheckPortsAgainstInventory();
+      CheckPortsAgainstInventory(AllTests(), AllPorts());
       RunPool(plan, world, events);
     });
     if (rank_code != 0) code = rank_code;

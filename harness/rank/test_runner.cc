@@ -171,9 +171,9 @@ class CaseTest : public testing::Test {
   const Case case_;
 };
 
-std::map<std::string, PortBody> PortsByName() {
+std::map<std::string, PortBody> PortsByName(const std::vector<Suite>& suites) {
   std::map<std::string, PortBody> ports;
-  for (const Suite& suite : AllPorts()) {
+  for (const Suite& suite : suites) {
     for (const Port& port : suite.ports) {
       if (!ports.emplace(suite.name + "/" + port.function, port.body).second) {
         throw HarnessError(fmt::format("suite {}: two bodies for {}", suite.name, port.function));
@@ -185,10 +185,10 @@ std::map<std::string, PortBody> PortsByName() {
 
 }  // namespace
 
-void CheckPortsAgainstInventory() {
+void CheckPortsAgainstInventory(const std::vector<TestCase>& inventory, const std::vector<Suite>& suites) {
   std::set<std::string> wanted;
-  for (const TestCase& test : AllTests()) wanted.insert(test.suite + "/" + test.function);
-  const std::map<std::string, PortBody> ports = PortsByName();
+  for (const TestCase& test : inventory) wanted.insert(test.suite + "/" + test.function);
+  const std::map<std::string, PortBody> ports = PortsByName(suites);
   for (const std::string& name : wanted) {
     if (!ports.contains(name)) throw HarnessError("inventory entry without a body: " + name);
   }
@@ -200,7 +200,7 @@ void CheckPortsAgainstInventory() {
 void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, HostedImplementation& implementation,
               Session& session, ControlPlane& control, EventLog& events) {
   const Pool pool{plan, capabilities, implementation, session, control, events};
-  const std::map<std::string, PortBody> ports = PortsByName();
+  const std::map<std::string, PortBody> ports = PortsByName(AllPorts());
   std::vector<Case> cases;
   for (const std::string& id : plan.tests) {
     const auto test = std::ranges::find(AllTests(), id, &TestCase::id);

@@ -11,11 +11,11 @@
 
 namespace shardcts {
 
-struct Port;
+struct Suite;
 struct TestCase;
 
-// Every inventory entry has a body and every body an entry: throws HarnessError naming the first that has not.
-void CheckPortsAgainstInventory();
+// Every inventory entry has a body and every body an entry: throws HarnessError naming the first that has not, or has two.
+void CheckPortsAgainstInventory(const std::vector<TestCase>& inventory, const std::vector<Suite>& suites);
 
 // *Collective* over the pool. Runs the plan's tests in order. `capabilities`: what the implementation declares.
 // `implementation` is the session's; it is renewed after a test that broke its communicator.

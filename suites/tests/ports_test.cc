@@ -1,0 +1,61 @@
+// Every entry of the suites' inventories has a port, and every port an entry.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "launch/inventory.h"
+#include "rank/port.h"
+#include "rank/session.h"
+#include "rank/test_runner.h"
+
+namespace shardcts {
+namespace {
+
+std::string ErrorOf(const std::vector<TestCase>& inventory, const std::vector<Suite>& suites) {
+  try {
+    CheckPortsAgainstInventory(inventory, suites);
+  } catch (const HarnessError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(PortsTest, InventoriesAndPortsMatch) {
+  std::vector<std::string> names;
+  for (const Suite& suite : AllPorts()) names.push_back(suite.name);
+  EXPECT_THAT(names, testing::ElementsAre("fsdp_optim_state", "fsdp_state_dict", "fully_shard_state_dict", "state_dict"));
+  EXPECT_EQ(names, AllSuites());
+  EXPECT_EQ(ErrorOf(AllTests(), AllPorts()), "");
+}
+
+TEST(PortsTest, EachPortThatIsMissingIsAnError) {
+  const std::vector<Suite> suites = AllPorts();
+  for (size_t i = 0; i < suites.size(); ++i) {
+    for (size_t port = 0; port < suites[i].ports.size(); ++port) {
+      std::vector<Suite> fewer = suites;
+      fewer[i].ports.erase(fewer[i].ports.begin() + static_cast<std::ptrdiff_t>(port));
+      const std::string name = suites[i].name + "/" + suites[i].ports[port].function;
+      EXPECT_EQ(ErrorOf(AllTests(), fewer), "inventory entry without a body: " + name);
+    }
+  }
+}
+
+TEST(PortsTest, EachEntryThatIsMissingIsAnError) {
+  for (const Suite& suite : AllPorts()) {
+    for (const Port& port : suite.ports) {
+      std::vector<TestCase> fewer = AllTests();
+      std::erase_if(fewer, [&](const TestCase& test) { return test.suite == suite.name && test.function == port.function; });
+      EXPECT_EQ(ErrorOf(fewer, AllPorts()), "body without an inventory entry: " + suite.name + "/" + port.function);
+    }
+  }
+}
+
+TEST(PortsTest, TwoBodiesForOneFunctionAreAnError) {
+  std::vector<Suite> suites = AllPorts();
+  suites.front().ports.push_back(suites.front().ports.front());
+  EXPECT_THAT(ErrorOf(AllTests(), suites), testing::HasSubstr("two bodies for"));
+}
+
+}  // namespace
+}  // namespace shardcts
