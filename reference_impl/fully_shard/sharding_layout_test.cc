@@ -50,6 +50,10 @@ std::vector<ModelCase> ModelCases() {
       {"one_net", {}},
       {"unused_linear", {}},
       {"partly_replicated", {{"sparse", "sparse0"}, {"ranks", 2}}},
+      {"composite_param", {}},
+      {"tied_embedding", {{"vocab", 300}, {"dim", 7}}},
+      {"two_linears", {{"dim", 65}}},
+      {"fusion_embedding", {{"kind", "FusionEmbedding"}, {"vocab", 257}, {"fusion_vocab", 5}, {"dim", 3}}},
   };
 }
 
