@@ -1,6 +1,7 @@
 // The vocabulary of the tests of the distributed state-dict functions: a model in each kind of wrapper, and a plain twin.
 #pragma once
 
+#include <algorithm>
 #include <map>
 
 #include "dsd/state_dict_functions.h"
@@ -46,6 +47,12 @@ inline std::vector<WrappingCase> AllWrappings() {
           {"UnshardedUnits", Wrapping::kUnshardedUnits}};
 }
 
+// Two rows, but of a single rank one.
+inline std::vector<int64_t> TwoRows() {
+  const int64_t rows = std::min(World().size(), 2);
+  return {rows, World().size() / rows};
+}
+
 inline FsdpOptions UnitOptions(Wrapping wrapping) {
   FsdpOptions options = OverTheWorld();
   options.use_orig_params = wrapping == Wrapping::kSlicedUnits || wrapping == Wrapping::kSlicedUnitsOnMesh;
@@ -54,7 +61,7 @@ inline FsdpOptions UnitOptions(Wrapping wrapping) {
     options.mesh = MeshOf({World().size()}, {});
   }
   if (wrapping == Wrapping::kHybridUnits) {
-    options.mesh = MeshOf({2, World().size() / 2}, {"replicate", "shard"});
+    options.mesh = MeshOf(TwoRows(), {"replicate", "shard"});
     options.strategy = ShardingStrategy::kHybridShard;
     options.shard_group = {options.mesh, &options.mesh->group(1)};
     options.replicate_group = {options.mesh, &options.mesh->group(0)};
@@ -82,10 +89,11 @@ inline models::ModulePtr Wrapped(models::ModulePtr model, Wrapping wrapping) {
       ShardAll(*model, kThreeLayers, On(MeshOf({World().size()}, {})));
       return model;
     case Wrapping::kFullyShardHybrid:
-      ShardAll(*model, kThreeLayers, On(MeshOf({2, World().size() / 2}, {"replicate", "shard"})));
+      ShardAll(*model, kThreeLayers, On(MeshOf(TwoRows(), {"replicate", "shard"})));
       return model;
     case Wrapping::kFullyShardOnTensorParallel: {
-      const auto mesh = MeshOf({World().size() / 2, 2}, {"dp", "tp"});
+      const std::vector<int64_t> rows = TwoRows();
+      const auto mesh = MeshOf({rows[1], rows[0]}, {"dp", "tp"});
       Parallelize(*model, mesh->Submesh({"tp"}), kPlan);
       ShardAll(*model, kThreeLayers, On(mesh->Submesh({"dp"})));
       return model;
