@@ -31,8 +31,12 @@ Placement CutOf(const Placement& placement, int64_t tensor_dim) {
 class Redistribution {
  public:
   Redistribution(const DTensor& tensor, const std::vector<Placement>& target)
-      : mesh_(*tensor.mesh), shape_(tensor.shape), source_(tensor.placements), target_(target),
-        data_(tensor.local.detach().contiguous()), gathered_(source_.size(), false) {}
+      : mesh_(*tensor.mesh),
+        shape_(tensor.shape),
+        source_(tensor.placements),
+        target_(target),
+        data_(tensor.local.detach().contiguous()),
+        gathered_(source_.size(), false) {}
 
   // *Collective* over the mesh.
   at::Tensor Run() {
@@ -109,34 +113,68 @@ std::vector<bool> Redistribution::Held(std::vector<int64_t> coordinate, int64_t 
 }
 
 // For each index marked in `part`, its place among those marked in `whole`.
-at::Tensor PlacesIn(const std::vector<bool>& whole, const std::vector<bool>& part) {
+std::vector<int64_t> PlacesIn(const std::vector<bool>& whole, const std::vector<bool>& part) {
   std::vector<int64_t> places;
   int64_t place = 0;
   for (size_t index = 0; index < whole.size(); ++index) {
     if (part[index]) places.push_back(place);
     if (whole[index]) ++place;
   }
-  return at::tensor(places, at::kLong);
+  return places;
+}
+
+// *Collective*. Every rank's rows, equally many, one behind the other: received where they belong.
+at::Tensor GatherRows(Communicator& group, const at::Tensor& rows, const std::vector<int64_t>& shape) {
+  const at::Tensor whole = at::empty(shape, rows.options());
+  group.AllGatherInto(whole, rows.contiguous());
+  return whole;
+}
+
+// *Collective*. What each rank has of dimension `dim`, each index at its place.
+at::Tensor GatherPlaces(Communicator& group, const at::Tensor& part, const std::vector<int64_t>& shape, int64_t dim,
+                        const std::vector<std::vector<int64_t>>& places_by_rank) {
+  std::vector<at::Tensor> parts;
+  std::vector<int64_t> part_shape = shape;
+  for (const std::vector<int64_t>& places : places_by_rank) {
+    part_shape[dim] = static_cast<int64_t>(places.size());
+    parts.push_back(at::empty(part_shape, part.options()));
+  }
+  group.AllGatherV(parts, part.contiguous());
+  const at::Tensor whole = at::empty(shape, part.options());
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    whole.index_copy_(dim, at::tensor(places_by_rank[rank], at::kLong).to(part.device()), parts[rank]);
+    parts[rank] = at::Tensor();
+  }
+  return whole;
+}
+
+// Whether equal parts, one behind the other in the order of the ranks, are the whole.
+bool AreEqualChunks(const std::vector<std::vector<int64_t>>& places_by_rank) {
+  int64_t next = 0;
+  for (const std::vector<int64_t>& places : places_by_rank) {
+    if (places.size() != places_by_rank.front().size()) return false;
+    for (int64_t place : places) {
+      if (place != next++) return false;
+    }
+  }
+  return true;
 }
 
 void Redistribution::GatherOver(int64_t mesh_dim, int64_t dim) {
   std::vector<std::vector<bool>> held;
-  std::vector<at::Tensor> parts;
   std::vector<int64_t> coordinate = mesh_.coordinate();
-  std::vector<int64_t> part_shape = data_.sizes().vec();
   for (coordinate[mesh_dim] = 0; coordinate[mesh_dim] < mesh_.Size(mesh_dim); ++coordinate[mesh_dim]) {
     held.push_back(Held(coordinate, dim));
-    part_shape[dim] = std::count(held.back().begin(), held.back().end(), true);
-    parts.push_back(at::empty(part_shape, data_.options()));
   }
-  mesh_.group(mesh_dim).AllGatherV(parts, data_.contiguous());
   gathered_[mesh_dim] = true;
   const std::vector<bool> united = Held(mesh_.coordinate(), dim);
-  part_shape[dim] = std::count(united.begin(), united.end(), true);
-  data_ = at::empty(part_shape, data_.options());
-  for (size_t rank = 0; rank < parts.size(); ++rank) {
-    data_.index_copy_(dim, PlacesIn(united, held[rank]).to(data_.device()), parts[rank]);
-  }
+  std::vector<std::vector<int64_t>> places_by_rank;
+  for (const std::vector<bool>& of_rank : held) places_by_rank.push_back(PlacesIn(united, of_rank));
+  std::vector<int64_t> shape = data_.sizes().vec();
+  shape[dim] = std::count(united.begin(), united.end(), true);
+  data_ = dim == 0 && AreEqualChunks(places_by_rank)
+              ? GatherRows(mesh_.group(mesh_dim), data_, shape)
+              : GatherPlaces(mesh_.group(mesh_dim), data_, shape, dim, places_by_rank);
 }
 
 void Redistribution::SelectOwned(int64_t dim) {
