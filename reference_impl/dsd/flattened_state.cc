@@ -52,6 +52,17 @@ Dict Nested(const Dict& flat, const std::string& prefix) {
   return nested;
 }
 
+// The entries that an optimizer's state of the parameter has, in its order; all where it has none.
+Dict EntriesOf(const Dict& flat, const std::string& name, const Dict* own) {
+  const Dict given = Nested(flat, "state." + name + ".");
+  if (!own) return given;
+  Dict entries;
+  for (const auto& [key, value] : *own) {
+    if (const Value* entry = given.Find(key)) entries.Set(key, *entry);
+  }
+  return entries;
+}
+
 std::string OptionKey(const std::string& name, const std::string& option) {
   return "param_groups." + name + "." + option;
 }
@@ -102,8 +113,10 @@ Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const ParameterNa
     for (const models::ParameterPtr& parameter : group.parameters) {
       for (const std::string& name : NamesIn(flat, names.Of(*parameter), group.options)) {
         params.push_back(name);
-        Dict entries = Nested(flat, "state." + name + ".");
-        if (entries.empty() && strict && optimizer.FindState(*parameter)) ThrowMissingState(name);
+        if (!parameter->value.requires_grad()) continue;
+        const Dict* own = optimizer.FindState(*parameter);
+        Dict entries = EntriesOf(flat, name, own);
+        if (strict && own && entries.size() < own->size()) ThrowMissingState(name);
         if (!entries.empty()) state.Set(name, std::move(entries));
       }
     }

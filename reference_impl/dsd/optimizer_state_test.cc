@@ -179,6 +179,29 @@ TEST(OptimizerStateFormsTest, FlatKeys) {
   EXPECT_FALSE(flat.Contains("param_groups.weight.params"));
 }
 
+TEST(OptimizerStateFormsTest, AFlatStateDictIsReadInTheOrderOfTheOptimizersState) {
+  const models::ModulePtr model = BuildZoo("linear", {{"in", 2}, {"out", 2}, {"bias", false}});
+  const auto optimizer = NewAdam(*model);
+  Dict flat;
+  const Dict saved = GetOptimizer(*model, *optimizer, {.flatten_optimizer_state_dict = true});
+  std::vector<std::string> keys = saved.Keys();
+  std::ranges::sort(keys);
+  for (const std::string& key : keys) flat.Set(key, saved.At(key));
+  flat.Set("state.weight.more", 1.0);
+  SetOptimizer(*model, *optimizer, flat);
+  EXPECT_THAT(optimizer->StateDict().At("state").AsDict().At(Key(0)).AsDict().Keys(),
+              ElementsAre("step", "exp_avg", "exp_avg_sq"));
+}
+
+TEST(OptimizerStateFormsTest, AFlatStateDictThatLacksAnEntryIsAnErrorUnderStrict) {
+  const models::ModulePtr model = BuildZoo("linear", {{"in", 2}, {"out", 2}, {"bias", false}});
+  const auto optimizer = NewAdam(*model);
+  Dict flat = GetOptimizer(*model, *optimizer, {.flatten_optimizer_state_dict = true});
+  flat.Erase("state.weight.exp_avg");
+  EXPECT_THAT(ErrorOf([&] { SetOptimizer(*model, *optimizer, flat); }),
+              StartsWith("RuntimeError: Missing optimizer state for parameter 'weight'"));
+}
+
 TEST(OptimizerStateFormsTest, IdsAreLoadedAsTheyAre) {
   const models::ModulePtr model = BuildZoo("nested_mlp", {{"dim", 3}});
   const auto optimizer = NewAdam(*model);
