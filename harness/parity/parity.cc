@@ -4,6 +4,7 @@
 
 #include "launch/input_error.h"
 #include "launch/json_file.h"
+#include "parity/state_name_order.h"
 
 namespace shardcts {
 namespace {
@@ -36,6 +37,7 @@ class Comparer {
 
  private:
   void Take(const Json& step) {
+    state_name_order_.Meet(step);
     step_ = step.at("step").get<int64_t>();
     operation_ = step.at("op").get<std::string>();
   }
@@ -76,11 +78,20 @@ class Comparer {
       return;
     }
     if (operation_ == "state.serialize") return;  // each implementation has a file format of its own
+    if (state_name_order_.IsChance()) {
+      CompareValues(StateNameOrder::WithNamesSorted(expected.at("value")),
+                    StateNameOrder::WithNamesSorted(actual.at("value")), rank);
+    } else {
+      CompareValues(expected.at("value"), actual.at("value"), rank);
+    }
+  }
+
+  void CompareValues(const Json& expected, const Json& actual, int rank) {
     try {
       const DecodeOptions decode{.resolve = {}, .bytes = &bytes_};
-      Count(Compare(Decode(expected.at("value"), decode), Decode(actual.at("value"), decode), kOptions), rank);
+      Count(Compare(Decode(expected, decode), Decode(actual, decode), kOptions), rank);
     } catch (const ContractViolation& without_bytes) {
-      CompareDigests(expected.at("value"), actual.at("value"), without_bytes.what(), rank);
+      CompareDigests(expected, actual, without_bytes.what(), rank);
     }
   }
 
@@ -140,6 +151,7 @@ class Comparer {
   const Json& actual_;
   std::map<std::string, std::string> bytes_;
   Parity parity_;
+  StateNameOrder state_name_order_;
   int64_t step_ = 0;
   std::string operation_;
 };

@@ -19,8 +19,8 @@ struct ParityDetail {
 };
 
 // Counts are over all ranks. `different` counts tensors and other values whose content differs beyond PyTorch's default
-// tolerance of the dtype; `structural` everything that differs in kind: operations, errors, keys and their order,
-// dtype, shape, placement.
+// tolerance of the dtype; `structural` everything that differs in kind: operations, errors, keys and their order
+// (but for state names where it is chance: state_name_order.h), dtype, shape, placement.
 struct Parity {
   int64_t operations = 0;
   int64_t tensors = 0;

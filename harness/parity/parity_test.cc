@@ -73,6 +73,60 @@ TEST(Parity, DigestsDecideWhereBytesWereNotRecorded) {
   EXPECT_EQ(CompareRecordings(one, two).different, 1);
 }
 
+// A step that gives optimizer state of one parameter, its names in this order.
+Json StateStep(int step, const std::string& operation, const std::vector<std::string>& names,
+               const Json& args = Json::object()) {
+  Dict state;
+  for (const std::string& name : names) state.Set(name, at::full({2}, static_cast<double>(name.size())));
+  Dict states;
+  states.Set(int64_t{0}, std::move(state));
+  const Value value = operation == "sharded.gather" ? Value(std::move(states)) : Value(Dict{{"state", std::move(states)}});
+  Json made = Step(step, operation, {Outcome(value)});
+  made["args"] = args;
+  return made;
+}
+
+const std::vector<std::string> kOneOrder = {"step", "exp_avg"};
+const std::vector<std::string> kOtherOrder = {"exp_avg", "step"};
+const char* const kLoad = "fsdp.optim_state_dict_to_load";
+
+int64_t StructuralDifferences(const std::vector<std::pair<std::string, Json>>& operations) {
+  std::vector<Json> expected;
+  std::vector<Json> actual;
+  for (const auto& [operation, args] : operations) {
+    const int step = static_cast<int>(expected.size());
+    expected.push_back(StateStep(step, operation, kOneOrder, args));
+    actual.push_back(StateStep(step, operation, kOtherOrder, args));
+  }
+  return CompareRecordings(Recording(expected), Recording(actual)).structural;
+}
+
+TEST(StateNameOrderTest, LoadingGivesStateNamesInAnyOrder) {
+  EXPECT_EQ(StructuralDifferences({{kLoad, {}}}), 0);
+  EXPECT_EQ(StructuralDifferences({{"fsdp.optim_state_dict", {}}}), 1);
+}
+
+TEST(StateNameOrderTest, AnOptimizerHasThemInAnyOrderAfterLoadingOnly) {
+  EXPECT_EQ(StructuralDifferences({{"optimizer.state_dict", {}}}), 1);
+  EXPECT_EQ(StructuralDifferences({{kLoad, {}}, {"optimizer.state_dict", {}}}), 0);
+}
+
+TEST(StateNameOrderTest, GatheringKeepsTheOrderOfWhatItIsGiven) {
+  const Json loaded = {{"value", {{"$dict", {{0, {{"$ref", {0, "state", 0}}}}}}}}};
+  const Json another = {{"value", {{"$ref", {7}}}}};
+  EXPECT_EQ(StructuralDifferences({{kLoad, {}}, {"sharded.gather", loaded}}), 0);
+  EXPECT_EQ(StructuralDifferences({{kLoad, {}}, {"sharded.gather", another}}), 1);
+}
+
+TEST(StateNameOrderTest, NamesAndValuesCountAllTheSame) {
+  const auto compare = [](const std::vector<std::string>& names) {
+    return CompareRecordings(Recording({StateStep(0, kLoad, kOneOrder)}), Recording({StateStep(0, kLoad, names)}));
+  };
+  EXPECT_EQ(compare(kOtherOrder).identical, 2);
+  EXPECT_EQ(compare({"exp_avg"}).structural, 1);
+  EXPECT_EQ(compare({"exp_avg", "else"}).structural, 2);  // one is missing, one is not expected
+}
+
 TEST(Parity, UnreadableFilesAreInputErrors) {
   const auto file = std::filesystem::temp_directory_path() / "shardcts_parity_test.json";
   std::ofstream(file) << "{\"steps\": [";
