@@ -59,7 +59,21 @@ void CheckSameKind(const MemberValues& members, const Value& first) {
   }
 }
 
-// The shard of a flat state, all zeros.
+// The shard of a flat state. Zeros between what the members are to fill.
+at::Tensor ShardFor(const MemberValues& members, at::ScalarType dtype) {
+  const FlatParameter& flat = members.unit.flat();
+  const at::Tensor shard = at::empty({flat.layout().ShardNumel()}, dtype);
+  int64_t end = 0;
+  for (size_t i = 0; i < members.values.size(); ++i) {
+    const FlatSlice slice = flat.layout().SliceOf(i, flat.rank());
+    if (!members.values[i] || slice.numel == 0) continue;
+    shard.slice(0, end, slice.begin_in_shard).zero_();
+    end = slice.begin_in_shard + slice.numel;
+  }
+  shard.slice(0, end).zero_();
+  return shard;
+}
+
 Value EmptyShard(const MemberValues& members, const Value& first) {
   const at::ScalarType dtype = OutlineOf(first)->dtype;
   for (size_t i = 0; i < members.values.size(); ++i) {
@@ -79,7 +93,7 @@ Value EmptyShard(const MemberValues& members, const Value& first) {
              ShapeToString(shape));
     }
   }
-  return at::zeros({members.unit.flat().layout().ShardNumel()}, dtype);
+  return ShardFor(members, dtype);
 }
 
 // The value without dimensions that all members have.
@@ -128,7 +142,7 @@ Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state) {
   Dict outline;
   for (const auto& [name, value] : state) {
     const std::optional<TensorOutline> tensor = OutlineOf(value);
-    if (!tensor) {
+    if (!tensor || !flat.is_sharded()) {
       outline.Set(name, value);
       continue;
     }
@@ -141,18 +155,12 @@ Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state) {
   return numel > 0 ? outline : Dict();
 }
 
-void Deposit(const at::Tensor& whole, const UnitMembers& unit, size_t member, const Key& name, Dict& outline) {
-  const FlatParameter& flat = unit.flat();
-  const bool slices = flat.options().use_orig_params;
-  if (slices && !flat.is_sharded()) {
-    outline.Set(name, whole);
-    return;
-  }
-  const FlatSlice slice = flat.layout().SliceOf(member, flat.rank());
-  if (slice.numel == 0) return;
-  const at::Tensor from = whole.detach().reshape({-1}).narrow(0, slice.begin_in_parameter, slice.numel);
-  at::Tensor into = outline.At(name).AsTensor();
-  into.narrow(0, slices ? 0 : slice.begin_in_shard, slice.numel).copy_(from);
+at::Tensor PlaceOf(const Member& member, const Key& name, at::ScalarType dtype, const Dict& outline) {
+  if (outline.empty()) return at::empty({0}, dtype);
+  const FlatParameter& flat = member.unit.flat();
+  const FlatSlice slice = flat.layout().SliceOf(member.index, flat.rank());
+  const int64_t begin = flat.options().use_orig_params ? 0 : slice.begin_in_shard;
+  return outline.At(name).AsTensor().narrow(0, begin, slice.numel);
 }
 
 }  // namespace shardcts::reference

@@ -3,20 +3,22 @@
 #pragma once
 
 #include "fsdp_optim/incoming_state.h"
+#include "fsdp_optim/state_parts.h"
 
 namespace shardcts::reference {
 
 // Without use_orig_params: the state of the flat parameter out of `state`, {FQN: {state name: value}}, in which at least
-// the first member has an entry. Tensors with dimensions are shards of zeros on the CPU.
+// the first member has an entry. Tensors with dimensions are shards on the CPU, zeros where no member will be put.
 // ValueError: members that do not fit together. RuntimeError: no state at all.
 Dict FlatOutline(const UnitMembers& unit, const Dict& state);
 
 // With use_orig_params: the state of one member; {} when this rank has none of its elements. Tensors with dimensions
-// are 1-D slices with undefined content; those of an unsharded unit whole, in their shape.
+// are 1-D slices with undefined content; those of an unsharded unit are as given.
 // ValueError: a tensor of another size than the parameter.
 Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state);
 
-// Puts this rank's part of a whole state tensor of one member where it belongs in what these two gave.
-void Deposit(const at::Tensor& whole, const UnitMembers& unit, size_t member, const Key& name, Dict& outline);
+// Where this rank's part of one member's state belongs in what these two gave: 1-D, of this dtype. No elements where
+// SliceOutline gave none.
+at::Tensor PlaceOf(const Member& member, const Key& name, at::ScalarType dtype, const Dict& outline);
 
 }  // namespace shardcts::reference

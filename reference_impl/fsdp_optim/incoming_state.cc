@@ -95,6 +95,12 @@ ReceivedState ReceiveFromFirst(const Dict* given, Communicator& group, RankAgree
   return state;
 }
 
+std::vector<Placement> ChunkPlacements(const DeviceMesh& mesh) {
+  std::vector<Placement> placements(static_cast<size_t>(mesh.NumDims() - 1), Placement::Replicate());
+  placements.push_back(Placement::Shard(0));
+  return placements;
+}
+
 void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit) {
   const std::string what = "the state \"" + ToString(tensor.name) + "\" of \"" + ToString(tensor.parameter) + "\"";
   if (const auto* distributed = tensor.value.TryAs<shardcts::DTensor>()) {
@@ -114,6 +120,16 @@ void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit) {
   throw SemanticError("RuntimeError", what + " is not cut for rank " + std::to_string(group.rank()) + " of " +
                                           std::to_string(group.size()) + ": expected " + std::to_string(expected) +
                                           " elements, actual " + std::to_string(actual));
+}
+
+std::optional<at::Tensor> ChunkIn(const Value& value, const UnitMembers& unit) {
+  if (const auto* sharded = value.TryAs<ShardedTensor>()) {
+    if (sharded->local_shards.empty()) return at::empty({0}, sharded->dtype);
+    return sharded->local_shards.front().tensor;
+  }
+  const auto* distributed = value.TryAs<shardcts::DTensor>();
+  if (!distributed || distributed->placements != ChunkPlacements(*unit.unit->options().mesh)) return std::nullopt;
+  return distributed->local;
 }
 
 at::Tensor Gathered(const Value& value, const UnitMembers& unit) {

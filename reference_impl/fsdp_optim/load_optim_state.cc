@@ -96,11 +96,19 @@ class Loading {
   // *Collective*: nobody waits for tensors that a peer will not send.
   void Agree() {
     if (options_.rank0_only) {
-      agreement_.Exchange(group_, {});
+      shard_ranks_ = agreement_.Exchange(group_, MyShardRanks());
     } else if (parameters_) {
       for (const auto& unit : parameters_->units()) AgreeOnPieces(*unit);
     }
     agreement_.ThrowIfRefused();
+  }
+
+  // For each unit.
+  List MyShardRanks() const {
+    List ranks;
+    if (!parameters_) return ranks;
+    for (const auto& unit : parameters_->units()) ranks.push_back(unit->flat().rank());
+    return ranks;
   }
 
   void AgreeOnPieces(const UnitMembers& unit) {
@@ -126,16 +134,44 @@ class Loading {
   void Take(const IncomingTensor& tensor) {
     const std::string fqn = ToString(tensor.parameter);
     const ModelParameter* parameter = parameters_->WithFqn(fqn);
-    const at::Device device = parameter && parameter->unit ? parameter->unit->unit->options().device : at::kCPU;
-    const at::Tensor whole = options_.rank0_only ? Broadcast(tensor.value, group_, device)
-                                                 : Gathered(tensor.value, *parameter->unit);
+    const UnitMembers* unit = parameter ? parameter->unit : nullptr;
     Target* target = TargetOf(parameter, tensor.parameter);
-    if (!target) return;
-    if (!target->parameter || !parameter->unit) {
-      target->state.Set(tensor.name, whole);
-    } else if (!target->state.empty()) {
-      Deposit(whole, *parameter->unit, MemberOf(*parameter, fqn), tensor.name, target->state);
+    if (!target) throw SemanticError("KeyError", "'" + fqn + "'");
+    const bool has_place = unit && target->parameter;
+    if (has_place && unit->flat().is_sharded()) {
+      return TakePart(tensor, {*unit, MemberOf(*parameter, fqn)}, target->state);
     }
+    const at::Tensor whole = options_.rank0_only ? Broadcast(tensor.value, group_, DeviceOf(unit))
+                                                 : Gathered(tensor.value, *unit);
+    if (has_place && !parameters_->use_orig_params()) {
+      const Member member{*unit, MemberOf(*parameter, fqn)};
+      CopyPart(whole, member, PlaceOf(member, tensor.name, whole.scalar_type(), target->state));
+    } else {
+      target->state.Set(tensor.name, whole);
+    }
+  }
+
+  static at::Device DeviceOf(const UnitMembers* unit) { return unit ? unit->unit->options().device : at::kCPU; }
+
+  // *Collective* as Take.
+  void TakePart(const IncomingTensor& tensor, const Member& member, const Dict& outline) {
+    const at::Tensor place = PlaceOf(member, tensor.name, OutlineOf(tensor.value)->dtype, outline);
+    if (options_.rank0_only) {
+      ScatterParts(tensor.value.AsTensor(), member, ShardRanksOf(member.unit), group_, place);
+    } else if (const std::optional<at::Tensor> chunk = ChunkIn(tensor.value, member.unit)) {
+      ExchangeParts(*chunk, member, place);
+    } else {
+      CopyPart(Gathered(tensor.value, member.unit), member, place);
+    }
+  }
+
+  // Of each rank of the group, its rank in the unit's shard group.
+  std::vector<int64_t> ShardRanksOf(const UnitMembers& unit) const {
+    const auto& units = parameters_->units();
+    const auto found = std::ranges::find(units, &unit, [](const auto& known) { return known.get(); });
+    std::vector<int64_t> ranks;
+    for (const Value& said : shard_ranks_) ranks.push_back(said.AsInts().at(static_cast<size_t>(found - units.begin())));
+    return ranks;
   }
 
   // nullptr: this rank has no use for the state.
@@ -216,6 +252,7 @@ class Loading {
   std::optional<ModelParameters> parameters_;
   OptimizerKeys keys_;
   ReceivedState received_;
+  std::vector<Value> shard_ranks_;  // with rank0_only, what each rank of the group has said of them
   std::vector<Target> targets_;
   std::optional<List> param_groups_;
 };

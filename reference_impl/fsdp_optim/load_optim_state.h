@@ -17,7 +17,7 @@ struct LoadOptimOptions {
 };
 
 // *Collective* over the units' shard groups, with rank0_only over the group as well. `state_dict` may be nullptr where
-// it does not count; it is not changed. One whole tensor at a time is on this rank, besides those of `state_dict`.
+// it does not count; it is not changed. Of units that are sharded a rank gets no more than what it keeps.
 //
 // Without use_orig_params each flat parameter gets its shard, padded with zeros, on the CPU; members without state
 // count as zeros, values without dimensions must agree. With use_orig_params each parameter gets its 1-D slice and the

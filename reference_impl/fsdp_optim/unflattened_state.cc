@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "fsdp_optim/incoming_state.h"
 #include "tensor/dtensor.h"
 #include "tensor/sharded_tensor.h"
 #include "tensor/sharding.h"
@@ -18,9 +19,7 @@ Value ChunkOf(const at::Tensor& whole, const UnitMembers& unit) {
   const at::Tensor local = whole.narrow(0, rows.begin, rows.size()).clone();
   const std::shared_ptr<DeviceMesh>& mesh = unit.unit->options().mesh;
   if (!mesh) return MakeShardedTensor(whole.sizes().vec(), ChunkSize(whole.size(0), group.size()), local, group);
-  std::vector<Placement> placements(static_cast<size_t>(mesh->NumDims() - 1), Placement::Replicate());
-  placements.push_back(Placement::Shard(0));
-  return ToContract(MakeDTensor(local, mesh, placements, whole.sizes().vec()), /*is_parameter=*/false);
+  return ToContract(MakeDTensor(local, mesh, ChunkPlacements(*mesh), whole.sizes().vec()), /*is_parameter=*/false);
 }
 
 }  // namespace

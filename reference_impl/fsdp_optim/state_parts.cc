@@ -1,0 +1,49 @@
+#include "fsdp_optim/state_parts.h"
+
+#include <ATen/ATen.h>
+
+#include "fsdp/range_exchange.h"
+
+namespace shardcts::reference {
+namespace {
+
+at::Tensor PartOf(const at::Tensor& whole, const Member& member, int64_t rank) {
+  const FlatSlice slice = member.unit.flat().layout().SliceOf(member.index, rank);
+  return whole.detach().reshape({-1}).narrow(0, slice.begin_in_parameter, slice.numel);
+}
+
+}  // namespace
+
+FlatRange Member::Kept(int64_t rank) const {
+  const FlattenLayout& layout = unit.flat().layout();
+  const FlatSlice slice = layout.SliceOf(index, rank);
+  return {layout.parameters[index].begin + slice.begin_in_parameter, slice.numel};
+}
+
+void CopyPart(const at::Tensor& whole, const Member& member, const at::Tensor& place) {
+  at::Tensor(place).copy_(PartOf(whole, member, member.unit.flat().rank()));
+}
+
+void ExchangeParts(const at::Tensor& chunk, const Member& member, const at::Tensor& place) {
+  Communicator& group = member.unit.group();
+  RangesByRank have;
+  RangesByRank want;
+  for (int64_t rank = 0; rank < group.size(); ++rank) {
+    have.push_back({member.Rows(rank)});
+    want.push_back({member.Kept(rank)});
+  }
+  const at::Tensor from = chunk.detach().reshape({-1}).to(place.device());
+  ExchangeRanges(group, have, want, {&from, 1}, {&place, 1});
+}
+
+void ScatterParts(const at::Tensor& whole, const Member& member, const std::vector<int64_t>& shard_ranks,
+                  Communicator& group, const at::Tensor& place) {
+  std::vector<at::Tensor> parts;
+  if (group.rank() == 0) {
+    const at::Tensor sent = whole.to(place.device()).contiguous();
+    for (const int64_t rank : shard_ranks) parts.push_back(PartOf(sent, member, rank));
+  }
+  group.Scatter(place, parts, 0);
+}
+
+}  // namespace shardcts::reference
