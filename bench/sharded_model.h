@@ -46,6 +46,7 @@ class ShardedModel {
   void SetKind(StateDictKind kind) { SetStateDictType(model_, kind); }
   Dict Save() { return model_.StateDict(); }
   void Load(const Dict& state_dict) { model_.LoadStateDict(state_dict); }
+  Model& model() { return model_; }
   // A forward of one row: the units gather their parameters and free them.
   void Compute();
   // A state dict whose tensors are not those of the model.

@@ -1,11 +1,13 @@
 """How fast the reference saves and loads state dicts, beside PyTorch and a memcpy of the same bytes.
 
-    .venv/bin/python bench/state_dict_ratios.py [--build DIR] [--world N] [--sizes MIB,…] [--rounds N] [--one-unit]
-                                                [--out DIR] [--check [--least-torch X] [--least-memcpy X]]
+    .venv/bin/python bench/state_dict_ratios.py [--optimizer] [--build DIR] [--world N] [--sizes MIB,…] [--rounds N]
+                                                [--one-unit] [--out DIR]
+                                                [--check [--least-torch X] [--least-memcpy X]]
 
-Runs state_dict_bench at each world size and prints medians over the rounds, in GB/s of the bytes that the state dict
+Runs state_dict_bench, or with --optimizer optim_state_bench, at each world size and prints medians over the rounds, in GB/s of the bytes that the state dict
 has on one rank, and the reference's ratios to PyTorch, to a memcpy, and to a memcpy into memory that is new, as that of
-a state dict is. With --check the exit code is 1 when a FULL state_dict of 16 MiB or more is below a bound.
+a state dict is. With --check the exit code is 1 when a FULL state_dict of 16 MiB or more is below a bound, with --optimizer when any
+case is.
 """
 
 import argparse
@@ -55,17 +57,19 @@ def print_table(world_size: int, medians: dict[Case, dict[str, float]]) -> None:
 def shortfalls(medians: dict[Case, dict[str, float]], least: dict[str, float]) -> list[str]:
     found = []
     for (kind, operation, mebibytes), speeds in medians.items():
-        if (kind, operation) != ("FULL", "state_dict") or mebibytes < CHECKED_FROM_MIB:
+        is_checked = (kind, operation) == ("FULL", "state_dict") or "optim_state_dict" in operation
+        if not is_checked or mebibytes < CHECKED_FROM_MIB:
             continue
         for other, bound in least.items():
             ratio = speeds["reference"] / speeds[other]
             if ratio < bound:
-                found.append(f"FULL state_dict of {mebibytes} MiB: {ratio:.2f} of {other}, the bound is {bound:g}")
+                found.append(f"{kind} {operation} of {mebibytes} MiB: {ratio:.2f} of {other}, the bound is {bound:g}")
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--optimizer", action="store_true", help="optimizer state instead of the model's")
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build", help="folder of the program")
     parser.add_argument("--world", type=int, action="append", help="world size (default 2 and 4)")
     parser.add_argument("--sizes", default="1,16,64,256", help="sizes of the models in MiB (default 1,16,64,256)")
@@ -78,13 +82,14 @@ def main() -> int:
     arguments = parser.parse_args()
     least = {"torch": arguments.least_torch, "memcpy": arguments.least_memcpy} if arguments.check else {}
     options = ["--sizes", arguments.sizes, "--rounds", arguments.rounds, *["--one-unit"] * arguments.one_unit]
+    name = "optim_state" if arguments.optimizer else "state_dict"
     found = []
     with tempfile.TemporaryDirectory(prefix="shardcts-bench-") as temporary:
         folder = arguments.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for world_size in arguments.world or [2, 4]:
-            result = folder / f"state-dict-{world_size}-ranks.json"
-            run_benchmarks(arguments.build / "state_dict_bench", world_size, options, result)
+            result = folder / f"{name.replace('_', '-')}-{world_size}-ranks.json"
+            run_benchmarks(arguments.build / f"{name}_bench", world_size, options, result)
             medians = median_speeds(result)
             print_table(world_size, medians)
             found += [f"{world_size} ranks: {text}" for text in shortfalls(medians, least)]
