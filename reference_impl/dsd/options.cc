@@ -1,8 +1,61 @@
 #include "dsd/options.h"
 
+#include "fsdp_optim/rank_agreement.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
+namespace {
+
+Dict ToDict(const StateDictOptions& options) {
+  Dict by_name;
+  for (const auto& [name, field] : OptionsByName()) by_name.Set(name, options.*field);
+  return by_name;
+}
+
+std::string OnRank(const Value& option, size_t rank) {
+  return (option.AsBool() ? "true on rank " : "false on rank ") + std::to_string(rank);
+}
+
+// Empty: the options of all ranks are those of the first.
+std::string DifferenceOf(const std::vector<Value>& by_rank) {
+  for (size_t rank = 1; rank < by_rank.size(); ++rank) {
+    for (const auto& [name, option] : by_rank.front().AsDict()) {
+      const Value& other = by_rank[rank].AsDict().At(name);
+      if (other.AsBool() != option.AsBool())
+        return ToString(name) + " is " + OnRank(option, 0) + ", " + OnRank(other, rank);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+const std::map<std::string, bool StateDictOptions::*>& OptionsByName() {
+  static const std::map<std::string, bool StateDictOptions::*> by_name{
+      {"full_state_dict", &StateDictOptions::full_state_dict},
+      {"cpu_offload", &StateDictOptions::cpu_offload},
+      {"ignore_frozen_params", &StateDictOptions::ignore_frozen_params},
+      {"keep_submodule_prefixes", &StateDictOptions::keep_submodule_prefixes},
+      {"strict", &StateDictOptions::strict},
+      {"broadcast_from_rank0", &StateDictOptions::broadcast_from_rank0},
+      {"flatten_optimizer_state_dict", &StateDictOptions::flatten_optimizer_state_dict}};
+  return by_name;
+}
+
+StateDictOptions AgreedOptions(const std::function<StateDictOptions()>& read, const StateDictContext& context) {
+  RankAgreement agreement;
+  StateDictOptions options;
+  agreement.Try([&] {
+    options = read();
+    CheckOptions(options, context);
+  });
+  std::vector<Value> by_rank;
+  if (context.world) by_rank = agreement.Exchange(*context.world, ToDict(options));
+  agreement.ThrowIfRefused();
+  const std::string difference = DifferenceOf(by_rank);
+  if (difference.empty()) return options;
+  throw SemanticError("RuntimeError", "The ranks have different StateDictOptions: " + difference + ".");
+}
 
 void CheckOptions(const StateDictOptions& options, const StateDictContext& context) {
   if (!options.broadcast_from_rank0) return;

@@ -2,6 +2,8 @@
 // Semantics: torch.distributed.checkpoint.state_dict.StateDictOptions, torch 2.13.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,9 @@ struct StateDictOptions {
   bool flatten_optimizer_state_dict = false;  // saving: one level of keys
 };
 
+// The options by their names.
+const std::map<std::string, bool StateDictOptions::*>& OptionsByName();
+
 struct StateDictContext {
   Communicator* world = nullptr;  // all ranks; nullptr: there is no process group, and nothing communicates
   const MeshRegistry& meshes;
@@ -32,6 +37,11 @@ struct StateDictContext {
 
 // *Local*. ValueError: broadcast_from_rank0 without full_state_dict, or without a process group.
 void CheckOptions(const StateDictOptions& options, const StateDictContext& context);
+
+// *Collective* over the world. The options that `read` gives, which must be the same on all ranks: with others a rank would
+// wait in a collective that its peers do not enter. A rank on which `read` or CheckOptions throws has that error, its peers
+// a RuntimeError that tells it. RuntimeError, on every rank: the options differ.
+StateDictOptions AgreedOptions(const std::function<StateDictOptions()>& read, const StateDictContext& context);
 
 // *Local*. How FSDP1's units save and load under these options.
 StateDictSettings UnitSettings(const StateDictOptions& options);

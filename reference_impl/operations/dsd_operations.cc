@@ -11,17 +11,9 @@ StateDictOptions ReadStateDictOptions(const Call& call) {
   StateDictOptions options;
   const Value* given = call.Find("options");
   if (!given) return options;
-  const std::map<std::string, bool StateDictOptions::*> fields{
-      {"full_state_dict", &StateDictOptions::full_state_dict},
-      {"cpu_offload", &StateDictOptions::cpu_offload},
-      {"ignore_frozen_params", &StateDictOptions::ignore_frozen_params},
-      {"keep_submodule_prefixes", &StateDictOptions::keep_submodule_prefixes},
-      {"strict", &StateDictOptions::strict},
-      {"broadcast_from_rank0", &StateDictOptions::broadcast_from_rank0},
-      {"flatten_optimizer_state_dict", &StateDictOptions::flatten_optimizer_state_dict}};
   for (const auto& [key, value] : given->AsDict()) {
     const std::string name = ToString(key);
-    if (const auto field = fields.find(name); field != fields.end()) {
+    if (const auto field = OptionsByName().find(name); field != OptionsByName().end()) {
       options.*field->second = value.AsBool();
     } else if (name != "dsd_fqn_modifiers") {
       throw SemanticError("TypeError", "StateDictOptions.__init__() got an unexpected keyword argument '" + name + "'");
@@ -51,41 +43,54 @@ std::vector<Optimizer*> Optimizers(const Call& call) {
   return optimizers;
 }
 
+// *Collective*. Also finds what else is wrong with the arguments of one rank.
+StateDictOptions OptionsOfAllRanks(const Call& call) {
+  const auto read = [&] {
+    Submodules(call);
+    return ReadStateDictOptions(call);
+  };
+  return AgreedOptions(read, ContextOf(call));
+}
+
 Value KeysValue(const LoadResult& result) {
   return Dict{{"missing_keys", ToValue(result.missing_keys)}, {"unexpected_keys", ToValue(result.unexpected_keys)}};
 }
 
 Value GetModel(const Call& call) {
-  return GetModelStateDict(call.Model(), Submodules(call), ReadStateDictOptions(call), ContextOf(call));
+  const StateDictOptions options = OptionsOfAllRanks(call);
+  return GetModelStateDict(call.Model(), Submodules(call), options, ContextOf(call));
 }
 
 Value GetOptimizers(const Call& call) {
-  Submodules(call);
-  return GetOptimizerStateDict(call.Model(), Optimizers(call), ReadStateDictOptions(call), ContextOf(call));
+  const StateDictOptions options = OptionsOfAllRanks(call);
+  return GetOptimizerStateDict(call.Model(), Optimizers(call), options, ContextOf(call));
 }
 
 Value GetBoth(const Call& call) {
+  const StateDictOptions options = OptionsOfAllRanks(call);
   ModelAndOptimizerState state =
-      GetStateDict(call.Model(), Optimizers(call), Submodules(call), ReadStateDictOptions(call), ContextOf(call));
+      GetStateDict(call.Model(), Optimizers(call), Submodules(call), options, ContextOf(call));
   return Dict{{"model", std::move(state.model)}, {"optimizer", std::move(state.optimizer)}};
 }
 
 Value SetModel(const Call& call) {
+  const StateDictOptions options = OptionsOfAllRanks(call);
   const Dict& given = call.Get("state_dict").AsDict();
   const bool by_submodule = call.Flag("by_submodule", false) && !given.empty();
   return KeysValue(SetModelStateDict(call.Model(), by_submodule ? JoinSubmodules(given, ContextOf(call)) : given,
-                                     ReadStateDictOptions(call), ContextOf(call)));
+                                     options, ContextOf(call)));
 }
 
 Value SetOptimizers(const Call& call) {
-  SetOptimizerStateDict(call.Model(), Optimizers(call), call.Get("state_dict").AsDict(), ReadStateDictOptions(call),
-                        ContextOf(call));
+  const StateDictOptions options = OptionsOfAllRanks(call);
+  SetOptimizerStateDict(call.Model(), Optimizers(call), call.Get("state_dict").AsDict(), options, ContextOf(call));
   return {};
 }
 
 Value SetBoth(const Call& call) {
+  const StateDictOptions options = OptionsOfAllRanks(call);
   const ModelAndOptimizerState state{call.Get("model_state_dict").AsDict(), call.Get("optimizer_state_dict").AsDict()};
-  return KeysValue(SetStateDict(call.Model(), Optimizers(call), state, ReadStateDictOptions(call), ContextOf(call)));
+  return KeysValue(SetStateDict(call.Model(), Optimizers(call), state, options, ContextOf(call)));
 }
 
 // What a patched object's calls are made with.
