@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <set>
 
 #include "dsd/model_state.h"
@@ -38,12 +39,27 @@ ModelDevices DevicesOf(models::Module& model) {
   return found;
 }
 
+// Names that modules show in state dicts in the place of their members', and say so to nobody: whose values these are
+// is known only when the modules rename them back.
+std::set<std::string> NamesOfUnknownValues(models::Module& model, bool ask_modifiers) {
+  std::set<std::string> names;
+  for (const auto& [path, module] : models::NamedModules(model)) {
+    const std::vector<models::FqnModifier> modifiers = module->FqnModifiers();
+    for (const models::KeyRename& rename : module->StateDictRenames()) {
+      const auto says = [&](const models::FqnModifier& modifier) { return modifier.shown == rename.shown; };
+      if (ask_modifiers && std::ranges::any_of(modifiers, says)) continue;
+      names.insert(path.empty() ? rename.shown : path + "." + rename.shown);
+    }
+  }
+  return names;
+}
+
 // Each whole tensor as one that the loading rank takes its part of.
-StateDict WholeEntries(const Dict& values, const MeshRegistry& meshes) {
+StateDict WholeEntries(const Dict& values, const std::set<std::string>& unknown, const MeshRegistry& meshes) {
   StateDict entries = StateDictFrom(values, meshes);
   for (auto& [name, entry] : entries) {
     const auto* tensor = std::get_if<at::Tensor>(&entry);
-    if (!tensor || tensor->dim() == 0) continue;
+    if (!tensor || tensor->dim() == 0 || unknown.contains(name)) continue;
     entry = WholeTensor{tensor->sizes().vec(), [whole = *tensor] { return whole; }};
   }
   return entries;
@@ -74,8 +90,9 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
     entries = StateDictFrom(state_dict, context.meshes);
   } else {
     load.assign = DevicesOf(model).has_meta;
-    entries = options.broadcast_from_rank0 ? ReceiveFromRank0(state_dict, *context.world)
-                                           : WholeEntries(state_dict, context.meshes);
+    entries = options.broadcast_from_rank0
+                  ? ReceiveFromRank0(state_dict, *context.world)
+                  : WholeEntries(state_dict, NamesOfUnknownValues(model, options.ask_modifiers), context.meshes);
   }
   StateDictTypeScope scope(model, UnitSettings(options));
   LoadResult result = LoadStateDict(model, entries, load);

@@ -138,6 +138,20 @@ TEST(ModelStateOptionsTest, RenamedEntriesGoBackToTheirMembers) {
   ExpectSameTensors(GetModel(*model), other);
 }
 
+TEST(ModelStateOptionsTest, WholeRenamedEntriesAreCutIfTheirModuleSaysWhoseTheyAre) {
+  const Dict args{{"kind", "ModifyingFusionEmbedding"}, {"vocab", 4}, {"fusion_vocab", 4}, {"dim", 4}};
+  const models::ModulePtr model = BuildZoo("fusion_embedding", args);
+  Dict other = Copied(GetModel(*model));
+  for (auto& [name, value] : other) value = value.AsTensor() + 1;
+  ShardAll(*model, {}, On(MeshOf({World().size()}, {})));
+  SetModel(*model, other, kFull);
+  ExpectSameTensors(GetModel(*model, kFull), other);
+  const std::string error =
+      ErrorOf([&] { SetModel(*model, other, {.full_state_dict = true, .ask_modifiers = false}); });
+  EXPECT_THAT(error, HasSubstr("\"embedding.weight\""));
+  EXPECT_THAT(error, HasSubstr("mixed torch.Tensor and DTensor"));
+}
+
 TEST(ModelStateOptionsTest, FrozenParametersCanBeLeftOut) {
   const models::ModulePtr model = BuildZoo("nested_mlp", {{"dim", 3}});
   model->child("0")->child("in_proj")->parameter("weight")->value.set_requires_grad(false);

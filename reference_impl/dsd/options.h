@@ -14,8 +14,6 @@
 
 namespace shardcts::reference {
 
-// The name of the modules' _fqn_modifiers method is no option here: modules that rename their entries do so in both
-// directions (Module::StateDictRenames), and nobody else has to know.
 struct StateDictOptions {
   bool full_state_dict = false;               // whole plain tensors
   bool cpu_offload = false;                   // on the CPU; with full_state_dict on rank 0 only
@@ -24,9 +22,12 @@ struct StateDictOptions {
   bool strict = true;                         // loading: what is missing or too much is an error
   bool broadcast_from_rank0 = false;          // loading: only rank 0 has the state dict; needs full_state_dict
   bool flatten_optimizer_state_dict = false;  // saving: one level of keys
+  // Loading with full_state_dict: modules that rename entries are asked for it (Module::FqnModifiers). False: PyTorch's
+  // option dsd_fqn_modifiers names another method than theirs; then a renamed entry is not cut for its parameter.
+  bool ask_modifiers = true;
 };
 
-// The options by their names.
+// The options that are flags in PyTorch, by their names.
 const std::map<std::string, bool StateDictOptions::*>& OptionsByName();
 
 struct StateDictContext {

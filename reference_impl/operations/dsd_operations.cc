@@ -15,7 +15,9 @@ StateDictOptions ReadStateDictOptions(const Call& call) {
     const std::string name = ToString(key);
     if (const auto field = OptionsByName().find(name); field != OptionsByName().end()) {
       options.*field->second = value.AsBool();
-    } else if (name != "dsd_fqn_modifiers") {
+    } else if (name == "dsd_fqn_modifiers") {
+      options.ask_modifiers = value.AsString() == "_fqn_modifiers";
+    } else {
       throw SemanticError("TypeError", "StateDictOptions.__init__() got an unexpected keyword argument '" + name + "'");
     }
   }
