@@ -6,6 +6,7 @@ alone: it gives PyTorch copies of dicts, and shows names without wrappers."""
 from __future__ import annotations
 
 import base64
+import json
 import math
 import struct
 
@@ -101,6 +102,17 @@ OPTIMIZERS = [
     of_optimizers("set", "load flat", "flat", 1, state_dict={
         f"param_groups.1.bias.{option}": f"$flat state.param_groups.1.bias.{option}" for option in SGD_OPTIONS}),
     {"let": "after flat", "op": "optimizer.state_dict", "args": {"optimizer": "$flat0"}},
+
+    *model("plain"), *optimizers("plain", ["0.bias"]),
+    of_optimizers("get", "plain state", "plain", 1),
+    of_optimizers("set", "load plain", "plain", 1, state_dict={
+        "state": {"0.bias": {"step": "$plain state.state.0.bias.step", "exp_avg": filled([5], 2.0),
+                             "exp_avg_sq": "$plain state.state.0.bias.exp_avg_sq"}},
+        "param_groups": "$plain state.param_groups"}),
+
+    *model("halved"), *optimizers("halved", ["0.bias"]),
+    of_optimizers("get", "halved state", "halved", 1),
+    of_optimizers("set", "load halved", "halved", 1, state_dict={"param_groups": "$halved state.param_groups"}),
 
     *model("stateless"), *optimizers("stateless", ["0.weight", "0.bias"], ["1.weight", "1.bias"], kind="sgd"),
     of_optimizers("get", "stateless state", "stateless", 2),
@@ -216,12 +228,60 @@ def test_a_flat_state_dict_without_the_state_of_a_parameter(side):
         assert (state["momentum_buffer"] == {}) == (implementation == "torch")
 
 
+def test_a_plain_moment_of_a_sharded_parameter(side):
+    implementation, outcomes = side
+    if implementation == "torch":
+        values(outcomes["load plain"])
+    else:
+        for error in errors(outcomes["load plain"]):
+            assert error.startswith("RuntimeError: a plain tensor of optimizer state")
+
+
+def test_an_optimizer_state_dict_without_state(side):
+    implementation, outcomes = side
+    expected = "KeyError" if implementation == "torch" else "RuntimeError: Missing optimizer state"
+    assert all(error.startswith(expected) for error in errors(outcomes["load halved"]))
+
+
 def test_several_optimizers_without_state(side):
     implementation, outcomes = side
     if implementation == "torch":
         assert all(error.startswith("ValueError") for error in errors(outcomes["load stateless"]))
     else:
         values(outcomes["load stateless"])
+
+
+def unlike(operation, name, *arguments):
+    """One step; arguments for each rank."""
+    return {"let": name, "op": f"dsd.{operation}", "args_by_rank": [{"model": "$m", **given} for given in arguments]}
+
+
+OF_M = {"optimizers": ["$m0"]}
+EMPTY = {**OF_M, "model_state_dict": {}, "optimizer_state_dict": {}, "options": BROADCAST}
+# What makes PyTorch's ranks wait for each other, and what the reference does: an error on every rank, or none.
+UNLIKE_CALLS = {
+    "other options": (unlike("get_model_state_dict", "call", {"options": FULL}, {}),
+                      "full_state_dict is true on rank 0, false on rank 1"),
+    "nothing on the other ranks": (
+        unlike("set_state_dict", "call",
+               {**EMPTY, "model_state_dict": "$state.model", "optimizer_state_dict": "$state.optimizer"}, EMPTY), None),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE_CALLS)
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_ranks_that_call_differently(shardcts, tmp_path, implementation, name):
+    step, text = UNLIKE_CALLS[name]
+    steps = [*model("m"), *optimizers("m", SHAPES),
+             {"let": "state", "op": "dsd.get_state_dict", "args": {"model": "$m", **OF_M, "options": FULL}}, step]
+    if implementation == "reference":
+        outcomes = outcomes_of(shardcts, tmp_path, implementation, steps)["call"]
+        assert all(text in error for error in errors(outcomes)) if text else values(outcomes)
+        return
+    file = tmp_path / "script.json"
+    file.write_text(json.dumps({"contract": 1, "world_size": WORLD, "steps": steps}))
+    ended = shardcts("exec", file, "--impl", "torch", "--timeout", 15, "--out", tmp_path / "torch")
+    assert ended.code == 1 and ended.out.startswith("hang"), ended
 
 
 @pytest.fixture

@@ -45,10 +45,17 @@ std::vector<Optimizer*> Optimizers(const Call& call) {
   return optimizers;
 }
 
-// *Collective*. Also finds what else is wrong with the arguments of one rank.
+bool IsBySubmodule(const Call& call) {
+  return call.Flag("by_submodule", false) && !call.Get("state_dict").AsDict().empty();
+}
+
+// *Collective*. Also finds paths of one rank that lead nowhere.
 StateDictOptions OptionsOfAllRanks(const Call& call) {
   const auto read = [&] {
     Submodules(call);
+    if (IsBySubmodule(call)) {
+      for (const std::string& path : call.Get("state_dict").AsDict().Keys()) ModuleAt(call.Model(), path);
+    }
     return ReadStateDictOptions(call);
   };
   return AgreedOptions(read, ContextOf(call));
@@ -78,8 +85,7 @@ Value GetBoth(const Call& call) {
 Value SetModel(const Call& call) {
   const StateDictOptions options = OptionsOfAllRanks(call);
   const Dict& given = call.Get("state_dict").AsDict();
-  const bool by_submodule = call.Flag("by_submodule", false) && !given.empty();
-  return KeysValue(SetModelStateDict(call.Model(), by_submodule ? JoinSubmodules(given, ContextOf(call)) : given,
+  return KeysValue(SetModelStateDict(call.Model(), IsBySubmodule(call) ? JoinSubmodules(given, ContextOf(call)) : given,
                                      options, ContextOf(call)));
 }
 
