@@ -18,10 +18,12 @@ void CheckpointEveryModule(Model& model) {
   }
 }
 
-// C1 and C2. Strict: the same order, and the plain model's values; the state dict can be loaded.
+// C1 and C2. Strict: the names of the plain model's own state dict in their order, and its values; the state dict can be
+// loaded.
 void ExpectNamesOfPlainModel(Trial& t, const std::function<void(Model&)>& wrap) {
   t.subject().Seed(1234);
   Model plain = CompositeParam(t);
+  const Dict own = plain.StateDict();
   const Dict original = GetModelStateDict(plain);
   Model model = plain.Copy();
   CheckpointEveryModule(model);
@@ -29,9 +31,9 @@ void ExpectNamesOfPlainModel(Trial& t, const std::function<void(Model&)>& wrap) 
   Dict saved;
   t.NoError("C2", [&] { saved = GetModelStateDict(model); });
   t.Check("C1", SameNameSet("names", original.Keys(), saved.Keys()));
-  t.Strict("C1", SameNames("names", original.Keys(), saved.Keys()));
+  if (!t.Strict("C1", SameNames("names", own.Keys(), saved.Keys()))) return;
   const Dict whole = WholeDict(t, model.caller(), saved);
-  t.Strict("C1", AreIdentical("model", original, whole));
+  t.Strict("C1", AreIdentical("model", own, whole));
   t.NoError("C2", [&] { SetModelStateDict(model, saved); });
 }
 

@@ -66,6 +66,10 @@ PORT(test_broadcast_from_rank0) {
   ModelAndOptimizerState saved = SaveWhole(model, optimizer);
   ExpectEqual(t, "C1", "model", twin.model, saved.model);
   ExpectEqual(t, "C2", "optimizer", twin.optimizer, saved.optimizer);
+  // Upstream's twin is saved by the same functions, so that both sides may be wrong alike.
+  t.Strict("C1", AreIdentical("model, by its own state dict", plain.StateDict(), saved.model));
+  const Dict own = ByName(plain_optimizer.StateDict(), NamesOf(plain));
+  t.Strict("C2", AreIdentical("optimizer, by its own state dict", own, saved.optimizer));
 
   StepOnSum(model, optimizer, batch);
   saved = SaveWhole(model, optimizer);

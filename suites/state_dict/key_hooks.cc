@@ -32,6 +32,11 @@ PORT(test_state_dict_with_hook_on_keys) {
   Model target = Fusion(t, "ModifyingFusionEmbedding", t.device());
   t.NoError("C2", [&] { SetModelStateDict(target, saved); });
   t.Strict("C2", AreIdentical("model", saved, GetModelStateDict(target)));
+  // Hooks alone load a plain model; whole values are cut by the names that the modules' modifiers give.
+  Model sharded = Fusion(t, "ModifyingFusionEmbedding", t.device());
+  sharded.FullyShard("");
+  t.NoError("C2", [&] { SetModelStateDict(sharded, saved, {.full_state_dict = true}); });
+  t.Strict("C2", AreIdentical("sharded model", saved, WholeDict(t, sharded.caller(), GetModelStateDict(sharded))));
 }
 
 }  // namespace shardcts::state_dict
