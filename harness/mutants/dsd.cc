@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "mutants/mutate.h"
 
@@ -182,6 +183,20 @@ Outcome BroadcastToNobody(MutantState& state, std::string_view operation, Dict& 
   return outcome;
 }
 
+// As shards do that are views of the whole tensors that they were cut from.
+Mutation KeepWholeTensors() {
+  const auto kept = std::make_shared<std::vector<at::Tensor>>();
+  return [=](MutantState& state, std::string_view called, Dict& arguments) {
+    if (called == "implementation.reset") kept->clear();
+    if (called == "dsd.set_model_state_dict") {
+      for (const auto& [name, value] : arguments.At("state_dict").AsDict()) {
+        if (value.type() == Value::Type::kTensor) kept->push_back(value.AsTensor().clone());
+      }
+    }
+    return state.inner.Invoke(called, arguments);
+  };
+}
+
 void ForgetMissingNames(MutantState&, const Dict&, Value& result) { result.AsDict().Set("missing_keys", List{}); }
 
 Outcome WithoutWarnings(MutantState& state, std::string_view operation, Dict& arguments) {
@@ -266,6 +281,11 @@ std::vector<MutantRow> SettingMutants() {
       {{"dsd_broadcast_to_nobody", "other ranks than rank 0 get zeros", "broadcast into a temporary copy", kDsdSuites,
         {"test_broadcast_from_rank0 C7", "test_set_cpu_model_state_dict_broadcast_from_rank0 C3"}},
        BroadcastToNobody},
+      {{"dsd_whole_tensors_kept", "the whole tensors that a load cuts its shards from stay in memory",
+        "shards are views of whole tensors", kDsdSuites,
+        {"test_setting_meta_device_model_broadcasting_and_memory C3",
+         "test_setting_meta_device_model_broadcasting_and_memory C4"}},
+       KeepWholeTensors()},
       {{"dsd_group_entries_dropped", "entries that the loading group lacks are lost", "only known options are copied",
         kDsdSuites, {"test_optim_state_dict_param_matching C4"}},
        OnLoadedOptimizer(DropInitialLr)},
