@@ -14,6 +14,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -83,6 +84,9 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   // *Collective* over the shard group of a sharded one. This rank's rows of each parameter, in their shape, on
   // `options.device`: views of one new tensor. Ranks send each other what they lack and no more. Memory as of Gather.
   std::vector<at::Tensor> GatherRows() const;
+  // *Local*. Memory for values of a state dict: 1-D, on `options.device`, undefined content. When all tensors on it are
+  // gone, it serves the next call of the same purpose, unless the unit computes before that.
+  at::Tensor LendMemory(const std::string& purpose, int64_t numel, at::ScalarType dtype) const;
   // This parameter's part of what Gather gives, in its shape.
   at::Tensor ViewIn(const at::Tensor& flat, size_t parameter) const;
   // Copies this rank's part of a whole flat parameter into the shard.
@@ -156,8 +160,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   std::vector<models::ParameterPtr> full_;    // while summoned
   std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
 
-  std::shared_ptr<LentMemory> whole_memory_ = std::make_shared<LentMemory>();  // for Gather and GatherToFirst
-  std::shared_ptr<LentMemory> rows_memory_ = std::make_shared<LentMemory>();   // for GatherRows
+  mutable std::map<std::string, std::shared_ptr<LentMemory>> lent_;  // by purpose
 
   bool is_unsharded_ = false;
   at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes

@@ -48,12 +48,18 @@ at::Tensor FlatParameter::ShardOnDevice() const {
   return shard_.to(options_.device);
 }
 
+at::Tensor FlatParameter::LendMemory(const std::string& purpose, int64_t numel, at::ScalarType dtype) const {
+  std::shared_ptr<LentMemory>& memory = lent_[purpose];
+  if (!memory) memory = std::make_shared<LentMemory>();
+  return memory->Take(numel, at::TensorOptions().dtype(dtype).device(options_.device));
+}
+
 at::Tensor FlatParameter::Gather() const {
   if (!is_sharded()) return shard_;
   const PhaseTimer unshard(TimedPhase::kUnshard);
   at::NoGradGuard no_grad;
   const at::Tensor shard = ShardOnDevice();
-  at::Tensor whole = whole_memory_->Take(layout_.PaddedNumel(), shard.options());
+  at::Tensor whole = LendMemory("parameters", layout_.PaddedNumel(), shard.scalar_type());
   const PhaseTimer gather(TimedPhase::kGather);
   options_.shard_group->AllGatherInto(whole, shard);
   return whole;
@@ -69,7 +75,7 @@ at::Tensor FlatParameter::GatherToFirst() const {
     options_.shard_group->Gather({}, shard, 0);
     return {};
   }
-  at::Tensor whole = whole_memory_->Take(layout_.PaddedNumel(), shard.options());
+  at::Tensor whole = LendMemory("parameters", layout_.PaddedNumel(), shard.scalar_type());
   std::vector<at::Tensor> shards = whole.split(layout_.ShardNumel());
   const PhaseTimer gather(TimedPhase::kGather);
   options_.shard_group->Gather(shards, shard, 0);
@@ -96,7 +102,7 @@ std::vector<at::Tensor> FlatParameter::GatherRows() const {
   std::vector<int64_t> numels;
   for (const FlatRange& range : want[rank()]) numels.push_back(range.numel);
   const at::Tensor owned = ShardOnDevice().narrow(0, 0, have[rank()].front().numel);
-  const at::Tensor memory = rows_memory_->Take(c10::sum_integers(numels), owned.options());
+  const at::Tensor memory = LendMemory("rows of parameters", c10::sum_integers(numels), owned.scalar_type());
   std::vector<at::Tensor> rows = memory.split_with_sizes(numels);
   {
     const PhaseTimer gather(TimedPhase::kGather);
@@ -160,8 +166,7 @@ void FlatParameter::AdoptRequiresGrad() {
 void FlatParameter::Unshard() {
   if (is_unsharded_) return;
   at::NoGradGuard no_grad;
-  whole_memory_->Release();
-  rows_memory_->Release();
+  for (const auto& [purpose, memory] : lent_) memory->Release();
   if (!unsharded_.defined()) MakeUnsharded();
   if (OwnsUnsharded()) {
     AllocateStorage(unsharded_buffer_);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "fsdp_optim/chunked_state.h"
 #include "fsdp_optim/state_entries.h"
 #include "optim/optimizer.h"
 #include "tensor/redistribute.h"
@@ -93,12 +94,6 @@ ReceivedState ReceiveFromFirst(const Dict* given, Communicator& group, RankAgree
   const std::vector<Value> all = agreement.Exchange(group, structure);
   if (group.rank() != 0) agreement.Try([&] { state = FromStructure(all.front()); });
   return state;
-}
-
-std::vector<Placement> ChunkPlacements(const DeviceMesh& mesh) {
-  std::vector<Placement> placements(static_cast<size_t>(mesh.NumDims() - 1), Placement::Replicate());
-  placements.push_back(Placement::Shard(0));
-  return placements;
 }
 
 void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit) {

@@ -36,8 +36,6 @@ struct ReceivedState {
 // *Collective* over the group. `given` is read on the first rank only, where it must be there.
 ReceivedState ReceiveFromFirst(const Dict* given, Communicator& group, RankAgreement& agreement);
 
-// *Local*. The placements of a tensor that is cut along dimension 0 over the shard group, the mesh's last dimension.
-std::vector<Placement> ChunkPlacements(const DeviceMesh& mesh);
 // *Local*. RuntimeError: pieces that are not cut for this rank of this unit.
 void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit);
 // *Local*. This rank's chunk along dimension 0, where the pieces are such chunks over the shard group in its order, as

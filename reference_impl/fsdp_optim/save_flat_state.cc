@@ -1,6 +1,9 @@
 // Without use_orig_params: a flat parameter's state, cut into that of its members.
 #include <ATen/ATen.h>
 
+#include <numeric>
+
+#include "fsdp_optim/chunked_state.h"
 #include "fsdp_optim/state_entries.h"
 #include "fsdp_optim/unflattened_state.h"
 #include "tensor/semantic_error.h"
@@ -30,6 +33,17 @@ Value Summary(const UnitMembers& unit, const Dict& state) {
   return kinds;
 }
 
+// *Collective* over the shard group.
+void SetChunks(const std::string& name, const at::Tensor& shard, const UnitMembers& unit, std::vector<Dict>& members) {
+  const FlatParameter& flat = unit.flat();
+  StateRuns state{name, shard.scalar_type(), {}, {shard.narrow(0, 0, flat.layout().Owned(flat.rank()).numel)}};
+  for (int64_t rank = 0; rank < flat.layout().ranks; ++rank) state.have.push_back({flat.layout().Owned(rank)});
+  std::vector<size_t> all(members.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  const std::vector<Value> values = ChunksOf(state, unit, all);
+  for (size_t i = 0; i < members.size(); ++i) members[i].Set(name, values[i]);
+}
+
 }  // namespace
 
 void AgreeOnFlatState(const UnitMembers& unit, const Dict& state, RankAgreement& agreement) {
@@ -55,7 +69,12 @@ void SaveFlatState(const UnitMembers& unit, const Dict& state, const Keepers& ke
     if (!IsTensorWithDims(value)) continue;
     const bool gathers = flat.is_sharded();
     const at::Tensor shard = value.AsTensor().detach();
-    const at::Tensor whole = gathers ? keepers.Gather(unit, shard.to(unit.unit->options().device)) : shard;
+    const at::Tensor on_device = gathers ? shard.to(unit.unit->options().device) : shard;
+    if (gathers && options.shard_state) {
+      SetChunks(ToString(name), on_device, unit, members);
+      continue;
+    }
+    const at::Tensor whole = gathers ? keepers.Gather(unit, ToString(name), on_device) : shard;
     if (!keepers.includes_me()) continue;
     for (size_t i = 0; i < members.size(); ++i) {
       members[i].Set(name, InWantedForm(flat.ViewIn(whole, i), gathers, unit, options));

@@ -5,7 +5,9 @@
 #include <set>
 
 #include "contract/tensor_bytes.h"
+#include "fsdp_optim/chunked_state.h"
 #include "fsdp_optim/state_entries.h"
+#include "fsdp_optim/state_parts.h"
 #include "fsdp_optim/unflattened_state.h"
 #include "serialization/value_bytes.h"
 #include "tensor/semantic_error.h"
@@ -141,6 +143,23 @@ at::Tensor ShardOf(const SlicedState& state, size_t name) {
   return shard;
 }
 
+// *Collective* over the shard group.
+void SetSliceChunks(const SlicedState& state, size_t name, std::vector<Dict>& members) {
+  const UnitMembers& unit = *state.mine.unit;
+  const auto kept = [&](size_t place, int64_t rank) { return Member{unit, state.mine.members[place]}.Kept(rank); };
+  StateRuns runs{state.names[name], state.dtypes[name], RangesByRank(static_cast<size_t>(unit.group().size())), {}};
+  for (size_t place = 0; place < members.size(); ++place) {
+    for (size_t rank = 0; rank < runs.have.size(); ++rank) {
+      runs.have[rank].push_back(kept(place, static_cast<int64_t>(rank)));
+    }
+    const bool has_none = kept(place, unit.flat().rank()).numel == 0;
+    runs.mine.push_back(has_none ? at::empty({0}, state.dtypes[name])
+                                 : state.mine.states[place]->At(state.names[name]).AsTensor().detach().reshape({-1}));
+  }
+  const std::vector<Value> values = ChunksOf(runs, unit, state.mine.members);
+  for (size_t place = 0; place < members.size(); ++place) members[place].Set(state.names[name], values[place]);
+}
+
 void SaveUnsharded(const UnitState& state, const SaveOptimOptions& options, Dict& saved) {
   for (size_t i = 0; i < state.members.size(); ++i) {
     if (!state.states[i]) continue;
@@ -178,7 +197,11 @@ void SaveSlicedState(const SlicedState& state, const Keepers& keepers, const Sav
   }
   std::vector<Dict> members = state.scalars;
   for (size_t name = 0; name < state.names.size(); ++name) {
-    const at::Tensor whole = keepers.Gather(unit, ShardOf(state, name));
+    if (options.shard_state) {
+      SetSliceChunks(state, name, members);
+      continue;
+    }
+    const at::Tensor whole = keepers.Gather(unit, state.names[name], ShardOf(state, name));
     if (!keepers.includes_me()) continue;
     for (size_t place = 0; place < members.size(); ++place) {
       const at::Tensor view = unit.flat().ViewIn(whole, state.mine.members[place]);

@@ -7,6 +7,8 @@
 namespace shardcts::reference {
 namespace {
 
+constexpr int kPartTag = 0;
+
 at::Tensor PartOf(const at::Tensor& whole, const Member& member, int64_t rank) {
   const FlatSlice slice = member.unit.flat().layout().SliceOf(member.index, rank);
   return whole.detach().reshape({-1}).narrow(0, slice.begin_in_parameter, slice.numel);
@@ -38,12 +40,16 @@ void ExchangeParts(const at::Tensor& chunk, const Member& member, const at::Tens
 
 void ScatterParts(const at::Tensor& whole, const Member& member, const std::vector<int64_t>& shard_ranks,
                   Communicator& group, const at::Tensor& place) {
-  std::vector<at::Tensor> parts;
-  if (group.rank() == 0) {
-    const at::Tensor sent = whole.to(place.device()).contiguous();
-    for (const int64_t rank : shard_ranks) parts.push_back(PartOf(sent, member, rank));
+  if (group.rank() != 0) {
+    if (place.numel() > 0) group.Receive(place, 0, kPartTag);
+    return;
   }
-  group.Scatter(place, parts, 0);
+  const at::Tensor on_device = whole.to(place.device()).contiguous();
+  for (int rank = 1; rank < group.size(); ++rank) {
+    const at::Tensor part = PartOf(on_device, member, shard_ranks[static_cast<size_t>(rank)]);
+    if (part.numel() > 0) group.Send(part, rank, kPartTag);
+  }
+  CopyPart(whole, member, place);
 }
 
 }  // namespace shardcts::reference

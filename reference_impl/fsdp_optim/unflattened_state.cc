@@ -4,22 +4,19 @@
 
 #include <algorithm>
 
-#include "fsdp_optim/incoming_state.h"
-#include "tensor/dtensor.h"
-#include "tensor/sharded_tensor.h"
+#include "fsdp_optim/chunked_state.h"
 #include "tensor/sharding.h"
 
 namespace shardcts::reference {
 namespace {
 
-// Cut along dimension 0 over the shard group, which is the last dimension of a mesh.
+constexpr int kShardTag = 0;
+
+// Of a unit that is not sharded.
 Value ChunkOf(const at::Tensor& whole, const UnitMembers& unit) {
   const Communicator& group = unit.group();
   const Range rows = Chunk(whole.size(0), group.size(), group.rank());
-  const at::Tensor local = whole.narrow(0, rows.begin, rows.size()).clone();
-  const std::shared_ptr<DeviceMesh>& mesh = unit.unit->options().mesh;
-  if (!mesh) return MakeShardedTensor(whole.sizes().vec(), ChunkSize(whole.size(0), group.size()), local, group);
-  return ToContract(MakeDTensor(local, mesh, ChunkPlacements(*mesh), whole.sizes().vec()), /*is_parameter=*/false);
+  return ChunkedValue(whole.narrow(0, rows.begin, rows.size()).clone(), whole.sizes().vec(), unit);
 }
 
 }  // namespace
@@ -29,24 +26,30 @@ Keepers::Keepers(const Communicator& group, bool rank0_only)
       first_rank_(group.global_ranks().front()),
       includes_me_(!rank0_only || group.rank() == 0) {}
 
-at::Tensor Keepers::Gather(const UnitMembers& unit, const at::Tensor& shard) const {
+at::Tensor Keepers::Gather(const UnitMembers& unit, const std::string& name, const at::Tensor& shard) const {
   Communicator& group = unit.group();
-  const auto whole_like = [&] { return at::empty({shard.numel() * group.size()}, shard.options()); };
+  const auto lend = [&] { return unit.flat().LendMemory(name, shard.numel() * group.size(), shard.scalar_type()); };
   if (!rank0_only_) {
-    at::Tensor whole = whole_like();
+    at::Tensor whole = lend();
     group.AllGatherInto(whole, shard);
     return whole;
   }
-  const auto root = std::ranges::find(group.global_ranks(), first_rank_);
-  if (root == group.global_ranks().end()) return {};  // replicas, of whom nobody keeps anything
-  const int root_in_group = static_cast<int>(root - group.global_ranks().begin());
-  if (group.rank() != root_in_group) {
-    group.Gather({}, shard, root_in_group);
+  const auto first = std::ranges::find(group.global_ranks(), first_rank_);
+  if (first == group.global_ranks().end()) return {};  // replicas, of whom nobody keeps anything
+  const int root = static_cast<int>(first - group.global_ranks().begin());
+  if (group.rank() != root) {
+    group.Send(shard, root, kShardTag);
     return {};
   }
-  at::Tensor whole = whole_like();
-  std::vector<at::Tensor> shards = whole.split(shard.numel());
-  group.Gather(shards, shard, root_in_group);
+  at::Tensor whole = lend();
+  const std::vector<at::Tensor> shards = whole.split(shard.numel());
+  for (int rank = 0; rank < group.size(); ++rank) {
+    if (rank == root) {
+      at::Tensor(shards[static_cast<size_t>(rank)]).copy_(shard);
+    } else {
+      group.Receive(shards[static_cast<size_t>(rank)], rank, kShardTag);
+    }
+  }
   return whole;
 }
 
