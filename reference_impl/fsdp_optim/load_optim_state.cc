@@ -98,7 +98,7 @@ class Loading {
     if (options_.rank0_only) {
       shard_ranks_ = agreement_.Exchange(group_, MyShardRanks());
     } else if (parameters_) {
-      for (const auto& unit : parameters_->units()) AgreeOnPieces(*unit);
+      AgreeOnPieces();
     }
     agreement_.ThrowIfRefused();
   }
@@ -111,7 +111,20 @@ class Loading {
     return ranks;
   }
 
-  void AgreeOnPieces(const UnitMembers& unit) {
+  // *Collective* over the units' shard groups.
+  void AgreeOnPieces() {
+    std::vector<Communicator*> groups;
+    std::vector<Value> pieces;
+    for (const auto& unit : parameters_->units()) {
+      groups.push_back(&unit->group());
+      pieces.push_back(PiecesOf(*unit));
+    }
+    for (const std::vector<Value>& said : agreement_.ExchangeInEach(groups, pieces)) {
+      agreement_.Try([&] { CheckSamePieces(said); });
+    }
+  }
+
+  List PiecesOf(const UnitMembers& unit) const {
     List pieces;
     for (const IncomingTensor& tensor : received_.tensors) {
       const bool is_here = std::ranges::count(unit.fqns, ToString(tensor.parameter)) > 0;
@@ -119,15 +132,16 @@ class Loading {
       pieces.push_back(ToString(tensor.parameter) + " " + ToString(tensor.name) + " " +
                        ShapeToString(OutlineOf(tensor.value)->shape));
     }
-    const std::vector<Value> all = agreement_.Exchange(unit.group(), pieces);
-    agreement_.Try([&] {
-      for (const Value& other : all) {
-        if (other.AsStrings() == all.front().AsStrings()) continue;
-        throw SemanticError("RuntimeError", "the ranks have pieces of different state: " +
-                                                ListText(all.front().AsStrings()) + " and " +
-                                                ListText(other.AsStrings()));
-      }
-    });
+    return pieces;
+  }
+
+  static void CheckSamePieces(const std::vector<Value>& said) {
+    for (const Value& other : said) {
+      if (other.AsStrings() == said.front().AsStrings()) continue;
+      throw SemanticError("RuntimeError", "the ranks have pieces of different state: " +
+                                              ListText(said.front().AsStrings()) + " and " +
+                                              ListText(other.AsStrings()));
+    }
   }
 
   // *Collective* over the group, or over the shard group of the tensor's unit.

@@ -35,6 +35,27 @@ std::vector<Value> RankAgreement::Exchange(Communicator& group, const Value& min
   return all;
 }
 
+std::vector<std::vector<Value>> RankAgreement::ExchangeInEach(const std::vector<Communicator*>& groups,
+                                                              const std::vector<Value>& mine) {
+  std::vector<std::vector<Value>> heard(groups.size());
+  for (size_t first = 0; first < groups.size(); ++first) {
+    if (!heard[first].empty()) continue;  // together with an earlier one
+    std::vector<size_t> places;
+    List said;
+    for (size_t i = first; i < groups.size(); ++i) {
+      if (groups[i] != groups[first]) continue;
+      places.push_back(i);
+      said.push_back(mine[i]);
+    }
+    for (const Value& theirs : Exchange(*groups[first], said)) {
+      for (size_t i = 0; i < places.size(); ++i) {
+        heard[places[i]].push_back(theirs.IsNone() ? Value() : theirs.AsList().at(i));
+      }
+    }
+  }
+  return heard;
+}
+
 void RankAgreement::ThrowIfRefused() const {
   if (failure_) std::rethrow_exception(failure_);
   if (peer_failure_) throw SemanticError("RuntimeError", *peer_failure_);

@@ -29,6 +29,11 @@ class RankAgreement {
   // `mine` holds no handles and no ShardedTensors. A failure that is heard of is passed on in the next exchange.
   std::vector<Value> Exchange(Communicator& group, const Value& mine);
 
+  // *Collective* over these groups, one exchange for each different one. Result i: what every rank of groups[i] says there
+  // with its mine[i].
+  std::vector<std::vector<Value>> ExchangeInEach(const std::vector<Communicator*>& groups,
+                                                 const std::vector<Value>& mine);
+
   // *Local*. This rank's own failure; or a RuntimeError that tells a peer's.
   void ThrowIfRefused() const;
   bool refused() const { return failure_ || peer_failure_; }

@@ -33,6 +33,15 @@ Value Summary(const UnitMembers& unit, const Dict& state) {
   return kinds;
 }
 
+void CheckAllSame(const UnitMembers& unit, const std::vector<Value>& summaries) {
+  for (const Value& other : summaries) {
+    if (other.AsStrings() == summaries.front().AsStrings()) continue;
+    throw SemanticError("RuntimeError", "the ranks have different state of " + ListText(unit.fqns) + ": " +
+                                            ListText(summaries.front().AsStrings()) + " and " +
+                                            ListText(other.AsStrings()));
+  }
+}
+
 // *Collective* over the shard group.
 void SetChunks(const std::string& name, const at::Tensor& shard, const UnitMembers& unit, std::vector<Dict>& members) {
   const FlatParameter& flat = unit.flat();
@@ -46,25 +55,30 @@ void SetChunks(const std::string& name, const at::Tensor& shard, const UnitMembe
 
 }  // namespace
 
-void AgreeOnFlatState(const UnitMembers& unit, const Dict& state, RankAgreement& agreement) {
-  Value mine;
-  agreement.Try([&] { mine = Summary(unit, state); });
-  if (!unit.flat().is_sharded()) return;
-  const std::vector<Value> all = agreement.Exchange(unit.group(), mine);
-  agreement.Try([&] {
-    for (const Value& other : all) {
-      if (other.AsStrings() == all.front().AsStrings()) continue;
-      throw SemanticError("RuntimeError", "the ranks have different state of " + ListText(unit.fqns) + ": " +
-                                              ListText(all.front().AsStrings()) + " and " + ListText(other.AsStrings()));
-    }
-  });
+void AgreeOnFlatStates(const std::vector<FlatState>& states, RankAgreement& agreement) {
+  std::vector<const UnitMembers*> units;
+  std::vector<Communicator*> groups;
+  std::vector<Value> mine;
+  for (const auto& [unit, state] : states) {
+    Value summary;
+    agreement.Try([&] { summary = Summary(*unit, *state); });
+    if (!unit->flat().is_sharded()) continue;
+    units.push_back(unit);
+    groups.push_back(&unit->group());
+    mine.push_back(summary);
+  }
+  const std::vector<std::vector<Value>> said = agreement.ExchangeInEach(groups, mine);
+  for (size_t i = 0; i < units.size(); ++i) {
+    agreement.Try([&] { CheckAllSame(*units[i], said[i]); });
+  }
 }
 
-void SaveFlatState(const UnitMembers& unit, const Dict& state, const Keepers& keepers, const SaveOptimOptions& options,
-                   Dict& saved) {
+void SaveFlatState(const FlatState& flat_state, const Keepers& keepers, const SaveOptimOptions& options, Dict& saved) {
+  const auto& [unit_members, state] = flat_state;
+  const UnitMembers& unit = *unit_members;
   const FlatParameter& flat = unit.flat();
   std::vector<Dict> members(unit.fqns.size());
-  const std::vector<Dict::Entry> entries = SortedEntries(state);
+  const std::vector<Dict::Entry> entries = SortedEntries(*state);
   for (const auto& [name, value] : entries) {
     if (!IsTensorWithDims(value)) continue;
     const bool gathers = flat.is_sharded();

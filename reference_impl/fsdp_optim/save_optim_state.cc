@@ -149,20 +149,21 @@ class Saving {
     saved.Set(local.key.fqns.front(), options_.offload_to_cpu ? CopiedToCpu(*local.state) : *local.state);
   }
 
+  static FlatState FlatStateOf(const LocalState& local) { return {local.parameter->unit, local.state}; }
+
   Dict FlatStates() {
+    std::vector<FlatState> managed;
     for (const StateKey& key : order_) {
-      if (const LocalState* local = Local(key); key.is_managed) {
-        AgreeOnFlatState(*local->parameter->unit, *local->state, agreement_);
-      }
+      if (key.is_managed) managed.push_back(FlatStateOf(*Local(key)));
     }
+    AgreeOnFlatStates(managed, agreement_);
     agreement_.ThrowIfRefused();
     Dict saved;
     for (const StateKey& key : order_) {
-      const LocalState& local = *Local(key);
       if (key.is_managed) {
-        SaveFlatState(*local.parameter->unit, *local.state, keepers_, options_, saved);
+        SaveFlatState(FlatStateOf(*Local(key)), keepers_, options_, saved);
       } else {
-        SaveUnmanaged(local, saved);
+        SaveUnmanaged(*Local(key), saved);
       }
     }
     return saved;
@@ -189,8 +190,7 @@ class Saving {
 
   Dict SlicedStates() {
     Dict saved;
-    std::vector<SlicedState> states;
-    for (const UnitState& unit : ByUnit(saved)) states.push_back(AgreeOnSlicedState(unit, agreement_));
+    const std::vector<SlicedState> states = AgreeOnSlicedStates(ByUnit(saved), agreement_);
     agreement_.ThrowIfRefused();
     for (const SlicedState& state : states) SaveSlicedState(state, keepers_, options_, saved);
     return saved;

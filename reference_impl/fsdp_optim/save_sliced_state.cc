@@ -167,26 +167,40 @@ void SaveUnsharded(const UnitState& state, const SaveOptimOptions& options, Dict
   }
 }
 
+// What all ranks have said.
+void Merge(const std::vector<Value>& all, SlicedState& state) {
+  CheckComplete(state.mine, all);
+  CollectNames(all, state);
+  CheckSlices(state, all);
+  for (size_t place = 0; place < state.mine.members.size(); ++place) {
+    state.scalars.push_back(MergeScalars(state, place, all));
+  }
+}
+
 }  // namespace
 
-SlicedState AgreeOnSlicedState(const UnitState& mine, RankAgreement& agreement) {
-  SlicedState state{mine};
-  if (!mine.unit->flat().is_sharded()) {
-    agreement.Try([&] { CheckComplete(mine, {SummaryOf(mine)}); });
-    return state;
-  }
-  Value summary;
-  agreement.Try([&] { summary = SummaryOf(mine); });
-  const std::vector<Value> all = agreement.Exchange(mine.unit->group(), summary);
-  agreement.Try([&] {
-    CheckComplete(mine, all);
-    CollectNames(all, state);
-    CheckSlices(state, all);
-    for (size_t place = 0; place < mine.members.size(); ++place) {
-      state.scalars.push_back(MergeScalars(state, place, all));
+std::vector<SlicedState> AgreeOnSlicedStates(const std::vector<UnitState>& mine, RankAgreement& agreement) {
+  std::vector<SlicedState> states;
+  std::vector<size_t> sharded;
+  std::vector<Communicator*> groups;
+  std::vector<Value> summaries;
+  for (const UnitState& unit_state : mine) {
+    Value summary;
+    agreement.Try([&] { summary = SummaryOf(unit_state); });
+    states.push_back(SlicedState{unit_state});
+    if (unit_state.unit->flat().is_sharded()) {
+      sharded.push_back(states.size() - 1);
+      groups.push_back(&unit_state.unit->group());
+      summaries.push_back(summary);
+    } else {
+      agreement.Try([&] { CheckComplete(unit_state, {summary}); });
     }
-  });
-  return state;
+  }
+  const std::vector<std::vector<Value>> said = agreement.ExchangeInEach(groups, summaries);
+  for (size_t i = 0; i < sharded.size(); ++i) {
+    agreement.Try([&] { Merge(said[i], states[sharded[i]]); });
+  }
+  return states;
 }
 
 void SaveSlicedState(const SlicedState& state, const Keepers& keepers, const SaveOptimOptions& options, Dict& saved) {

@@ -28,30 +28,33 @@ class Keepers {
 // *Local*. A whole state tensor of one member as the options want it. `is_own`: no optimizer holds its memory.
 Value InWantedForm(const at::Tensor& whole, bool is_own, const UnitMembers& unit, const SaveOptimOptions& options);
 
-// What one rank has of a unit's state: for each member that some rank has state of, {state name: value}; nullptr where
-// this rank has none. Without use_orig_params there is one entry, of the flat parameter.
+// Without use_orig_params: the state of the flat parameter, every tensor with dimensions shaped like the shard.
+struct FlatState {
+  const UnitMembers* unit = nullptr;
+  const Dict* state = nullptr;
+};
+// *Collective* over the shard groups of those that are sharded: the ranks have the same state names and kinds.
+void AgreeOnFlatStates(const std::vector<FlatState>& states, RankAgreement& agreement);
+// *Collective* over the shard group. Adds {FQN: {state name: value}} to `saved` on ranks that keep it.
+void SaveFlatState(const FlatState& flat_state, const Keepers& keepers, const SaveOptimOptions& options, Dict& saved);
+
+// With use_orig_params each rank has slices of the members. What one rank has of a unit's state: for each member that some
+// rank has state of, {state name: value}; nullptr where this rank has none.
 struct UnitState {
   const UnitMembers* unit = nullptr;
   std::vector<size_t> members;        // ascending only by chance: in the order that the ranks agreed on
   std::vector<const Dict*> states;    // for each of `members`
 };
 
-// Without use_orig_params. `state`: that of the flat parameter, every tensor with dimensions shaped like the shard.
-// AgreeOn is *Collective* over the shard group, unless unsharded: the ranks have the same state names and kinds.
-void AgreeOnFlatState(const UnitMembers& unit, const Dict& state, RankAgreement& agreement);
-// *Collective* over the shard group. Adds {FQN: {state name: value}} to `saved` on ranks that keep it.
-void SaveFlatState(const UnitMembers& unit, const Dict& state, const Keepers& keepers, const SaveOptimOptions& options,
-                   Dict& saved);
-
-// With use_orig_params: each rank has slices of the members. What all ranks have said about them:
+// What all ranks have said about it.
 struct SlicedState {
   UnitState mine;
   std::vector<Dict> scalars;       // for each member, {state name: value without dimensions}, of the ranks with elements
   std::vector<std::string> names;  // of tensors with dimensions, sorted
   std::vector<at::ScalarType> dtypes;  // for each name
 };
-// *Collective* over the shard group, unless unsharded.
-SlicedState AgreeOnSlicedState(const UnitState& mine, RankAgreement& agreement);
+// *Collective* over the shard groups of those that are sharded.
+std::vector<SlicedState> AgreeOnSlicedStates(const std::vector<UnitState>& mine, RankAgreement& agreement);
 // *Collective* over the shard group. As SaveFlatState.
 void SaveSlicedState(const SlicedState& state, const Keepers& keepers, const SaveOptimOptions& options, Dict& saved);
 
