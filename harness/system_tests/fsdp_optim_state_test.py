@@ -1,4 +1,4 @@
-"""FSDP1 optimizer state: the defect of PyTorch that the suite finds, and state dicts that do not fit.
+"""FSDP1 optimizer state: the defect of PyTorch that the suite finds, state dicts that do not fit, and units on a mesh.
 
 Every case of the second part converts or loads one state dict in a script; each rank must get the error that is listed,
 by kind and text, or the values that PyTorch gives."""
@@ -6,6 +6,8 @@ by kind and text, or the values that PyTorch gives."""
 from __future__ import annotations
 
 import base64
+import json
+import math
 import struct
 
 import pytest
@@ -58,13 +60,14 @@ def filled(shape, value=7, code="f", dtype="float32"):
                         "is_parameter": False, "data": data}}
 
 
-def trained(name, sizes=SIZES, wrap=True):
+def trained(name, sizes=SIZES, wrap=True, options=None):
     """Steps that make model, optimizer and state dict `name`: Linear 0 is a unit, Linear 1 belongs to the root."""
     model, optimizer = f"{name}_model", f"{name}_optimizer"
     steps = [{"op": "implementation.seed", "args": {"seed": 1}},
              {"let": model, "op": "model.build", "args": {"model": "linear_stack", "args": {"sizes": list(sizes)}}}]
     for path in ("0", "") if wrap else ():
-        steps.append({"op": "model.wrap", "args": {"model": f"${model}", "path": path, "wrapper": "fsdp"}})
+        steps.append({"op": "model.wrap",
+                      "args": {"model": f"${model}", "path": path, "wrapper": "fsdp", "options": options or {}}})
     save = "fsdp.optim_state_dict" if wrap else "optimizer.state_dict"
     arguments = {"optimizer": f"${optimizer}", **({"model": f"${model}"} if wrap else {})}
     return [*steps, {"let": optimizer, "op": "optimizer.create", "args": {"model": f"${model}", "kind": "adam"}},
@@ -181,3 +184,31 @@ def test_every_rank_gets_the_error_for_what_does_not_fit(shardcts, tmp_path, imp
             if not fits:
                 wrong[f"{name}, rank {rank}"] = (error, given)
     assert not wrong
+
+
+def script_on_a_mesh(shape, strategy, use_orig_params):
+    options = {"device_mesh": "$mesh", "sharding_strategy": strategy, "use_orig_params": use_orig_params}
+    mesh = {"shape": shape, "dim_names": ["replicate", "shard"][-len(shape):]}
+    of_model = {"model": "$made_model", "optimizer": "$made_optimizer"}
+    return [{"let": "mesh", "op": "mesh.init", "args": mesh}, *trained("made", options=options),
+            {"op": "fsdp.set_state_dict_type", "args": {"model": "$made_model", "type": "SHARDED"}},
+            {"let": "saved", "op": "fsdp.optim_state_dict", "args": of_model},
+            {"op": "tensor.full", "args": {"value": "$saved.state.0.weight.exp_avg"}},
+            {"let": "loaded", "op": "fsdp.optim_state_dict_to_load", "args": {**of_model, "state_dict": "$saved"}},
+            {"op": "optimizer.load_state_dict", "args": {"optimizer": "$made_optimizer", "state_dict": "$loaded"}},
+            {"op": "optimizer.state_dict", "args": {"optimizer": "$made_optimizer"}}]
+
+
+@pytest.mark.parametrize("use_orig_params", [False, True])
+@pytest.mark.parametrize("shape, strategy", [([2], "FULL_SHARD"), ([2, 2], "HYBRID_SHARD")])
+def test_sharded_state_of_units_on_a_mesh_is_that_of_pytorch(shardcts, tmp_path, shape, strategy, use_orig_params):
+    steps = script_on_a_mesh(shape, strategy, use_orig_params)
+    (tmp_path / "mesh.json").write_text(
+        json.dumps({"contract": 1, "world_size": math.prod(shape), "seed": 1, "steps": steps}))
+    recorded = shardcts("exec", "mesh.json", "--impl", "torch", "--out", "torch")
+    assert recorded.code == 0, recorded
+    recording = tmp_path / "torch/traces/torch/script.json"
+    saved = json.loads(recording.read_text())["steps"][[step.get("op") for step in steps].index("tensor.full") - 1]
+    assert all("$dtensor" in outcome["value"]["state"]["0.weight"]["exp_avg"] for outcome in saved["outcomes"])
+    replayed = shardcts("replay", recording, "--impl", "reference", "--out", "reference")
+    assert replayed.code == 0 and "0 differences of value, 0 of structure" in replayed.out, replayed
