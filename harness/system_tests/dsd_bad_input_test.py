@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import struct
 
 import pytest
@@ -205,14 +206,23 @@ def errors_that_differ(cases, outcomes, implementation):
     return wrong
 
 
+def text_of(outcomes):
+    """With digests only: the bytes of a tensor stand where they are met first."""
+    return re.sub(r', "data": "[^"]*"', "", json.dumps(outcomes))
+
+
 def touched(cases, outcomes):
     """Those of which something was loaded although nothing should be."""
     return [name for name, tried in cases.items()
-            if tried["untouched"] and outcomes[f"model after {name}"] != outcomes["untouched"]]
+            if tried["untouched"] and text_of(outcomes[f"model after {name}"]) != text_of(outcomes["untouched"])]
 
 
 CASES = {f"model: {name}": tried for name, tried in MODELS.items()} | {
     f"optimizer: {name}": tried for name, tried in OPTIMIZERS.items()}
+
+
+# Moments of the reference have no global shape of their own (docs/deviations.md).
+LEFT_OTHERWISE = ["optimizer after optimizer: a moment of another shape"]
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +239,9 @@ def test_every_rank_gets_the_error_for_what_does_not_fit(outcomes, implementatio
 
 
 def test_the_reference_leaves_what_pytorch_leaves(outcomes):
-    for name in CASES:
-        for after in (f"model after {name}", f"optimizer after {name}"):
-            assert json.dumps(outcomes["reference"][after]) == json.dumps(outcomes["torch"][after]), after
+    differing = [after for name in CASES for after in (f"model after {name}", f"optimizer after {name}")
+                 if text_of(outcomes["reference"][after]) != text_of(outcomes["torch"][after])]
+    assert differing == LEFT_OTHERWISE
 
 
 def test_ranks_that_differ_all_come_back(tmp_path):
