@@ -1,4 +1,5 @@
 // What a parameter's optimizer state looks like on this rank, before its tensors are there. Everything here is *Local*.
+// Tensors are on memory that the unit lends (FlatParameter::LendMemory).
 // Semantics: _flatten_optim_state and _shard_orig_param_state in torch/distributed/fsdp/_optim_utils.py, torch 2.13.
 #pragma once
 
@@ -8,7 +9,7 @@
 namespace shardcts::reference {
 
 // Without use_orig_params: the state of the flat parameter out of `state`, {FQN: {state name: value}}, in which at least
-// the first member has an entry. Tensors with dimensions are shards on the CPU, zeros where no member will be put.
+// the first member has an entry. Tensors with dimensions are shards, zeros where no member will be put.
 // ValueError: members that do not fit together. RuntimeError: no state at all.
 Dict FlatOutline(const UnitMembers& unit, const Dict& state);
 

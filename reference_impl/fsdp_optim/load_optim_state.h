@@ -19,10 +19,10 @@ struct LoadOptimOptions {
 // *Collective* over the units' shard groups, with rank0_only over the group as well. `state_dict` may be nullptr where
 // it does not count; it is not changed. Of units that are sharded a rank gets no more than what it keeps.
 //
-// Without use_orig_params each flat parameter gets its shard, padded with zeros, on the CPU; members without state
-// count as zeros, values without dimensions must agree. With use_orig_params each parameter gets its 1-D slice and the
-// other values as they are, and no entry where this rank has none of it. What no unit manages is passed on as it is, and
-// so are entries that no parameter has.
+// Without use_orig_params each flat parameter gets its shard, padded with zeros; members without state count as zeros,
+// values without dimensions must agree. With use_orig_params each parameter gets its 1-D slice and the other values as
+// they are, and no entry where this rank has none of it. What no unit manages is passed on as it is, and so are entries
+// that no parameter has.
 //
 // On the rank that has it: ValueError: no state; state names, dtypes, shapes or scalars of a flat parameter's members
 // that do not fit together. KeyError: a group names a parameter that the optimizer lacks. RuntimeError: a ShardedTensor

@@ -28,7 +28,7 @@ Keepers::Keepers(const Communicator& group, bool rank0_only)
 
 at::Tensor Keepers::Gather(const UnitMembers& unit, const std::string& name, const at::Tensor& shard) const {
   Communicator& group = unit.group();
-  const auto lend = [&] { return unit.flat().LendMemory(name, shard.numel() * group.size(), shard.scalar_type()); };
+  const auto lend = [&] { return unit.flat().LendMemory("state " + name, shard.numel() * group.size(), shard.scalar_type()); };
   if (!rank0_only_) {
     at::Tensor whole = lend();
     group.AllGatherInto(whole, shard);

@@ -14,8 +14,8 @@
 #include "models/zoo.h"
 #include "optim/optimizer.h"
 #include "parameter/dtensor_parameter.h"
+#include "tensor/error_of.h"
 #include "tensor/redistribute.h"
-#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 
@@ -44,17 +44,6 @@ inline const std::vector<std::string> kThreeLayers = {"0", "1", "2"};
 inline void ShardAll(models::Module& model, const std::vector<std::string>& paths, const FullyShardOptions& options) {
   for (const std::string& path : paths) FullyShard(*models::FindModule(model, path), options);
   FullyShard(model, options);
-}
-
-// The kind and text of the SemanticError that `act` throws.
-template <class Act>
-std::string ErrorOf(const Act& act) {
-  try {
-    act();
-  } catch (const SemanticError& error) {
-    return error.kind() + ": " + error.what();
-  }
-  return "no error";
 }
 
 inline std::vector<ShardedParameter*> ShardedParametersOf(models::Module& model) {

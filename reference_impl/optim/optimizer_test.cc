@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "optim/named_optimizer.h"
-#include "tensor/semantic_error.h"
+#include "tensor/error_of.h"
 
 namespace shardcts::reference {
 namespace {
@@ -65,17 +65,6 @@ TEST(OptimizerTest, ZeroGradDropsGradients) {
   parameter->value.mutable_grad() = at::ones({1});
   MakeSgd({parameter}, {})->ZeroGrad();
   EXPECT_FALSE(parameter->value.grad().defined());
-}
-
-// What `act` throws.
-template <class Act>
-std::string ErrorOf(const Act& act) {
-  try {
-    act();
-  } catch (const SemanticError& error) {
-    return error.kind() + ": " + error.what();
-  }
-  return "no error";
 }
 
 models::ParameterPtr WithGradient(const Values& values) {
