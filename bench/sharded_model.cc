@@ -7,16 +7,13 @@
 namespace shardcts::bench {
 namespace {
 
-constexpr int64_t kLayers = 4;
-
 int64_t Width(int64_t mebibytes) {
   const double elements = static_cast<double>(mebibytes << 20) / sizeof(float) / kLayers;
   return std::llround(std::sqrt(elements));
 }
 
-Model BuildUnits(Measured& implementation, int64_t width, Units units) {
-  const List sizes(kLayers + 1, Value(width));
-  Model model = Subject(implementation).Build("linear_stack", {{"sizes", sizes}, {"bias", false}});
+Model BuildUnits(Measured& implementation, int64_t mebibytes, Units units) {
+  Model model = BuildLayers(implementation, mebibytes);
   for (int64_t layer = 0; units == Units::kEachLayer && layer < kLayers; ++layer) {
     WrapFsdp(model, std::to_string(layer));
   }
@@ -25,6 +22,11 @@ Model BuildUnits(Measured& implementation, int64_t width, Units units) {
 }
 
 }  // namespace
+
+Model BuildLayers(Measured& implementation, int64_t mebibytes) {
+  const List sizes(kLayers + 1, Value(Width(mebibytes)));
+  return Subject(implementation).Build("linear_stack", {{"sizes", sizes}, {"bias", false}});
+}
 
 Measured::Measured(const std::string& source, Communicator& world, const std::string& run_folder)
     : communicator_(world.Split(0, world.rank())) {
@@ -41,7 +43,7 @@ Outcome Measured::Call(std::string_view operation, Dict arguments) {
 }
 
 ShardedModel::ShardedModel(Measured& implementation, int64_t mebibytes, Units units)
-    : implementation_(implementation), width_(Width(mebibytes)), model_(BuildUnits(implementation, width_, units)) {}
+    : implementation_(implementation), width_(Width(mebibytes)), model_(BuildUnits(implementation, mebibytes, units)) {}
 
 ShardedModel::~ShardedModel() { implementation_.Call("implementation.reset", {}); }
 

@@ -29,11 +29,16 @@ class Measured final : public Caller {
   std::unique_ptr<LoadedImplementation> implementation_;
 };
 
+constexpr int64_t kLayers = 4;
+
+// *Collective*. kLayers Linears without bias, together about `mebibytes` MiB of float32; not wrapped.
+Model BuildLayers(Measured& implementation, int64_t mebibytes);
+
 // What the FSDP1 units of the model are: each layer, so that a rank's rows are what its shard holds, or all layers
 // together, so that most rows are in the shards of other ranks.
 enum class Units { kEachLayer, kOne };
 
-// Four Linears without bias, together about `mebibytes` MiB of float32.
+// Such a model in units.
 class ShardedModel {
  public:
   // *Collective*, like all below. They throw OperationFailed.

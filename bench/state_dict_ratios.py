@@ -1,13 +1,13 @@
 """How fast the reference saves and loads state dicts, beside PyTorch and a memcpy of the same bytes.
 
-    .venv/bin/python bench/state_dict_ratios.py [--optimizer] [--build DIR] [--world N] [--sizes MIB,…] [--rounds N]
-                                                [--one-unit] [--out DIR]
+    .venv/bin/python bench/state_dict_ratios.py [--optimizer | --dsd] [--build DIR] [--world N] [--sizes MIB,…]
+                                                [--rounds N] [--one-unit] [--out DIR]
                                                 [--check [--least-torch X] [--least-memcpy X]]
 
-Runs state_dict_bench, or with --optimizer optim_state_bench, at each world size and prints medians over the rounds, in GB/s of the bytes that the state dict
-has on one rank, and the reference's ratios to PyTorch, to a memcpy, and to a memcpy into memory that is new, as that of
-a state dict is. With --check the exit code is 1 when a FULL state_dict of 16 MiB or more is below a bound, with --optimizer when any
-case is.
+Runs state_dict_bench, with --optimizer optim_state_bench, with --dsd dsd_bench, at each world size and prints medians
+over the rounds, in GB/s of the bytes that the state dict has on one rank, and the reference's ratios to PyTorch, to a
+memcpy, and to a memcpy into memory that is new, as that of a state dict is. With --check the exit code is 1 when a FULL
+state_dict of 16 MiB or more is below a bound, with --optimizer when any case is.
 """
 
 import argparse
@@ -70,6 +70,7 @@ def shortfalls(medians: dict[Case, dict[str, float]], least: dict[str, float]) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--optimizer", action="store_true", help="optimizer state instead of the model's")
+    parser.add_argument("--dsd", action="store_true", help="models under fully_shard, distributed state-dict functions")
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build", help="folder of the program")
     parser.add_argument("--world", type=int, action="append", help="world size (default 2 and 4)")
     parser.add_argument("--sizes", default="1,16,64,256", help="sizes of the models in MiB (default 1,16,64,256)")
@@ -82,7 +83,7 @@ def main() -> int:
     arguments = parser.parse_args()
     least = {"torch": arguments.least_torch, "memcpy": arguments.least_memcpy} if arguments.check else {}
     options = ["--sizes", arguments.sizes, "--rounds", arguments.rounds, *["--one-unit"] * arguments.one_unit]
-    name = "optim_state" if arguments.optimizer else "state_dict"
+    name = "dsd" if arguments.dsd else "optim_state" if arguments.optimizer else "state_dict"
     found = []
     with tempfile.TemporaryDirectory(prefix="shardcts-bench-") as temporary:
         folder = arguments.out or Path(temporary)
