@@ -19,8 +19,8 @@ inline int64_t StatusBytes(const std::string& name) {
   throw std::runtime_error("/proc/self/status has no " + name);
 }
 
-// *Local*. Call it first: what malloc gives of 1 MiB and more goes back to the system when it is freed. Otherwise malloc
-// learns to keep it, and the resident set shows memory that nobody holds.
+// *Local*. Call it first: what malloc gives of 1 MiB and more goes back to the system when it is freed. Otherwise
+// malloc learns to keep it, and the resident set shows memory that nobody holds.
 inline void ReturnWhatIsFreed() { mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 
 // *Local*. Of this process, over what was resident when it was made.

@@ -19,7 +19,8 @@ SHAPES = {"0.weight": [5, 4], "0.bias": [5], "1.weight": [3, 5], "1.bias": [3]}
 FULL = {"full_state_dict": True}
 BROADCAST = {"full_state_dict": True, "broadcast_from_rank0": True}
 NOT_STRICT = {"strict": False}
-SGD_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "foreach", "differentiable", "fused")
+SGD_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "foreach", "differentiable",
+               "fused")
 
 
 def tensor(shape, numbers):
@@ -64,7 +65,8 @@ def of_optimizers(operation, label, name, count, *state_dicts, **arguments):
     """One step; `state_dicts`: for each rank."""
     given = {"model": f"${name}", "optimizers": [f"${name}{index}" for index in range(count)], **arguments}
     by_rank = {"args_by_rank": [{**given, "state_dict": state_dict} for state_dict in state_dicts]}
-    return {"let": label, "op": f"dsd.{operation}_optimizer_state_dict", **(by_rank if state_dicts else {"args": given})}
+    step = {"let": label, "op": f"dsd.{operation}_optimizer_state_dict"}
+    return step | (by_rank if state_dicts else {"args": given})
 
 
 # Tensors to compare with.

@@ -39,9 +39,9 @@ struct StateDictContext {
 // *Local*. ValueError: broadcast_from_rank0 without full_state_dict, or without a process group.
 void CheckOptions(const StateDictOptions& options, const StateDictContext& context);
 
-// *Collective* over the world. The options that `read` gives, which must be the same on all ranks: with others a rank would
-// wait in a collective that its peers do not enter. A rank on which `read` or CheckOptions throws has that error, its peers
-// a RuntimeError that tells it. RuntimeError, on every rank: the options differ.
+// *Collective* over the world. The options that `read` gives, which must be the same on all ranks: with others a rank
+// would wait in a collective that its peers do not enter. A rank on which `read` or CheckOptions throws has that error,
+// its peers a RuntimeError that tells it. RuntimeError, on every rank: the options differ.
 StateDictOptions AgreedOptions(const std::function<StateDictOptions()>& read, const StateDictContext& context);
 
 // *Local*. How FSDP1's units save and load under these options.
