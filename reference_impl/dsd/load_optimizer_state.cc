@@ -26,15 +26,12 @@ class PlainLoading {
   void Load(const Dict& given) {
     const List& groups = EntryOf(given, "param_groups").AsList();
     const Dict& state = EntryOf(given, "state").AsDict();
-    Dict local;
+    Dict local = state;  // the order of its entries becomes the optimizer's
     List adapted_groups;
     for (size_t i = 0; i < groups.size(); ++i) {
       const Dict& group = groups[i].AsDict();
       AdaptStates(i, EntryOf(group, "params").AsList(), state, local);
       adapted_groups.push_back(options_.full_state_dict ? WithOwnOptions(i, group) : group);
-    }
-    for (const auto& [key, value] : state) {
-      if (!local.Contains(key)) local.Set(key, value);
     }
     optimizer_.LoadStateDict(Dict{{"state", std::move(local)}, {"param_groups", std::move(adapted_groups)}});
   }
