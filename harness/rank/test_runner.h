@@ -14,7 +14,7 @@ namespace shardcts {
 struct Suite;
 struct TestCase;
 
-// Every inventory entry has a body and every body an entry: throws HarnessError naming the first that has not, or has two.
+// Every inventory entry has one body and every body an entry: throws HarnessError naming the first that has not.
 void CheckPortsAgainstInventory(const std::vector<TestCase>& inventory, const std::vector<Suite>& suites);
 
 // *Collective* over the pool. Runs the plan's tests in order. `capabilities`: what the implementation declares.

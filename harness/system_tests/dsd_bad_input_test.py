@@ -88,6 +88,7 @@ MISSING_STATE = ("RuntimeError", "Missing optimizer state for parameter '0.bias'
 FOREIGN = ("KeyError", "")  # PyTorch's text is the parameter itself
 MORE = {"more": filled([2])}
 LARGER = {"0.weight": filled([6, 4])}
+LARGER_SHARD = {"0.weight": "$other.model.0.weight"}
 NO_BIAS = ["0.bias"]
 
 MODELS = {
@@ -97,11 +98,12 @@ MODELS = {
     "an unexpected name": set_model(model_state(**MORE), {}, UNEXPECTED),
     "an unexpected name, not strict": set_model(model_state(**MORE), NOT_STRICT, None),
     "missing and unexpected names": set_model(model_state(NO_BIAS, **MORE), {}, UNEXPECTED),
-    "another shape": set_model(model_state(**{"0.weight": "$other.model.0.weight"}), {}, SIZE_MISMATCH),
-    "another shape, not strict": set_model(model_state(**{"0.weight": "$other.model.0.weight"}), NOT_STRICT, SIZE_MISMATCH),
+    "another shape": set_model(model_state(**LARGER_SHARD), {}, SIZE_MISMATCH),
+    "another shape, not strict": set_model(model_state(**LARGER_SHARD), NOT_STRICT, SIZE_MISMATCH),
     "of another model": set_model("$other.model", {}, SIZE_MISMATCH),
     "a plain tensor": set_model(model_state(**{"0.weight": filled([5, 4])}), {}, ("RuntimeError", '"0.weight"')),
-    **{f"no tensor but {value}": set_model(model_state(**{"0.weight": value}), {}, NO_TENSOR) for value in (3, "x", None)},
+    **{f"no tensor but {value}": set_model(model_state(**{"0.weight": value}), {}, NO_TENSOR)
+       for value in (3, "x", None)},
     "nothing": set_model({}, {}, EMPTY, untouched=True),
     "nothing, not strict": set_model({}, NOT_STRICT, None, untouched=True),
     "an unknown option": set_model(model_state(), {"gather": True}, ("TypeError", "gather"), untouched=True),
@@ -131,7 +133,8 @@ OPTIMIZERS = {
     "missing state, not strict": set_optimizer(optimizer_state(NO_BIAS), NOT_STRICT, None),
     "state of an unknown parameter": set_optimizer(optimizer_state(more={"step": filled([])}), {}, None),
     "a moment of another shape": set_optimizer(
-        optimizer_state(**{"0.weight": entry("0.weight", exp_avg="$other.optimizer.state.0.weight.exp_avg")}), {}, None),
+        optimizer_state(**{"0.weight": entry("0.weight", exp_avg="$other.optimizer.state.0.weight.exp_avg")}),
+        {}, None),
     "broadcast of shards": set_optimizer(optimizer_state(), {"broadcast_from_rank0": True}, NEEDS_FULL),
     "an unknown option": set_optimizer(optimizer_state(), {"gather": True}, ("TypeError", "gather")),
     "of another model": set_optimizer(optimizer_state(), {}, FOREIGN, optimizers=("foreign",)),
@@ -144,12 +147,13 @@ OPTIMIZERS = {
     "none": case("get_optimizer_state_dict", ("RuntimeError", "not passed in"), optimizers=()),
 }
 WITHOUT_ANSWER = ("RuntimeError", "")
+FULL_ON_RANK_0 = ("RuntimeError", "full_state_dict is true on rank 0, false on rank 1")
 # What only one rank has wrong, or has otherwise. PyTorch's ranks wait for each other in some of these.
 RANKS_DIFFER = {
-    "full_state_dict": case("get_model_state_dict", ("RuntimeError", "full_state_dict is true on rank 0, false on rank 1"),
+    "full_state_dict": case("get_model_state_dict", FULL_ON_RANK_0,
                             by_rank=[{"options": FULL}, {"options": {}}]),
     "full_state_dict of the optimizer": case(
-        "get_optimizer_state_dict", ("RuntimeError", "full_state_dict is true on rank 0, false on rank 1"),
+        "get_optimizer_state_dict", FULL_ON_RANK_0,
         optimizers=("own",), by_rank=[{"options": FULL}, {"options": {}}]),
     "broadcast on rank 0": set_model(whole_state(), None, ("RuntimeError", "broadcast_from_rank0 is true on rank 0"),
                                      by_rank=[{"options": BROADCAST}, {"options": FULL}], untouched=True),
@@ -163,8 +167,9 @@ RANKS_DIFFER = {
                                             by_rank=[{"state_dict": whole_state(**LARGER)}, {"state_dict": {}}]),
     "shards for a broadcast": set_model(None, BROADCAST, ("RuntimeError", '"0.weight" is in pieces'), untouched=True,
                                         by_rank=[{"state_dict": model_state()}, {"state_dict": {}}]),
-    "missing state": set_optimizer(None, {}, [None, MISSING_STATE],
-                                   by_rank=[{"state_dict": optimizer_state()}, {"state_dict": optimizer_state(NO_BIAS)}]),
+    "missing state": set_optimizer(
+        None, {}, [None, MISSING_STATE],
+        by_rank=[{"state_dict": optimizer_state()}, {"state_dict": optimizer_state(NO_BIAS)}]),
 }
 
 
@@ -179,7 +184,8 @@ def steps_of(model, name, tried):
     return [*sharded_model(model, seed=2),
             {"let": f"call {name}", "op": f"dsd.{tried['operation']}", **arguments},
             {"let": f"model after {name}", "op": "model.state_dict", "args": {"model": f"${model}"}},
-            {"let": f"optimizer after {name}", "op": "optimizer.state_dict", "args": {"optimizer": f"${model}_optimizer"}}]
+            {"let": f"optimizer after {name}", "op": "optimizer.state_dict",
+             "args": {"optimizer": f"${model}_optimizer"}}]
 
 
 def run(implementation, folder, cases):

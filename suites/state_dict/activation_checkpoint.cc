@@ -18,8 +18,8 @@ void CheckpointEveryModule(Model& model) {
   }
 }
 
-// C1 and C2. Strict: the names of the plain model's own state dict in their order, and its values; the state dict can be
-// loaded.
+// C1 and C2. Strict: the names of the plain model's own state dict in their order, and its values; what was saved can
+// be loaded.
 void ExpectNamesOfPlainModel(Trial& t, const std::function<void(Model&)>& wrap) {
   t.subject().Seed(1234);
   Model plain = CompositeParam(t);

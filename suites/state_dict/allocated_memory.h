@@ -13,8 +13,8 @@ struct AllocatedBytes {
 };
 
 // Runs `body`; what it allocated on the CPU meanwhile, on this thread, in storages of whoever's tensors. Memory counts
-// until it is freed, by any thread. Where that would go beyond a limit, it waits for memory that another thread is about
-// to free, until 5 s were in vain: a backend's thread may drop a tensor shortly after its collective has ended.
+// until it is freed, by any thread. Where that would go beyond a limit, it waits for memory that another thread is
+// about to free, until 5 s were in vain: a backend's thread may drop a tensor shortly after its collective has ended.
 // Not nested. *Local*.
 AllocatedBytes CountAllocatedBytes(const AllocatedBytes& limits, const std::function<void()>& body);
 

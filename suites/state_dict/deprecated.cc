@@ -41,7 +41,8 @@ void Zero(Trial& t, Model& model, const Dict& whole) {
 }
 
 // The two entries of l are back; strict: all others are still zero.
-void ExpectOnlySubmodule(Trial& t, std::string_view weight, std::string_view bias, const Model& model, const Dict& whole) {
+void ExpectOnlySubmodule(Trial& t, std::string_view weight, std::string_view bias, const Model& model,
+                         const Dict& whole) {
   for (const auto& [key, value] : model.StateDict()) {
     const std::string name = ToString(key);
     if (name == "l.weight") {

@@ -29,7 +29,8 @@ void ExpectSameStateDict(Trial& t, std::string_view check, const Optimizer& expe
 void ExpectFlatKeys(Trial& t, std::string_view check, const Dict& flat, const Dict& nested) {
   std::vector<std::string> expected;
   for (const auto& [name, entry] : StateOf(nested)) {
-    for (const auto& [state, value] : entry.AsDict()) expected.push_back("state." + ToString(name) + "." + ToString(state));
+    const std::string prefix = "state." + ToString(name) + ".";
+    for (const auto& [state, value] : entry.AsDict()) expected.push_back(prefix + ToString(state));
   }
   for (const Value& group : GroupsOf(nested)) {
     for (const std::string& name : group.AsDict().At("params").AsStrings()) {

@@ -20,7 +20,8 @@ std::vector<ParameterGroup> Groups(const Trial& t, double second_rate) {
 }
 
 // Both groups with the parameters that they own, no bias.
-void ExpectOwnedParameters(Trial& t, std::string_view check, const Dict& saved, const std::vector<ParameterGroup>& groups) {
+void ExpectOwnedParameters(Trial& t, std::string_view check, const Dict& saved,
+                           const std::vector<ParameterGroup>& groups) {
   t.Strict(check, SameNameSet("parameters with state", {"fc.weight", "fc1.weight"}, StateOf(saved).Keys()));
   const List& actual = GroupsOf(saved);
   if (!t.Strict(check, Equal("parameter groups", groups.size(), actual.size()))) return;

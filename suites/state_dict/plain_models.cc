@@ -69,7 +69,8 @@ PORT(test_no_dist) {
   Dict optimizer_state;
   t.NoError("C5", [&] { optimizer_state = GetOptimizerStateDict(model, {optimizer}, options, kAlone); });
   ExpectInitialState(t, "C5", model.Parameters(), optimizer_state);
-  t.Strict("C5", AreIdentical("model after the optimizer was initialized", before, t.subject().To(model.StateDict(), "cpu")));
+  const Value after = t.subject().To(model.StateDict(), "cpu");
+  t.Strict("C5", AreIdentical("model after the optimizer was initialized", before, after));
   t.NoError("C6", [&] { SetOptimizerStateDict(model, {optimizer}, optimizer_state, {}, kAlone); });
   const Dict by_name = ByName(optimizer.StateDict(), NamesOf(model));
   for (const auto& [name, entry] : StateOf(by_name)) {

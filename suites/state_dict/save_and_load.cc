@@ -53,8 +53,8 @@ void TrainAlike(Trial& t, TwinState& twin, Wrapped& wrapped) {
   twin.optimizer.ZeroGrad();
 }
 
-// Upstream's _verify_osd_by_load, two checks from number `first` on; after the others, because a load that fails ends the
-// test. The optimizer that loads is new each time: upstream's still has what an earlier load gave it.
+// Upstream's _verify_osd_by_load, two checks from number `first` on; after the others, because a load that fails ends
+// the test. The optimizer that loads is new each time: upstream's still has what an earlier load gave it.
 void ExpectSameAfterLoad(Trial& t, const SaveLoadCase& save_load, int first, TwinState& twin, const Dict& saved) {
   Optimizer fresh = t.subject().CreateOptimizer(twin.model, save_load.optimizer, {.lr = kLearningRate});
   const Dict whole = WholeDict(t, twin.model.caller(), saved);

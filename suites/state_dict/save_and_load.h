@@ -35,8 +35,8 @@ void SaveAndLoad(Trial& t, const SaveLoadCase& save_load);
 // CompositeParamModel on the device under test.
 Model CompositeParam(Trial& t, Dict arguments = {});
 
-// Uniform in [0, 1) or standard normal; the same on every rank and in every implementation. `number` tells the inputs of
-// a test apart.
+// Uniform in [0, 1) or standard normal; the same on every rank and in every implementation. `number` tells the inputs
+// of a test apart.
 at::Tensor UniformInput(const Trial& t, at::IntArrayRef shape, int64_t number = 0);
 at::Tensor NormalInput(const Trial& t, at::IntArrayRef shape, int64_t number = 0);
 
