@@ -99,12 +99,10 @@ std::shared_ptr<void> RegisterAll(const Options& options, Communicator& world, c
         const Case which{kind, operation, mebibytes};
         const bool gets = operation == Operation::kGet;
         const CaseName name{ToString(kind), gets ? "get_model_state_dict" : "set_model_state_dict", mebibytes};
-        for (int round = 0; round < options.rounds; ++round) {
-          RegisterCase(options, world, name, state_dicts->Bytes(which),
-                       [state_dicts = state_dicts.get(), which](benchmark::State& state, const std::string& source) {
-                         state_dicts->Run(state, source, which);
-                       });
-        }
+        RegisterCase(options, world, name, state_dicts->Bytes(which),
+                     [state_dicts = state_dicts.get(), which](benchmark::State& state, const std::string& source) {
+                       state_dicts->Run(state, source, which);
+                     });
       }
     }
   }

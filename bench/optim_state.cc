@@ -91,12 +91,10 @@ std::shared_ptr<void> RegisterAll(const Options& options, Communicator& world, c
         const Case which{kind, operation, mebibytes};
         const bool saves = operation == Operation::kSave;
         const CaseName name{ToString(kind), saves ? "optim_state_dict" : "optim_state_dict_to_load", mebibytes};
-        for (int round = 0; round < options.rounds; ++round) {
-          RegisterCase(options, world, name, states->Bytes(which),
-                       [states = states.get(), which](benchmark::State& state, const std::string& source) {
-                         states->Run(state, source, which);
-                       });
-        }
+        RegisterCase(options, world, name, states->Bytes(which),
+                     [states = states.get(), which](benchmark::State& state, const std::string& source) {
+                       states->Run(state, source, which);
+                     });
       }
     }
   }

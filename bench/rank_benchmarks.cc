@@ -112,12 +112,14 @@ void RegisterCase(const Options& options, Communicator& world, const CaseName& n
         ->UseManualTime()
         ->Unit(benchmark::kMillisecond);
   };
-  for (const std::string& source : options.implementations) {
-    add(source, [run, source](benchmark::State& state) { run(state, source); });
-  }
-  for (const bool into_new : {false, true}) {
-    add(into_new ? "memcpy_new" : "memcpy",
-        [&world, bytes, into_new](benchmark::State& state) { RunMemcpy(state, world, bytes, into_new); });
+  for (int round = 0; round < options.rounds; ++round) {
+    for (const std::string& source : options.implementations) {
+      add(source, [run, source](benchmark::State& state) { run(state, source); });
+    }
+    for (const bool into_new : {false, true}) {
+      add(into_new ? "memcpy_new" : "memcpy",
+          [&world, bytes, into_new](benchmark::State& state) { RunMemcpy(state, world, bytes, into_new); });
+    }
   }
 }
 

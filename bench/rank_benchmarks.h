@@ -82,7 +82,7 @@ class ModelsOfOneSize {
   int64_t mebibytes_ = 0;
 };
 
-// Registers the case once for each implementation and twice for memcpy. `run` measures it on an implementation; it must
+// Registers the case, in every round once for each implementation and twice for memcpy. `run` measures it on an implementation; it must
 // live as long as the benchmarks do.
 void RegisterCase(const Options& options, Communicator& world, const CaseName& name, int64_t bytes,
                   const std::function<void(benchmark::State&, const std::string& implementation)>& run);

@@ -71,12 +71,10 @@ std::shared_ptr<void> RegisterAll(const Options& options, Communicator& world, c
     for (const auto& [kind, operation] : kCases) {
       const Case which{kind, operation, mebibytes};
       const CaseName name{std::string(ToString(kind)), ToString(operation), mebibytes};
-      for (int round = 0; round < options.rounds; ++round) {
-        RegisterCase(options, world, name, state_dicts->Bytes(which),
-                     [state_dicts = state_dicts.get(), which](benchmark::State& state, const std::string& source) {
-                       state_dicts->Run(state, source, which);
-                     });
-      }
+      RegisterCase(options, world, name, state_dicts->Bytes(which),
+                   [state_dicts = state_dicts.get(), which](benchmark::State& state, const std::string& source) {
+                     state_dicts->Run(state, source, which);
+                   });
     }
   }
   return state_dicts;

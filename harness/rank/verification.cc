@@ -47,6 +47,27 @@ Verification SameValue(std::string_view what, const Value& expected, const Value
   return {false, fmt::format("{}: {}", what, comparison.Explain())};
 }
 
+Value InOrderOf(const Value& expected, const Value& actual) {
+  const List* wanted_list = expected.TryAs<List>();
+  const List* given_list = actual.TryAs<List>();
+  if (wanted_list && given_list && wanted_list->size() == given_list->size()) {
+    List ordered;
+    for (size_t i = 0; i < given_list->size(); ++i) ordered.push_back(InOrderOf((*wanted_list)[i], (*given_list)[i]));
+    return ordered;
+  }
+  const Dict* wanted = expected.TryAs<Dict>();
+  const Dict* given = actual.TryAs<Dict>();
+  if (!wanted || !given) return actual;
+  Dict ordered;
+  for (const auto& [key, value] : *wanted) {
+    if (const Value* found = given->Find(key)) ordered.Set(key, InOrderOf(value, *found));
+  }
+  for (const auto& [key, value] : *given) {
+    if (!wanted->Contains(key)) ordered.Set(key, value);
+  }
+  return ordered;
+}
+
 Verification IsDTensor(std::string_view what, const Value& actual) {
   return Holds(actual.type() == Value::Type::kDTensor, what, "expected a DTensor, actual " + ToString(actual));
 }

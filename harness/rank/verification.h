@@ -45,6 +45,10 @@ Verification SameNameSet(std::string_view what, const std::vector<std::string>& 
 Verification SameValue(std::string_view what, const Value& expected, const Value& actual,
                        const CompareOptions& options = {});
 
+// `actual` with the entries of its dicts, nested ones, too, in the order of those of `expected`, what `expected` lacks
+// behind them: for comparisons in which the order does not count.
+Value InOrderOf(const Value& expected, const Value& actual);
+
 Verification IsDTensor(std::string_view what, const Value& actual);
 Verification IsPlainTensor(std::string_view what, const Value& actual);
 Verification IsParameter(std::string_view what, const Value& actual);

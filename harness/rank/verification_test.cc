@@ -36,6 +36,20 @@ TEST(Verification, EveryCheckCanFailAndCanHold) {
   EXPECT_FALSE(SameValue("w", Value(at::zeros({2})), Value(at::zeros({3}))).ok);
 }
 
+TEST(Verification, OrderIsThatOfTheExpectedEntriesAndNothingIsLost) {
+  const auto entry = [](int64_t first, int64_t second) { return Dict{{"step", first}, {"exp_avg", second}}; };
+  const Value expected(Dict{{"state", entry(1, 2)}, {"groups", List{entry(3, 4)}}});
+  const Dict turned_state{{"exp_avg", int64_t{2}}, {"step", int64_t{1}}};
+  const Dict turned_group{{"more", int64_t{5}}, {"exp_avg", int64_t{4}}, {"step", int64_t{3}}};
+  const Value actual(Dict{{"groups", List{turned_group}}, {"state", turned_state}});
+  const Value ordered = InOrderOf(expected, actual);
+  EXPECT_EQ(ordered.AsDict().Keys(), (std::vector<std::string>{"state", "groups"}));
+  EXPECT_EQ(ordered.AsDict().At("state").AsDict().Keys(), (std::vector<std::string>{"step", "exp_avg"}));
+  EXPECT_EQ(ordered.AsDict().At("groups").AsList()[0].AsDict().Keys(),
+            (std::vector<std::string>{"step", "exp_avg", "more"}));
+  EXPECT_FALSE(SameValue("dict", expected, ordered).ok);
+}
+
 TEST(Verification, AnEmptyTensorHasNoAddress) {
   const at::Tensor storage = at::ones({4});
   const Value empty(storage.narrow(0, 4, 0));

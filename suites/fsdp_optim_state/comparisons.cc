@@ -53,36 +53,10 @@ void CompareEntry(Trial& t, int first, const std::string& parameter, const Dict&
   }
 }
 
-// The entries of `actual` in the order of `expected`, nested ones, too, so that a comparison finds no other order.
-Value InOrderOf(const Value& expected, const Value& actual) {
-  const Dict* wanted = expected.TryAs<Dict>();
-  const Dict* given = actual.TryAs<Dict>();
-  if (!wanted || !given) return actual;
-  Dict ordered;
-  for (const auto& [key, value] : *wanted) {
-    if (const Value* found = given->Find(key)) ordered.Set(key, InOrderOf(value, *found));
-  }
-  for (const auto& [key, value] : *given) {
-    if (!wanted->Contains(key)) ordered.Set(key, value);
-  }
-  return ordered;
-}
-
 std::string TextOf(const std::vector<double>& numbers) { return ToString(Value(List(numbers.begin(), numbers.end()))); }
 
-// Groups are a list of dicts: each is brought into order by itself.
 Verification SameDicts(const Dict& expected, const Dict& actual) {
-  Value ordered = InOrderOf(expected, actual);
-  const Value* groups = expected.Find("param_groups");
-  Value* own = ordered.AsDict().Find("param_groups");
-  if (groups && own && own->TryAs<List>() && own->AsList().size() == groups->AsList().size()) {
-    List list;
-    for (size_t i = 0; i < groups->AsList().size(); ++i) {
-      list.push_back(InOrderOf(groups->AsList()[i], own->AsList()[i]));
-    }
-    *own = Value(std::move(list));
-  }
-  return SameValue("state dict", expected, ordered, kDefaultTolerance);
+  return SameValue("state dict", expected, InOrderOf(expected, actual), kDefaultTolerance);
 }
 
 }  // namespace

@@ -44,28 +44,6 @@ Value Replaced(const std::string& path, const Value& tree, const Dict& replaceme
   return replaced;
 }
 
-// The entries of `actual` in the order of `expected`, nested ones, too, so that a comparison finds no other order.
-Value InOrderOf(const Value& expected, const Value& actual) {
-  const List* wanted_list = expected.TryAs<List>();
-  const List* given_list = actual.TryAs<List>();
-  if (wanted_list && given_list && wanted_list->size() == given_list->size()) {
-    List ordered;
-    for (size_t i = 0; i < given_list->size(); ++i) ordered.push_back(InOrderOf((*wanted_list)[i], (*given_list)[i]));
-    return ordered;
-  }
-  const Dict* wanted = expected.TryAs<Dict>();
-  const Dict* given = actual.TryAs<Dict>();
-  if (!wanted || !given) return actual;
-  Dict ordered;
-  for (const auto& [key, value] : *wanted) {
-    if (const Value* found = given->Find(key)) ordered.Set(key, InOrderOf(value, *found));
-  }
-  for (const auto& [key, value] : *given) {
-    if (!wanted->Contains(key)) ordered.Set(key, value);
-  }
-  return ordered;
-}
-
 void ExpectSameEntry(Trial& t, int first, const std::string& name, const Dict& expected, const Dict& actual) {
   t.Check(CheckNumber(first), Equal(name + ": number of states", expected.size(), actual.size()));
   t.Strict(CheckNumber(first + 1), SameNameSet(name, expected.Keys(), actual.Keys()));
