@@ -26,9 +26,13 @@ class ImplementationOnRanks {
     implementation_ = LoadImplementation(name, context);
   }
 
-  // *Collective* or *Local* as the operation. An error of it fails the test, and nothing is returned.
+  // Both are *Collective* or *Local* as the operation.
+  Outcome Invoke(std::string_view operation, const Dict& arguments) {
+    return implementation_->Invoke(operation, arguments);
+  }
+  // An error of the operation fails the test, and nothing is returned.
   Value Call(std::string_view operation, const Dict& arguments) {
-    const Outcome outcome = implementation_->Invoke(operation, arguments);
+    const Outcome outcome = Invoke(operation, arguments);
     EXPECT_TRUE(outcome.ok()) << operation << ": " << outcome.error().message;
     return outcome.ok() ? outcome.value() : Value();
   }

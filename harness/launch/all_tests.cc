@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "launch/embedded_suites.h"
 #include "launch/inventory.h"
 
@@ -22,7 +24,10 @@ const std::vector<TestCase>& AllTests() {
 
 std::vector<SuiteSize> AllSuites() {
   std::vector<SuiteSize> sizes;
-  for (const EmbeddedSuite& suite : EmbeddedSuites()) sizes.push_back(MeasureInventory(suite.inventory, FileOf(suite)));
+  for (const EmbeddedSuite& suite : EmbeddedSuites()) {
+    sizes.push_back(MeasureInventory(suite.inventory, FileOf(suite)));
+    sizes.back().ids = static_cast<int>(std::ranges::count(AllTests(), sizes.back().name, &TestCase::suite));
+  }
   return sizes;
 }
 

@@ -43,7 +43,7 @@ struct SuiteSize {
   int instances = 0;
   int checks = 0;     // of all functions
   int unreached = 0;  // of these: those that upstream never reaches
-  int ids = 0;        // test cases
+  int ids = 0;        // test cases; only AllSuites() counts them
 };
 
 // Both throw InputError (input_error.h) naming file and place when the text does not follow the format.

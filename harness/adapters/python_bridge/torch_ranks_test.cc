@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "adapters/loader.h"
-#include "comm/rank_test_main.h"
+#include "adapters/implementation_on_ranks.h"
 #include "contract/operation_table.h"
 
 namespace shardcts {
@@ -12,23 +11,10 @@ namespace {
 
 class TorchRanksTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    ImplementationContext context;
-    context.rank = World().rank();
-    context.world_size = World().size();
-    context.local_rank = World().rank();
-    context.run_folder = ::testing::TempDir();
-    context.options = {{"timeout_s", "60"}};
-    context.communicator = &World();
-    torch_ = LoadImplementation("torch", context);
-  }
+  static void SetUpTestSuite() { torch_ = std::make_unique<ImplementationOnRanks>("torch"); }
   static void TearDownTestSuite() { torch_.reset(); }
 
-  static Value Call(std::string_view operation, const Dict& arguments) {
-    const Outcome outcome = torch_->Invoke(operation, arguments);
-    EXPECT_TRUE(outcome.ok()) << operation << ": " << outcome.error().message;
-    return outcome.ok() ? outcome.value() : Value();
-  }
+  static Value Call(std::string_view operation, const Dict& arguments) { return torch_->Call(operation, arguments); }
 
   static Value ShardedLinear() {
     Call("implementation.seed", {{"seed", 42}});
@@ -37,9 +23,9 @@ class TorchRanksTest : public ::testing::Test {
     return model;
   }
 
-  static std::unique_ptr<LoadedImplementation> torch_;
+  static std::unique_ptr<ImplementationOnRanks> torch_;
 };
-std::unique_ptr<LoadedImplementation> TorchRanksTest::torch_;
+std::unique_ptr<ImplementationOnRanks> TorchRanksTest::torch_;
 
 TEST_F(TorchRanksTest, StateDictSharesStorageAndGathersToTheWhole) {
   const Value model = ShardedLinear();
