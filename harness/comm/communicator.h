@@ -6,6 +6,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Allocator.h>
 
 #include <chrono>
 #include <cstdint>
@@ -51,6 +52,15 @@ class Communicator {
   virtual void Send(const at::Tensor& tensor, int to, int tag) = 0;
   virtual void Receive(at::Tensor tensor, int from, int tag) = 0;
   virtual void Barrier() = 0;
+
+  // For each rank the tensors that go there, or come from there.
+  using TensorsByRank = std::vector<std::vector<at::Tensor>>;
+  // `sends[r]` goes to rank r, `receives[r]` comes from there: as many tensors, each as many bytes, as that rank says of
+  // the same. False, on all ranks: nothing was moved, since the backend has no way that is better than messages, or not
+  // for these. Worth the call from some 64 KiB on.
+  virtual bool ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) { return false; }
+  // Local. Where tensors should lie that are to be gathered, broadcast or exchanged directly. nullptr: anywhere.
+  virtual c10::Allocator* DirectMemory() { return nullptr; }
 
   // Byte strings of any length.
   virtual std::vector<std::string> AllGatherBytes(const std::string& bytes) = 0;

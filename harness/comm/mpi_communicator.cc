@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "comm/call_state.h"
+#include "comm/direct_exchange.h"
 #include "comm/group_calls.h"
 #include "comm/half_reduction.h"
 #include "comm/mpi_names.h"
@@ -26,8 +27,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kSignalTag = 32767;  // the largest that MPI promises
 
-// All-gathers of parts of at least this size go through shared memory where there is any.
-constexpr int64_t kWindowedBytes = 64 << 10;
+// All-gathers and broadcasts of parts of at least this size go through memory that ranks share, where there is any.
+constexpr int64_t kSharedBytes = 64 << 10;
 
 // Set once a call did not finish: MPI cannot be finalized any more.
 std::atomic<bool> some_call_failed{false};
@@ -103,6 +104,8 @@ class MpiCommunicator final : public Communicator {
   void Send(const at::Tensor& tensor, int to, int tag) override;
   void Receive(at::Tensor tensor, int from, int tag) override;
   void Barrier() override;
+  bool ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) override;
+  c10::Allocator* DirectMemory() override { return HostMemory::OfThisProcess(); }
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override {
     return AllGatherBytesAsTensors(*this, bytes, at::kCPU);
   }
@@ -125,9 +128,16 @@ class MpiCommunicator final : public Communicator {
   void Wait(const char* operation, const std::shared_ptr<PendingCall>& call);
   [[noreturn]] void Fail(const char* operation, const std::string& reason);
   void CheckUsable(const char* operation);  // or fails
-  // *Collective*, with the same `bytes` on every rank: whether there is a window for parts of that size.
-  bool HasWindowFor(int64_t bytes);
-  void AllGatherThroughWindow(at::Tensor& output, const at::Tensor& input);
+  // *Collective*, with the same `bytes` on every rank: whether parts of that size go through memory that ranks share.
+  bool GoesThroughMemory(int64_t bytes) const { return size_ > 1 && bytes >= kSharedBytes; }
+  // *Collective*. False, on all ranks: nothing was moved. `tensors` have the pieces' memory.
+  bool Exchange(const char* operation, std::vector<at::Tensor> tensors, const PiecesByRank& sends,
+                const PiecesByRank& receives);
+  bool AllGatherDirectly(const at::Tensor& output, const at::Tensor& input);
+  bool BroadcastDirectly(const at::Tensor& tensor, int root);
+  // *Collective*. False, on all ranks: they have no memory in common.
+  bool AllGatherThroughWindow(const at::Tensor& output, const at::Tensor& input);
+  WaitUntil PollUntil(const char* operation, std::chrono::nanoseconds busy);
 
   MPI_Comm comm_;
   std::vector<int64_t> global_ranks_;
@@ -136,6 +146,8 @@ class MpiCommunicator final : public Communicator {
   int size_ = 1;
   bool failed_ = false;
   std::vector<std::shared_ptr<PendingCall>> signals_sent_;
+  bool has_tried_direct_ = false;
+  std::unique_ptr<DirectExchange> direct_;
   bool has_tried_window_ = false;
   std::unique_ptr<WindowAllGather> window_;
 };
@@ -184,34 +196,96 @@ void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) 
   CheckTensor(input, "all_gather input");
   CheckChunks(output, input, size_, "all_gather");
   const int bytes = ByteCount(input);
-  if (HasWindowFor(bytes)) return AllGatherThroughWindow(output, input);
+  if (GoesThroughMemory(bytes) && (AllGatherDirectly(output, input) || AllGatherThroughWindow(output, input))) return;
   Run("all_gather", {output, input}, [&](PendingCall& call) {
     return MPI_Iallgather(input.const_data_ptr(), bytes, MPI_BYTE, output.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
                           &call.request);
   });
 }
 
-bool MpiCommunicator::HasWindowFor(int64_t bytes) {
-  if (size_ == 1 || bytes < kWindowedBytes) return false;
+Piece PieceOf(const at::Tensor& tensor) {
+  return {static_cast<char*>(tensor.mutable_data_ptr()), NumBytes(tensor)};
+}
+
+PiecesByRank PiecesOf(const Communicator::TensorsByRank& tensors) {
+  PiecesByRank pieces(tensors.size());
+  for (size_t r = 0; r < tensors.size(); ++r) {
+    for (const at::Tensor& tensor : tensors[r]) pieces[r].push_back(PieceOf(tensor));
+  }
+  return pieces;
+}
+
+WaitUntil MpiCommunicator::PollUntil(const char* operation, std::chrono::nanoseconds busy) {
+  return [this, operation, busy](const std::function<bool()>& condition) {
+    if (condition()) return;
+    const auto is_done = [&condition](std::string&) { return condition(); };
+    if (const auto reason = WaitFor(*state_, is_done, busy)) Fail(operation, *reason);
+  };
+}
+
+bool MpiCommunicator::Exchange(const char* operation, std::vector<at::Tensor> tensors, const PiecesByRank& sends,
+                               const PiecesByRank& receives) {
+  CheckUsable(operation);
+  if (!has_tried_direct_) {
+    direct_ = DirectExchange::Open(*this);
+    has_tried_direct_ = true;
+  }
+  if (!direct_) return false;
+  const std::chrono::nanoseconds busy = BusyTime(tensors);
+  try {
+    return direct_->Run(sends, receives, PollUntil(operation, busy));
+  } catch (const CommunicationError&) {
+    auto call = std::make_shared<PendingCall>();
+    call->tensors = std::move(tensors);
+    KeepForever(std::move(call));
+    throw;
+  }
+}
+
+bool MpiCommunicator::ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) {
+  std::vector<at::Tensor> tensors;
+  for (const TensorsByRank* lists : {&sends, &receives}) {
+    if (lists->size() != static_cast<size_t>(size_)) throw std::invalid_argument("exchange: one list for each rank");
+    for (const std::vector<at::Tensor>& of_rank : *lists) {
+      for (const at::Tensor& tensor : of_rank) CheckTensor(tensor, "exchange tensor");
+      tensors.insert(tensors.end(), of_rank.begin(), of_rank.end());
+    }
+  }
+  return Exchange("exchange", std::move(tensors), PiecesOf(sends), PiecesOf(receives));
+}
+
+bool MpiCommunicator::AllGatherDirectly(const at::Tensor& output, const at::Tensor& input) {
+  const PiecesByRank sends(static_cast<size_t>(size_), {PieceOf(input)});
+  PiecesByRank receives;
+  for (int r = 0; r < size_; ++r) {
+    receives.push_back({{PieceOf(output).begin + r * NumBytes(input), NumBytes(input)}});
+  }
+  return Exchange("all_gather", {output, input}, sends, receives);
+}
+
+bool MpiCommunicator::BroadcastDirectly(const at::Tensor& tensor, int root) {
+  PiecesByRank sends(static_cast<size_t>(size_));
+  PiecesByRank receives(static_cast<size_t>(size_));
+  if (rank_ == root) {
+    for (int r = 0; r < size_; ++r) {
+      if (r != root) sends[static_cast<size_t>(r)] = {PieceOf(tensor)};
+    }
+  } else {
+    receives[static_cast<size_t>(root)] = {PieceOf(tensor)};
+  }
+  return Exchange("broadcast", {tensor}, sends, receives);
+}
+
+bool MpiCommunicator::AllGatherThroughWindow(const at::Tensor& output, const at::Tensor& input) {
+  CheckUsable("all_gather");
   if (!has_tried_window_) {
     window_ = WindowAllGather::Open(*this);
     has_tried_window_ = true;
   }
-  return window_ != nullptr;
-}
-
-void MpiCommunicator::AllGatherThroughWindow(at::Tensor& output, const at::Tensor& input) {
-  CheckUsable("all_gather");
-  const std::chrono::nanoseconds busy = BusyTime({&input, 1});
-  const auto wait_until = [&](const std::function<bool()>& condition) {
-    if (condition()) return;
-    if (const auto reason = WaitFor(
-            *state_, [&](std::string&) { return condition(); }, busy)) {
-      Fail("all_gather", *reason);
-    }
-  };
+  if (!window_) return false;
   window_->Run(static_cast<const char*>(input.const_data_ptr()), NumBytes(input),
-               static_cast<char*>(output.mutable_data_ptr()), wait_until);
+               static_cast<char*>(output.mutable_data_ptr()), PollUntil("all_gather", BusyTime({&input, 1})));
+  return true;
 }
 
 // Sizes and places of `tensors` one behind the other; returns their sum in bytes.
@@ -294,6 +368,7 @@ void MpiCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
 void MpiCommunicator::Broadcast(at::Tensor tensor, int root) {
   CheckTensor(tensor, "broadcast tensor");
   const int bytes = ByteCount(tensor);
+  if (GoesThroughMemory(bytes) && BroadcastDirectly(tensor, root)) return;
   Run("broadcast", {tensor}, [&](PendingCall& call) {
     return MPI_Ibcast(tensor.mutable_data_ptr(), bytes, MPI_BYTE, root, comm_, &call.request);
   });

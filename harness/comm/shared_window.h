@@ -2,12 +2,17 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "comm/communicator.h"
 
 namespace shardcts {
+
+// How whoever uses a window waits for its peers: returns when the condition holds, or throws; then the user is of no
+// use any more.
+using WaitUntil = std::function<void(const std::function<bool()>& condition)>;
 
 class SharedWindow {
  public:

@@ -15,9 +15,6 @@ namespace shardcts {
 // what still is in the processor's cache.
 class WindowAllGather {
  public:
-  // Returns when the condition holds, or throws; then this object is of no use any more.
-  using WaitUntil = std::function<void(const std::function<bool()>& condition)>;
-
   // *Collective*. nullptr on all ranks, where SharedWindow::Open gives none.
   static std::unique_ptr<WindowAllGather> Open(Communicator& group);
 
