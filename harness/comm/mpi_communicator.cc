@@ -210,7 +210,9 @@ Piece PieceOf(const at::Tensor& tensor) {
 PiecesByRank PiecesOf(const Communicator::TensorsByRank& tensors) {
   PiecesByRank pieces(tensors.size());
   for (size_t r = 0; r < tensors.size(); ++r) {
-    for (const at::Tensor& tensor : tensors[r]) pieces[r].push_back(PieceOf(tensor));
+    for (const at::Tensor& tensor : tensors[r]) {
+      if (tensor.numel() > 0) pieces[r].push_back(PieceOf(tensor));
+    }
   }
   return pieces;
 }

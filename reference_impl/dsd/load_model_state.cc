@@ -60,7 +60,10 @@ StateDict WholeEntries(const Dict& values, const std::set<std::string>& unknown,
   for (auto& [name, entry] : entries) {
     const auto* tensor = std::get_if<at::Tensor>(&entry);
     if (!tensor || tensor->dim() == 0 || unknown.contains(name)) continue;
-    entry = WholeTensor{tensor->sizes().vec(), [whole = *tensor] { return whole; }};
+    entry = WholeTensor{tensor->sizes().vec(), [whole = *tensor] { return whole; },
+                        [whole = *tensor](const DTensorDistribution& layout, const at::Tensor&) {
+                          return PartOf(whole, layout);
+                        }};
   }
   return entries;
 }

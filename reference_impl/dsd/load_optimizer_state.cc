@@ -5,6 +5,7 @@
 
 #include "dsd/flattened_state.h"
 #include "dsd/optimizer_state.h"
+#include "dsd/part_from_rank0.h"
 #include "dsd/placed_state.h"
 #include "dsd/selected_state.h"
 #include "fsdp_optim/incoming_state.h"
@@ -72,15 +73,27 @@ class PlainLoading {
   // on top of it.
   Value LocalValue(const models::Parameter& parameter, const Value& value, const Value* mine) const {
     if (!options_.full_state_dict) return LocalState(parameter, value, /*is_whole=*/false, context_.meshes);
+    const auto* target = mine ? mine->TryAs<Tensor>() : nullptr;
+    if (options_.broadcast_from_rank0 && IsInRows(parameter, value)) {
+      const at::Tensor& whole = value.AsTensor();
+      return RowsFromRank0(whole, whole.scalar_type(), *FindDistribution(parameter), *context_.world,
+                           target ? target->data : at::Tensor());
+    }
     const Value part = LocalState(parameter, Whole(value), /*is_whole=*/true, context_.meshes);
     const auto* source = part.TryAs<Tensor>();
     if (!source) return part;
-    const auto* target = mine ? mine->TryAs<Tensor>() : nullptr;
     const bool fits = target && target->data.sizes() == source->data.sizes() && !target->data.is_meta() &&
                       target->data.scalar_type() == source->data.scalar_type();
     if (!fits) return source->data.clone();
     target->data.copy_(source->data);
     return target->data;
+  }
+
+  // Whether each rank can get its part of this value of rank 0, on the other ranks on meta, without the whole.
+  bool IsInRows(const models::Parameter& parameter, const Value& value) const {
+    const DTensorDistribution* layout = FindDistribution(parameter);
+    return layout && IsTensorWithDims(value) && value.AsTensor().sizes() == at::IntArrayRef(layout->shape) &&
+           AreRowsOfWorld(*layout, *context_.world);
   }
 
   Value Whole(const Value& value) const {

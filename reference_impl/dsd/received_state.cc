@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "dsd/part_from_rank0.h"
 #include "fsdp_optim/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
 #include "state_dict/state_dict_values.h"
@@ -24,11 +25,15 @@ Value OutlineToSend(const std::string& name, const Value& value) {
 WholeTensor Incoming(const Dict& outline, const at::Tensor& mine, Communicator& world) {
   const std::vector<int64_t> shape = outline.At("shape").AsInts();
   const auto dtype = static_cast<at::ScalarType>(outline.At("dtype").AsInt());
-  return {shape, [shape, dtype, mine, &world] {
-            const at::Tensor tensor = mine.defined() ? mine.detach().cpu().contiguous() : at::empty(shape, dtype);
-            world.Broadcast(tensor, 0);
-            return tensor;
-          }};
+  const auto whole = [shape, dtype, mine, &world] {
+    const at::Tensor tensor = mine.defined() ? mine.detach().cpu().contiguous() : at::empty(shape, dtype);
+    world.Broadcast(tensor, 0);
+    return tensor;
+  };
+  const auto part = [dtype, mine, whole, &world](const DTensorDistribution& layout, const at::Tensor& place) {
+    return AreRowsOfWorld(layout, world) ? RowsFromRank0(mine, dtype, layout, world, place) : PartOf(whole(), layout);
+  };
+  return {shape, whole, part};
 }
 
 }  // namespace

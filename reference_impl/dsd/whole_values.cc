@@ -23,7 +23,8 @@ class ValueForm {
       for (const Value& entry : *list) formed.push_back(Of(entry));
       return formed;
     }
-    return Offloaded(options_.full_state_dict ? Whole(value) : value);
+    const Value formed = options_.full_state_dict ? Whole(value) : value;
+    return keeps_ ? Offloaded(formed) : Value();
   }
 
   Dict OfDict(const Dict& dict) const {
@@ -38,7 +39,10 @@ class ValueForm {
  private:
   Value Whole(const Value& value) const {
     if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
-      return FullTensor(FromContract(*distributed, context_.meshes));
+      const DTensor parts = FromContract(*distributed, context_.meshes);
+      if (!IsForRank0Only()) return FullTensor(parts);
+      const at::Tensor whole = FullTensorOnFirst(parts);
+      return keeps_ ? Value(whole) : Value();
     }
     if (const auto* sharded = value.TryAs<ShardedTensor>()) {
       if (!context_.world) throw SemanticError("ValueError", "Default process group has not been initialized");
@@ -46,6 +50,8 @@ class ValueForm {
     }
     return value;
   }
+
+  bool IsForRank0Only() const { return options_.full_state_dict && options_.cpu_offload && context_.world; }
 
   Value Offloaded(const Value& value) const {
     if (!options_.cpu_offload) return value;

@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "fsdp/flatten_layout.h"
-#include "fsdp/lent_memory.h"
 #include "fsdp/options.h"
 
 namespace shardcts::reference {
@@ -73,8 +72,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   }
 
   // *Collective* over the shard group. The whole flat parameter in the original dtype on `options.device`: a tensor of
-  // its own if sharded, else the shard itself. May have padding at the end. When all tensors on it are gone, its memory
-  // serves the next call, unless the unit computes before that.
+  // its own if sharded, else the shard itself. May have padding at the end.
   at::Tensor Gather() const;
   // *Collective* over the shard group. The same on its first rank; undefined, without ever taking memory, elsewhere.
   at::Tensor GatherToFirst() const;
@@ -82,11 +80,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   // dimension 0 (Chunk, tensor/sharding.h). RuntimeError: a parameter without dimensions.
   FlatRange RowsOf(size_t parameter, int64_t rank) const;
   // *Collective* over the shard group of a sharded one. This rank's rows of each parameter, in their shape, on
-  // `options.device`: views of one new tensor. Ranks send each other what they lack and no more. Memory as of Gather.
+  // `options.device`: views of one new tensor. Ranks send each other what they lack and no more.
   std::vector<at::Tensor> GatherRows() const;
-  // *Local*. Memory for values of a state dict: 1-D, on `options.device`, undefined content. When all tensors on it are
-  // gone, it serves the next call of the same purpose, unless the unit computes before that.
-  at::Tensor LendMemory(const std::string& purpose, int64_t numel, at::ScalarType dtype) const;
   // This parameter's part of what Gather gives, in its shape.
   at::Tensor ViewIn(const at::Tensor& flat, size_t parameter) const;
   // Copies this rank's part of a whole flat parameter into the shard.
@@ -160,7 +155,6 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   std::vector<models::ParameterPtr> full_;    // while summoned
   std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
 
-  mutable std::map<std::string, std::shared_ptr<LentMemory>> lent_;  // by purpose
 
   bool is_unsharded_ = false;
   at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes

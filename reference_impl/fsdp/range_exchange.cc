@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
+#include "tensor/exchange.h"
+
 namespace shardcts::reference {
 namespace {
-
-constexpr int kTag = 0;
 
 // A run that goes from one rank to another: out of the run `from` that the one has, into the run `to` that the other
 // wants.
@@ -35,33 +35,35 @@ at::Tensor PartOf(const at::Tensor& tensor, const FlatRange& whole, const FlatRa
   return tensor.narrow(0, elements.begin - whole.begin, elements.numel);
 }
 
+// From one rank to another.
+int64_t NumelMoved(const RangesByRank& have, const RangesByRank& want) {
+  int64_t numel = 0;
+  for (size_t from = 0; from < have.size(); ++from) {
+    for (size_t to = 0; to < want.size(); ++to) {
+      if (from == to) continue;
+      for (const Move& move : MovesBetween(have[from], want[to])) numel += move.elements.numel;
+    }
+  }
+  return numel;
+}
+
 }  // namespace
 
 void ExchangeRanges(Communicator& group, const RangesByRank& have, const RangesByRank& want,
                     std::span<const at::Tensor> from, std::span<const at::Tensor> to) {
-  const int rank = group.rank();
-  const auto source = [&](const Move& move) { return PartOf(from[move.from], have[rank][move.from], move.elements); };
-  const auto target = [&](const Move& move) { return PartOf(to[move.to], want[rank][move.to], move.elements); };
-  const auto send = [&](int peer) {
-    for (const Move& move : MovesBetween(have[rank], want[peer])) group.Send(source(move), peer, kTag);
-  };
-  const auto receive = [&](int peer) {
-    for (const Move& move : MovesBetween(have[peer], want[rank])) group.Receive(target(move), peer, kTag);
-  };
-  // Each step makes pairs of all ranks, one of them maybe with itself. All ranks take the steps in the same order, and
-  // of a pair the lower one sends first: so there is never a circle of ranks that wait for each other.
-  for (int step = 0; step < group.size(); ++step) {
-    const int peer = (step - rank + group.size()) % group.size();
-    if (peer == rank) {
-      for (const Move& move : MovesBetween(have[rank], want[rank])) target(move).copy_(source(move));
-    } else if (rank < peer) {
-      send(peer);
-      receive(peer);
-    } else {
-      receive(peer);
-      send(peer);
+  const auto size = static_cast<size_t>(group.size());
+  const auto rank = static_cast<size_t>(group.rank());
+  TensorsByRank sends(size);
+  TensorsByRank receives(size);
+  for (size_t peer = 0; peer < size; ++peer) {
+    for (const Move& move : MovesBetween(have[rank], want[peer])) {
+      sends[peer].push_back(PartOf(from[move.from], have[rank][move.from], move.elements));
+    }
+    for (const Move& move : MovesBetween(have[peer], want[rank])) {
+      receives[peer].push_back(PartOf(to[move.to], want[rank][move.to], move.elements));
     }
   }
+  ExchangeTensors(group, sends, receives, NumelMoved(have, want));
 }
 
 }  // namespace shardcts::reference

@@ -24,7 +24,7 @@ using RangesByRank = std::vector<std::vector<FlatRange>>;
 // element that a rank has in several runs the last one counts; that several ranks have one is not foreseen.
 // Tensors are 1-D and contiguous, of one dtype, on the backend's device; no `from` overlaps a `to`.
 //
-// A peer is sent what it wants and nothing else, one message for each run, straight from `from` into `to`.
+// A peer is sent what it wants and nothing else, straight from `from` into `to`.
 void ExchangeRanges(Communicator& group, const RangesByRank& have, const RangesByRank& want,
                     std::span<const at::Tensor> from, std::span<const at::Tensor> to);
 

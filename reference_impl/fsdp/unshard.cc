@@ -9,6 +9,7 @@
 #include "fsdp/phase_timings.h"
 #include "fsdp/range_exchange.h"
 #include "fully_shard/storage.h"
+#include "tensor/exchange.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharding.h"
 
@@ -48,18 +49,12 @@ at::Tensor FlatParameter::ShardOnDevice() const {
   return shard_.to(options_.device);
 }
 
-at::Tensor FlatParameter::LendMemory(const std::string& purpose, int64_t numel, at::ScalarType dtype) const {
-  std::shared_ptr<LentMemory>& memory = lent_[purpose];
-  if (!memory) memory = std::make_shared<LentMemory>();
-  return memory->Take(numel, at::TensorOptions().dtype(dtype).device(options_.device));
-}
-
 at::Tensor FlatParameter::Gather() const {
   if (!is_sharded()) return shard_;
   const PhaseTimer unshard(TimedPhase::kUnshard);
   at::NoGradGuard no_grad;
   const at::Tensor shard = ShardOnDevice();
-  at::Tensor whole = LendMemory("parameters", layout_.PaddedNumel(), shard.scalar_type());
+  at::Tensor whole = at::empty({layout_.PaddedNumel()}, shard.options());
   const PhaseTimer gather(TimedPhase::kGather);
   options_.shard_group->AllGatherInto(whole, shard);
   return whole;
@@ -70,16 +65,8 @@ at::Tensor FlatParameter::GatherToFirst() const {
   const PhaseTimer unshard(TimedPhase::kUnshard);
   at::NoGradGuard no_grad;
   const at::Tensor shard = ShardOnDevice();
-  if (rank() != 0) {
-    const PhaseTimer gather(TimedPhase::kGather);
-    options_.shard_group->Gather({}, shard, 0);
-    return {};
-  }
-  at::Tensor whole = LendMemory("parameters", layout_.PaddedNumel(), shard.scalar_type());
-  std::vector<at::Tensor> shards = whole.split(layout_.ShardNumel());
   const PhaseTimer gather(TimedPhase::kGather);
-  options_.shard_group->Gather(shards, shard, 0);
-  return whole;
+  return GatherTo(*options_.shard_group, shard, 0);
 }
 
 FlatRange FlatParameter::RowsOf(size_t parameter, int64_t rank) const {
@@ -102,7 +89,7 @@ std::vector<at::Tensor> FlatParameter::GatherRows() const {
   std::vector<int64_t> numels;
   for (const FlatRange& range : want[rank()]) numels.push_back(range.numel);
   const at::Tensor owned = ShardOnDevice().narrow(0, 0, have[rank()].front().numel);
-  const at::Tensor memory = LendMemory("rows of parameters", c10::sum_integers(numels), owned.scalar_type());
+  const at::Tensor memory = at::empty({c10::sum_integers(numels)}, owned.options());
   std::vector<at::Tensor> rows = memory.split_with_sizes(numels);
   {
     const PhaseTimer gather(TimedPhase::kGather);
@@ -166,7 +153,6 @@ void FlatParameter::AdoptRequiresGrad() {
 void FlatParameter::Unshard() {
   if (is_unsharded_) return;
   at::NoGradGuard no_grad;
-  for (const auto& [purpose, memory] : lent_) memory->Release();
   if (!unsharded_.defined()) MakeUnsharded();
   if (OwnsUnsharded()) {
     AllocateStorage(unsharded_buffer_);

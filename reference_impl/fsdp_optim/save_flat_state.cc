@@ -88,7 +88,7 @@ void SaveFlatState(const FlatState& flat_state, const Keepers& keepers, const Sa
       SetChunks(ToString(name), on_device, unit, members);
       continue;
     }
-    const at::Tensor whole = gathers ? keepers.Gather(unit, ToString(name), on_device) : shard;
+    const at::Tensor whole = gathers ? keepers.Gather(unit, on_device) : shard;
     if (!keepers.includes_me()) continue;
     for (size_t i = 0; i < members.size(); ++i) {
       members[i].Set(name, InWantedForm(flat.ViewIn(whole, i), gathers, unit, options));

@@ -215,7 +215,7 @@ void SaveSlicedState(const SlicedState& state, const Keepers& keepers, const Sav
       SetSliceChunks(state, name, members);
       continue;
     }
-    const at::Tensor whole = keepers.Gather(unit, state.names[name], ShardOf(state, name));
+    const at::Tensor whole = keepers.Gather(unit, ShardOf(state, name));
     if (!keepers.includes_me()) continue;
     for (size_t place = 0; place < members.size(); ++place) {
       const at::Tensor view = unit.flat().ViewIn(whole, state.mine.members[place]);

@@ -3,11 +3,10 @@
 #include <ATen/ATen.h>
 
 #include "fsdp/range_exchange.h"
+#include "tensor/exchange.h"
 
 namespace shardcts::reference {
 namespace {
-
-constexpr int kPartTag = 0;
 
 at::Tensor PartOf(const at::Tensor& whole, const Member& member, int64_t rank) {
   const FlatSlice slice = member.unit.flat().layout().SliceOf(member.index, rank);
@@ -40,16 +39,14 @@ void ExchangeParts(const at::Tensor& chunk, const Member& member, const at::Tens
 
 void ScatterParts(const at::Tensor& whole, const Member& member, const std::vector<int64_t>& shard_ranks,
                   Communicator& group, const at::Tensor& place) {
-  if (group.rank() != 0) {
-    if (place.numel() > 0) group.Receive(place, 0, kPartTag);
-    return;
+  TensorsByRank sends(static_cast<size_t>(group.size()));
+  TensorsByRank receives(sends.size());
+  receives[0] = {place};
+  if (group.rank() == 0) {
+    const at::Tensor on_device = whole.to(place.device()).contiguous();
+    for (size_t rank = 0; rank < sends.size(); ++rank) sends[rank] = {PartOf(on_device, member, shard_ranks[rank])};
   }
-  const at::Tensor on_device = whole.to(place.device()).contiguous();
-  for (int rank = 1; rank < group.size(); ++rank) {
-    const at::Tensor part = PartOf(on_device, member, shard_ranks[static_cast<size_t>(rank)]);
-    if (part.numel() > 0) group.Send(part, rank, kPartTag);
-  }
-  CopyPart(whole, member, place);
+  ExchangeTensors(group, sends, receives, whole.numel());
 }
 
 }  // namespace shardcts::reference

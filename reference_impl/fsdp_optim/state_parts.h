@@ -27,8 +27,8 @@ void CopyPart(const at::Tensor& whole, const Member& member, const at::Tensor& p
 // *Collective* over the shard group, each of whose ranks has `chunk`, its chunk of dimension 0. Ranks send each other
 // what they lack.
 void ExchangeParts(const at::Tensor& chunk, const Member& member, const at::Tensor& place);
-// *Collective* over the group, whose first rank has the whole tensor and sends each rank its part; `whole` is not read
-// elsewhere. shard_ranks[r]: of the group's rank r, its rank in the shard group of its unit.
+// *Collective* over the group, whose first rank has the whole tensor and sends each rank its part; elsewhere
+// `whole` only says how large it is. shard_ranks[r]: of the group's rank r, its rank in the shard group of its unit.
 void ScatterParts(const at::Tensor& whole, const Member& member, const std::vector<int64_t>& shard_ranks,
                   Communicator& group, const at::Tensor& place);
 

@@ -5,12 +5,11 @@
 #include <algorithm>
 
 #include "fsdp_optim/chunked_state.h"
+#include "tensor/exchange.h"
 #include "tensor/sharding.h"
 
 namespace shardcts::reference {
 namespace {
-
-constexpr int kShardTag = 0;
 
 // Of a unit that is not sharded.
 Value ChunkOf(const at::Tensor& whole, const UnitMembers& unit) {
@@ -26,31 +25,16 @@ Keepers::Keepers(const Communicator& group, bool rank0_only)
       first_rank_(group.global_ranks().front()),
       includes_me_(!rank0_only || group.rank() == 0) {}
 
-at::Tensor Keepers::Gather(const UnitMembers& unit, const std::string& name, const at::Tensor& shard) const {
+at::Tensor Keepers::Gather(const UnitMembers& unit, const at::Tensor& shard) const {
   Communicator& group = unit.group();
-  const auto lend = [&] { return unit.flat().LendMemory("state " + name, shard.numel() * group.size(), shard.scalar_type()); };
   if (!rank0_only_) {
-    at::Tensor whole = lend();
+    at::Tensor whole = at::empty({group.size() * shard.numel()}, shard.options());
     group.AllGatherInto(whole, shard);
     return whole;
   }
   const auto first = std::ranges::find(group.global_ranks(), first_rank_);
   if (first == group.global_ranks().end()) return {};  // replicas, of whom nobody keeps anything
-  const int root = static_cast<int>(first - group.global_ranks().begin());
-  if (group.rank() != root) {
-    group.Send(shard, root, kShardTag);
-    return {};
-  }
-  at::Tensor whole = lend();
-  const std::vector<at::Tensor> shards = whole.split(shard.numel());
-  for (int rank = 0; rank < group.size(); ++rank) {
-    if (rank == root) {
-      at::Tensor(shards[static_cast<size_t>(rank)]).copy_(shard);
-    } else {
-      group.Receive(shards[static_cast<size_t>(rank)], rank, kShardTag);
-    }
-  }
-  return whole;
+  return GatherTo(group, shard, static_cast<int>(first - group.global_ranks().begin()));
 }
 
 Value InWantedForm(const at::Tensor& whole, bool is_own, const UnitMembers& unit, const SaveOptimOptions& options) {

@@ -15,9 +15,9 @@ class Keepers {
 
   // *Local*. Whether this rank is one.
   bool includes_me() const { return includes_me_; }
-  // *Collective* over the unit's shard group. All shards of the state `name`, one after the other, in memory that is
-  // nobody's else; undefined on a rank that keeps nothing, which has only sent its own.
-  at::Tensor Gather(const UnitMembers& unit, const std::string& name, const at::Tensor& shard) const;
+  // *Collective* over the unit's shard group. All shards of a state, one after the other, in memory that is nobody's
+  // else; undefined on a rank that keeps nothing, which has only given its own.
+  at::Tensor Gather(const UnitMembers& unit, const at::Tensor& shard) const;
 
  private:
   bool rank0_only_ = false;

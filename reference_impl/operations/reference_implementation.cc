@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "contract/operation_table.h"
+#include "operations/direct_memory.h"
 #include "operations/errors.h"
 
 namespace shardcts::reference {
@@ -40,6 +41,7 @@ Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& 
   if (handler == handlers_.end()) {
     return Error{"NotImplementedError", "the reference has no operation '" + std::string(operation) + "'"};
   }
+  const DirectMemoryScope direct_memory(*session_.context.communicator);
   std::vector<Warning> warnings;
   try {
     if (const auto complaint = CheckArguments(*FindOperation(operation), arguments)) {

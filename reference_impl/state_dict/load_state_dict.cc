@@ -62,17 +62,11 @@ std::string QuotedKeys(const std::vector<std::string>& keys) {
   return text;
 }
 
-// This rank's part of a whole tensor; shares its storage where it can. *Local*.
-DTensor PartOf(const at::Tensor& whole, const DTensorDistribution& layout) {
-  const std::vector<Placement> replicated(layout.placements.size());
-  return Redistribute(MakeDTensor(whole, layout.mesh, replicated, layout.shape), layout.placements);
-}
-
-// What of `value` belongs into a parameter of this distribution.
-at::Tensor PartFor(const models::Distribution* target, const StateValue& value) {
+// What of `value` belongs into a parameter of this distribution. It may be there already: then it is `place`.
+at::Tensor PartFor(const models::Distribution* target, const StateValue& value, const at::Tensor& place) {
   const auto* layout = dynamic_cast<const DTensorDistribution*>(target);
   if (const auto* whole = std::get_if<WholeTensor>(&value)) {
-    return layout ? PartOf(whole->fetch(), *layout).local : whole->fetch();
+    return layout ? whole->fetch_part(*layout, place) : whole->fetch();
   }
   const auto* distributed = std::get_if<DTensor>(&value);
   if ((layout != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
@@ -88,7 +82,9 @@ at::Tensor PartFor(const models::Distribution* target, const StateValue& value) 
 
 void CopyInto(at::Tensor& target, const models::Distribution* distribution, const StateValue& value) {
   at::NoGradGuard no_grad;
-  at::Tensor source = PartFor(distribution, value);
+  const at::Tensor place = target.detach();
+  at::Tensor source = PartFor(distribution, value, place);
+  if (source.is_same(place)) return;
   if (const auto* slice = dynamic_cast<const FlatSliceDistribution*>(distribution)) {
     if (target.numel() == 0) return;
     source = source.contiguous().view({-1}).narrow(0, slice->begin, target.numel()).view(target.sizes());
@@ -109,10 +105,10 @@ models::ParameterPtr Replacement(const models::Parameter& old, const StateValue&
   const DTensorDistribution* layout = FindDistribution(old);
   const auto* whole = std::get_if<WholeTensor>(&value);
   if (whole && layout) {
-    DTensor part = PartOf(whole->fetch(), *layout);
+    at::Tensor part = whole->fetch_part(*layout, {});
     // A view would keep the whole tensor.
-    if (part.local.storage().nbytes() != part.local.nbytes()) part.local = part.local.clone();
-    return MakeDTensorParameter(part, requires_grad);
+    if (part.storage().nbytes() != part.nbytes()) part = part.clone();
+    return MakeDTensorParameter(WithDistribution(*layout, part), requires_grad);
   }
   if (const auto* distributed = std::get_if<DTensor>(&value)) return MakeDTensorParameter(*distributed, requires_grad);
   at::Tensor plain = whole ? whole->fetch().detach() : std::get<at::Tensor>(value).detach();
@@ -298,6 +294,11 @@ class Loader {
 };
 
 }  // namespace
+
+at::Tensor PartOf(const at::Tensor& whole, const DTensorDistribution& layout) {
+  const std::vector<Placement> replicated(layout.placements.size());
+  return Redistribute(MakeDTensor(whole, layout.mesh, replicated, layout.shape), layout.placements).local;
+}
 
 LoadResult LoadStateDict(models::Module& root, const StateDict& state_dict, const LoadOptions& options) {
   Loader loader(state_dict, options);

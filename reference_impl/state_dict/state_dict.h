@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/module.h"
+#include "parameter/dtensor_parameter.h"
 #include "tensor/dtensor.h"
 
 namespace shardcts::reference {
@@ -25,7 +26,13 @@ struct WholeTensor {
   // Called when the entry's turn comes, at most once for each place that the entry goes to, in the same order on all
   // ranks: may be *Collective*. Nothing keeps what it gives, but for a plain parameter that it replaces.
   std::function<at::Tensor()> fetch;
+  // In the place of `fetch`, for a parameter of this distribution: this rank's part. It may have been put into `place`,
+  // this rank's part of the parameter (or undefined), and is that then.
+  std::function<at::Tensor(const DTensorDistribution&, const at::Tensor& place)> fetch_part;
 };
+
+// *Local*. This rank's part of a whole tensor; shares its storage where it can.
+at::Tensor PartOf(const at::Tensor& whole, const DTensorDistribution& layout);
 
 using StateValue = std::variant<at::Tensor, DTensor, ShardedTensor, NotATensor, WholeTensor>;
 using StateDict = std::vector<models::Named<StateValue>>;

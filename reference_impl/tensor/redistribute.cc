@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tensor/exchange.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharding.h"
 
@@ -212,6 +213,26 @@ DTensor Redistribute(const DTensor& tensor, const std::vector<Placement>& placem
 
 at::Tensor FullTensor(const DTensor& tensor) {
   return Redistribute(tensor, std::vector<Placement>(tensor.placements.size())).local;
+}
+
+at::Tensor FullTensorOnFirst(const DTensor& tensor) {
+  const bool is_in_rows = tensor.placements.size() == 1 && tensor.placements.front() == Placement::Shard(0);
+  if (!is_in_rows) return FullTensor(tensor);
+  c10::NoGradGuard no_grad;
+  Communicator& group = tensor.mesh->group(0);
+  TensorsByRank sends(static_cast<size_t>(group.size()));
+  TensorsByRank receives(sends.size());
+  sends[0] = {tensor.local.detach().contiguous()};
+  at::Tensor whole;
+  if (group.rank() == 0) {
+    whole = at::empty(tensor.shape, tensor.local.options().requires_grad(false));
+    for (size_t rank = 0; rank < receives.size(); ++rank) {
+      const Range rows = Chunk(tensor.shape.front(), group.size(), static_cast<int64_t>(rank));
+      receives[rank] = {whole.narrow(0, rows.begin, rows.size())};
+    }
+  }
+  ExchangeTensors(group, sends, receives, c10::multiply_integers(tensor.shape));
+  return whole;
 }
 
 DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mesh,

@@ -25,6 +25,10 @@ DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mes
 // taken as they are, rank by rank. Shares storage with `tensor.local` only if every placement is Replicate.
 at::Tensor FullTensor(const DTensor& tensor);
 
+// *Collective* over the mesh. The same on the mesh's rank at coordinate (0, ..., 0), where it shares no storage with a
+// part that was cut; what other ranks get is of no use. Rows over a 1-D mesh go nowhere else.
+at::Tensor FullTensorOnFirst(const DTensor& tensor);
+
 // *Collective* over the mesh, unless the placements are equal: then the same local part, without communication.
 // Tensor dimensions and mesh dimensions that both sides place alike are not gathered.
 // Errors as DistributeTensor; NotImplementedError: a partial value whose reduction no communicator has.

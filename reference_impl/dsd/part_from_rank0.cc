@@ -1,0 +1,43 @@
+#include "dsd/part_from_rank0.h"
+
+#include <ATen/ATen.h>
+
+#include "tensor/exchange.h"
+#include "tensor/sharding.h"
+
+namespace shardcts::reference {
+namespace {
+
+bool IsPlaceFor(const at::Tensor& place, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  return place.defined() && place.is_cpu() && place.is_contiguous() && place.scalar_type() == dtype &&
+         place.sizes() == at::IntArrayRef(shape);
+}
+
+}  // namespace
+
+bool AreRowsOfWorld(const DTensorDistribution& layout, const Communicator& world) {
+  if (layout.mesh->NumDims() != 1 || layout.placements.front() != Placement::Shard(0)) return false;
+  return layout.mesh->group(0).global_ranks() == world.global_ranks();
+}
+
+at::Tensor RowsFromRank0(const at::Tensor& whole, at::ScalarType dtype, const DTensorDistribution& layout,
+                         Communicator& world, const at::Tensor& place) {
+  const auto rows_of = [&](int64_t rank) { return Chunk(layout.shape.front(), world.size(), rank); };
+  std::vector<int64_t> shape = layout.shape;
+  shape.front() = rows_of(world.rank()).size();
+  const at::Tensor mine = IsPlaceFor(place, shape, dtype) ? place : at::empty(shape, dtype);
+  TensorsByRank sends(static_cast<size_t>(world.size()));
+  TensorsByRank receives(sends.size());
+  receives[0] = {mine};
+  if (world.rank() == 0) {
+    const at::Tensor values = whole.detach().cpu().contiguous();
+    for (size_t rank = 0; rank < sends.size(); ++rank) {
+      const Range rows = rows_of(static_cast<int64_t>(rank));
+      sends[rank] = {values.narrow(0, rows.begin, rows.size())};
+    }
+  }
+  ExchangeTensors(world, sends, receives, c10::multiply_integers(layout.shape));
+  return mine;
+}
+
+}  // namespace shardcts::reference

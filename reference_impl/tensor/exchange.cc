@@ -1,0 +1,63 @@
+#include "tensor/exchange.h"
+
+#include <ATen/ATen.h>
+
+namespace shardcts::reference {
+namespace {
+
+constexpr int kTag = 0;
+constexpr int64_t kWorthADirectWay = 16 << 10;  // elements
+
+// Each step makes pairs of all ranks, one of them maybe with itself. All ranks take the steps in the same order, and of
+// a pair the lower one sends first: so there is never a circle of ranks that wait for each other.
+void ExchangeMessages(Communicator& group, const TensorsByRank& sends, const TensorsByRank& receives) {
+  const int rank = group.rank();
+  const auto send = [&](int peer) {
+    for (const at::Tensor& tensor : sends[static_cast<size_t>(peer)]) {
+      if (tensor.numel() > 0) group.Send(tensor, peer, kTag);
+    }
+  };
+  const auto receive = [&](int peer) {
+    for (const at::Tensor& tensor : receives[static_cast<size_t>(peer)]) {
+      if (tensor.numel() > 0) group.Receive(tensor, peer, kTag);
+    }
+  };
+  for (int step = 0; step < group.size(); ++step) {
+    const int peer = (step - rank + group.size()) % group.size();
+    if (peer == rank) {
+      const auto self = static_cast<size_t>(rank);
+      for (size_t i = 0; i < sends[self].size(); ++i) at::Tensor(receives[self][i]).copy_(sends[self][i]);
+    } else if (rank < peer) {
+      send(peer);
+      receive(peer);
+    } else {
+      receive(peer);
+      send(peer);
+    }
+  }
+}
+
+}  // namespace
+
+void ExchangeTensors(Communicator& group, const TensorsByRank& sends, const TensorsByRank& receives, int64_t numel) {
+  if (numel >= kWorthADirectWay && group.ExchangeDirectly(sends, receives)) return;
+  ExchangeMessages(group, sends, receives);
+}
+
+at::Tensor GatherTo(Communicator& group, const at::Tensor& part, int root) {
+  const auto size = static_cast<size_t>(group.size());
+  TensorsByRank sends(size);
+  TensorsByRank receives(size);
+  sends[static_cast<size_t>(root)] = {part};
+  at::Tensor whole;
+  if (group.rank() == root) {
+    whole = at::empty({group.size() * part.numel()}, part.options());
+    for (size_t rank = 0; rank < size; ++rank) {
+      receives[rank] = {whole.narrow(0, static_cast<int64_t>(rank) * part.numel(), part.numel())};
+    }
+  }
+  ExchangeTensors(group, sends, receives, (group.size() - 1) * part.numel());
+  return whole;
+}
+
+}  // namespace shardcts::reference
