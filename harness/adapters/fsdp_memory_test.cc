@@ -1,11 +1,11 @@
-// What a full state dict costs in memory, on rank 0 and on the others, measured on the resident set of real ranks.
+// What a full state dict costs in memory, on rank 0 and on the others, measured on real ranks.
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <string>
 
 #include "adapters/implementation_on_ranks.h"
-#include "adapters/resident_growth.h"
+#include "adapters/memory_growth.h"
 
 namespace shardcts {
 namespace {
@@ -53,7 +53,7 @@ class FsdpMemoryTest : public ::testing::TestWithParam<Cost> {
   };
   Taken Save() {
     World().Barrier();
-    const ResidentGrowth growth;
+    const MemoryGrowth growth;
     Taken taken;
     taken.saved = implementation_.Call("model.state_dict", {{"model", model_}}).AsDict();
     taken.peak = growth.PeakBytes();
@@ -79,13 +79,13 @@ TEST_P(FsdpMemoryTest, Rank0OnlyWithOffloadTakesACopyOnRank0AndAFlatParameterEls
   if (World().rank() == 0) {
     const int64_t copies = GetParam().copies * kModelBytes;
     EXPECT_EQ(taken.saved.size(), static_cast<size_t>(kUnits));
-    EXPECT_NEAR(taken.held, copies, kResidentAllowanceBytes);
-    EXPECT_LT(taken.peak, copies + kFlatBytes + kResidentAllowanceBytes);
+    EXPECT_NEAR(taken.held, copies, kAllowanceBytes);
+    EXPECT_LT(taken.peak, copies + kFlatBytes + kAllowanceBytes);
   } else {
     EXPECT_EQ(taken.saved.size(), 0u);
-    EXPECT_NEAR(taken.held, 0, kResidentAllowanceBytes);
-    EXPECT_LT(taken.peak, GetParam().flat_parameters * kFlatBytes + kResidentAllowanceBytes);
-    EXPECT_GT(taken.peak, (GetParam().flat_parameters - 1) * kFlatBytes - kResidentAllowanceBytes);
+    EXPECT_NEAR(taken.held, 0, kAllowanceBytes);
+    EXPECT_LT(taken.peak, GetParam().flat_parameters * kFlatBytes + kAllowanceBytes);
+    EXPECT_GT(taken.peak, (GetParam().flat_parameters - 1) * kFlatBytes - kAllowanceBytes);
   }
 }
 
@@ -93,8 +93,8 @@ TEST_P(FsdpMemoryTest, WithoutBothEveryRankHoldsOneCopy) {
   SetType(/*rank0_only_and_offload=*/false);
   const Taken taken = Save();
   EXPECT_EQ(taken.saved.size(), static_cast<size_t>(kUnits));
-  EXPECT_NEAR(taken.held, kModelBytes, kResidentAllowanceBytes);
-  EXPECT_LT(taken.peak, kModelBytes + kFlatBytes + kResidentAllowanceBytes);
+  EXPECT_NEAR(taken.held, kModelBytes, kAllowanceBytes);
+  EXPECT_LT(taken.peak, kModelBytes + kFlatBytes + kAllowanceBytes);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What FSDP1's full optimizer state costs in memory on the ranks that do not keep it, measured on the resident set of
+// What FSDP1's full optimizer state costs in memory on the ranks that do not keep it, measured on
 // real ranks.
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <string>
 
 #include "adapters/implementation_on_ranks.h"
-#include "adapters/resident_growth.h"
+#include "adapters/memory_growth.h"
 
 namespace shardcts {
 namespace {
@@ -71,7 +71,7 @@ class FsdpOptimMemoryTest : public ::testing::TestWithParam<Cost> {
   // parameters.
   void ExpectCost(const std::string& what, int64_t kept, int64_t flat_parameters, const std::function<void()>& body) {
     World().Barrier();
-    const ResidentGrowth growth;
+    const MemoryGrowth growth;
     body();
     const int64_t peak = growth.PeakBytes();
     std::printf("%s, %s, rank %d: flat parameter %ld, state %ld, kept %ld, peak %ld, held %ld bytes\n",
@@ -79,9 +79,9 @@ class FsdpOptimMemoryTest : public ::testing::TestWithParam<Cost> {
                 growth.BytesNow());
     World().Barrier();
     if (World().rank() == 0) return;
-    EXPECT_LT(peak, kept + flat_parameters * kFlatBytes + kResidentAllowanceBytes);
+    EXPECT_LT(peak, kept + flat_parameters * kFlatBytes + kAllowanceBytes);
     // A cost that is lower than the table says is news.
-    EXPECT_GT(peak, kept + (flat_parameters - 1) * kFlatBytes - kResidentAllowanceBytes);
+    EXPECT_GT(peak, kept + (flat_parameters - 1) * kFlatBytes - kAllowanceBytes);
   }
 
   ImplementationOnRanks implementation_{GetParam().implementation};

@@ -85,6 +85,8 @@ int64_t HostMemory::Take(int64_t bytes) {
   free_.erase(hole);
   if (size > bytes) free_[offset + bytes] = size - bytes;
   taken_[offset] = bytes;
+  taken_bytes_ += bytes;
+  peak_bytes_ = std::max(peak_bytes_, taken_bytes_);
   if (offset + bytes > touched_) {
     GiveBack();
     touched_ = offset + bytes;
@@ -97,6 +99,7 @@ void HostMemory::Free(void* begin) {
   const auto found = taken_.find(static_cast<char*>(begin) - begin_);
   auto [offset, size] = *found;
   taken_.erase(found);
+  taken_bytes_ -= size;
   const auto next = free_.find(offset + size);
   if (next != free_.end()) {
     size += next->second;
@@ -125,6 +128,21 @@ std::optional<int64_t> HostMemory::OffsetOf(const void* begin, int64_t bytes) co
   const auto first = reinterpret_cast<uintptr_t>(begin_);
   if (at < first || at - first > static_cast<uintptr_t>(bytes_ - bytes)) return std::nullopt;
   return static_cast<int64_t>(at - first);
+}
+
+int64_t HostMemory::taken_bytes() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return taken_bytes_;
+}
+
+int64_t HostMemory::peak_bytes() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return peak_bytes_;
+}
+
+void HostMemory::ForgetPeak() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  peak_bytes_ = taken_bytes_;
 }
 
 std::string HostMemory::Ticket() const {

@@ -31,6 +31,11 @@ class HostMemory final : public c10::Allocator {
 
   // Where these bytes lie in it; nullopt: elsewhere.
   std::optional<int64_t> OffsetOf(const void* begin, int64_t bytes) const;
+  // Of all tensors in it now, and the most since the process began or since ForgetPeak.
+  int64_t taken_bytes() const;
+  int64_t peak_bytes() const;
+  void ForgetPeak();
+
   // With it another process finds this memory.
   std::string Ticket() const;
   // The memory that belongs to a ticket, in this process's addresses; it stays mapped. nullptr: it cannot be seen from
@@ -47,10 +52,12 @@ class HostMemory final : public c10::Allocator {
   char* begin_;
   int64_t bytes_;
   std::string token_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<int64_t, int64_t> free_;   // offset → bytes; no two adjoin
   std::map<int64_t, int64_t> taken_;  // offset → bytes
-  int64_t touched_ = 0;               // nothing from here on has ever been taken
+  int64_t taken_bytes_ = 0;
+  int64_t peak_bytes_ = 0;
+  int64_t touched_ = 0;  // nothing from here on has ever been taken
 };
 
 }  // namespace shardcts
