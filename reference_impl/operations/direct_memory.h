@@ -2,29 +2,29 @@
 #pragma once
 
 #include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
 
 #include "comm/communicator.h"
 
 namespace shardcts::reference {
 
-// *Local*. While it lives, this process's CPU tensors come from the communicator's DirectMemory, where it has any.
-// For one thread at a time.
+// *Local*. While it lives, this process's CPU tensors come from the communicator's DirectMemory, where it has any; not
+// where somebody else has replaced LibTorch's allocator, maybe to count what tensors need. For one thread at a time.
 class DirectMemoryScope {
  public:
   explicit DirectMemoryScope(Communicator& communicator) {
     c10::Allocator* memory = communicator.DirectMemory();
-    if (!memory) return;
-    before_ = c10::GetAllocator(c10::kCPU);
-    c10::SetAllocator(c10::kCPU, memory);
+    is_set_ = memory && c10::GetAllocator(c10::kCPU) == c10::GetDefaultCPUAllocator();
+    if (is_set_) c10::SetAllocator(c10::kCPU, memory);
   }
   ~DirectMemoryScope() {
-    if (before_) c10::SetAllocator(c10::kCPU, before_);
+    if (is_set_) c10::SetAllocator(c10::kCPU, c10::GetDefaultCPUAllocator());
   }
   DirectMemoryScope(const DirectMemoryScope&) = delete;
   DirectMemoryScope& operator=(const DirectMemoryScope&) = delete;
 
  private:
-  c10::Allocator* before_ = nullptr;
+  bool is_set_ = false;
 };
 
 }  // namespace shardcts::reference
