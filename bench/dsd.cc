@@ -1,38 +1,30 @@
-// dsd_bench: state dicts of models under fully_shard, through the distributed state-dict functions (rank_benchmarks.h).
-// bench/state_dict_ratios.py runs it and compares.
+// dsd_bench: state dicts of models under fully_shard and of their Adam, through the distributed state-dict functions
+// (rank_benchmarks.h). bench/state_dict_ratios.py runs it and compares.
 //
-// KIND is FULL, whole values on every rank; RANK0, whole values on rank 0 only: saved with cpu_offload, loaded with
-// broadcast_from_rank0; or SHARDED. OPERATION is get_model_state_dict or set_model_state_dict. The bytes are those of
-// the whole model for FULL and RANK0, of a rank's shard for SHARDED.
+// KIND is FULL, whole values on every rank; RANK0, whole values on rank 0 only: got with cpu_offload, set with
+// broadcast_from_rank0; or SHARDED. OPERATION is get_model_state_dict, set_model_state_dict, get_optimizer_state_dict
+// or set_optimizer_state_dict. The bytes are those of the parameters, or of the optimizer's two moments for each: of
+// the whole model for FULL and RANK0, of a rank's shard for SHARDED. SIZE is that of the parameters.
 #include "contract/dsd.h"
+
+#include <optional>
+
 #include "bench/rank_benchmarks.h"
 
 namespace shardcts::bench {
 namespace {
 
-enum class Kind { kFull, kRank0, kSharded };
-enum class Operation { kGet, kSet };
-
-struct Case {
-  Kind kind = Kind::kFull;
-  Operation operation = Operation::kGet;
-  int64_t mebibytes = 1;
-};
-
-const char* ToString(Kind kind) {
-  switch (kind) {
-    case Kind::kFull: return "FULL";
-    case Kind::kRank0: return "RANK0";
-    case Kind::kSharded: return "SHARDED";
-  }
-  return "";
+StateDictOptions ToGet(Kind kind) {
+  StateDictOptions options;
+  options.full_state_dict = kind != Kind::kSharded;
+  options.cpu_offload = kind == Kind::kRank0;
+  return options;
 }
 
-StateDictOptions OptionsFor(const Case& which) {
+StateDictOptions ToSet(Kind kind) {
   StateDictOptions options;
-  options.full_state_dict = which.kind != Kind::kSharded;
-  options.cpu_offload = which.kind == Kind::kRank0 && which.operation == Operation::kGet;
-  options.broadcast_from_rank0 = which.kind == Kind::kRank0 && which.operation == Operation::kSet;
+  options.full_state_dict = kind != Kind::kSharded;
+  options.broadcast_from_rank0 = kind == Kind::kRank0;
   return options;
 }
 
@@ -48,65 +40,80 @@ class FullyShardedModel {
   FullyShardedModel(const FullyShardedModel&) = delete;
   FullyShardedModel& operator=(const FullyShardedModel&) = delete;
 
-  Dict Get(const StateDictOptions& options) { return GetModelStateDict(model_, options); }
-  void Set(const Dict& state_dict, const StateDictOptions& options) { SetModelStateDict(model_, state_dict, options); }
-  // What Set takes of this kind, apart from the model.
-  Dict Saved(Kind kind) {
-    Dict saved = Get(OptionsFor({kind, Operation::kGet}));
-    return kind == Kind::kSharded ? Subject(implementation_).Clone(saved).AsDict() : saved;
+  Dict GetModelState(Kind kind) { return GetModelStateDict(model_, ToGet(kind)); }
+  void SetModelState(Kind kind, const Dict& state_dict) { SetModelStateDict(model_, state_dict, ToSet(kind)); }
+
+  // Before the first of the two below: Adam with its state. The cases of the model alone need no memory for it.
+  void MakeAdam() {
+    if (adam_) return;
+    adam_ = Subject(implementation_).CreateOptimizer(model_, "adam");
+    adam_->InitState();
+    adam_->ZeroGrad();
+  }
+  Dict GetOptimizerState(Kind kind) { return GetOptimizerStateDict(model_, {*adam_}, ToGet(kind)); }
+  void SetOptimizerState(Kind kind, const Dict& state_dict) {
+    SetOptimizerStateDict(model_, {*adam_}, state_dict, ToSet(kind));
+  }
+
+  // What was got, apart from what model and optimizer hold: SHARDED values are theirs.
+  Dict Apart(Kind kind, const Dict& state_dict) {
+    return kind == Kind::kSharded ? Subject(implementation_).Clone(state_dict).AsDict() : state_dict;
   }
 
  private:
   Measured& implementation_;
   Model model_;
+  std::optional<Optimizer> adam_;
 };
 
-class StateDicts {
- public:
-  // *Collective*, as is all that follows.
-  StateDicts(const Options& options, Communicator& world, const std::string& run_folder)
-      : world_(world), models_(options, world, run_folder) {}
+using DsdCase = Case<FullyShardedModel>;
 
-  void Run(benchmark::State& state, const std::string& source, const Case& which) {
-    FullyShardedModel& model = models_.Get(source, which.mebibytes);
-    const StateDictOptions options = OptionsFor(which);
-    if (which.operation == Operation::kGet) {
-      Iterate(state, world_, Bytes(which), [&] { return model.Get(options); });
-    } else {
-      const Dict saved = model.Saved(which.kind);
-      Iterate(state, world_, Bytes(which), [&] {
-        model.Set(saved, options);
-        return nullptr;
-      });
-    }
-  }
+DsdCase Named(Kind kind, const std::string& operation, int64_t tensors_per_parameter,
+              const std::function<Measurement(FullyShardedModel&)>& start) {
+  return {.kind = ToString(kind),
+          .operation = operation,
+          .tensors_per_parameter = tensors_per_parameter,
+          .is_sharded = kind == Kind::kSharded,
+          .start = start};
+}
 
-  int64_t Bytes(const Case& which) const {
-    const int64_t whole = ModelBytes(which.mebibytes);
-    return which.kind == Kind::kSharded ? whole / world_.size() : whole;
-  }
+DsdCase GetsModel(Kind kind) {
+  return Named(kind, "get_model_state_dict", 1, [kind](FullyShardedModel& model) {
+    return Measurement{[&model, kind] { return model.GetModelState(kind); }};
+  });
+}
 
- private:
-  Communicator& world_;
-  ModelsOfOneSize<FullyShardedModel> models_;
-};
+DsdCase SetsModel(Kind kind) {
+  return Named(kind, "set_model_state_dict", 1, [kind](FullyShardedModel& model) {
+    return Measurement{[&model, kind, saved = model.Apart(kind, model.GetModelState(kind))] {
+      model.SetModelState(kind, saved);
+      return Dict{};
+    }};
+  });
+}
 
-std::shared_ptr<void> RegisterAll(const Options& options, Communicator& world, const std::string& run_folder) {
-  const auto state_dicts = std::make_shared<StateDicts>(options, world, run_folder);
-  for (const int64_t mebibytes : options.sizes) {
-    for (const Kind kind : {Kind::kFull, Kind::kRank0, Kind::kSharded}) {
-      for (const Operation operation : {Operation::kGet, Operation::kSet}) {
-        const Case which{kind, operation, mebibytes};
-        const bool gets = operation == Operation::kGet;
-        const CaseName name{ToString(kind), gets ? "get_model_state_dict" : "set_model_state_dict", mebibytes};
-        RegisterCase(options, world, name, state_dicts->Bytes(which),
-                     [state_dicts = state_dicts.get(), which](benchmark::State& state, const std::string& source) {
-                       state_dicts->Run(state, source, which);
-                     });
-      }
-    }
-  }
-  return state_dicts;
+DsdCase GetsOptimizer(Kind kind) {
+  return Named(kind, "get_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
+    model.MakeAdam();
+    return Measurement{[&model, kind] { return model.GetOptimizerState(kind); }};
+  });
+}
+
+DsdCase SetsOptimizer(Kind kind) {
+  return Named(kind, "set_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
+    model.MakeAdam();
+    return Measurement{[&model, kind, saved = model.Apart(kind, model.GetOptimizerState(kind))] {
+      model.SetOptimizerState(kind, saved);
+      return Dict{};
+    }};
+  });
+}
+
+std::vector<DsdCase> Cases() {
+  std::vector<DsdCase> cases;
+  for (const Kind kind : kKinds) cases.insert(cases.end(), {GetsModel(kind), SetsModel(kind)});
+  for (const Kind kind : kKinds) cases.insert(cases.end(), {GetsOptimizer(kind), SetsOptimizer(kind)});
+  return cases;
 }
 
 }  // namespace
@@ -115,6 +122,8 @@ std::shared_ptr<void> RegisterAll(const Options& options, Communicator& world, c
 int main(int argc, char** argv) {
   return shardcts::bench::RunOnRanks(
       argc, argv,
-      {"dsd_bench", "Gets and sets state dicts of models under fully_shard, beside a memcpy of the same bytes.",
-       "of the state dict: FULL and RANK0 of the whole model, SHARDED of a shard", shardcts::bench::RegisterAll});
+      {"dsd_bench",
+       "Gets and sets state dicts of models under fully_shard and of their Adam, beside a memcpy of the same bytes.",
+       "of the parameters, or of Adam's two moments: FULL and RANK0 of the whole model, SHARDED of a shard"},
+      shardcts::bench::Cases());
 }

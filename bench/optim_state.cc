@@ -11,26 +11,6 @@
 namespace shardcts::bench {
 namespace {
 
-constexpr int64_t kMoments = 2;
-
-enum class Kind { kFull, kRank0, kSharded };
-enum class Operation { kSave, kToLoad };
-
-struct Case {
-  Kind kind = Kind::kFull;
-  Operation operation = Operation::kSave;
-  int64_t mebibytes = 1;
-};
-
-const char* ToString(Kind kind) {
-  switch (kind) {
-    case Kind::kFull: return "FULL";
-    case Kind::kRank0: return "RANK0";
-    case Kind::kSharded: return "SHARDED";
-  }
-  return "";
-}
-
 // A model and its Adam, with state.
 class OptimizedModel {
  public:
@@ -56,49 +36,34 @@ class OptimizedModel {
   Optimizer optimizer_;
 };
 
-class OptimStates {
- public:
-  // *Collective*, as is all that follows.
-  OptimStates(const Options& options, Communicator& world, const std::string& run_folder)
-      : world_(world), models_(options, world, run_folder) {}
+using OptimCase = Case<OptimizedModel>;
 
-  void Run(benchmark::State& state, const std::string& source, const Case& which) {
-    OptimizedModel& model = models_.Get(source, which.mebibytes);
-    model.SetKind(which.kind);
-    if (which.operation == Operation::kSave) {
-      Iterate(state, world_, Bytes(which), [&] { return model.Save(); });
-    } else {
-      const Dict saved = model.Save();
-      Iterate(state, world_, Bytes(which), [&] { return model.ToLoad(saved); });
-    }
-  }
+OptimCase Named(Kind kind, const std::string& operation, const std::function<Measurement(OptimizedModel&)>& start) {
+  return {.kind = ToString(kind),
+          .operation = operation,
+          .tensors_per_parameter = kMoments,
+          .is_sharded = kind == Kind::kSharded,
+          .start = start};
+}
 
-  int64_t Bytes(const Case& which) const {
-    const int64_t whole = kMoments * ModelBytes(which.mebibytes);
-    return which.kind == Kind::kSharded ? whole / world_.size() : whole;
-  }
+OptimCase Saves(Kind kind) {
+  return Named(kind, "optim_state_dict", [kind](OptimizedModel& model) {
+    model.SetKind(kind);
+    return Measurement{[&model] { return model.Save(); }};
+  });
+}
 
- private:
-  Communicator& world_;
-  ModelsOfOneSize<OptimizedModel> models_;
-};
+OptimCase MakesLoadable(Kind kind) {
+  return Named(kind, "optim_state_dict_to_load", [kind](OptimizedModel& model) {
+    model.SetKind(kind);
+    return Measurement{[&model, saved = model.Save()] { return model.ToLoad(saved); }};
+  });
+}
 
-std::shared_ptr<void> RegisterAll(const Options& options, Communicator& world, const std::string& run_folder) {
-  const auto states = std::make_shared<OptimStates>(options, world, run_folder);
-  for (const int64_t mebibytes : options.sizes) {
-    for (const Kind kind : {Kind::kFull, Kind::kRank0, Kind::kSharded}) {
-      for (const Operation operation : {Operation::kSave, Operation::kToLoad}) {
-        const Case which{kind, operation, mebibytes};
-        const bool saves = operation == Operation::kSave;
-        const CaseName name{ToString(kind), saves ? "optim_state_dict" : "optim_state_dict_to_load", mebibytes};
-        RegisterCase(options, world, name, states->Bytes(which),
-                     [states = states.get(), which](benchmark::State& state, const std::string& source) {
-                       states->Run(state, source, which);
-                     });
-      }
-    }
-  }
-  return states;
+std::vector<OptimCase> Cases() {
+  std::vector<OptimCase> cases;
+  for (const Kind kind : kKinds) cases.insert(cases.end(), {Saves(kind), MakesLoadable(kind)});
+  return cases;
 }
 
 }  // namespace
@@ -108,6 +73,6 @@ int main(int argc, char** argv) {
   return shardcts::bench::RunOnRanks(
       argc, argv,
       {"optim_state_bench", "Saves and loads optimizer state of sharded models, beside a memcpy of the same bytes.",
-       "of Adam's two moments on one rank: FULL and RANK0 of the whole model, SHARDED of a shard",
-       shardcts::bench::RegisterAll});
+       "of Adam's two moments on one rank: FULL and RANK0 of the whole model, SHARDED of a shard"},
+      shardcts::bench::Cases());
 }

@@ -85,11 +85,11 @@ class SharedFolder {
   std::string name_;
 };
 
-void Run(int argc, char** argv, Communicator& world, const Program& program) {
+void Run(int argc, char** argv, Communicator& world, const Program& program, const RegisterAll& register_all) {
   world.SetDeadline(std::chrono::steady_clock::now() + kPatience);
   const Options options = ReadOptions(argc, argv, world.rank(), program.description);
   const SharedFolder folder(world);
-  const std::shared_ptr<void> needed = program.register_all(options, world, folder.name());
+  const std::shared_ptr<void> needed = register_all(options, world, folder.name());
   benchmark::AddCustomContext("ranks", std::to_string(world.size()));
   benchmark::AddCustomContext("bytes", program.bytes);
   benchmark::AddCustomContext("memcpy", "each rank copies as many bytes, all ranks at the same time");
@@ -103,12 +103,22 @@ void Run(int argc, char** argv, Communicator& world, const Program& program) {
 
 }  // namespace
 
-void RegisterCase(const Options& options, Communicator& world, const CaseName& name, int64_t bytes,
-                  const std::function<void(benchmark::State&, const std::string& implementation)>& run) {
+std::string ToString(Kind kind) {
+  switch (kind) {
+    case Kind::kFull: return "FULL";
+    case Kind::kRank0: return "RANK0";
+    case Kind::kSharded: return "SHARDED";
+  }
+  return "";
+}
+
+void RegisterBenchmarks(const Options& options, Communicator& world, const std::string& name, int64_t mebibytes,
+                        int64_t bytes,
+                        const std::function<void(benchmark::State&, const std::string& implementation)>& run) {
   const auto add = [&](const std::string& who, const std::function<void(benchmark::State&)>& measure) {
-    const std::string full_name = fmt::format("{}/{}/{}MiB/{}", name.kind, name.operation, name.mebibytes, who);
+    const std::string full_name = fmt::format("{}/{}MiB/{}", name, mebibytes, who);
     benchmark::RegisterBenchmark(full_name.c_str(), measure)
-        ->Iterations(IterationsOf(name.mebibytes))
+        ->Iterations(IterationsOf(mebibytes))
         ->UseManualTime()
         ->Unit(benchmark::kMillisecond);
   };
@@ -123,12 +133,12 @@ void RegisterCase(const Options& options, Communicator& world, const CaseName& n
   }
 }
 
-int RunOnRanks(int argc, char** argv, const Program& program) {
+int RunOnRanks(int argc, char** argv, const Program& program, const RegisterAll& register_all) {
   at::set_num_threads(1);  // as a rank of a pool
   const MpiSession session(&argc, &argv);
   try {
     const auto world = MakeMpiCommunicator();
-    Run(argc, argv, *world, program);
+    Run(argc, argv, *world, program, register_all);
     return 0;
   } catch (const std::exception& error) {
     if (session.rank() == 0) std::cerr << program.name << ": " << error.what() << "\n";
