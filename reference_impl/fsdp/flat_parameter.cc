@@ -127,6 +127,11 @@ at::Tensor FlatParameter::ViewIn(const at::Tensor& flat, size_t parameter) const
   return flat.narrow(0, range.begin, range.numel).view(shapes_[parameter]);
 }
 
+bool FlatParameter::Holds(const models::Parameter& parameter) const {
+  const auto is_it = [&](const models::ParameterPtr& one) { return one.get() == &parameter; };
+  return is_it(flat_) || std::ranges::any_of(slices_, is_it) || std::ranges::any_of(full_, is_it);
+}
+
 void FlatParameter::WriteBack(const at::Tensor& flat) {
   at::NoGradGuard no_grad;
   const FlatRange owned = layout_.Owned(rank());

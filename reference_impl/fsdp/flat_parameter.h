@@ -66,6 +66,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   const models::ParameterPtr& slice(size_t parameter) const { return slices_[parameter]; }
   // The parameter object of kFlat.
   const models::ParameterPtr& flat_object() const { return flat_; }
+  // Whether it is an object of kFlat, kSlices or kFull.
+  bool Holds(const models::Parameter& parameter) const;
   // Whether this parameter is to get gradients. With use_orig_params each has its own flag, else they share one.
   bool requires_grad(size_t parameter) const {
     return (options_.use_orig_params ? slices_[parameter] : flat_)->value.requires_grad();

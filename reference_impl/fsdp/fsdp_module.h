@@ -64,6 +64,7 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
   void BeforeLoad(std::map<std::string, StateValue>& entries, const std::string& prefix,
                   std::vector<std::string>& user_warnings) override;
   void AfterLoad() override;
+  bool Keeps(const models::Parameter& parameter) const override { return flat_ && flat_->Holds(parameter); }
 
   void BeforeApply() override;
   void AfterApply() override;

@@ -63,6 +63,21 @@ TEST_P(StateDictTest, RoundTripsRestoreEveryValue) {
   }
 }
 
+TEST_P(StateDictTest, AssigningFillsTheParametersThatAreThere) {
+  for (const StateDictType type : {StateDictType::kFull, StateDictType::kSharded, StateDictType::kLocal}) {
+    if (type == StateDictType::kLocal && GetParam()) continue;
+    const auto [source, twin] = NestedModel(Options());
+    const auto [target, unused] = NestedModel(Options());
+    FillParameters(*target, 0);
+    const auto before = models::NamedParameters(*target);
+    const StateDict saved = SaveAs(*source, type);
+    const StateDictTypeScope scope(*target, MakeStateDictSettings(type));
+    LoadStateDict(*target, saved, {.assign = true});
+    EXPECT_EQ(models::NamedParameters(*target), before);
+    ExpectParametersOf(*target, *twin);
+  }
+}
+
 TEST_P(StateDictTest, ShardedIsTheTwinCutAlongDimension0) {
   const auto [model, twin] = NestedModel(Options());
   const StateDict saved = SaveAs(*model, StateDictType::kSharded);

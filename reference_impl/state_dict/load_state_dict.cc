@@ -128,12 +128,14 @@ class Loader {
     auto* hooks = dynamic_cast<StateDictHooks*>(&module);
     if (!hooks) return LoadBelow(module, prefix);
     hooks->BeforeLoad(entries_, prefix, result_.user_warnings);
+    hooks_around_.push_back(hooks);
     try {
       LoadBelow(module, prefix);
     } catch (...) {
       hooks->AfterLoad();
       throw;
     }
+    hooks_around_.pop_back();
     hooks->AfterLoad();
   }
 
@@ -213,11 +215,15 @@ class Loader {
     const std::vector<int64_t> shape = GlobalShape(*slot);
     const StateValue* entry = FindEntry(key, shape);
     if (!entry || IsWritten(*slot, *entry)) return;
-    if (options_.assign) {
+    if (options_.assign && !IsKept(*slot)) {
       slot = Replacement(*slot, *entry);
     } else {
       Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
     }
+  }
+
+  bool IsKept(const models::Parameter& parameter) const {
+    return std::ranges::any_of(hooks_around_, [&](const StateDictHooks* hooks) { return hooks->Keeps(parameter); });
   }
 
   void LoadBuffer(const std::string& key, at::Tensor& buffer) {
@@ -287,6 +293,7 @@ class Loader {
   }
 
   LoadOptions options_;
+  std::vector<const StateDictHooks*> hooks_around_;  // of the module that is being loaded, the outermost first
   std::map<std::string, StateValue> entries_;
   std::vector<std::string> keys_;  // in the order of the dict
   std::vector<std::string> errors_;

@@ -53,6 +53,9 @@ class StateDictHooks {
   virtual void BeforeLoad(std::map<std::string, StateValue>& entries, const std::string& prefix,
                           std::vector<std::string>& user_warnings) = 0;
   virtual void AfterLoad() = 0;
+  // Between the two: whether the parameter is part of a larger one that this module keeps. Such a parameter cannot be
+  // replaced: with `assign`, too, values are copied into it.
+  virtual bool Keeps(const models::Parameter& parameter) const = 0;
 };
 
 struct SaveOptions {
@@ -82,7 +85,8 @@ struct LoadResult {
 // where a WholeTensor is; else *Local*: each rank loads its own local parts, and nothing synchronizes ranks or replicas. A parameter that is a
 // slice of a larger one (flat_slice.h) takes its elements of a whole tensor.
 // With `assign` each name gets a parameter object of its own that keeps requires_grad of the one before: ties end, as
-// in PyTorch. Copying into a meta parameter does nothing but warn.
+// in PyTorch. A parameter that StateDictHooks keep takes values all the same (PyTorch 2.13 loses them:
+// docs/deviations.md). Copying into a meta parameter does nothing but warn.
 // RuntimeError "Error(s) in loading state_dict for X:" with one line each for missing and unexpected keys (under
 // strict), shapes that differ, entries that are no tensors, and copies that failed. What could be loaded is loaded
 // then.
