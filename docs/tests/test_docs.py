@@ -136,6 +136,8 @@ EXAMPLES = {
     ("failed_load_of_an_inner_unit", "reference"): PASSES,
     ("ddp_inside_fsdp", "torch"): ("RuntimeError: Missing optimizer state for parameter '0.weight'", 1),
     ("ddp_inside_fsdp", "reference"): PASSES,
+    ("assign_into_fsdp", "torch"): ("weight: index (0, 0): expected 2.5, actual 0", 1),
+    ("assign_into_fsdp", "reference"): PASSES,
 }
 
 
