@@ -24,10 +24,8 @@ struct DirectExchange::Lists {
   std::vector<std::span<const Entry>> sends;     // by rank
   std::vector<std::span<const Entry>> receives;  // by rank
 
-  static int64_t Peers(const std::vector<std::span<const Entry>>& lists, int self) {
-    int64_t peers = 0;
-    for (size_t r = 0; r < lists.size(); ++r) peers += !lists[r].empty() && static_cast<int>(r) != self;
-    return peers;
+  static int64_t Count(const std::vector<std::span<const Entry>>& lists) {
+    return std::ranges::count_if(lists, [](const auto& pieces) { return !pieces.empty(); });
   }
 };
 
@@ -79,7 +77,7 @@ DirectExchange::Lists DirectExchange::ListsOf(int rank) const {
   return lists;
 }
 
-// All ranks find the same. Where both sides could do it, the one that has fewer peers to serve does.
+// All ranks find the same. Where both sides could do it, the one that has fewer ranks to serve does, itself counted.
 DirectExchange::Way DirectExchange::WayBetween(const Lists& sender, int from, const Lists& receiver, int to) const {
   const std::span<const Entry> sent = sender.sends[static_cast<size_t>(to)];
   const std::span<const Entry> received = receiver.receives[static_cast<size_t>(from)];
@@ -93,7 +91,7 @@ DirectExchange::Way DirectExchange::WayBetween(const Lists& sender, int from, co
   const bool can_pull = std::ranges::all_of(sent, is_shared);
   const bool can_push = std::ranges::all_of(received, is_shared);
   if (can_pull && can_push) {
-    return Lists::Peers(receiver.receives, to) > Lists::Peers(sender.sends, from) ? Way::kPush : Way::kPull;
+    return Lists::Count(receiver.receives) > Lists::Count(sender.sends) ? Way::kPush : Way::kPull;
   }
   return can_pull ? Way::kPull : can_push ? Way::kPush : Way::kImpossible;
 }

@@ -30,6 +30,9 @@ constexpr int kSignalTag = 32767;  // the largest that MPI promises
 // All-gathers and broadcasts of parts of at least this size go through memory that ranks share, where there is any.
 constexpr int64_t kSharedBytes = 64 << 10;
 
+// How long a rank keeps the processor while its peers copy: they may need it, and go on without being polled.
+constexpr std::chrono::microseconds kBusyWhilePeersCopy{20};
+
 // Set once a call did not finish: MPI cannot be finalized any more.
 std::atomic<bool> some_call_failed{false};
 
@@ -233,9 +236,8 @@ bool MpiCommunicator::Exchange(const char* operation, std::vector<at::Tensor> te
     has_tried_direct_ = true;
   }
   if (!direct_) return false;
-  const std::chrono::nanoseconds busy = BusyTime(tensors);
   try {
-    return direct_->Run(sends, receives, PollUntil(operation, busy));
+    return direct_->Run(sends, receives, PollUntil(operation, kBusyWhilePeersCopy));
   } catch (const CommunicationError&) {
     auto call = std::make_shared<PendingCall>();
     call->tensors = std::move(tensors);
