@@ -14,14 +14,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Lets other processes run. A wait that has outlasted its busy time sleeps for an eighth of what it has waited, at most
+// Lets other processes run. A wait that has outlasted its busy time sleeps for a 32nd of what it has waited, at most
 // 1 ms: many ranks that poll for a late peer would take the processor that the peer needs.
 void Pause(std::chrono::nanoseconds waited, std::chrono::nanoseconds busy) {
   if (waited < busy) {
     sched_yield();
     return;
   }
-  const auto pause = std::min<std::chrono::nanoseconds>(waited / 8, std::chrono::milliseconds(1));
+  const auto pause = std::min<std::chrono::nanoseconds>(waited / 32, std::chrono::milliseconds(1));
   const timespec time{0, static_cast<long>(pause.count())};
   nanosleep(&time, nullptr);
 }

@@ -30,9 +30,6 @@ constexpr int kSignalTag = 32767;  // the largest that MPI promises
 // All-gathers and broadcasts of parts of at least this size go through memory that ranks share, where there is any.
 constexpr int64_t kSharedBytes = 64 << 10;
 
-// How long a rank keeps the processor while its peers copy: they may need it, and go on without being polled.
-constexpr std::chrono::microseconds kBusyWhilePeersCopy{20};
-
 // Set once a call did not finish: MPI cannot be finalized any more.
 std::atomic<bool> some_call_failed{false};
 
@@ -62,6 +59,12 @@ bool IsDone(const std::shared_ptr<PendingCall>& call) {
 // at 1 GB/s. MPI moves bytes only while it is polled.
 std::chrono::nanoseconds BusyTime(std::span<const at::Tensor> tensors) {
   return std::chrono::microseconds(200) + std::chrono::nanoseconds(TotalBytes(tensors));
+}
+
+// The same while peers copy, who go on without being polled: they may need this rank's processor.
+std::chrono::nanoseconds BusyWhilePeersCopy(int ranks, std::span<const at::Tensor> tensors) {
+  const bool has_each_its_own = static_cast<unsigned>(ranks) <= std::thread::hardware_concurrency();
+  return has_each_its_own ? BusyTime(tensors) : std::chrono::microseconds(20);
 }
 
 int ByteCount(int64_t bytes) {
@@ -237,7 +240,7 @@ bool MpiCommunicator::Exchange(const char* operation, std::vector<at::Tensor> te
   }
   if (!direct_) return false;
   try {
-    return direct_->Run(sends, receives, PollUntil(operation, kBusyWhilePeersCopy));
+    return direct_->Run(sends, receives, PollUntil(operation, BusyWhilePeersCopy(size_, tensors)));
   } catch (const CommunicationError&) {
     auto call = std::make_shared<PendingCall>();
     call->tensors = std::move(tensors);
