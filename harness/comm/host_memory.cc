@@ -156,12 +156,13 @@ char* HostMemory::Find(const std::string& ticket) {
   const auto known = found.find(ticket);
   if (known != found.end()) return known->second;
   std::istringstream words(ticket);
-  std::string process;
-  std::string number;
+  uint32_t process = 0;
+  uint32_t number = 0;
   int64_t bytes = 0;
   std::string token;
-  if (!(words >> process >> number >> bytes >> token)) return nullptr;
-  const int file = open(("/proc/" + process + "/fd/" + number).c_str(), O_RDWR | O_CLOEXEC);
+  if (!(words >> process >> number >> bytes >> token) || bytes < kPageBytes || token.size() != kTokenBytes) return nullptr;
+  const std::string path = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(number);
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (file < 0) return nullptr;
   char* begin = MapIfItIs(file, bytes, token);
   close(file);
