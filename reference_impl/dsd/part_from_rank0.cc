@@ -22,20 +22,13 @@ bool AreRowsOfWorld(const DTensorDistribution& layout, const Communicator& world
 
 at::Tensor RowsFromRank0(const at::Tensor& whole, at::ScalarType dtype, const DTensorDistribution& layout,
                          Communicator& world, const at::Tensor& place) {
-  const auto rows_of = [&](int64_t rank) { return Chunk(layout.shape.front(), world.size(), rank); };
   std::vector<int64_t> shape = layout.shape;
-  shape.front() = rows_of(world.rank()).size();
+  shape.front() = Chunk(shape.front(), world.size(), world.rank()).size();
   const at::Tensor mine = IsPlaceFor(place, shape, dtype) ? place : at::empty(shape, dtype);
   TensorsByRank sends(static_cast<size_t>(world.size()));
   TensorsByRank receives(sends.size());
   receives[0] = {mine};
-  if (world.rank() == 0) {
-    const at::Tensor values = whole.detach().cpu().contiguous();
-    for (size_t rank = 0; rank < sends.size(); ++rank) {
-      const Range rows = rows_of(static_cast<int64_t>(rank));
-      sends[rank] = {values.narrow(0, rows.begin, rows.size())};
-    }
-  }
+  if (world.rank() == 0) sends = RowsByRank(whole.detach().cpu().contiguous(), world.size());
   ExchangeTensors(world, sends, receives, c10::multiply_integers(layout.shape));
   return mine;
 }

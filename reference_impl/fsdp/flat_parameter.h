@@ -14,7 +14,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -156,7 +155,6 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   std::vector<models::ParameterPtr> views_;   // for computing
   std::vector<models::ParameterPtr> full_;    // while summoned
   std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
-
 
   bool is_unsharded_ = false;
   at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes

@@ -37,8 +37,7 @@ std::vector<Value> ChunksOf(const StateRuns& state, const UnitMembers& unit, con
   }
   std::vector<int64_t> numels;
   for (const FlatRange& range : want[static_cast<size_t>(flat.rank())]) numels.push_back(range.numel);
-  const at::Tensor memory = at::empty({c10::sum_integers(numels)},
-                                      at::TensorOptions().dtype(state.dtype).device(unit.unit->options().device));
+  const at::Tensor memory = at::empty({c10::sum_integers(numels)}, unit.On(state.dtype));
   const std::vector<at::Tensor> rows = memory.split_with_sizes(numels);
   ExchangeRanges(unit.group(), state.have, want, state.mine, rows);
   std::vector<Value> values;

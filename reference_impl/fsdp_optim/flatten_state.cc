@@ -59,14 +59,10 @@ void CheckSameKind(const MemberValues& members, const Value& first) {
   }
 }
 
-at::TensorOptions OnDevice(const UnitMembers& unit, at::ScalarType dtype) {
-  return at::TensorOptions().dtype(dtype).device(unit.unit->options().device);
-}
-
 // The shard of a flat state. Zeros between what the members are to fill.
 at::Tensor ShardFor(const MemberValues& members, at::ScalarType dtype) {
   const FlatParameter& flat = members.unit.flat();
-  const at::Tensor shard = at::empty({flat.layout().ShardNumel()}, OnDevice(members.unit, dtype));
+  const at::Tensor shard = at::empty({flat.layout().ShardNumel()}, members.unit.On(dtype));
   int64_t end = 0;
   for (size_t i = 0; i < members.values.size(); ++i) {
     const FlatSlice slice = flat.layout().SliceOf(i, flat.rank());
@@ -154,7 +150,7 @@ Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state) {
       Refuse("Tensor optimizer state does not have same shape as its parameter: " + ShapeToString(tensor->shape) + " " +
              ShapeToString(flat.shape(member)));
     }
-    outline.Set(name, at::empty({numel}, OnDevice(unit, tensor->dtype)));
+    outline.Set(name, at::empty({numel}, unit.On(tensor->dtype)));
   }
   return numel > 0 ? outline : Dict();
 }

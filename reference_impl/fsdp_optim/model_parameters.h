@@ -19,6 +19,8 @@ struct UnitMembers {
 
   const FlatParameter& flat() const { return *unit->flat(); }
   Communicator& group() const { return *unit->options().shard_group; }
+  // Of tensors on the unit's device.
+  at::TensorOptions On(at::ScalarType dtype) const { return at::device(unit->options().device).dtype(dtype); }
 };
 
 // One parameter object: a unit's flat parameter, with use_orig_params one member of it, or a parameter that no unit

@@ -131,9 +131,7 @@ void CollectNames(const std::vector<Value>& all, SlicedState& state) {
 at::Tensor ShardOf(const SlicedState& state, size_t name) {
   const UnitMembers& unit = *state.mine.unit;
   const FlattenLayout& layout = unit.flat().layout();
-  at::Tensor shard = at::empty({layout.ShardNumel()}, at::TensorOptions()
-                                                          .dtype(state.dtypes[name])
-                                                          .device(unit.unit->options().device));
+  at::Tensor shard = at::empty({layout.ShardNumel()}, unit.On(state.dtypes[name]));
   for (size_t place = 0; place < state.mine.members.size(); ++place) {
     const FlatSlice slice = layout.SliceOf(state.mine.members[place], unit.flat().rank());
     if (slice.numel == 0) continue;

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "tensor/sharding.h"
+
 namespace shardcts::reference {
 namespace {
 
@@ -44,17 +46,23 @@ void ExchangeTensors(Communicator& group, const TensorsByRank& sends, const Tens
   ExchangeMessages(group, sends, receives);
 }
 
+TensorsByRank RowsByRank(const at::Tensor& whole, int64_t ranks) {
+  TensorsByRank rows;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    const Range chunk = Chunk(whole.size(0), ranks, rank);
+    rows.push_back({whole.narrow(0, chunk.begin, chunk.size())});
+  }
+  return rows;
+}
+
 at::Tensor GatherTo(Communicator& group, const at::Tensor& part, int root) {
-  const auto size = static_cast<size_t>(group.size());
-  TensorsByRank sends(size);
-  TensorsByRank receives(size);
+  TensorsByRank sends(static_cast<size_t>(group.size()));
+  TensorsByRank receives(sends.size());
   sends[static_cast<size_t>(root)] = {part};
   at::Tensor whole;
   if (group.rank() == root) {
     whole = at::empty({group.size() * part.numel()}, part.options());
-    for (size_t rank = 0; rank < size; ++rank) {
-      receives[rank] = {whole.narrow(0, static_cast<int64_t>(rank) * part.numel(), part.numel())};
-    }
+    receives = RowsByRank(whole, group.size());
   }
   ExchangeTensors(group, sends, receives, (group.size() - 1) * part.numel());
   return whole;

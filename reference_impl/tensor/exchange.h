@@ -16,6 +16,9 @@ using TensorsByRank = Communicator::TensorsByRank;
 // The backend's direct way where it has one and it is worth it, else one message for each tensor.
 void ExchangeTensors(Communicator& group, const TensorsByRank& sends, const TensorsByRank& receives, int64_t numel);
 
+// *Local*. For each of `ranks` ranks its chunk of dimension 0 (Chunk, tensor/sharding.h), as a view.
+TensorsByRank RowsByRank(const at::Tensor& whole, int64_t ranks);
+
 // *Collective* over the group. Each rank's `part`, one behind the other, on the root; undefined elsewhere. Parts have as
 // many elements on all ranks.
 at::Tensor GatherTo(Communicator& group, const at::Tensor& part, int root);

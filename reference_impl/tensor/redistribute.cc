@@ -226,10 +226,7 @@ at::Tensor FullTensorOnFirst(const DTensor& tensor) {
   at::Tensor whole;
   if (group.rank() == 0) {
     whole = at::empty(tensor.shape, tensor.local.options().requires_grad(false));
-    for (size_t rank = 0; rank < receives.size(); ++rank) {
-      const Range rows = Chunk(tensor.shape.front(), group.size(), static_cast<int64_t>(rank));
-      receives[rank] = {whole.narrow(0, rows.begin, rows.size())};
-    }
+    receives = RowsByRank(whole, group.size());
   }
   ExchangeTensors(group, sends, receives, c10::multiply_integers(tensor.shape));
   return whole;
