@@ -83,6 +83,6 @@ class MemoryGrowth {
 };
 
 // What any call touches for the first time: code pages, small objects, the transport's buffers.
-constexpr int64_t kAllowanceBytes = 4'000'000;
+constexpr int64_t kAllowanceBytes = 8'000'000;
 
 }  // namespace shardcts
