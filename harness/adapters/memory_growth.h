@@ -54,8 +54,8 @@ class MemoryGrowth {
   MemoryGrowth(const MemoryGrowth&) = delete;
   MemoryGrowth& operator=(const MemoryGrowth&) = delete;
 
-  // Exact where no memory that processes share was taken or touched, beyond what transports need for messages; else the sum of the peak of tensors in HostMemory
-  // and of the rest's, which is looked at every half millisecond.
+  // Exact where no memory that processes share was taken or touched, beyond what transports need for messages; else the
+  // sum of the peak of tensors in HostMemory and of the rest's, which is looked at every half millisecond.
   int64_t PeakBytes() const {
     const int64_t tensors = memory_ ? memory_->peak_bytes() - start_.tensors : 0;
     const bool shares_nothing = tensors == 0 && StatusBytes("RssShmem") - shared_start_ < (1 << 20);
