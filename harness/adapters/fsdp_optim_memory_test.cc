@@ -1,5 +1,4 @@
-// What FSDP1's full optimizer state costs in memory on the ranks that do not keep it, measured on
-// real ranks.
+// What FSDP1's full optimizer state costs in memory on the ranks that do not keep it, measured on real ranks.
 #include <gtest/gtest.h>
 
 #include <cstdio>
