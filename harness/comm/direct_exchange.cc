@@ -37,9 +37,7 @@ std::unique_ptr<DirectExchange> DirectExchange::Open(Communicator& group) {
     memories.push_back(HostMemory::Find(ticket));
     sees_all &= memories.back() != nullptr;
   }
-  for (const std::string& answer : group.AllGatherBytes(sees_all ? "yes" : "no")) {
-    if (answer != "yes") return nullptr;
-  }
+  if (!AllSay(group, sees_all)) return nullptr;
   std::unique_ptr<SharedWindow> window = SharedWindow::Open(group, kPartBytes);
   if (!window) return nullptr;
   return std::unique_ptr<DirectExchange>(new DirectExchange(std::move(window), std::move(memories), group.rank()));

@@ -78,7 +78,7 @@ TEST(HostMemoryTest, ATicketOfNobodyFindsNothing) {
 int64_t CountFor(int from, int to) { return 20'000 + 1000 * from + 10 * to; }
 double ValueFor(int from, int to) { return 100 * from + to; }
 
-// Every rank sends every one, itself too; `in_memory(rank)` says which side's tensors lie in HostMemory.
+// Every rank sends every one, itself too. The flags say which side's tensors lie in HostMemory.
 void ExpectAllArrives(bool sender_has_memory, bool receiver_has_memory) {
   const int rank = World().rank();
   const auto make = [](bool has_memory, int64_t count, double value) {

@@ -29,13 +29,13 @@ char* Map(const std::string& name, size_t bytes, bool creates) {
   return mapped == MAP_FAILED ? nullptr : static_cast<char*>(mapped);
 }
 
+}  // namespace
+
 bool AllSay(Communicator& group, bool yes) {
   at::Tensor answer = at::full({1}, yes ? 1 : 0, at::kLong);
   group.AllReduce(answer, ReduceOp::kMin);
   return answer.item<int64_t>() == 1;
 }
-
-}  // namespace
 
 std::unique_ptr<SharedWindow> SharedWindow::Open(Communicator& group, size_t bytes_per_rank) {
   const bool creates = group.rank() == 0;

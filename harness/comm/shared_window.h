@@ -14,6 +14,9 @@ namespace shardcts {
 // use any more.
 using WaitUntil = std::function<void(const std::function<bool()>& condition)>;
 
+// *Collective*. Whether all ranks say yes.
+bool AllSay(Communicator& group, bool yes);
+
 class SharedWindow {
  public:
   // *Collective*. `bytes_per_rank` for each rank. nullptr, on all ranks, where a rank does not see the memory that the
