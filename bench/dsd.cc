@@ -68,23 +68,14 @@ class FullyShardedModel {
 
 using DsdCase = Case<FullyShardedModel>;
 
-DsdCase Named(Kind kind, const std::string& operation, int64_t tensors_per_parameter,
-              const std::function<Measurement(FullyShardedModel&)>& start) {
-  return {.kind = ToString(kind),
-          .operation = operation,
-          .tensors_per_parameter = tensors_per_parameter,
-          .is_sharded = kind == Kind::kSharded,
-          .start = start};
-}
-
 DsdCase GetsModel(Kind kind) {
-  return Named(kind, "get_model_state_dict", 1, [kind](FullyShardedModel& model) {
+  return CaseOf<FullyShardedModel>(kind, "get_model_state_dict", 1, [kind](FullyShardedModel& model) {
     return Measurement{[&model, kind] { return model.GetModelState(kind); }};
   });
 }
 
 DsdCase SetsModel(Kind kind) {
-  return Named(kind, "set_model_state_dict", 1, [kind](FullyShardedModel& model) {
+  return CaseOf<FullyShardedModel>(kind, "set_model_state_dict", 1, [kind](FullyShardedModel& model) {
     return Measurement{[&model, kind, saved = model.Apart(kind, model.GetModelState(kind))] {
       model.SetModelState(kind, saved);
       return Dict{};
@@ -93,14 +84,14 @@ DsdCase SetsModel(Kind kind) {
 }
 
 DsdCase GetsOptimizer(Kind kind) {
-  return Named(kind, "get_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
+  return CaseOf<FullyShardedModel>(kind, "get_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
     model.MakeAdam();
     return Measurement{[&model, kind] { return model.GetOptimizerState(kind); }};
   });
 }
 
 DsdCase SetsOptimizer(Kind kind) {
-  return Named(kind, "set_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
+  return CaseOf<FullyShardedModel>(kind, "set_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
     model.MakeAdam();
     return Measurement{[&model, kind, saved = model.Apart(kind, model.GetOptimizerState(kind))] {
       model.SetOptimizerState(kind, saved);

@@ -38,23 +38,15 @@ class OptimizedModel {
 
 using OptimCase = Case<OptimizedModel>;
 
-OptimCase Named(Kind kind, const std::string& operation, const std::function<Measurement(OptimizedModel&)>& start) {
-  return {.kind = ToString(kind),
-          .operation = operation,
-          .tensors_per_parameter = kMoments,
-          .is_sharded = kind == Kind::kSharded,
-          .start = start};
-}
-
 OptimCase Saves(Kind kind) {
-  return Named(kind, "optim_state_dict", [kind](OptimizedModel& model) {
+  return CaseOf<OptimizedModel>(kind, "optim_state_dict", kMoments, [kind](OptimizedModel& model) {
     model.SetKind(kind);
     return Measurement{[&model] { return model.Save(); }};
   });
 }
 
 OptimCase MakesLoadable(Kind kind) {
-  return Named(kind, "optim_state_dict_to_load", [kind](OptimizedModel& model) {
+  return CaseOf<OptimizedModel>(kind, "optim_state_dict_to_load", kMoments, [kind](OptimizedModel& model) {
     model.SetKind(kind);
     return Measurement{[&model, saved = model.Save()] { return model.ToLoad(saved); }};
   });

@@ -106,6 +106,12 @@ struct Case {
   }
 };
 
+template <class AModel>
+Case<AModel> CaseOf(Kind kind, const std::string& operation, int64_t tensors_per_parameter,
+                    const std::function<Measurement(AModel&)>& start) {
+  return {ToString(kind), operation, tensors_per_parameter, kind == Kind::kSharded, start};
+}
+
 // Registers NAME/SIZE, in every round once for each implementation and twice for memcpy. `run` measures it on
 // an implementation.
 void RegisterBenchmarks(const Options& options, Communicator& world, const std::string& name, int64_t mebibytes,
