@@ -21,13 +21,20 @@ constexpr std::chrono::minutes kPatience{30};
 // Every rank must run every benchmark equally often: calls are collective.
 int64_t IterationsOf(int64_t mebibytes) { return std::clamp<int64_t>(64 / mebibytes, 1, 20); }
 
+// Many times what a cache holds. Whole copies of what is measured would not fit beside it.
+constexpr int64_t kCopiedBytes = 256 << 20;
+
 void RunMemcpy(benchmark::State& state, Communicator& world, int64_t bytes, bool into_new) {
-  const at::Tensor from = at::ones({bytes}, at::kByte);
-  const at::Tensor used = into_new ? at::Tensor() : at::zeros({bytes}, at::kByte).fill_(1);
+  const at::Tensor from = at::ones({std::min(bytes, kCopiedBytes)}, at::kByte);
+  const at::Tensor used = into_new ? at::Tensor() : at::ones_like(from);
   Iterate(state, world, bytes, [&] {
-    const at::Tensor to = into_new ? at::empty({bytes}, at::kByte) : used;
-    std::memcpy(to.mutable_data_ptr(), from.const_data_ptr(), static_cast<size_t>(bytes));
-    return to;
+    std::vector<at::Tensor> copies;
+    for (int64_t begin = 0; begin < bytes; begin += from.numel()) {
+      copies.push_back(into_new ? at::empty_like(from) : used);
+      std::memcpy(copies.back().mutable_data_ptr(), from.const_data_ptr(),
+                  static_cast<size_t>(std::min(from.numel(), bytes - begin)));
+    }
+    return copies;
   });
 }
 

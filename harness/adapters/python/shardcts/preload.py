@@ -15,6 +15,8 @@ _PYTORCH = (
     "torch.distributed.tensor",
     "torch.distributed.tensor.parallel",
     "torch._dynamo",  # imported by the first call of a function that dynamo must not trace: 0.7 s in every rank
+    "torch._dynamo.backends.common",  # these two by the first compilation, 1.4 s where ranks share processors
+    "torch.distributed.tensor.experimental",
 )
 
 

@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 
+from shardcts.torch_process_group import calm_readers
 from shardcts.values import DTensorValue, LocalShard, MeshLayout, ShardedTensorValue, ShardMetadata
 
 _STRIDED_SHARD = re.compile(r"_S\((-?\d+),\s*(\d+)\)")
@@ -75,6 +76,7 @@ class MeshRegistry:
         if mesh is None:
             names = tuple(dim_names) if dim_names else None
             mesh = init_device_mesh(self._device_type, tuple(shape), mesh_dim_names=names)
+            calm_readers()
             self._by_layout[layout.key()] = mesh
         return mesh
 
@@ -114,6 +116,7 @@ class GroupRegistry:
                 # PyTorch refuses a device type that is named twice, so a CPU has one entry.
                 backend = ",".join(f"{device}:{name}" for device, name in {"cpu": "gloo", self._device_type: backend}.items())
             self._known[key] = dist.new_group(ranks, backend=backend)
+            calm_readers()
         return self._known[key]
 
     def find(self, ranks: list[int]) -> dist.ProcessGroup:

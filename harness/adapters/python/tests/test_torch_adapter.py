@@ -29,6 +29,7 @@ ANY_WORLD = [
     "named_optimizers_show_clean_names",
     "saved_optimizer_state_is_that_of_an_unsharded_twin",
     "reset_frees_models",
+    "readers_of_groups_give_way",
 ]
 FOUR_RANKS = ["hsdp_with_tensor_parallel"]
 

@@ -1,5 +1,8 @@
 """What test_torch_adapter.py checks, one function for each case; every rank runs it."""
 
+import os
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -25,6 +28,15 @@ def describes_itself(run):
     assert "fsdp2" in described["capabilities"] and described["devices"] == ["cpu"]
     assert "torch.Tensor.pin_memory" in [patch["target"] for patch in described["patches"]]
     assert all(patch["reason"] for patch in described["patches"])
+
+
+def readers_of_groups_give_way(run):
+    run("mesh.init", shape=[1, run.world_size], dim_names=["replicate", "shard"])
+    tasks = Path("/proc/self/task")
+    readers = [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == "gloo_tcp_loop"]
+    assert len(readers) > 1  # the world's and the mesh's
+    assert {os.getpriority(os.PRIO_PROCESS, reader) for reader in readers} == {10}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
 
 
 def parameters_share_storage_with_the_state_dict(run):
