@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <deque>
+
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharded_tensor.h"
@@ -10,13 +12,34 @@
 namespace shardcts::reference {
 namespace {
 
+// The DTensors within, in the order in which ValueForm comes to them.
+void CollectDTensors(const Value& value, const MeshRegistry& meshes, std::vector<DTensor>& found) {
+  if (const auto* distributed = value.TryAs<shardcts::DTensor>()) found.push_back(FromContract(*distributed, meshes));
+  if (const auto* list = value.TryAs<List>()) {
+    for (const Value& entry : *list) CollectDTensors(entry, meshes, found);
+  }
+  if (const auto* dict = value.TryAs<Dict>()) {
+    for (const auto& [key, entry] : *dict) CollectDTensors(entry, meshes, found);
+  }
+}
+
 class ValueForm {
  public:
   ValueForm(const StateDictOptions& options, const StateDictContext& context)
       : options_(options), context_(context), keeps_(KeepsResult(options, context)) {}
 
   // *Collective* with full_state_dict.
-  Value Of(const Value& value) const {
+  Dict OfStateDict(const Dict& state_dict) {
+    if (options_.full_state_dict && !IsForRank0Only()) {
+      std::vector<DTensor> distributed;
+      CollectDTensors(state_dict, context_.meshes, distributed);
+      for (at::Tensor& whole : FullTensors(distributed)) whole_.push_back(std::move(whole));
+    }
+    return OfDict(state_dict);
+  }
+
+ private:
+  Value Of(const Value& value) {
     if (const auto* dict = value.TryAs<Dict>()) return OfDict(*dict);
     if (const auto* list = value.TryAs<List>()) {
       List formed;
@@ -27,7 +50,7 @@ class ValueForm {
     return keeps_ ? Offloaded(formed) : Value();
   }
 
-  Dict OfDict(const Dict& dict) const {
+  Dict OfDict(const Dict& dict) {
     Dict formed;
     for (const auto& [key, value] : dict) {
       Value result = Of(value);
@@ -36,12 +59,10 @@ class ValueForm {
     return formed;
   }
 
- private:
-  Value Whole(const Value& value) const {
+  Value Whole(const Value& value) {
     if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
-      const DTensor parts = FromContract(*distributed, context_.meshes);
-      if (!IsForRank0Only()) return FullTensor(parts);
-      const at::Tensor whole = FullTensorOnFirst(parts);
+      if (!IsForRank0Only()) return TakeWhole();
+      const at::Tensor whole = FullTensorOnFirst(FromContract(*distributed, context_.meshes));
       return keeps_ ? Value(whole) : Value();
     }
     if (const auto* sharded = value.TryAs<ShardedTensor>()) {
@@ -49,6 +70,12 @@ class ValueForm {
       return GatherShardedTensor(*sharded, *context_.world, at::kCPU);
     }
     return value;
+  }
+
+  at::Tensor TakeWhole() {
+    at::Tensor whole = std::move(whole_.front());
+    whole_.pop_front();
+    return whole;
   }
 
   bool IsForRank0Only() const { return options_.full_state_dict && options_.cpu_offload && context_.world; }
@@ -70,6 +97,7 @@ class ValueForm {
   const StateDictOptions& options_;
   const StateDictContext& context_;
   bool keeps_;
+  std::deque<at::Tensor> whole_;  // of the DTensors that are still to come
 };
 
 }  // namespace
@@ -77,7 +105,7 @@ class ValueForm {
 Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context) {
   if (!options.full_state_dict && !options.cpu_offload) return state_dict;
   at::NoGradGuard no_grad;
-  return ValueForm(options, context).OfDict(state_dict);
+  return ValueForm(options, context).OfStateDict(state_dict);
 }
 
 }  // namespace shardcts::reference

@@ -3,8 +3,8 @@
 #include <stdexcept>
 
 #include "contract/operation_table.h"
-#include "operations/direct_memory.h"
 #include "operations/errors.h"
+#include "tensor/direct_memory.h"
 
 namespace shardcts::reference {
 namespace {

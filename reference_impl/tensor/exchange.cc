@@ -41,8 +41,10 @@ void ExchangeMessages(Communicator& group, const TensorsByRank& sends, const Ten
 
 }  // namespace
 
+bool IsWorthADirectWay(int64_t numel) { return numel >= kWorthADirectWay; }
+
 void ExchangeTensors(Communicator& group, const TensorsByRank& sends, const TensorsByRank& receives, int64_t numel) {
-  if (numel >= kWorthADirectWay && group.ExchangeDirectly(sends, receives)) return;
+  if (IsWorthADirectWay(numel) && group.ExchangeDirectly(sends, receives)) return;
   ExchangeMessages(group, sends, receives);
 }
 

@@ -9,6 +9,9 @@ namespace shardcts::reference {
 
 using TensorsByRank = Communicator::TensorsByRank;
 
+// *Local*. Whether a backend's direct way pays for so many elements from rank to rank.
+bool IsWorthADirectWay(int64_t numel);
+
 // *Collective* over the group. sends[r] goes to rank r, receives[r] comes from there: as many tensors, each of as many
 // elements, in the same order; what a rank sends itself is copied. Tensors are contiguous, on the backend's device; no
 // tensor received overlaps one sent. `numel`: how many elements go from rank to rank in all, the same on all ranks.

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <span>
 
 #include "tensor/exchange.h"
 #include "tensor/semantic_error.h"
@@ -186,6 +187,43 @@ void Redistribution::SelectOwned(int64_t dim) {
   data_ = parts.size() == 2 ? parts[1] : at::cat(parts, dim);
 }
 
+// Whether the parts are rows over the ranks of one group, in their order.
+bool IsInRows(const DTensor& tensor) {
+  return tensor.placements.size() == 1 && tensor.placements.front() == Placement::Shard(0);
+}
+
+// What is gathered in one exchange: few enough for any backend.
+constexpr size_t kAtOnce = 64;
+
+// Where the tensors stand that one exchange after the other can gather: rows of one mesh, large ones.
+std::vector<size_t> PlacesOfLargeRows(const std::vector<DTensor>& tensors) {
+  std::vector<size_t> places;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const DTensor& tensor = tensors[i];
+    if (!IsInRows(tensor) || !tensor.local.is_cpu() || !IsWorthADirectWay(c10::multiply_integers(tensor.shape))) continue;
+    if (places.empty() || tensor.mesh == tensors[places.front()].mesh) places.push_back(i);
+  }
+  return places;
+}
+
+// *Collective*. Puts the tensors at `places`, rows of one mesh, into `whole` at the same places, or none, on all ranks:
+// the backend has no direct way for them.
+void GatherAtOnce(const std::vector<DTensor>& tensors, std::span<const size_t> places, std::vector<at::Tensor>& whole) {
+  Communicator& group = tensors[places.front()].mesh->group(0);
+  if (!group.DirectMemory()) return;
+  std::vector<at::Tensor> parts;
+  std::vector<at::Tensor> gathered;
+  TensorsByRank receives(static_cast<size_t>(group.size()));
+  for (const size_t place : places) {
+    parts.push_back(tensors[place].local.detach().contiguous());
+    gathered.push_back(at::empty(tensors[place].shape, parts.back().options()));
+    const TensorsByRank rows = RowsByRank(gathered.back(), group.size());
+    for (size_t rank = 0; rank < rows.size(); ++rank) receives[rank].push_back(rows[rank].front());
+  }
+  if (!group.ExchangeDirectly(TensorsByRank(receives.size(), parts), receives)) return;
+  for (size_t i = 0; i < places.size(); ++i) whole[places[i]] = gathered[i];
+}
+
 // Whether the steps that these placements need exist; asked before any rank communicates.
 void CheckReductions(const std::vector<Placement>& source, const std::vector<Placement>& target) {
   for (size_t mesh_dim = 0; mesh_dim < source.size(); ++mesh_dim) {
@@ -215,9 +253,21 @@ at::Tensor FullTensor(const DTensor& tensor) {
   return Redistribute(tensor, std::vector<Placement>(tensor.placements.size())).local;
 }
 
+std::vector<at::Tensor> FullTensors(const std::vector<DTensor>& tensors) {
+  c10::NoGradGuard no_grad;
+  std::vector<at::Tensor> whole(tensors.size());
+  const std::vector<size_t> places = PlacesOfLargeRows(tensors);
+  for (size_t begin = 0; begin < places.size(); begin += kAtOnce) {
+    GatherAtOnce(tensors, std::span(places).subspan(begin, std::min(kAtOnce, places.size() - begin)), whole);
+  }
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (!whole[i].defined()) whole[i] = FullTensor(tensors[i]);
+  }
+  return whole;
+}
+
 at::Tensor FullTensorOnFirst(const DTensor& tensor) {
-  const bool is_in_rows = tensor.placements.size() == 1 && tensor.placements.front() == Placement::Shard(0);
-  if (!is_in_rows) return FullTensor(tensor);
+  if (!IsInRows(tensor)) return FullTensor(tensor);
   c10::NoGradGuard no_grad;
   Communicator& group = tensor.mesh->group(0);
   TensorsByRank sends(static_cast<size_t>(group.size()));

@@ -25,7 +25,11 @@ DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mes
 // taken as they are, rank by rank. Shares storage with `tensor.local` only if every placement is Replicate.
 at::Tensor FullTensor(const DTensor& tensor);
 
-// *Collective* over the mesh. The same on the mesh's rank at coordinate (0, ..., 0), where it shares no storage with a
+// *Collective* over the meshes, with the same tensors in the same order on all ranks. FullTensor of each, with fewer
+// meetings of the ranks: rows over a 1-D mesh go many tensors at once, where the backend has a direct way.
+std::vector<at::Tensor> FullTensors(const std::vector<DTensor>& tensors);
+
+// *Collective* over the mesh. FullTensor on the mesh's rank at coordinate (0, ..., 0), where it shares no storage with a
 // part that was cut; what other ranks get is of no use. Rows over a 1-D mesh go nowhere else.
 at::Tensor FullTensorOnFirst(const DTensor& tensor);
 

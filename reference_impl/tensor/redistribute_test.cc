@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/rank_test_main.h"
+#include "tensor/direct_memory.h"
 #include "tensor/sharding.h"
 
 namespace shardcts::reference {
@@ -54,6 +55,34 @@ void ExpectRoundTrip(const std::shared_ptr<DeviceMesh>& mesh, const Ints& shape,
   EXPECT_TRUE(tensor.local.is_contiguous());
   EXPECT_TRUE(at::equal(tensor.local, ExpectedLocal(shape, *mesh, placements))) << tensor.local;
   EXPECT_TRUE(at::equal(FullTensor(tensor), Coded(shape)));
+}
+
+// Large and small ones, rows that do not divide evenly, other cuts, another mesh: each as alone, at its place.
+void ExpectManyAreThoseOfEachAlone() {
+  const auto line = Line();
+  const auto plane = Plane();
+  std::vector<DTensor> tensors;
+  std::vector<Ints> shapes;
+  const auto add = [&](const Ints& shape, const std::shared_ptr<DeviceMesh>& mesh, const Placements& placements) {
+    tensors.push_back(DistributeTensor(Coded(shape), mesh, placements));
+    shapes.push_back(shape);
+  };
+  for (const Ints& rows : {Ints{512, 64}, Ints{3}, Ints{131, 257}, Ints{1, 65536}}) add(rows, line, {S(0)});
+  add({64, 512}, line, {S(1)});
+  add({256, 256}, plane, {R, S(0)});
+  add({512, 64}, line, {R});
+  for (int64_t i = 0; i < 70; ++i) add({128 + i, 128}, line, {S(0)});
+  const std::vector<at::Tensor> whole = FullTensors(tensors);
+  ASSERT_EQ(whole.size(), tensors.size());
+  for (size_t i = 0; i < whole.size(); ++i) EXPECT_TRUE(at::equal(whole[i], Coded(shapes[i]))) << i;
+  EXPECT_TRUE(FullTensors({}).empty());
+}
+
+TEST(RedistributeTest, ManyFullTensorsAreThoseOfEachAlone) { ExpectManyAreThoseOfEachAlone(); }
+
+TEST(RedistributeTest, ManyFullTensorsInMemoryThatRanksShare) {
+  const DirectMemoryScope direct_memory(World());
+  ExpectManyAreThoseOfEachAlone();
 }
 
 TEST(RedistributeTest, LineRoundTripsEverySizeAndDimension) {
