@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 #include <tuple>
 
 #include "comm/tensor_bytes.h"
@@ -26,6 +27,9 @@ void Pause(std::chrono::nanoseconds waited, std::chrono::nanoseconds busy) {
   nanosleep(&time, nullptr);
 }
 
+// What a rank tells at once of its bytes: how many they are, and they themselves where all ranks' fit.
+constexpr int64_t kRowBytes = 1024;
+
 at::Tensor Bytes(int64_t count, at::Device device) { return at::empty({count}, at::dtype(at::kByte).device(device)); }
 
 // Every rank's numbers, on the CPU: [size, count].
@@ -39,11 +43,25 @@ at::Tensor AllGatherNumbers(Communicator& group, const std::vector<int64_t>& num
 }  // namespace
 
 std::vector<std::string> AllGatherBytesAsTensors(Communicator& group, const std::string& bytes, at::Device device) {
-  const at::Tensor sizes = AllGatherNumbers(group, {static_cast<int64_t>(bytes.size())}, device);
-  std::vector<at::Tensor> parts;
-  for (int r = 0; r < group.size(); ++r) parts.push_back(Bytes(sizes[r][0].item<int64_t>(), device));
-  group.AllGatherV(parts, BytesTensor(bytes).to(device));
+  const auto size = static_cast<int64_t>(bytes.size());
+  std::string row(kRowBytes, '\0');
+  std::memcpy(row.data(), &size, sizeof(size));
+  bytes.copy(row.data() + sizeof(size), kRowBytes - sizeof(size));
+  const at::Tensor all = Bytes(group.size() * kRowBytes, device);
+  group.AllGatherInto(all, BytesTensor(row).to(device));
+  const std::string rows = BytesString(all.cpu());
+  std::vector<int64_t> sizes(static_cast<size_t>(group.size()));
+  for (size_t r = 0; r < sizes.size(); ++r) std::memcpy(&sizes[r], rows.data() + r * kRowBytes, sizeof(int64_t));
   std::vector<std::string> result;
+  if (std::ranges::all_of(sizes, [](int64_t of_rank) { return of_rank <= kRowBytes - int64_t{sizeof(int64_t)}; })) {
+    for (size_t r = 0; r < sizes.size(); ++r) {
+      result.push_back(rows.substr(r * kRowBytes + sizeof(int64_t), static_cast<size_t>(sizes[r])));
+    }
+    return result;
+  }
+  std::vector<at::Tensor> parts;
+  for (const int64_t of_rank : sizes) parts.push_back(Bytes(of_rank, device));
+  group.AllGatherV(parts, BytesTensor(bytes).to(device));
   for (const at::Tensor& part : parts) result.push_back(BytesString(part.cpu()));
   return result;
 }

@@ -85,13 +85,14 @@ std::string Digest(std::string_view bytes) {
 }
 
 std::string Base64Encode(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    const size_t count = std::min<size_t>(3, bytes.size() - i);
-    for (size_t k = 0; k < 3; ++k) group = group << 8 | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k) text += k <= count ? kAlphabet[group >> (18 - 6 * k) & 63] : '=';
+  std::string text((bytes.size() + 2) / 3 * 4, '=');
+  char* next = text.data();
+  const auto digit = [](uint32_t group, size_t k) { return kAlphabet[group >> (18 - 6 * k) & 63]; };
+  const auto byte = [&bytes](size_t i) { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0u; };
+  for (size_t i = 0; i < bytes.size(); i += 3, next += 4) {
+    const uint32_t group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    const size_t digits = std::min<size_t>(3, bytes.size() - i) + 1;
+    for (size_t k = 0; k < digits; ++k) next[k] = digit(group, k);
   }
   return text;
 }
