@@ -167,12 +167,11 @@ TEST(CollectivesTest, BytesOfAnyLength) {
     EXPECT_EQ(world.AllGatherBytes(""), std::vector<std::string>(world.size()));
     // About the size up to which bytes go at once: on all ranks, on the last one only.
     for (const size_t size : {1015, 1016, 1017, 5000}) {
-      const std::string mine(world.rank() == world.size() - 1 ? size : 1016, static_cast<char>('a' + world.rank()));
-      const std::vector<std::string> given = world.AllGatherBytes(mine);
-      for (int r = 0; r < world.size(); ++r) {
-        const size_t wanted = r == world.size() - 1 ? size : 1016;
-        EXPECT_EQ(given[static_cast<size_t>(r)], std::string(wanted, static_cast<char>('a' + r))) << size;
-      }
+      const auto of_rank = [&](int rank) {
+        return std::string(rank == world.size() - 1 ? size : 1016, static_cast<char>('a' + rank));
+      };
+      const std::vector<std::string> given = world.AllGatherBytes(of_rank(world.rank()));
+      for (int r = 0; r < world.size(); ++r) EXPECT_EQ(given[static_cast<size_t>(r)], of_rank(r)) << size;
     }
     EXPECT_EQ(world.BroadcastBytes("", 0), "");
   });
