@@ -29,6 +29,7 @@ void Pause(std::chrono::nanoseconds waited, std::chrono::nanoseconds busy) {
 
 // What a rank tells at once of its bytes: how many they are, and they themselves where all ranks' fit.
 constexpr int64_t kRowBytes = 1024;
+constexpr int64_t kRoomInRow = kRowBytes - int64_t{sizeof(int64_t)};
 
 at::Tensor Bytes(int64_t count, at::Device device) { return at::empty({count}, at::dtype(at::kByte).device(device)); }
 
@@ -46,14 +47,14 @@ std::vector<std::string> AllGatherBytesAsTensors(Communicator& group, const std:
   const auto size = static_cast<int64_t>(bytes.size());
   std::string row(kRowBytes, '\0');
   std::memcpy(row.data(), &size, sizeof(size));
-  bytes.copy(row.data() + sizeof(size), kRowBytes - sizeof(size));
+  bytes.copy(row.data() + sizeof(size), kRoomInRow);
   const at::Tensor all = Bytes(group.size() * kRowBytes, device);
   group.AllGatherInto(all, BytesTensor(row).to(device));
   const std::string rows = BytesString(all.cpu());
   std::vector<int64_t> sizes(static_cast<size_t>(group.size()));
   for (size_t r = 0; r < sizes.size(); ++r) std::memcpy(&sizes[r], rows.data() + r * kRowBytes, sizeof(int64_t));
   std::vector<std::string> result;
-  if (std::ranges::all_of(sizes, [](int64_t of_rank) { return of_rank <= kRowBytes - int64_t{sizeof(int64_t)}; })) {
+  if (std::ranges::all_of(sizes, [](int64_t of_rank) { return of_rank <= kRoomInRow; })) {
     for (size_t r = 0; r < sizes.size(); ++r) {
       result.push_back(rows.substr(r * kRowBytes + sizeof(int64_t), static_cast<size_t>(sizes[r])));
     }

@@ -15,8 +15,8 @@ struct TraceHeader {
 };
 
 // Reads TRACE_FOLDER/RECORDING/rank-R.jsonl line by line and writes TRACE_FOLDER/RECORDING.json; memory is a few lines
-// per rank. A last line that is not complete or not JSON ends that rank's trace and marks the script `"truncated":
-// true`. Returns false, and writes nothing, when no rank has a trace.
+// per rank. A line without its end, or that is no whole object with a step, ends that rank's trace and marks the
+// script `"truncated": true`; what its values are is not read. Returns false, and writes nothing, when no rank has a trace.
 bool MergeTraces(const std::filesystem::path& trace_folder, const std::string& recording, const TraceHeader& header);
 
 }  // namespace shardcts
