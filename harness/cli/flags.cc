@@ -1,8 +1,10 @@
 #include "cli/flags.h"
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <set>
+#include <thread>
 
 #include "launch/input_error.h"
 #include "launch/program_folder.h"
@@ -10,6 +12,8 @@
 
 namespace shardcts {
 namespace {
+
+constexpr int kMostJobsUnasked = 4;
 
 std::chrono::milliseconds ToMilliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(std::llround(seconds * 1000)));
@@ -116,6 +120,22 @@ void PoolFlags::Apply(RunOptions& options) const {
   if (!std::filesystem::exists(options.rank_program)) {
     throw InputError(options.rank_program.string() + ": there is no such rank program");
   }
+}
+
+void JobsFlag::AddTo(CLI::App& command) {
+  command
+      .add_option("--jobs", jobs_,
+                  "how many rank pools run at the same time (default: one for each processor, at most 4; 1 where a "
+                  "device other than the CPU is used)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256));
+}
+
+int JobsFlag::Jobs(const std::vector<ImplementationSpec>& implementations) const {
+  if (jobs_ > 0) return jobs_;
+  const auto on_cpu = [](const ImplementationSpec& spec) { return spec.device == "cpu"; };
+  if (!std::ranges::all_of(implementations, on_cpu)) return 1;
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostJobsUnasked);
 }
 
 void OutFlag::AddTo(CLI::App& command) {

@@ -70,6 +70,17 @@ class PoolFlags {
   std::string rank_program_;  // empty: shardcts-rank beside this program
 };
 
+// --jobs
+class JobsFlag {
+ public:
+  void AddTo(CLI::App& command);
+  // What was asked for, or what suits this machine and these implementations.
+  int Jobs(const std::vector<ImplementationSpec>& implementations) const;
+
+ private:
+  int jobs_ = 0;  // 0: not asked for
+};
+
 // --out; when absent out/YYYYMMDD-HHMMSS (UTC).
 class OutFlag {
  public:

@@ -24,6 +24,7 @@ struct MutantsCommand {
   ImplementationFlags implementation{false};
   WaiverFlags waivers;
   PoolFlags pool;
+  JobsFlag jobs;
   OutFlag out;
   std::vector<std::string> names;
   bool all_tests = false;
@@ -155,6 +156,7 @@ int Execute(const MutantsCommand& command) {
       return IsExpectedToKill(info, test) || !IsExpectedToKill(info, tests);
     };
   }
+  options.jobs = command.jobs.Jobs(options.implementations);
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
   options.run_folder = command.out.Folder();
@@ -196,6 +198,7 @@ void AddMutantsCommand(CLI::App& app) {
   command->selection.AddTo(*sub);
   command->waivers.AddTo(*sub);
   command->pool.AddTo(*sub);
+  command->jobs.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--mutant", command->names, "only these")->type_name("NAME");
   sub->add_flag("--all-tests", command->all_tests,

@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "launch/input_error.h"
+#include "launch/reproduce.h"
 
 namespace shardcts {
 namespace {
@@ -19,6 +20,7 @@ struct RunCommand {
   ImplementationFlags implementations{true};
   WaiverFlags waivers;
   PoolFlags pool;
+  JobsFlag jobs;
   OutFlag out;
   int repeat = 1;
   std::vector<std::string> required;
@@ -67,6 +69,7 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
   options.run_folder = command.out.Folder();
   command.pool.Apply(options);
+  options.jobs = command.jobs.Jobs(options.implementations);
   const std::vector<std::string> words = CommandWords();
   if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
   for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
@@ -106,6 +109,7 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   command->pool.AddTo(*sub);
+  command->jobs.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--pool", command->pool_mode, "ranks are started once per world size, or anew for each test")
       ->capture_default_str()

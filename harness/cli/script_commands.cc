@@ -55,10 +55,8 @@ PoolPlan MakePlan(const RunOptions& options, const Script& script, const Impleme
 }
 
 ScriptRun RunOnPool(PoolPlan plan, StartMode start) {
-  WarmStart warm;
-  if (start == StartMode::kWarm) {
-    plan.warm = warm.For(plan.rank_program, plan.implementation, plan.run_folder, plan.limits.start, InterruptFlag());
-  }
+  WarmStart warm(plan.rank_program, plan.implementation, plan.run_folder);
+  if (start == StartMode::kWarm) plan.warm = warm.Get(plan.limits.start, InterruptFlag());
   ScriptRun run;
   TestCase test;
   test.id = "script";

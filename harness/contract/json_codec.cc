@@ -85,9 +85,13 @@ class Encoder {
                  {"requires_grad", tensor.requires_grad()},
                  {"is_parameter", is_parameter}};
     if (tensor.is_meta()) return json;
-    const std::string bytes = TensorBytes(tensor);
+    std::string bytes = TensorBytes(tensor);
     const std::string digest = Digest(bytes);
     json["digest"] = digest;
+    if (options_.bytes) {
+      options_.bytes->emplace(digest, std::move(bytes));
+      return json;
+    }
     const bool wanted =
         options_.data == TraceData::kFull || (options_.data == TraceData::kInline && bytes.size() <= kInlineLimitBytes);
     if (wanted && (!options_.written || options_.written->insert(digest).second)) json["data"] = Base64Encode(bytes);

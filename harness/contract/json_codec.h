@@ -24,6 +24,7 @@ struct EncodeOptions {
   bool references = false;                   // values that have an origin become {"$ref": [...]}
   bool handles = true;                       // false: handles become {"$handle": KIND}, without the id
   std::set<std::string>* written = nullptr;  // digests whose bytes stand in the file already; updated
+  std::map<std::string, std::string>* bytes = nullptr;  // gets the bytes by digest; then the text has none
 };
 Json Encode(const Value& value, const EncodeOptions& options = {});
 Json EncodeOutcome(const Outcome& outcome, const EncodeOptions& options = {});  // {"value": …} or {"error": {…}}

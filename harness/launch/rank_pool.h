@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,7 +44,7 @@ struct PoolPlan {
   std::vector<std::string> recordings;    // what the trace of each is called; empty: as the test
   std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
   PoolLimits limits;
-  WarmProcess* warm = nullptr;            // forks the ranks of this host; nullptr: they start cold
+  std::shared_ptr<WarmProcess> warm;      // forks the ranks of this host; nullptr: they start cold
 };
 
 struct PoolEnd {

@@ -186,6 +186,7 @@ Json ToJson(const Results& results) {
                  {"seconds", results.seconds},
                  {"pool", results.pool},
                  {"start", results.start},
+                 {"jobs", results.jobs},
                  {"repeat", results.repeat},
                  {"require", results.required_capabilities},
                  {"waivers", results.waiver_files},

@@ -69,6 +69,7 @@ struct Results {
   double seconds = 0;
   std::string pool = "shared";  // "shared", "fresh"
   std::string start = "warm";   // "warm", "cold": what was asked for
+  int jobs = 1;                 // how many pools ran at the same time, at most
   int repeat = 1;               // how often each test runs
   std::vector<std::string> required_capabilities;
   std::vector<std::string> waiver_files;  // beside those of the suites

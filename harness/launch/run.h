@@ -51,6 +51,7 @@ struct RunOptions {
   PoolMode pool_mode = PoolMode::kShared;
   std::optional<RankKind> ranks;  // of all tests; nullopt: of each what upstream has (rank_choice.h)
   StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
+  int jobs = 1;  // how many pools run at the same time, at most
   PoolLimits limits;
   int repeat = 1;                                  // how often each test runs, all tests once before any runs again
   std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails
@@ -63,7 +64,7 @@ struct RunOptions {
   std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
 };
 
-// What a run tells while it goes on. Every call comes from the thread of Run.
+// What a run tells while it goes on. The calls come from several threads, but one after another.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
@@ -74,7 +75,7 @@ class RunObserver {
   virtual void OnParity(const std::string& implementation, size_t done, size_t total) {}
 };
 
-// Runs everything and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
+// Runs everything, `jobs` pools at a time, and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
 // InputError when two waivers name the same test, and when the run folder, the launcher or an implementation (a rank's
 // pool_failed of kind input) is wrong; then results.json is there, with complete: false and the rest not_run.
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
@@ -82,7 +83,7 @@ Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<
 // An implementation as plan.json names it.
 nlohmann::ordered_json PlanEntry(const ImplementationSpec& spec);
 
-// The text as one word of a shell command: as it is, or in single quotes.
-std::string ShellWord(const std::string& text);
+// Whether ranks may be forks of a warm process.
+bool StartsWarm(const RunOptions& options);
 
 }  // namespace shardcts

@@ -367,11 +367,5 @@ TEST_F(RunTest, KilledControllerTakesItsRanksAlong) {
   EXPECT_EQ(Read()["complete"], false);
 }
 
-TEST(ShellWordTest, QuotesWhatAShellWouldTouch) {
-  EXPECT_EQ(ShellWord("torch+mutant=x"), "torch+mutant=x");
-  EXPECT_EQ(ShellWord("a[1] b'c"), "'a[1] b'\\''c'");
-  EXPECT_EQ(ShellWord(""), "''");
-}
-
 }  // namespace
 }  // namespace shardcts

@@ -1,6 +1,7 @@
 #include "launch/warm_process.h"
 
 #include <thread>
+#include <utility>
 
 #include "launch/event_tail.h"
 #include "launch/input_error.h"
@@ -58,36 +59,51 @@ void WarmProcess::AwaitReady(milliseconds limit, const std::atomic<bool>& interr
 }
 
 std::optional<std::string> WarmProcess::HowItEnded() {
+  const std::lock_guard lock(mutex_);
   const std::optional<int> status = process_->Poll();
   return status ? std::optional(DescribeStatus(*status)) : std::nullopt;
 }
 
-WarmProcess* WarmStart::For(const std::filesystem::path& rank_program, const Json& implementation,
-                            const std::filesystem::path& run_folder, milliseconds limit,
-                            const std::atomic<bool>& interrupted) {
-  const Json key = {implementation.at("source"), implementation.at("options"), implementation.at("device")};
-  if (key != key_) *this = {};
-  key_ = key;
+WarmStart::WarmStart(std::filesystem::path rank_program, Json implementation, std::filesystem::path run_folder)
+    : rank_program_(std::move(rank_program)),
+      implementation_(std::move(implementation)),
+      run_folder_(std::move(run_folder)) {}
+
+std::string WarmStart::KeyOf(const Json& implementation) {
+  return Json{implementation.at("source"), implementation.at("options"), implementation.at("device")}.dump();
+}
+
+std::string WarmStart::WhatStandsAgainstIt() const {
+  if (implementation_.at("device") != "cpu") return "a device other than the CPU is not opened before a fork";
+  const std::filesystem::path program = StartProgram(rank_program_);
+  return std::filesystem::exists(program) ? "" : program.string() + ": there is no such program";
+}
+
+std::shared_ptr<WarmProcess> WarmStart::Get(milliseconds limit, const std::atomic<bool>& interrupted) {
+  const std::lock_guard lock(mutex_);
+  if (process_ && !process_->HowItEnded()) return process_;
+  process_.reset();
+  if (problem_.empty()) problem_ = WhatStandsAgainstIt();
   if (!problem_.empty()) return nullptr;
-  if (process_ && !process_->HowItEnded()) return process_.get();
-  if (implementation.at("device") != "cpu") GiveUp("a device other than the CPU is not opened before a fork");
-  if (!std::filesystem::exists(StartProgram(rank_program))) {
-    GiveUp(StartProgram(rank_program).string() + ": there is no such program");
-  }
-  if (!problem_.empty()) return nullptr;
-  const std::string label = implementation.at("label").get<std::string>();
-  const std::filesystem::path folder = run_folder / "runs" / FolderName(label) / ("warm-" + std::to_string(starts_++));
+  const std::string folder = FolderName(implementation_.at("label").get<std::string>());
   try {
-    process_.reset();
-    process_ = std::make_unique<WarmProcess>(rank_program, implementation, folder);
-    process_->AwaitReady(limit, interrupted);
+    const auto process = std::make_shared<WarmProcess>(
+        rank_program_, implementation_, run_folder_ / "runs" / folder / ("warm-" + std::to_string(starts_++)));
+    process->AwaitReady(limit, interrupted);
+    process_ = process;
   } catch (const InputError& error) {
-    GiveUp(error.what());
+    problem_ = error.what();
   }
-  return process_.get();
+  return process_;
+}
+
+std::string WarmStart::Problem() const {
+  const std::lock_guard lock(mutex_);
+  return problem_;
 }
 
 void WarmStart::GiveUp(const std::string& problem) {
+  const std::lock_guard lock(mutex_);
   process_.reset();
   problem_ = problem;
 }

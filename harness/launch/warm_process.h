@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -15,7 +16,8 @@
 
 namespace shardcts {
 
-// One warm process, from its start to its end. When it dies, its ranks die.
+// One warm process, from its start to its end. When it dies, its ranks die. The kernel ends it with the thread that made
+// it. Several threads may ask how it ended.
 class WarmProcess {
  public:
   // Starts it with what it needs in `folder`, which is made; does not wait for it. `implementation` as in plan.json.
@@ -37,26 +39,36 @@ class WarmProcess {
   const std::string token_ = MakePoolToken();
   const std::string socket_ = "shardcts-" + token_;
   double seconds_ = 0;
+  std::mutex mutex_;  // of process_, which is polled
   std::unique_ptr<ChildProcess> process_;
 };
 
-// The warm process that the pools of a run share: one at a time.
+// The warm processes of one implementation, one at a time, for pools that may run on several threads.
 class WarmStart {
  public:
-  // The warm process for pools of this implementation, alive and ready; made when there is none, in
-  // OUT/runs/IMPL/warm-K. nullptr when the ranks have to start cold; Problem() says why. A process that did not become
-  // ready is not tried again.
-  WarmProcess* For(const std::filesystem::path& rank_program, const nlohmann::ordered_json& implementation,
-                   const std::filesystem::path& run_folder, std::chrono::milliseconds limit,
-                   const std::atomic<bool>& interrupted);
-  const std::string& Problem() const { return problem_; }
-  // Later pools of this implementation start cold.
+  // `implementation` as in plan.json. A process is started in OUT/runs/IMPL/warm-K when a pool first asks for one.
+  WarmStart(std::filesystem::path rank_program, nlohmann::ordered_json implementation,
+            std::filesystem::path run_folder);
+
+  // Implementations with the same key can share a warm process: mutants do with what they are made of.
+  static std::string KeyOf(const nlohmann::ordered_json& implementation);
+
+  // The warm process, alive and ready; made when there is none. nullptr when the ranks have to start cold; Problem()
+  // says why. A process that did not become ready is not tried again.
+  std::shared_ptr<WarmProcess> Get(std::chrono::milliseconds limit, const std::atomic<bool>& interrupted);
+  std::string Problem() const;
+  // Later pools start cold.
   void GiveUp(const std::string& problem);
 
  private:
-  nlohmann::ordered_json key_;  // what the warm process was made for
+  std::string WhatStandsAgainstIt() const;  // empty: nothing
+
+  const std::filesystem::path rank_program_;
+  const nlohmann::ordered_json implementation_;
+  const std::filesystem::path run_folder_;
+  mutable std::mutex mutex_;
   int starts_ = 0;
-  std::unique_ptr<WarmProcess> process_;
+  std::shared_ptr<WarmProcess> process_;
   std::string problem_;
 };
 

@@ -5,17 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rank/whole.h"
+
 namespace shardcts::fsdp_optim_state {
 namespace {
 
 constexpr CompareOptions kDefaultTolerance{.dtype_default_tolerance = true};
 constexpr CompareOptions kCloseToTwin{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
-
-bool HasSharded(const Value& value) {
-  if (value.type() == Value::Type::kShardedTensor) return true;
-  const Dict* dict = value.TryAs<Dict>();
-  return dict && std::ranges::any_of(*dict, [](const Dict::Entry& entry) { return HasSharded(entry.value); });
-}
 
 // Whether both have the member; two checks.
 bool BothHave(Trial& t, int first, const char* member, const Dict& actual, const Dict& expected) {
@@ -66,11 +62,6 @@ std::string CheckNumber(int number) { return "C" + std::to_string(number); }
 const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
 const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
 
-Dict Gathered(Caller& caller, const Dict& state_dict) {
-  if (!HasSharded(state_dict)) return state_dict;
-  return GatherStateDict(caller, state_dict);
-}
-
 void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expected, bool with_params) {
   if (!BothHave(t, first, "param_groups", actual, expected)) return;
   const List& groups = GroupsOf(actual);
@@ -83,9 +74,9 @@ void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expec
   }
 }
 
-void ExpectSameState(Trial& t, Caller& caller, int first, const Dict& actual, const Dict& expected) {
+void ExpectSameState(Trial& t, int first, const Dict& actual, const Dict& expected) {
   if (!BothHave(t, first, "state", actual, expected)) return;
-  const Dict gathered = Gathered(caller, StateOf(actual));
+  const Dict gathered = WholeDict(t, StateOf(actual));
   const Dict& others = StateOf(expected);
   t.Check(CheckNumber(first + 2), SameNameSet("parameters with state", others.Keys(), gathered.Keys()));
   for (const auto& [key, entry] : gathered) {
@@ -97,8 +88,8 @@ void ExpectSameState(Trial& t, Caller& caller, int first, const Dict& actual, co
   }
 }
 
-void ExpectStateOfTwin(Trial& t, Caller& caller, std::string_view check, const Dict& twin_state, const Dict& saved) {
-  const Dict state = Gathered(caller, StateOf(saved));
+void ExpectStateOfTwin(Trial& t, std::string_view check, const Dict& twin_state, const Dict& saved) {
+  const Dict state = WholeDict(t, StateOf(saved));
   t.Strict(check, SameNameSet("parameters with state, beside the unsharded twin's", twin_state.Keys(), state.Keys()));
   for (const auto& [name, entry] : twin_state) {
     const Value* own = state.Find(name);

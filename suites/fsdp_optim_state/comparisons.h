@@ -19,14 +19,14 @@ void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expec
 constexpr int kGroupChecks = 5;
 
 // Upstream's _check_same_state with equal keys, six checks from number `first` on: both have a state, the same keys,
-// state names, values within PyTorch's default tolerance, dtypes. ShardedTensors of `actual` are gathered: *Collective*
+// state names, values within PyTorch's default tolerance, dtypes. ShardedTensors of `actual` are put together: *Collective*
 // then, otherwise Local. Strict: no state name is missing.
-void ExpectSameState(Trial& t, Caller& caller, int first, const Dict& actual, const Dict& expected);
+void ExpectSameState(Trial& t, int first, const Dict& actual, const Dict& expected);
 constexpr int kStateChecks = 6;
 
 // Strict form of `check`: the state of a saved state dict is, by name, that of the unsharded twin, within rtol 1e-5 and
 // atol 1e-8. *Collective* where it holds ShardedTensors.
-void ExpectStateOfTwin(Trial& t, Caller& caller, std::string_view check, const Dict& twin_state, const Dict& saved);
+void ExpectStateOfTwin(Trial& t, std::string_view check, const Dict& twin_state, const Dict& saved);
 
 // The two state dicts are equal as a whole: keys in any order, values within PyTorch's default tolerance. Local.
 void ExpectEqualDicts(Trial& t, std::string_view check, const Dict& expected, const Dict& actual);
@@ -38,8 +38,5 @@ Verification SameLosses(const std::vector<double>& expected, const std::vector<d
 // The member `state`, or `param_groups`, of a state dict.
 const Dict& StateOf(const Dict& state_dict);
 const List& GroupsOf(const Dict& state_dict);
-
-// The state dict with whole tensors in the place of ShardedTensors. *Collective* when it has any.
-Dict Gathered(Caller& caller, const Dict& state_dict);
 
 }  // namespace shardcts::fsdp_optim_state

@@ -53,13 +53,13 @@ PORT(test_interface_arguments) {
   const Dict original = Cloned(t, optimizer.StateDict());
   const auto save = [&] { return OptimStateDict(model, optimizer, {.state_dict = original}); };
   Dict saved = save();
-  ExpectSameState(t, model.caller(), 1, OptimStateDict(model, optimizer), saved);
+  ExpectSameState(t, 1, OptimStateDict(model, optimizer), saved);
   StepOnOutput(plain, plain_optimizer, UniformInput(t, {8, 8}, 0));
-  ExpectStateOfTwin(t, model.caller(), "C5", StateByName(t, plain_optimizer, AllParameters(plain)), saved);
+  ExpectStateOfTwin(t, "C5", StateByName(t, plain_optimizer, AllParameters(plain)), saved);
 
   StepOnOutput(model, optimizer, UniformInput(t, {8, 8}, 1));
   OptimStateDictToLoad(model, optimizer, saved, {.load_directly = true});
-  ExpectSameState(t, model.caller(), 1 + kStateChecks, optimizer.StateDict(), original);
+  ExpectSameState(t, 1 + kStateChecks, optimizer.StateDict(), original);
 
   saved = save();
   ForEachState(saved, /*with_scalars=*/true, [&](const std::string& what, const Value& value) {

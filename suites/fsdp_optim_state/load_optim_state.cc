@@ -33,11 +33,11 @@ TrainingOptions SecondModel(const LoadCase& load_case, const std::optional<Proce
 // Groups and state of a converted state dict beside those of the optimizer; what was saved beside the twin.
 void ComparePair(Trial& t, int first, const Training& training, const Dict& converted, const Dict& local) {
   ExpectSameGroups(t, first, converted, local);
-  ExpectSameState(t, training.model.caller(), first + kGroupChecks, converted, local);
+  ExpectSameState(t, first + kGroupChecks, converted, local);
 }
 
 void CompareWithTwin(Trial& t, int first, const Training& training, const Twin& twin, const Dict& saved) {
-  if (!saved.empty()) ExpectStateOfTwin(t, training.model.caller(), CheckNumber(first + kValues), twin.state, saved);
+  if (!saved.empty()) ExpectStateOfTwin(t, CheckNumber(first + kValues), twin.state, saved);
 }
 
 // The first model's optimizer state for the second model, on the second's ranks.

@@ -37,7 +37,7 @@ PORT(test_save_load_without_0th_param_state) {
     saved = save();
     converted = full ? ShardFullOptimStateDict(saved, model) : FlattenShardedOptimStateDict(saved, model, optimizer);
   });
-  ExpectStateOfTwin(t, model.caller(), "C1", twin_state(), saved);
+  ExpectStateOfTwin(t, "C1", twin_state(), saved);
   t.Strict("C1", SameNames("names of the group", {"lin1.weight", "lin1.bias", "lin2.weight", "lin2.bias"},
                            ParamsOf(GroupsOf(saved).front().AsDict())));
   t.NoError("C2", [&] { optimizer.LoadStateDict(converted); });
@@ -46,7 +46,7 @@ PORT(test_save_load_without_0th_param_state) {
 
   t.NoError("C3", [&] { StepOnSum(model, optimizer, NormalInput(t, {2, 5}, 1)); });
   StepOnSum(plain, plain_optimizer, NormalInput(t, {2, 5}, 1));
-  ExpectStateOfTwin(t, model.caller(), "C3", twin_state(), save());
+  ExpectStateOfTwin(t, "C3", twin_state(), save());
 }
 
 PORT(test_optim_state_without_param_groups) {
@@ -72,14 +72,14 @@ PORT(test_optim_state_without_param_groups) {
   const Dict loaded = optimizer.StateDict();
   ExpectEqualDicts(t, "C3", original, loaded);
   const Dict now = OptimStateDict(model, optimizer);
-  ExpectSameState(t, model.caller(), 4, saved, now);
+  ExpectSameState(t, 4, saved, now);
   t.Check("C10", SameValue("param_groups", original.At("param_groups"), loaded.At("param_groups")));
   Dict twin_state;
   for (const auto& [name, shape] : {std::pair{"net1.0.weight", std::vector<int64_t>{4, 2}}, {"net1.0.bias", {4}}}) {
     const at::Tensor zeros = at::zeros(shape);
     twin_state.Set(name, Dict{{"step", at::ones({})}, {"exp_avg", zeros}, {"exp_avg_sq", zeros}});
   }
-  ExpectStateOfTwin(t, model.caller(), "C8", twin_state, saved);
+  ExpectStateOfTwin(t, "C8", twin_state, saved);
 }
 
 PORT(test_with_empty_optimizer_state) {

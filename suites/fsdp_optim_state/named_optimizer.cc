@@ -25,12 +25,12 @@ void InitAndStep(Model& model, Optimizer& optimizer, const at::Tensor& batch) {
 }
 
 // Eleven checks from number `first` on; strict: beside the twin.
-void Compare(Trial& t, int first, Caller& caller, const Dict& actual, const Dict& expected, const Dict& twin_state) {
+void Compare(Trial& t, int first, const Dict& actual, const Dict& expected, const Dict& twin_state) {
   ExpectSameGroups(t, first, actual, expected, /*with_params=*/false);
-  ExpectSameState(t, caller, first + kGroupChecks, actual, expected);
+  ExpectSameState(t, first + kGroupChecks, actual, expected);
   const std::string values = CheckNumber(first + kGroupChecks + 4);
-  ExpectStateOfTwin(t, caller, values, twin_state, actual);
-  ExpectStateOfTwin(t, caller, values, twin_state, expected);
+  ExpectStateOfTwin(t, values, twin_state, actual);
+  ExpectStateOfTwin(t, values, twin_state, expected);
 }
 
 }  // namespace
@@ -51,14 +51,14 @@ PORT(test_compatible_with_trec) {
   Dict saved_named = Cloned(t, OptimStateDict(named_model, named));
   InitAndStep(plain, plain_optimizer, batch);
   const Dict twin_state = StateByName(t, plain_optimizer, AllParameters(plain));
-  Compare(t, 1, model.caller(), saved, saved_named, twin_state);
+  Compare(t, 1, saved, saved_named, twin_state);
 
   for (int i = 1; i <= 5; ++i) StepOnSum(named_model, named, UniformInput(t, {5, 8}, i));
   t.NoError("C12", [&] {
     named.LoadStateDict(OptimStateDictToLoad(named_model, named, saved_named, {.is_named_optimizer = true}));
   });
   saved_named = OptimStateDict(named_model, named);
-  Compare(t, 13, model.caller(), saved, saved_named, twin_state);
+  Compare(t, 13, saved, saved_named, twin_state);
 }
 
 }  // namespace shardcts::fsdp_optim_state

@@ -14,7 +14,7 @@ constexpr int kStateCheck = 1 + kGroupChecks;
 void CompareWithOptimizer(Trial& t, const Training& training, const Dict& converted) {
   const Dict local = training.optimizer.StateDict();
   ExpectSameGroups(t, 1, converted, local);
-  ExpectSameState(t, training.model.caller(), kStateCheck, converted, local);
+  ExpectSameState(t, kStateCheck, converted, local);
 }
 
 // C12 and C13.

@@ -33,7 +33,7 @@ void SaveAndLoadWhileFrozen(Trial& t, Model model) {
       OptimStateDict(model, optimizer);
       OptimStateDictToLoad(model, optimizer, OptimStateDict(model, optimizer), {.load_directly = true});
     });
-    ExpectSameState(t, model.caller(), 2, optimizer.StateDict(), original);
+    ExpectSameState(t, 2, optimizer.StateDict(), original);
   }
 }
 
@@ -52,7 +52,7 @@ void SaveBesideTwin(Trial& t, Model model, Model twin) {
     step(model, optimizer, i);
     step(twin, twin_optimizer, i);
     const Dict expected = StateByName(t, twin_optimizer, AllParameters(twin));
-    ExpectStateOfTwin(t, model.caller(), "C6", expected, OptimStateDict(model, optimizer));
+    ExpectStateOfTwin(t, "C6", expected, OptimStateDict(model, optimizer));
   }
 }
 
@@ -72,7 +72,7 @@ PORT(test_with_no_shard) {
 
   const Dict original = Cloned(t, optimizer.StateDict());
   const Dict saved = OptimStateDict(model, optimizer);
-  ExpectStateOfTwin(t, model.caller(), "C2", StateByName(t, plain_optimizer, AllParameters(plain)), saved);
+  ExpectStateOfTwin(t, "C2", StateByName(t, plain_optimizer, AllParameters(plain)), saved);
   t.NoError("C1", [&] { optimizer.LoadStateDict(OptimStateDictToLoad(model, optimizer, saved)); });
   ExpectEqualDicts(t, "C2", original, optimizer.StateDict());
 }

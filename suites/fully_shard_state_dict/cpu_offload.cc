@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "contract/parts.h"
 #include "rank/trial.h"
 #include "suites/fully_shard_state_dict/expected_layout.h"
 #include "suites/fully_shard_state_dict/ports.h"

@@ -6,17 +6,6 @@
 #include <numeric>
 
 namespace shardcts::fully_shard_state_dict {
-namespace {
-
-at::Tensor CeilChunk(const at::Tensor& tensor, int64_t dim, int64_t parts, int64_t part) {
-  const int64_t rows = tensor.size(dim);
-  const int64_t chunk = (rows + parts - 1) / parts;
-  const int64_t begin = std::min(part * chunk, rows);
-  return tensor.narrow(dim, begin, std::min(chunk, rows - begin));
-}
-
-}  // namespace
-
 std::vector<std::string> ExpectedLayout::Names() const {
   std::vector<std::string> names;
   for (const ExpectedParameter& parameter : parameters) names.push_back(parameter.name);
@@ -46,16 +35,6 @@ std::vector<Placement> FsdpOnTensorParallel(const Placement& tensor_parallel, in
     return {Placement::StridedShard(0, tensor_parallel_size), tensor_parallel};
   }
   return {Placement::Shard(0), tensor_parallel};
-}
-
-at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
-                      int64_t rank) {
-  const std::vector<int64_t> coordinate = mesh.Coordinate(rank).value();
-  at::Tensor local = full;
-  for (size_t d = placements.size(); d-- > 0;) {
-    if (placements[d].IsShard()) local = CeilChunk(local, placements[d].dim, mesh.shape[d], coordinate[d]);
-  }
-  return local;
 }
 
 bool SplitsEvenly(const ExpectedParameter& parameter, const MeshLayout& mesh) {

@@ -39,11 +39,6 @@ Placement TensorParallelPlacement(const std::string& parameter);
 // both split dim 0 over more than one rank.
 std::vector<Placement> FsdpOnTensorParallel(const Placement& tensor_parallel, int64_t tensor_parallel_size);
 
-// The part of `full` that `rank` holds: split from the last mesh dimension to the first, each split in ceil-sized
-// chunks, later ranks with fewer rows or none. A view of `full`.
-at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
-                      int64_t rank);
-
 // Whether every split of the tensor is even.
 bool SplitsEvenly(const ExpectedParameter& parameter, const MeshLayout& mesh);
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "contract/parts.h"
+
 namespace shardcts::fully_shard_state_dict {
 namespace {
 

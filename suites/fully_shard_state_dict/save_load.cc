@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "contract/parts.h"
+
 namespace shardcts::fully_shard_state_dict {
 namespace {
 

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
+#include "rank/whole.h"
 #include "suites/state_dict/comparisons.h"
 #include "suites/state_dict/ports.h"
 #include "suites/state_dict/save_and_load.h"
@@ -32,7 +33,7 @@ void ExpectNamesOfPlainModel(Trial& t, const std::function<void(Model&)>& wrap) 
   t.NoError("C2", [&] { saved = GetModelStateDict(model); });
   t.Check("C1", SameNameSet("names", original.Keys(), saved.Keys()));
   if (!t.Strict("C1", SameNames("names", own.Keys(), saved.Keys()))) return;
-  const Dict whole = WholeDict(t, model.caller(), saved);
+  const Dict whole = WholeDict(t, saved);
   t.Strict("C1", AreIdentical("model", own, whole));
   t.NoError("C2", [&] { SetModelStateDict(model, saved); });
 }

@@ -4,45 +4,13 @@
 
 #include <algorithm>
 
-#include "contract/fsdp.h"
+#include "rank/whole.h"
 
 namespace shardcts::state_dict {
 namespace {
 
 constexpr CompareOptions kAssertEqual{.dtype_default_tolerance = true};
 constexpr CompareOptions kAllClose{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
-
-bool IsSharded(const Value& value) {
-  return value.type() == Value::Type::kDTensor || value.type() == Value::Type::kShardedTensor;
-}
-
-bool IsTensor(const Value& value) { return value.type() == Value::Type::kTensor || IsSharded(value); }
-
-// The tensors of one kind by path, in the order of the tree, which is the same on every rank.
-Dict TensorsOfKind(const Value& tree, Value::Type type) {
-  Dict found;
-  ForEachTensor("", tree, [&](const std::string& path, const Value& tensor) {
-    if (tensor.type() == type) found.Set(path, tensor);
-  });
-  return found;
-}
-
-// The tree with the tensors at these paths replaced.
-Value Replaced(const std::string& path, const Value& tree, const Dict& replacements) {
-  if (IsSharded(tree)) return replacements.At(path);
-  if (const List* list = tree.TryAs<List>()) {
-    List replaced;
-    for (const Value& item : *list) {
-      replaced.push_back(Replaced(path + "[" + std::to_string(replaced.size()) + "]", item, replacements));
-    }
-    return replaced;
-  }
-  const Dict* dict = tree.TryAs<Dict>();
-  if (!dict) return tree;
-  Dict replaced;
-  for (const auto& [key, value] : *dict) replaced.Set(key, Replaced(path + "/" + ToString(key), value, replacements));
-  return replaced;
-}
 
 void ExpectSameEntry(Trial& t, int first, const std::string& name, const Dict& expected, const Dict& actual) {
   t.Check(CheckNumber(first), Equal(name + ": number of states", expected.size(), actual.size()));
@@ -81,30 +49,6 @@ std::string CheckNumber(int number) { return "C" + std::to_string(number); }
 const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
 const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
 
-void ForEachTensor(const std::string& path, const Value& tree,
-                   const std::function<void(const std::string& path, const Value& tensor)>& check) {
-  if (IsTensor(tree)) return check(path, tree);
-  if (const List* list = tree.TryAs<List>()) {
-    for (size_t i = 0; i < list->size(); ++i) ForEachTensor(path + "[" + std::to_string(i) + "]", (*list)[i], check);
-  }
-  if (const Dict* dict = tree.TryAs<Dict>()) {
-    for (const auto& [key, value] : *dict) ForEachTensor(path + "/" + ToString(key), value, check);
-  }
-}
-
-Value Whole(Trial& t, Caller& caller, const Value& tree) {
-  Dict whole;
-  const Dict dtensors = TensorsOfKind(tree, Value::Type::kDTensor);
-  if (!dtensors.empty()) whole = t.subject().FullTensors(dtensors);
-  const Dict sharded = TensorsOfKind(tree, Value::Type::kShardedTensor);
-  if (!sharded.empty()) {
-    for (const auto& [path, tensor] : GatherStateDict(caller, sharded)) whole.Set(path, tensor);
-  }
-  return Replaced("", tree, whole);
-}
-
-Dict WholeDict(Trial& t, Caller& caller, const Dict& tree) { return Whole(t, caller, tree).AsDict(); }
-
 Dict ByName(const Dict& state_dict, const std::vector<std::string>& names) {
   Dict state;
   for (const auto& [id, entry] : StateOf(state_dict)) state.Set(names.at(std::get<int64_t>(id)), entry);
@@ -119,8 +63,8 @@ Dict ByName(const Dict& state_dict, const std::vector<std::string>& names) {
   return {{"state", state}, {"param_groups", groups}};
 }
 
-void ExpectSameModelState(Trial& t, Caller& caller, int first, const Dict& expected, const Dict& actual) {
-  const Dict whole = WholeDict(t, caller, actual);
+void ExpectSameModelState(Trial& t, int first, const Dict& expected, const Dict& actual) {
+  const Dict whole = WholeDict(t, actual);
   t.Check(CheckNumber(first), Equal("entries of the model state dict", expected.size(), whole.size()));
   for (const auto& [key, value] : expected) {
     const std::string name = ToString(key);
@@ -132,8 +76,8 @@ void ExpectSameModelState(Trial& t, Caller& caller, int first, const Dict& expec
   }
 }
 
-void ExpectSameOptimizerState(Trial& t, Caller& caller, int first, const Dict& expected, const Dict& actual) {
-  const Dict whole = WholeDict(t, caller, actual);
+void ExpectSameOptimizerState(Trial& t, int first, const Dict& expected, const Dict& actual) {
+  const Dict whole = WholeDict(t, actual);
   const Dict& state = StateOf(whole);
   t.Check(CheckNumber(first), Equal("parameters with state", StateOf(expected).size(), state.size()));
   for (const auto& [key, entry] : StateOf(expected)) {

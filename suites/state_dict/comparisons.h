@@ -15,21 +15,16 @@ namespace shardcts::state_dict {
 // "C7"
 std::string CheckNumber(int number);
 
-// The value, also of nested dicts and lists, with whole plain tensors in the place of DTensors and ShardedTensors.
-// *Collective* when it has any.
-Value Whole(Trial& t, Caller& caller, const Value& tree);
-Dict WholeDict(Trial& t, Caller& caller, const Dict& tree);
-
 // The names of an optimizer's parameters by id, and its own state dict under these names.
 Dict ByName(const Dict& state_dict, const std::vector<std::string>& names);
 
 // Upstream's _verify_msd, four checks from number `first` on: number of entries, names, whole tensors, values.
-void ExpectSameModelState(Trial& t, Caller& caller, int first, const Dict& expected, const Dict& actual);
+void ExpectSameModelState(Trial& t, int first, const Dict& expected, const Dict& actual);
 constexpr int kModelStateChecks = 4;
 
 // Upstream's _verify_osd, nine checks from number `first` on: number of entries, names, number of states of each, their
 // names and values; number of groups, of their entries, params, other entries. `expected` is by name.
-void ExpectSameOptimizerState(Trial& t, Caller& caller, int first, const Dict& expected, const Dict& actual);
+void ExpectSameOptimizerState(Trial& t, int first, const Dict& expected, const Dict& actual);
 constexpr int kOptimizerStateChecks = 9;
 
 // Equal as upstream's assertEqual sees it: keys in any order, values within PyTorch's default tolerance. Local.
@@ -45,10 +40,6 @@ Dict Copied(Trial& t, const Dict& state_dict);
 // The member `state`, or `param_groups`, of an optimizer state dict.
 const Dict& StateOf(const Dict& state_dict);
 const List& GroupsOf(const Dict& state_dict);
-
-// Calls `check` with the path and the value of each tensor of any kind.
-void ForEachTensor(const std::string& path, const Value& tree,
-                   const std::function<void(const std::string& path, const Value& tensor)>& check);
 
 // State of parameters that were never trained, as the API makes it: step 1, zero moments. Strict.
 void ExpectInitialState(Trial& t, std::string_view check, const Dict& parameters, const Dict& whole_state_dict);

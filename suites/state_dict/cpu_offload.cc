@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
+#include "rank/whole.h"
 #include "suites/state_dict/comparisons.h"
 #include "suites/state_dict/ports.h"
 #include "suites/state_dict/save_and_load.h"

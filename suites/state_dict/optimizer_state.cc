@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
+#include "rank/whole.h"
 #include "suites/state_dict/comparisons.h"
 #include "suites/state_dict/ports.h"
 #include "suites/state_dict/save_and_load.h"
@@ -58,9 +59,9 @@ PORT(test_fsdp_root_not_initialized) {
   t.NoError("C2", [&] { optimizer_state = GetOptimizerStateDict(model, {optimizer}); });
 
   const Value own = plain.StateDict();
-  t.Strict("C1", AreIdentical("model", own, Whole(t, model.caller(), model_state)));
-  ExpectInitialState(t, "C2", plain.Parameters(), WholeDict(t, model.caller(), optimizer_state));
-  const Value again = Whole(t, model.caller(), GetModelStateDict(model));
+  t.Strict("C1", AreIdentical("model", own, Whole(t, model_state)));
+  ExpectInitialState(t, "C2", plain.Parameters(), WholeDict(t, optimizer_state));
+  const Value again = Whole(t, GetModelStateDict(model));
   t.Strict("C2", AreIdentical("model after the optimizer was initialized", own, again));
 }
 

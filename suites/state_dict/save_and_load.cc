@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "rank/whole.h"
 #include "suites/state_dict/comparisons.h"
 
 namespace shardcts::state_dict {
@@ -64,7 +65,7 @@ void ExpectSameAfterLoad(Trial& t, const SaveLoadCase& save_load, int first, Twi
 
 void ExpectOptimizerState(Trial& t, const SaveLoadCase& save_load, int first, const TwinState& twin,
                           const Dict& saved) {
-  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, twin.model.caller(), first, twin.by_name, saved);
+  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, first, twin.by_name, saved);
 }
 
 // Phase A: C1 to C16.
@@ -73,8 +74,8 @@ ModelAndOptimizerState SaveTrained(Trial& t, const SaveLoadCase& save_load, Twin
   t.NoError("C1", [&] {
     saved = GetStateDict(wrapped.model, {wrapped.optimizer}, OptionsOf(save_load), CallOf(save_load));
   });
-  ExpectSameModelState(t, twin.model.caller(), 2, twin.model_state, saved.model);
-  const Dict optimizer = WholeDict(t, twin.model.caller(), saved.optimizer);
+  ExpectSameModelState(t, 2, twin.model_state, saved.model);
+  const Dict optimizer = WholeDict(t, saved.optimizer);
   ExpectOptimizerState(t, save_load, 8, twin, optimizer);
   ExpectSameAfterLoad(t, save_load, 6, twin, optimizer);
   return saved;
@@ -89,7 +90,7 @@ void LoadIntoFresh(Trial& t, const SaveLoadCase& save_load, const TwinState& twi
   t.NoError("C18", [&] { SetOptimizerStateDict(fresh.model, {fresh.optimizer}, saved.optimizer, options, call); });
   ModelAndOptimizerState again;
   t.NoError("C19", [&] { again = GetStateDict(fresh.model, {fresh.optimizer}, options, call); });
-  ExpectSameModelState(t, twin.model.caller(), 20, twin.model_state, again.model);
+  ExpectSameModelState(t, 20, twin.model_state, again.model);
   ExpectOptimizerState(t, save_load, 24, twin, again.optimizer);
 }
 
@@ -101,8 +102,8 @@ void SavePatched(Trial& t, const SaveLoadCase& save_load, TwinState& twin, Wrapp
   });
   ModelAndOptimizerState saved;
   t.NoError("C34", [&] { saved = {loaded.model.StateDict(), loaded.optimizer.StateDict()}; });
-  ExpectSameModelState(t, twin.model.caller(), 35, twin.model_state, saved.model);
-  const Dict optimizer = WholeDict(t, twin.model.caller(), saved.optimizer);
+  ExpectSameModelState(t, 35, twin.model_state, saved.model);
+  const Dict optimizer = WholeDict(t, saved.optimizer);
   ExpectOptimizerState(t, save_load, 41, twin, optimizer);
   ExpectSameAfterLoad(t, save_load, 39, twin, optimizer);
 }
@@ -122,7 +123,7 @@ void ExpectNoFrozenParameters(Trial& t, const SaveLoadCase& save_load) {
   const Wrapped wrapped = WrappedCopy(t, save_load, plain);
   const Dict own = plain.StateDict();
   const Dict saved = WholeDict(
-      t, plain.caller(), GetModelStateDict(wrapped.model, {.ignore_frozen_params = true}, CallOf(save_load)));
+      t, GetModelStateDict(wrapped.model, {.ignore_frozen_params = true}, CallOf(save_load)));
   std::vector<std::string> names = saved.Keys();
   std::erase_if(names, [&](const std::string& name) { return std::ranges::count(save_load.optional_names, name) > 0; });
   t.Strict("C50", SameNameSet("names without frozen parameters", save_load.left_names, names));

@@ -16,7 +16,7 @@ _DEFAULT_TIMEOUT_SECONDS = 300
 # The thread of each gloo group that reads what peers send. While something has come for which no call has asked yet, it
 # asks the kernel again and again: it would take the processor from the very rank that it waits for.
 _GLOO_READER = "gloo_tcp_loop"
-_READER_NICENESS = 10
+_READER_NICENESS = 19
 
 
 @dataclass(frozen=True)
