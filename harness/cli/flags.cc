@@ -125,16 +125,17 @@ void PoolFlags::Apply(RunOptions& options) const {
 void JobsFlag::AddTo(CLI::App& command) {
   command
       .add_option("--jobs", jobs_,
-                  "how many rank pools run at the same time (default: one for each processor, at most 4; 1 where a "
-                  "device other than the CPU is used)")
+                  "how many rank pools run at the same time (default: one for each processor, at most 4; 1 with "
+                  "a device other than the CPU or a launcher of one's own)")
       ->type_name("N")
       ->check(CLI::Range(1, 256));
 }
 
-int JobsFlag::Jobs(const std::vector<ImplementationSpec>& implementations) const {
+int JobsFlag::Jobs(const RunOptions& options) const {
   if (jobs_ > 0) return jobs_;
   const auto on_cpu = [](const ImplementationSpec& spec) { return spec.device == "cpu"; };
-  if (!std::ranges::all_of(implementations, on_cpu)) return 1;
+  if (!std::ranges::all_of(options.implementations, on_cpu)) return 1;
+  if (options.launcher != RunOptions{}.launcher) return 1;  // it may have no place for more ranks
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostJobsUnasked);
 }
 

@@ -74,8 +74,8 @@ class PoolFlags {
 class JobsFlag {
  public:
   void AddTo(CLI::App& command);
-  // What was asked for, or what suits this machine and these implementations.
-  int Jobs(const std::vector<ImplementationSpec>& implementations) const;
+  // What was asked for, or what suits this machine and the options' implementations and launcher.
+  int Jobs(const RunOptions& options) const;
 
  private:
   int jobs_ = 0;  // 0: not asked for

@@ -156,7 +156,7 @@ int Execute(const MutantsCommand& command) {
       return IsExpectedToKill(info, test) || !IsExpectedToKill(info, tests);
     };
   }
-  options.jobs = command.jobs.Jobs(options.implementations);
+  options.jobs = command.jobs.Jobs(options);
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
   options.run_folder = command.out.Folder();

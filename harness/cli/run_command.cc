@@ -69,7 +69,7 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
   options.run_folder = command.out.Folder();
   command.pool.Apply(options);
-  options.jobs = command.jobs.Jobs(options.implementations);
+  options.jobs = command.jobs.Jobs(options);
   const std::vector<std::string> words = CommandWords();
   if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
   for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);

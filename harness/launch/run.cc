@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr int kFailedStartsAllowed = 2;
-constexpr size_t kTestsWorthAPool = 8;  // fewer are not shared out among several
+constexpr size_t kTestsWorthAPool = 8;  // fewer are not shared out among several, unless each has its own
 
 // What the pools of one implementation, world size and kind of ranks have in common.
 struct World {
@@ -37,9 +37,10 @@ struct Piece {
   std::vector<size_t> jobs;
 };
 
-// As many pools as their tests are worth, each with every n-th job.
-std::vector<std::vector<size_t>> ShareOut(const std::vector<size_t>& jobs, int pools) {
-  const size_t shares = std::clamp<size_t>(jobs.size() / kTestsWorthAPool, 1, static_cast<size_t>(std::max(pools, 1)));
+// Among as many pools at the same time as their tests are worth, every n-th job to each.
+std::vector<std::vector<size_t>> ShareOut(const std::vector<size_t>& jobs, const RunOptions& options) {
+  const size_t worth = options.pool_mode == PoolMode::kFresh ? 1 : kTestsWorthAPool;
+  const size_t shares = std::clamp<size_t>(jobs.size() / worth, 1, static_cast<size_t>(std::max(options.jobs, 1)));
   std::vector<std::vector<size_t>> shared(shares);
   for (size_t i = 0; i < jobs.size(); ++i) shared[i % shares].push_back(jobs[i]);
   return shared;
@@ -86,7 +87,7 @@ class RunDriver {
         const auto& [world_size, rank_kind] = kind;
         const auto world = std::make_shared<World>(implementation, world_size, rank_kind,
                                                    ledger_.AddPools(implementation, world_size, rank_kind), warm);
-        for (std::vector<size_t>& share : ShareOut(jobs, options_.jobs)) pieces.push_back({world, std::move(share)});
+        for (std::vector<size_t>& share : ShareOut(jobs, options_)) pieces.push_back({world, std::move(share)});
       }
     }
     return pieces;

@@ -77,6 +77,42 @@ void ShowCheckpointWrapper(MutantState&, const Dict&, Dict& state_dict) {
   state_dict = renamed;
 }
 
+// Rows of each rank of a tensor that is sharded evenly on a 1-D mesh; 0: it is something else.
+int64_t RowsOfEachRank(const DTensor& tensor) {
+  if (tensor.placements != std::vector{Placement::Shard(0)}) return 0;
+  return tensor.shape[0] % tensor.mesh.shape[0] == 0 ? tensor.shape[0] / tensor.mesh.shape[0] : 0;
+}
+
+// Gives the DTensors of a state dict the rank's rows of the whole tensor rolled by so many ranks' rows.
+void CutAgain(MutantState& state, Dict& state_dict, int64_t ranks) {
+  for (auto& [name, value] : state_dict) {
+    const int64_t rows = value.type() == Value::Type::kDTensor ? RowsOfEachRank(value.AsDTensor()) : 0;
+    if (rows == 0) continue;
+    const Value whole = state.Require("tensor.full", {{"value", value}});
+    const at::Tensor rolled = at::roll(whole.AsTensor().detach(), ranks * rows, 0);
+    value.AsDTensor().local = rolled.narrow(0, state.context.rank * rows, rows).clone();
+  }
+}
+
+// Every rank saves the rows of the next one. Gathering and loading turn them back, so nothing that the implementation
+// makes of its own state dict is wrong.
+Mutation RotateShardsAndBack() {
+  const Mutation gather = OnFullTensors([](const DTensor& tensor, Value& full) {
+    if (const int64_t rows = RowsOfEachRank(tensor)) full = at::roll(full.AsTensor().detach(), rows, 0);
+  });
+  return [=](MutantState& state, std::string_view operation, Dict& arguments) {
+    if (operation == "tensor.full") return gather(state, operation, arguments);
+    if (operation == "dsd.set_model_state_dict") {
+      Dict state_dict = arguments.At("state_dict").AsDict();
+      CutAgain(state, state_dict, 1);
+      arguments.Set("state_dict", state_dict);
+    }
+    Outcome outcome = state.inner.Invoke(operation, arguments);
+    if (outcome.ok() && operation == "dsd.get_model_state_dict") CutAgain(state, outcome.value().AsDict(), -1);
+    return outcome;
+  };
+}
+
 // Of tensors that are one only the first name is saved.
 void DropTiedNames(MutantState&, const Dict&, Dict& state_dict) {
   if (state_dict.Contains("embedding.weight")) state_dict.Erase("decoder.weight");
@@ -229,6 +265,10 @@ std::vector<MutantRow> SavingMutants() {
         "state is not initialized before it is saved", kDsdSuites,
         {"test_fsdp_root_not_initialized C2", "test_no_dist C5"}},
        OnSavedOptimizer(DropInitialState)},
+      {{"dsd_shards_rotated", "each rank saves the rows of the next one; gathering and loading turn them back",
+        "a layout that is split and gathered wrongly in the same way", kDsdSuites,
+        {"test_fsdp_root_not_initialized C1"}},
+       RotateShardsAndBack()},
       {{"dsd_params_reversed", "the parameters of a saved group are in reverse", "names in the order of a set",
         kDsdSuites, {"test_fsdp2 C15"}},
        OnSavedOptimizer(ReverseSavedParams)},

@@ -34,15 +34,6 @@ void SwapMeshNames(MutantState&, DTensor& value) {
   if (value.mesh.dim_names.empty()) value.mesh.dim_names = {"unnamed"};
 }
 
-// Changes what tensor.full makes of each DTensor.
-Mutation OnFullTensors(std::function<void(const DTensor& value, Value& full)> change) {
-  return OnResult("tensor.full", [=](MutantState&, const Dict& arguments, Value& result) {
-    const Value& value = arguments.At("value");
-    if (value.type() != Value::Type::kDict) return change(value.AsDTensor(), result);
-    for (Dict::Entry& full : result.AsDict()) change(value.AsDict().At(full.key).AsDTensor(), full.value);
-  });
-}
-
 void KeepPadding(const DTensor& value, Value& result) {
   if (value.placements.size() != 1 || !value.placements[0].IsShard()) return;
   const int64_t dim = value.placements[0].dim;

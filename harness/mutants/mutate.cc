@@ -22,6 +22,14 @@ Mutation OnStateDict(std::function<void(MutantState&, const Handle&, Dict&)> cha
   });
 }
 
+Mutation OnFullTensors(std::function<void(const DTensor& tensor, Value& full)> change) {
+  return OnResult("tensor.full", [=](MutantState&, const Dict& arguments, Value& result) {
+    const Value& value = arguments.At("value");
+    if (value.type() != Value::Type::kDict) return change(value.AsDTensor(), result);
+    for (Dict::Entry& full : result.AsDict()) change(value.AsDict().At(full.key).AsDTensor(), full.value);
+  });
+}
+
 Mutation OnDTensors(std::function<void(MutantState&, DTensor&)> change) {
   return [=](MutantState& state, std::string_view called, Dict& arguments) {
     Outcome outcome = state.inner.Invoke(called, arguments);

@@ -48,6 +48,8 @@ Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model,
 // Changes the result of one operation.
 Mutation OnResult(std::string operation,
                   std::function<void(MutantState& state, const Dict& arguments, Value& result)> change);
+// Changes what tensor.full makes of each DTensor.
+Mutation OnFullTensors(std::function<void(const DTensor& tensor, Value& full)> change);
 // Changes every DTensor that the implementation hands out for a model: parameters and state dicts.
 Mutation OnDTensors(std::function<void(MutantState& state, DTensor& value)> change);
 

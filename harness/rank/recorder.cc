@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "contract/json_text.h"
+
 namespace shardcts {
 
 Recorder::Recorder(const std::string& path, TraceData data) : path_(path), data_(data) {
@@ -27,7 +29,9 @@ void Recorder::End(const Outcome& outcome, double seconds) {
   }
   line_["warnings"] = warnings;
   line_["seconds"] = seconds;
-  file_ << line_.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n' << std::flush;
+  std::string text;
+  AppendJson(line_, text);
+  file_ << text << '\n' << std::flush;
   if (!file_) throw std::runtime_error(path_ + ": write failed");
 }
 

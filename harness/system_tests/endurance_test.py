@@ -63,7 +63,7 @@ def watch(process, folder: Path, world_size: int) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize("implementation, world_size", [("reference", 2), ("reference", 4), ("torch", 2)])
 def test_a_thousand_empty_tests_leave_memory_and_open_files_flat(tmp_path, implementation, world_size):
-    process = start_shardcts("run", "--impl", implementation, "--world", world_size, "--filter", "test_empty",
+    process = start_shardcts("run", "--impl", implementation, "--world", world_size, "--filter", "test_empty", "--jobs", 1,
                              "--out", "out", cwd=tmp_path, program=SYNTHETIC)
     try:
         first, last = watch(process, tmp_path / "out", world_size)
