@@ -47,7 +47,7 @@ def test_a_rank_that_fails_again_and_again_keeps_its_pool(run_shardcts, tmp_path
     faults = {walk: {"kind": "error", "rank": i % 2, "operation": FORWARD + i % 5} for i, walk in enumerate(walks[::2])}
     (tmp_path / "faults.json").write_text(json.dumps(faults))
     filters = [word for walk in walks for word in ("--filter", walk)]
-    ended, run = run_shardcts(f"{FAULTY},faults={tmp_path}/faults.json", *filters, program=SYNTHETIC)
+    ended, run = run_shardcts(f"{FAULTY},faults={tmp_path}/faults.json", "--jobs", 1, *filters, program=SYNTHETIC)
     assert run.verdicts == ["fail", "pass"] * 10, ended
     assert run.starts() == 1
 

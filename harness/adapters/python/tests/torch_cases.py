@@ -35,7 +35,7 @@ def readers_of_groups_give_way(run):
     tasks = Path("/proc/self/task")
     readers = [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == "gloo_tcp_loop"]
     assert len(readers) > 1  # the world's and the mesh's
-    assert {os.getpriority(os.PRIO_PROCESS, reader) for reader in readers} == {10}
+    assert {os.getpriority(os.PRIO_PROCESS, reader) for reader in readers} == {19}
     assert os.getpriority(os.PRIO_PROCESS, 0) == 0
 
 
