@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "contract/tensor_bytes.h"
 
@@ -46,6 +47,7 @@ void RequireLayout(const DTensor& tensor) {
   const std::string layout = mesh.ToString() + " " + ToString(tensor.placements);
   Require(static_cast<int64_t>(mesh.ranks.size()) == Elements(mesh.shape) && !mesh.ranks.empty(),
           layout + ": a mesh of another number of ranks");
+  Require(std::set(mesh.ranks.begin(), mesh.ranks.end()).size() == mesh.ranks.size(), layout + ": a rank stands twice");
   Require(tensor.placements.size() == mesh.shape.size(), layout + ": not one placement for each mesh dimension");
   for (const Placement& placement : tensor.placements) {
     Require(placement.kind != Placement::Kind::kPartial, layout + ": is partial");
@@ -60,6 +62,7 @@ void RequirePart(const DTensor& tensor, const DTensor& part, int64_t rank, const
           fmt::format("rank {} says {} {} of shape {}, another rank {} {} of shape {}", rank, part.mesh.ToString(),
                       ToString(part.placements), ShapeToString(part.shape), tensor.mesh.ToString(),
                       ToString(tensor.placements), ShapeToString(tensor.shape)));
+  Require(!part.local.is_meta(), fmt::format("rank {} holds a tensor without data", rank));
   Require(part.local.scalar_type() == tensor.local.scalar_type(),
           fmt::format("rank {} holds {}, another rank {}", rank, DtypeName(part.local.scalar_type()),
                       DtypeName(tensor.local.scalar_type())));
@@ -92,6 +95,7 @@ void RequireShard(const ShardedTensor& tensor, const LocalShard& shard, int64_t 
   Require(std::ranges::count(tensor.metadata, metadata) == 1 && metadata.rank == rank,
           fmt::format("rank {} holds a shard at {}, of which the tensor's metadata says something else", rank,
                       ShapeToString(metadata.offsets)));
+  Require(!shard.tensor.is_meta(), fmt::format("rank {} holds a shard without data", rank));
   Require(shard.tensor.sizes().vec() == metadata.sizes && shard.tensor.scalar_type() == tensor.dtype,
           fmt::format("rank {} holds {} of shape {} for a shard of {} and size {}", rank,
                       DtypeName(shard.tensor.scalar_type()), ShapeToString(shard.tensor.sizes().vec()),

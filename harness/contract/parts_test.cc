@@ -158,6 +158,12 @@ TEST_F(WrongDTensorTest, ImpossibleLayouts) {
   Everywhere([](DTensor& part) { part.mesh.shape = {3}; });
   EXPECT_THAT(Problem(of_ranks_), HasSubstr("a mesh of another number of ranks"));
   of_ranks_ = good;
+  Everywhere([](DTensor& part) { part.mesh.ranks = {0, 1, 1, 3}; });
+  EXPECT_THAT(Problem(of_ranks_), HasSubstr("a rank stands twice"));
+  of_ranks_ = good;
+  Everywhere([](DTensor& part) { part.local = part.local.to(at::kMeta); });
+  EXPECT_EQ(Problem(of_ranks_), "rank 0 holds a tensor without data");
+  of_ranks_ = good;
   Everywhere([](DTensor& part) { part.shape = {int64_t{1} << 40, int64_t{1} << 40}; });
   EXPECT_THAT(Problem(of_ranks_), HasSubstr("impossible shape"));
   of_ranks_ = good;

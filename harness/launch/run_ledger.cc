@@ -6,7 +6,6 @@
 
 #include "launch/environment.h"
 #include "launch/merge_traces.h"
-#include "launch/repetitions.h"
 #include "launch/reproduce.h"
 #include "launch/run_folder.h"
 
@@ -81,7 +80,10 @@ RunLedger::Worlds RunLedger::WorldsOf(size_t implementation) const {
   return worlds;
 }
 
-std::string RunLedger::RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
+std::string RunLedger::IdOf(size_t job) const {
+  const Lock lock(mutex_);
+  return results_.tests[IndexOf(job)].test.id;
+}
 
 std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const {
   const Lock lock(mutex_);
@@ -188,7 +190,7 @@ std::string RunLedger::VersionOf(size_t implementation) const {
 // The merged trace, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
 // first one there is none: many repetitions must not fill the disk.
 std::string RunLedger::KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome) {
-  const std::string recording = RecordingOf(job);
+  const std::string recording = RecordingName(outcome.test.id, RepetitionOf(job));
   if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) {
     RemoveRankTraces(plan.trace_folder, recording);
     return "";

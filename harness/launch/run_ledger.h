@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "launch/repetitions.h"
 #include "launch/run.h"
 
 namespace shardcts {
@@ -31,8 +32,8 @@ class RunLedger {
   // The jobs of an implementation, by world size and kind of ranks, in the order of the run.
   using Worlds = std::map<std::pair<int, RankKind>, std::vector<size_t>>;
   Worlds WorldsOf(size_t implementation) const;
-  const std::string& IdOf(size_t job) const { return results_.tests[IndexOf(job)].test.id; }
-  std::string RecordingOf(size_t job) const;
+  std::string IdOf(size_t job) const;
+  std::string RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
   std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const;
 
   // An entry for the pools of one implementation, world size and kind of ranks: its number.
@@ -61,18 +62,19 @@ class RunLedger {
   using Clock = std::chrono::steady_clock;
   using Lock = std::lock_guard<std::mutex>;
 
+  // The number of results stays, so these need no lock.
   size_t Jobs() const { return results_.tests.size() * static_cast<size_t>(options_.repeat); }
   size_t IndexOf(size_t job) const { return job % results_.tests.size(); }
   size_t RepetitionOf(size_t job) const { return job / results_.tests.size(); }
-  TestResult& ResultOf(size_t job) { return results_.tests[IndexOf(job)]; }
   void AddTests(size_t implementation);
 
   // From here on with the lock held.
+  TestResult& ResultOf(size_t job) { return results_.tests[IndexOf(job)]; }
   TestResult Blank(size_t job);
   void Take(size_t job, TestResult outcome);
   void DecideOne(size_t job, Verdict verdict, const std::string& reason);
   void TellWhenOver(size_t job);
-  std::string KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome);
+  std::string KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome);  // a path, or empty
   std::string VersionOf(size_t implementation) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();
@@ -83,7 +85,7 @@ class RunLedger {
   const std::filesystem::path folder_;
   const Clock::time_point begin_ = Clock::now();
 
-  std::mutex mutable mutex_;
+  mutable std::mutex mutex_;
   Results results_;
   std::vector<const Waiver*> waivers_;        // of each result; null: none
   std::vector<size_t> implementation_of_;     // of each result
