@@ -80,7 +80,8 @@ Value Whole(Trial& t, const Value& tree) {
     try {
       entry.value = WholeOf(entry.value, OfRanks(tensors_of_rank, t.world_size(), entry.key));
     } catch (const ContractViolation& violation) {
-      t.Fail(ToString(entry.key).substr(1) + ": no whole tensor: " + violation.what());
+      const std::string path = ToString(entry.key);  // empty: the tree is the tensor
+      t.Fail((path.empty() ? path : path.substr(1) + ": ") + "no whole tensor: " + violation.what());
     }
   }
   return Replaced("", tree, distributed);

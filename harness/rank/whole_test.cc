@@ -54,6 +54,13 @@ TEST_F(WholeTest, PartsThatAreNoWholeFailTheTestAndStay) {
   EXPECT_EQ(t_.failures()[0].message, "layer/w: no whole tensor: the ranks hold 2 elements of 3");
 }
 
+TEST_F(WholeTest, TreeThatIsOneTensor) {
+  EXPECT_TRUE(at::equal(Whole(t_, OnOneRank(at::ones({2}), {2})).AsTensor(), at::ones({2})));
+  Whole(t_, OnOneRank(at::zeros({2}), {3}));
+  ASSERT_EQ(t_.failures().size(), 1u);
+  EXPECT_EQ(t_.failures()[0].message, "no whole tensor: the ranks hold 2 elements of 3");
+}
+
 TEST_F(WholeTest, GradientsStayBehind) {
   const at::Tensor local = at::ones({2}).set_requires_grad(true);
   EXPECT_FALSE(Whole(t_, OnOneRank(local, {2})).AsTensor().requires_grad());
