@@ -1,12 +1,8 @@
 // Runs with several pools at the same time.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <set>
 #include <thread>
 
 #include "launch/input_error.h"
@@ -152,36 +148,14 @@ TEST_F(RunJobsTest, OneThatDoesNotStartLeavesTheOtherAlone) {
 TEST_F(RunJobsTest, KilledControllerTakesAllPoolsAlong) {
   RunOptions options = TwoPools({"hang@0", "hang@1"});
   options.launcher = RunOptions{}.launcher;
-  const pid_t child = ::fork();
-  if (child == 0) {
-    RunAndRead(options);
-    ::_exit(0);
-  }
-  WaitForTheHangingTest(folder_);
-  ::kill(child, SIGKILL);
-  ::waitpid(child, nullptr, 0);
-  for (int i = 0; i < 100 && !ProcessesOf(folder_).empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
+  RunAndKillTheController(folder_, options);
   EXPECT_EQ(Read()["complete"], false);
 }
-
-std::atomic<bool> g_stopped = false;
 
 TEST_F(RunJobsTest, InterruptEndsAllPools) {
   RunOptions options = TwoPools({"hang@0", "hang@1"});
   options.launcher = RunOptions{}.launcher;
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::signal(SIGINT, [](int) { g_stopped = true; });
-    RunObserver observer;
-    ::_exit(shardcts::Run(options, observer, g_stopped).complete ? 0 : 3);
-  }
-  WaitForTheHangingTest(folder_);
-  ::kill(child, SIGINT);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  EXPECT_EQ(WEXITSTATUS(status), 3);
+  EXPECT_EQ(RunAndInterrupt(folder_, options), 3);
   EXPECT_EQ(Read()["summary"]["fake"]["not_run"].get<int>(), 16);
 }
 

@@ -95,7 +95,6 @@ std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const 
 size_t RunLedger::AddPools(size_t implementation, int world_size, RankKind rank_kind) {
   const Lock lock(mutex_);
   results_.pools.push_back({options_.implementations[implementation].label, world_size, rank_kind, 0, {}, 0, {}});
-  implementation_of_pools_.push_back(implementation);
   return results_.pools.size() - 1;
 }
 
@@ -109,7 +108,8 @@ int RunLedger::BeginPool(size_t pools, size_t tests) {
 void RunLedger::EndPool(size_t pools, const PoolEnd& end) {
   const Lock lock(mutex_);
   PoolResult& entry = results_.pools[pools];
-  ImplementationResult& implementation = results_.implementations[implementation_of_pools_[pools]];
+  ImplementationResult& implementation =
+      *std::ranges::find(results_.implementations, entry.implementation, &ImplementationResult::label);
   if (end.start_seconds) entry.start_seconds.push_back(*end.start_seconds);
   if (end.warm) ++entry.warm_starts;
   if (implementation.description.is_null()) implementation.description = end.implementation;

@@ -46,7 +46,7 @@ class RunLedger {
   void DescribeWarmStart(size_t implementation, const nlohmann::ordered_json& said);
 
   void TellStarted(size_t job);
-  // What came of a test, whose traces are merged. Gives the verdict, as it stands after any waiver.
+  // What came of a test, whose traces are merged. Gives the verdict, before any waiver.
   Verdict Finish(size_t job, const PoolPlan& plan, const std::vector<RankReport>& ranks,
                  const std::optional<Incident>& incident, double seconds);
   // Those of the jobs that are undecided get this verdict.
@@ -89,7 +89,6 @@ class RunLedger {
   Results results_;
   std::vector<const Waiver*> waivers_;        // of each result; null: none
   std::vector<size_t> implementation_of_;     // of each result
-  std::vector<size_t> implementation_of_pools_;
   std::set<size_t> decided_;                  // jobs
   Clock::time_point written_ = begin_;
 };

@@ -2,12 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <fstream>
-#include <thread>
 
 #include "launch/input_error.h"
 #include "launch/json_file.h"
@@ -324,27 +320,10 @@ TEST_F(RunTest, WaiverOfATestThatSometimesPassesDoesNotHelp) {
   EXPECT_EQ(results["tests"][0]["flaky"], true);
 }
 
-// What `shardcts run` does with SIGINT, in a process of its own.
-std::atomic<bool> g_interrupted = false;
-
 TEST_F(RunTest, InterruptLeavesNoProcessAndValidResults) {
   RunOptions options = FakeRun(folder_, {"a", "hang@0", "b"});
   options.launcher = RunOptions{}.launcher;
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::signal(SIGINT, [](int) { g_interrupted = true; });
-    RunObserver observer;
-    const Results results = shardcts::Run(options, observer, g_interrupted);
-    std::vector<Verdict> verdicts;
-    for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
-    ::_exit(ExitCode(verdicts, results.complete));
-  }
-  WaitForTheHangingTest(folder_);
-  EXPECT_FALSE(ProcessesOf(folder_).empty());
-  ::kill(child, SIGINT);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  EXPECT_EQ(WEXITSTATUS(status), 3);
+  EXPECT_EQ(RunAndInterrupt(folder_, options), 3);
   EXPECT_EQ(Read()["complete"], false);
   EXPECT_EQ(Verdicts(Read()), "pass not_run not_run");
   EXPECT_EQ(Read()["tests"][1]["reason"], "interrupted");
@@ -353,17 +332,7 @@ TEST_F(RunTest, InterruptLeavesNoProcessAndValidResults) {
 TEST_F(RunTest, KilledControllerTakesItsRanksAlong) {
   RunOptions options = FakeRun(folder_, {"hang@0"});
   options.launcher = RunOptions{}.launcher;
-  const pid_t child = ::fork();
-  if (child == 0) {
-    RunAndRead(options);
-    ::_exit(0);
-  }
-  WaitForTheHangingTest(folder_);
-  ::kill(child, SIGKILL);
-  ::waitpid(child, nullptr, 0);
-  for (int i = 0; i < 100 && !ProcessesOf(folder_).empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
+  RunAndKillTheController(folder_, options);
   EXPECT_EQ(Read()["complete"], false);
 }
 

@@ -25,7 +25,8 @@ bool Matches(const Dict& entry, const Dict& other) {
 void CompareStatesInAnyOrder(Trial& t, const Dict& saved, const Dict& reference, const Dict& reference_by_name) {
   t.Check("C8", Holds(reference.Contains("state"), "unsharded state dict", "expected a member state"));
   if (!t.Check("C9", Holds(saved.Contains("state"), "saved state dict", "expected a member state"))) return;
-  const Dict state = WholeDict(t, StateOf(saved));
+  const Dict whole = WholeDict(t, saved);
+  const Dict& state = StateOf(whole);
   const Dict& others = StateOf(reference);
   t.Check("C10", Equal("parameters with state", others.size(), state.size()));
   for (const auto& [name, entry] : state) {
@@ -33,7 +34,7 @@ void CompareStatesInAnyOrder(Trial& t, const Dict& saved, const Dict& reference,
         others, [&](const Dict::Entry& other) { return Matches(entry.AsDict(), other.value.AsDict()); });
     t.Check("C11", Holds(found, ToString(name), "no parameter of the unsharded model has such state"));
   }
-  ExpectStateOfTwin(t, "C11", reference_by_name, saved);
+  ExpectStateOfTwin(t, "C11", reference_by_name, whole);
 }
 
 }  // namespace

@@ -1,5 +1,10 @@
 #include "launch/tests/pool_setup.h"
 
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <thread>
@@ -10,6 +15,10 @@
 namespace shardcts {
 
 namespace fs = std::filesystem;
+
+namespace {
+std::atomic<bool> g_interrupted = false;
+}  // namespace
 
 TemporaryFolder::TemporaryFolder() {
   std::string name = (fs::temp_directory_path() / "shardcts-launch-XXXXXX").string();
@@ -66,6 +75,38 @@ void WaitForTheHangingTest(const TemporaryFolder& folder) {
   for (int i = 0; i < 2000 && FileText(log).find("test_hang@") == std::string::npos; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+}
+
+void RunAndKillTheController(const TemporaryFolder& folder, const RunOptions& options) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    RunAndRead(options);
+    ::_exit(0);
+  }
+  WaitForTheHangingTest(folder);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  for (int i = 0; i < 100 && !ProcessesOf(folder).empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+int RunAndInterrupt(const TemporaryFolder& folder, const RunOptions& options) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGINT, [](int) { g_interrupted = true; });
+    RunObserver observer;
+    const Results results = Run(options, observer, g_interrupted);
+    std::vector<Verdict> verdicts;
+    for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
+    ::_exit(ExitCode(verdicts, results.complete));
+  }
+  WaitForTheHangingTest(folder);
+  EXPECT_FALSE(ProcessesOf(folder).empty());
+  ::kill(child, SIGINT);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WEXITSTATUS(status);
 }
 
 std::vector<std::string> ProcessesOf(const TemporaryFolder& folder) {

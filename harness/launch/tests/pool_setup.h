@@ -37,6 +37,13 @@ std::string Verdicts(const nlohmann::ordered_json& results);
 // Returns when rank 1 of the first pool is in a test that hangs, or after 20 seconds.
 void WaitForTheHangingTest(const TemporaryFolder& folder);
 
+// Runs in a process of its own, which is killed in the test that hangs, and waits until its ranks are gone, 2 seconds at
+// most.
+void RunAndKillTheController(const TemporaryFolder& folder, const RunOptions& options);
+
+// What `shardcts run` does with SIGINT, which comes in the test that hangs; there must be ranks then. Its exit code.
+int RunAndInterrupt(const TemporaryFolder& folder, const RunOptions& options);
+
 // Processes on this host that were started with a plan below `folder`.
 std::vector<std::string> ProcessesOf(const TemporaryFolder& folder);
 
