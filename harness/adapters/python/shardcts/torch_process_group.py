@@ -51,7 +51,11 @@ def set_up(rank: int, world_size: int, device_type: str, options: dict[str, str]
 
 
 def calm_readers() -> None:
-    """Local. After groups were made: their reading threads give way to others, on systems that tell of threads."""
+    """Local. After groups were made: their reading threads give way to others, on systems that tell of threads.
+
+    A thread gives itself its name when it first runs. That of a rank alone in its group may not have run yet, and is left
+    as it is: it has no peers to read from.
+    """
     for name in Path("/proc/self/task").glob("*/comm"):
         try:
             thread = int(name.parent.name)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ TESTS = Path(__file__).resolve().parent
 
 ANY_WORLD = [
     "describes_itself",
+    "readers_of_groups_give_way",
     "parameters_share_storage_with_the_state_dict",
     "uneven_shards_are_those_of_ceil_chunking",
     "load_copies_into_place_without_synchronizing",
@@ -29,30 +32,44 @@ ANY_WORLD = [
     "named_optimizers_show_clean_names",
     "saved_optimizer_state_is_that_of_an_unsharded_twin",
     "reset_frees_models",
-    "readers_of_groups_give_way",
 ]
 FOUR_RANKS = ["hsdp_with_tensor_parallel"]
 
 
-def run_cases(world_size: int, cases: list[str], folder: Path) -> list[subprocess.CompletedProcess]:
-    command = [sys.executable, str(TESTS / "torch_rank.py")]
-    ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(world_size), str(folder / "store"), *cases],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in range(world_size)
-    ]
+TIME_LIMIT_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Ended:
+    rank: int
+    returncode: int
+    output: str
+
+
+def run_cases(world_size: int, cases: list[str], folder: Path) -> list[Ended]:
+    """Runs the ranks until all have ended. When one fails or time is up, the others are killed: they would wait for it."""
+    logs = [folder / f"rank-{rank}.log" for rank in range(world_size)]
+    ranks = [start_rank(rank, world_size, cases, folder / "store", log) for rank, log in enumerate(logs)]
+    deadline = time.monotonic() + TIME_LIMIT_SECONDS
     try:
-        outputs = [process.communicate(timeout=180)[0] for process in ranks]
+        while None in (codes := [rank.poll() for rank in ranks]) and not any(codes) and time.monotonic() < deadline:
+            time.sleep(0.05)
     finally:
-        for process in ranks:
-            process.kill()
-    return [subprocess.CompletedProcess(r.args, r.returncode, o) for r, o in zip(ranks, outputs)]
+        for rank in ranks:
+            rank.kill()
+    return [Ended(rank, process.wait(), log.read_text()) for rank, (process, log) in enumerate(zip(ranks, logs))]
+
+
+def start_rank(rank: int, world_size: int, cases: list[str], store: Path, log: Path) -> subprocess.Popen:
+    command = [sys.executable, str(TESTS / "torch_rank.py"), str(rank), str(world_size), str(store), *cases]
+    with log.open("w") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
 
 @pytest.mark.parametrize("world_size, cases", [(2, ANY_WORLD), (4, ANY_WORLD + FOUR_RANKS)])
 def test_all_cases(world_size, cases, tmp_path):
-    for rank, process in enumerate(run_cases(world_size, cases, tmp_path)):
-        assert process.returncode == 0, f"rank {rank}:\n{process.stdout}"
-        done = [line.removeprefix("ok ") for line in process.stdout.splitlines() if line.startswith("ok ")]
+    ended = run_cases(world_size, cases, tmp_path)
+    for rank in sorted(ended, key=lambda rank: rank.returncode, reverse=True):  # killed ones last, they tell least
+        assert rank.returncode == 0, f"rank {rank.rank} ended with {rank.returncode}:\n{rank.output}"
+        done = [line.removeprefix("ok ") for line in rank.output.splitlines() if line.startswith("ok ")]
         assert done == cases
