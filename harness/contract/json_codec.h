@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "contract/json_writer.h"
 #include "contract/outcome.h"
 #include "contract/value.h"
 
@@ -24,10 +25,11 @@ struct EncodeOptions {
   bool references = false;                   // values that have an origin become {"$ref": [...]}
   bool handles = true;                       // false: handles become {"$handle": KIND}, without the id
   std::set<std::string>* written = nullptr;  // digests whose bytes stand in the file already; updated
-  std::map<std::string, std::string>* bytes = nullptr;  // gets the bytes by digest; then the text has none
 };
+void Encode(const Value& value, JsonWriter& json, const EncodeOptions& options = {});
+// {"value": …} or {"error": {…}}
+void EncodeOutcome(const Outcome& outcome, JsonWriter& json, const EncodeOptions& options = {});
 Json Encode(const Value& value, const EncodeOptions& options = {});
-Json EncodeOutcome(const Outcome& outcome, const EncodeOptions& options = {});  // {"value": …} or {"error": {…}}
 
 struct DecodeOptions {
   // The value that {"$ref": [step, key, …]} or "$name.path" stands for. Absent: references are an error.

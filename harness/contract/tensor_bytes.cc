@@ -56,11 +56,15 @@ std::optional<at::ScalarType> ParseDtype(std::string_view name) {
   return std::nullopt;
 }
 
+at::Tensor ContiguousOnCpu(const at::Tensor& tensor) { return tensor.detach().cpu().contiguous(); }
+
+std::string_view BytesView(const at::Tensor& contiguous) {
+  if (contiguous.numel() == 0) return {};
+  return {static_cast<const char*>(contiguous.const_data_ptr()), contiguous.nbytes()};
+}
+
 std::string TensorBytes(const at::Tensor& tensor) {
-  if (tensor.is_meta()) return {};
-  const at::Tensor contiguous = tensor.detach().cpu().contiguous();
-  return contiguous.numel() == 0 ? std::string()
-                                 : std::string(static_cast<const char*>(contiguous.data_ptr()), contiguous.nbytes());
+  return tensor.is_meta() ? std::string() : std::string(BytesView(ContiguousOnCpu(tensor)));
 }
 
 at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype) {
@@ -84,16 +88,23 @@ std::string Digest(std::string_view bytes) {
   return fmt::format("xxh128:{:016x}{:016x}", hash.high64, hash.low64);
 }
 
+void AppendBase64(std::string_view bytes, std::string& text) {
+  const size_t begin = text.size();
+  text.resize(begin + (bytes.size() + 2) / 3 * 4, '=');
+  char* next = text.data() + begin;
+  const auto byte = [&bytes](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(bytes[i])); };
+  const auto write = [&next](uint32_t group, size_t digits) {
+    for (size_t k = 0; k < digits; ++k) *next++ = kAlphabet[group >> (18 - 6 * k) & 63];
+  };
+  size_t i = 0;
+  for (; i + 3 <= bytes.size(); i += 3) write(byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2), 4);
+  if (i + 1 == bytes.size()) write(byte(i) << 16, 2);
+  if (i + 2 == bytes.size()) write(byte(i) << 16 | byte(i + 1) << 8, 3);
+}
+
 std::string Base64Encode(std::string_view bytes) {
-  std::string text((bytes.size() + 2) / 3 * 4, '=');
-  char* next = text.data();
-  const auto digit = [](uint32_t group, size_t k) { return kAlphabet[group >> (18 - 6 * k) & 63]; };
-  const auto byte = [&bytes](size_t i) { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0u; };
-  for (size_t i = 0; i < bytes.size(); i += 3, next += 4) {
-    const uint32_t group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    const size_t digits = std::min<size_t>(3, bytes.size() - i) + 1;
-    for (size_t k = 0; k < digits; ++k) next[k] = digit(group, k);
-  }
+  std::string text;
+  AppendBase64(bytes, text);
   return text;
 }
 

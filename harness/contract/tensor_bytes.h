@@ -14,7 +14,11 @@ namespace shardcts {
 std::string DtypeName(at::ScalarType dtype);
 std::optional<at::ScalarType> ParseDtype(std::string_view name);
 
-// The contiguous bytes, copied to the CPU.
+// The tensor itself where it is contiguous on the CPU, otherwise a copy that is. Without a gradient.
+at::Tensor ContiguousOnCpu(const at::Tensor& tensor);
+// The bytes of a contiguous tensor on the CPU; valid as long as its storage is.
+std::string_view BytesView(const at::Tensor& contiguous);
+// The contiguous bytes, copied to the CPU; none of a tensor on the meta device.
 std::string TensorBytes(const at::Tensor& tensor);
 // Throws ContractViolation when the number of bytes does not fit shape and dtype, or a size is negative or absurd.
 at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype);
@@ -22,6 +26,7 @@ at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& s
 // "xxh128:HEX" over the bytes.
 std::string Digest(std::string_view bytes);
 
+void AppendBase64(std::string_view bytes, std::string& text);
 std::string Base64Encode(std::string_view bytes);
 std::optional<std::string> Base64Decode(std::string_view text);  // nullopt: not base64
 

@@ -14,7 +14,12 @@ namespace {
 Json Step(int step, const std::string& operation, const std::vector<Outcome>& outcomes,
           TraceData data = TraceData::kInline) {
   Json by_rank = Json::array();
-  for (const Outcome& outcome : outcomes) by_rank.push_back(EncodeOutcome(outcome, {.data = data}));
+  for (const Outcome& outcome : outcomes) {
+    std::string text;
+    JsonWriter json(text);
+    EncodeOutcome(outcome, json, {.data = data});
+    by_rank.push_back(Json::parse(text));
+  }
   return {{"step", step}, {"op", operation}, {"args", Json::object()}, {"ranks", "all"}, {"outcomes", by_rank}};
 }
 

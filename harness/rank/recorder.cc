@@ -3,8 +3,6 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "contract/json_text.h"
-
 namespace shardcts {
 
 Recorder::Recorder(const std::string& path, TraceData data) : path_(path), data_(data) {
@@ -16,22 +14,41 @@ Recorder::Recorder(const std::string& path, TraceData data) : path_(path), data_
 void Recorder::Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among) {
   // Arguments that are no earlier result must be there in full, or the recording could not be replayed.
   const TraceData data = data_ == TraceData::kInline ? TraceData::kFull : data_;
-  line_ = {{"step", step}, {"op", operation}};
-  if (among) line_["among"] = true;
-  line_["args"] = Encode(Value(arguments), {.data = data, .references = true, .written = &written_});
+  line_.clear();
+  JsonWriter& json = json_.emplace(line_);
+  json.BeginObject();
+  json.Key("step");
+  json.Int(step);
+  json.Key("op");
+  json.String(operation);
+  if (among) {
+    json.Key("among");
+    json.Bool(true);
+  }
+  json.Key("args");
+  Encode(Value(arguments), json, {.data = data, .references = true, .written = &written_});
 }
 
 void Recorder::End(const Outcome& outcome, double seconds) {
-  line_["outcome"] = EncodeOutcome(outcome, {.data = data_, .written = &written_});
-  Json warnings = Json::array();
+  JsonWriter& json = *json_;
+  json.Key("outcome");
+  EncodeOutcome(outcome, json, {.data = data_, .written = &written_});
+  json.Key("warnings");
+  json.BeginArray();
   for (const Warning& warning : outcome.warnings) {
-    warnings.push_back({{"category", warning.category}, {"message", warning.message}});
+    json.BeginObject();
+    json.Key("category");
+    json.String(warning.category);
+    json.Key("message");
+    json.String(warning.message);
+    json.EndObject();
   }
-  line_["warnings"] = warnings;
-  line_["seconds"] = seconds;
-  std::string text;
-  AppendJson(line_, text);
-  file_ << text << '\n' << std::flush;
+  json.EndArray();
+  json.Key("seconds");
+  json.Double(seconds);
+  json.EndObject();
+  line_ += '\n';
+  file_ << line_ << std::flush;
   if (!file_) throw std::runtime_error(path_ + ": write failed");
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fstream>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -24,7 +25,8 @@ class Recorder {
   std::string path_;
   TraceData data_;
   std::set<std::string> written_;
-  Json line_;
+  std::string line_;
+  std::optional<JsonWriter> json_;  // of the line, between Begin and End
 };
 
 }  // namespace shardcts

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/value_bytes.h"
 #include "launch/inventory.h"
 #include "rank/session.h"
 
@@ -9,32 +10,6 @@ namespace shardcts {
 namespace {
 
 constexpr size_t kMaxFailures = 20;
-
-// A value as one rank sends it to the others: the length of its text, the text, then the bytes of its tensors in the
-// order of their digests, with the lengths that the text gives.
-std::string Pack(const Value& value) {
-  std::map<std::string, std::string> bytes;
-  Json text = {{"value", Encode(value, {.bytes = &bytes})}, {"bytes", Json::array()}};
-  for (const auto& [digest, data] : bytes) text["bytes"].push_back({digest, data.size()});
-  const std::string header = text.dump();
-  std::string packed = std::to_string(header.size()) + '\n' + header;
-  for (const auto& [digest, data] : bytes) packed += data;
-  return packed;
-}
-
-Value Unpack(std::string_view packed) {
-  const size_t header = packed.find('\n') + 1;
-  const size_t length = std::stoull(std::string(packed.substr(0, header)));
-  const Json text = Json::parse(packed.substr(header, length));
-  std::map<std::string, std::string> bytes;
-  size_t place = header + length;
-  for (const Json& entry : text.at("bytes")) {
-    const auto size = entry.at(1).get<size_t>();
-    bytes.emplace(entry.at(0).get<std::string>(), packed.substr(place, size));
-    place += size;
-  }
-  return Decode(text.at("value"), {.bytes = &bytes});
-}
 
 }  // namespace
 
@@ -101,7 +76,7 @@ void Trial::DeviceLimited(std::string_view check, std::string reason) {
 
 std::vector<Value> Trial::AllGather(const Value& value) {
   std::vector<Value> values;
-  for (const std::string& packed : session_.AllGather(Pack(value))) values.push_back(Unpack(packed));
+  for (const std::string& packed : session_.AllGather(PackValue(value))) values.push_back(UnpackValue(packed));
   return values;
 }
 
