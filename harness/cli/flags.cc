@@ -117,6 +117,7 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.rank_program =
       rank_program_.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(rank_program_);
   if (options.launcher.find_first_not_of(' ') == std::string::npos) throw InputError("--launcher: is empty");
+  options.own_processors = options.launcher == RunOptions{}.launcher;  // another one may bind ranks itself
   if (!std::filesystem::exists(options.rank_program)) {
     throw InputError(options.rank_program.string() + ": there is no such rank program");
   }

@@ -97,12 +97,14 @@ class PoolRun {
         interrupted_(interrupted),
         record_(plan.tests, plan.world_size),
         watched_(static_cast<size_t>(plan.world_size)),
+        bound_to_(static_cast<size_t>(plan.world_size), AllowedProcessors()),
         over_(plan.tests.size(), false) {}
 
   PoolEnd Run() {
     Start();
     while (!end_) {
       const bool news = ReadEvents();
+      BindRanks();
       if (!end_) ReportTestsThatAreOver();
       if (!end_) CheckStart();
       if (!end_) CheckProcesses();
@@ -159,6 +161,16 @@ class PoolRun {
   void NoteProcess(size_t rank) {
     const RankState& state = record_.ranks()[rank];
     if (state.started && !watched_[rank] && state.host == host_) watched_[rank].emplace(state.pid);
+  }
+
+  void BindRanks() {
+    if (!plan_.processors) return;
+    const Processors now = plan_.processors();
+    for (size_t rank = 0; rank < watched_.size(); ++rank) {
+      if (!watched_[rank] || bound_to_[rank] == now) continue;
+      BindProcess(watched_[rank]->pid(), now);
+      bound_to_[rank] = now;
+    }
   }
 
   void NoteRunning() {
@@ -416,6 +428,7 @@ class PoolRun {
   PoolRecord record_;
   std::vector<EventTail> tails_;
   std::vector<std::optional<WatchedProcess>> watched_;  // ranks of this host
+  std::vector<Processors> bound_to_;                    // by rank
   std::unique_ptr<ChildProcess> launcher_;
   std::vector<bool> over_;
   size_t next_ = 0;                                     // tests before it are over

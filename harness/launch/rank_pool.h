@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/processors.h"
 #include "launch/rank_kind.h"
 #include "launch/verdict.h"
 
@@ -45,6 +46,7 @@ struct PoolPlan {
   std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
   PoolLimits limits;
   std::shared_ptr<WarmProcess> warm;      // forks the ranks of this host; nullptr: they start cold
+  std::function<Processors()> processors;  // asked again and again: where the ranks of this host run now; null: anywhere
 };
 
 struct PoolEnd {

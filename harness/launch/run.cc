@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "launch/input_error.h"
+#include "launch/processors.h"
 #include "launch/run_folder.h"
 #include "launch/run_ledger.h"
 #include "launch/warm_process.h"
@@ -96,6 +97,7 @@ class RunDriver {
   // One pool after another until each of the jobs has a verdict.
   void Run(const Piece& piece) {
     World& world = *piece.world;
+    const ProcessorShares::Share processors(processors_);
     int failed_starts = 0;
     for (std::vector<size_t> rest = piece.jobs; !rest.empty() && !stop_; rest = ledger_.Undecided(piece.jobs)) {
       if (world.hangs > options_.stop_after_hangs) {
@@ -104,7 +106,7 @@ class RunDriver {
         return;
       }
       if (options_.pool_mode == PoolMode::kFresh) rest.resize(1);
-      const PoolEnd end = RunOnePool(world, rest);
+      const PoolEnd end = RunOnePool(world, rest, processors);
       if (end.kind == PoolEnd::Kind::kInputError) {
         // An adapter's own message begins with its name already.
         const std::string& label = SpecOf(world).label;
@@ -120,7 +122,7 @@ class RunDriver {
     }
   }
 
-  PoolEnd RunOnePool(World& world, const std::vector<size_t>& jobs) {
+  PoolEnd RunOnePool(World& world, const std::vector<size_t>& jobs, const ProcessorShares::Share& processors) {
     const ImplementationSpec& spec = SpecOf(world);
     PoolPlan plan;
     plan.launcher = options_.launcher;
@@ -136,6 +138,8 @@ class RunDriver {
     plan.trace_folder = TraceFolder(folder_, spec.label);
     plan.limits = options_.limits;
     plan.warm = WarmFor(world);
+    // Ranks of another device may have to be near it.
+    if (options_.own_processors && spec.device == "cpu") plan.processors = [&processors] { return processors.Now(); };
     for (size_t job : jobs) {
       plan.tests.push_back(ledger_.IdOf(job));
       plan.recordings.push_back(ledger_.RecordingOf(job));
@@ -173,6 +177,7 @@ class RunDriver {
   std::atomic<bool> stop_ = false;
   const fs::path folder_;
   RunLedger ledger_;
+  ProcessorShares processors_{AllowedProcessors()};
 };
 
 }  // namespace

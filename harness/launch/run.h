@@ -52,6 +52,7 @@ struct RunOptions {
   std::optional<RankKind> ranks;  // of all tests; nullopt: of each what upstream has (rank_choice.h)
   StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
   int jobs = 1;  // how many pools run at the same time, at most
+  bool own_processors = true;  // each of them on its part of the processors, where its ranks' device is the CPU
   PoolLimits limits;
   int repeat = 1;                                  // how often each test runs, all tests once before any runs again
   std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <thread>
 
+#include "launch/file_text.h"
 #include "launch/input_error.h"
 #include "launch/json_file.h"
+#include "launch/processors.h"
 #include "launch/run.h"
 #include "launch/tests/pool_setup.h"
 
@@ -104,6 +106,16 @@ TEST_F(RunJobsTest, PoolsRunAtTheSameTimeAndTellOneAfterAnother) {
   ASSERT_EQ(observer.over().size(), 16u);
   const auto hang = std::ranges::find(observer.over(), "fake test_hang@0");
   EXPECT_GE(hang - observer.over().begin(), 8);  // the other pool was done long before the deadline
+}
+
+TEST_F(RunJobsTest, PoolsHaveProcessorsOfTheirOwn) {
+  const size_t all = AllowedProcessors().size();
+  if (all < 2) GTEST_SKIP() << "one processor cannot be shared out";
+  // The hang keeps one pool there while the other one is.
+  const Json results = RunAndRead(TwoPools({"hang@0", "slow@all"}));
+  const std::string log = FileText(folder_.path() / "out" / LogOf(results, 1) / "rank-0.log");
+  const auto said = [](size_t count) { return HasSubstr("slow@all/world_size=2 on " + std::to_string(count) + " pro"); };
+  EXPECT_THAT(log, testing::AnyOf(said(all / 2), said(all - all / 2)));
 }
 
 TEST_F(RunJobsTest, CrashInOnePoolLeavesTheOtherAlone) {

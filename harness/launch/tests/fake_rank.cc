@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "launch/process.h"
+#include "launch/processors.h"
 #include "launch/run_folder.h"
 #include "launch/warm_server.h"
 
@@ -100,7 +101,9 @@ class FakeRank {
     const std::string recording = plan_["recordings"][index].get<std::string>();
     WriteTrace(recording);
     std::cerr << "running " << recording << std::endl;
-    Finish(test, index, Misbehave(test, recording));
+    const std::string verdict = Misbehave(test, recording);
+    std::cerr << "ran " << recording << " on " << AllowedProcessors().size() << " processors" << std::endl;
+    Finish(test, index, verdict);
     if (test.find("die_after@" + std::to_string(rank_)) != test.npos) ::kill(::getpid(), SIGKILL);
   }
 
