@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -20,7 +21,7 @@ class Workers {
 
   void Run(const std::atomic<bool>& interrupted) {
     std::vector<std::jthread> threads;
-    for (size_t i = working_; i > 0; --i) threads.emplace_back([this] { Work(); });
+    Start(threads);
     std::unique_lock lock(mutex_);
     while (!all_back_.wait_for(lock, kLookAtInterrupted, [this] { return working_ == 0; })) {
       if (interrupted) stop_ = true;
@@ -31,6 +32,19 @@ class Workers {
   }
 
  private:
+  // Fewer do, too, where the system gives no more.
+  void Start(std::vector<std::jthread>& threads) {
+    const size_t wanted = working_;
+    try {
+      while (threads.size() < wanted) threads.emplace_back([this] { Work(); });
+    } catch (const std::system_error&) {
+      if (threads.empty()) throw;
+      const std::lock_guard lock(mutex_);
+      working_ -= wanted - threads.size();
+      all_back_.notify_all();
+    }
+  }
+
   void Work() {
     for (size_t piece = next_++; piece < count_ && !stop_; piece = next_++) {
       try {

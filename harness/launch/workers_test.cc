@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -92,6 +96,29 @@ TEST_F(WorkersTest, ThreadsLiveUntilTheLastPieceIsBack) {
   }, interrupted_, stop_);
   EXPECT_TRUE(ended);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they need more addresses than this test leaves
+TEST_F(WorkersTest, FewerThreadsDoWhereTheSystemGivesNoMore) {
+  const auto run_with_room_for_few = [&] {
+    std::ifstream statm("/proc/self/statm");
+    rlim_t pages = 0;
+    statm >> pages;
+    const rlim_t bytes = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{20} << 20);  // two stacks
+    const rlimit limit{bytes, bytes};
+    setrlimit(RLIMIT_AS, &limit);
+    std::atomic<int> done = 0;
+    std::set<std::thread::id> workers;
+    RunPieces(40, 20, [&](size_t) {
+      ++done;
+      const std::lock_guard lock(mutex_);
+      workers.insert(std::this_thread::get_id());
+      std::this_thread::sleep_for(1ms);
+    }, interrupted_, stop_);
+    std::exit(done == 40 && workers.size() < 20 ? 0 : 1);
+  };
+  EXPECT_EXIT(run_with_room_for_few(), testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace shardcts
