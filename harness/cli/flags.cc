@@ -4,9 +4,9 @@
 #include <cmath>
 #include <ctime>
 #include <set>
-#include <thread>
 
 #include "launch/input_error.h"
+#include "launch/processors.h"
 #include "launch/program_folder.h"
 #include "launch/waiver_file.h"
 
@@ -137,7 +137,7 @@ int JobsFlag::Jobs(const RunOptions& options) const {
   const auto on_cpu = [](const ImplementationSpec& spec) { return spec.device == "cpu"; };
   if (!std::ranges::all_of(options.implementations, on_cpu)) return 1;
   if (options.launcher != RunOptions{}.launcher) return 1;  // it may have no place for more ranks
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostJobsUnasked);
+  return std::clamp(static_cast<int>(AllowedProcessors().size()), 1, kMostJobsUnasked);
 }
 
 void OutFlag::AddTo(CLI::App& command) {

@@ -5,13 +5,16 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <mutex>
+#include <iterator>
 #include <set>
 #include <string>
 #include <system_error>
 
 namespace shardcts {
 namespace {
+
+// A thread that is not bound yet may start another while the list of them is made.
+constexpr int kMostLooks = 10;
 
 std::set<pid_t> ThreadsOf(pid_t process) {
   std::set<pid_t> threads;
@@ -42,42 +45,33 @@ void BindProcess(pid_t process, const Processors& processors) {
   cpu_set_t set;
   CPU_ZERO(&set);
   for (const int number : processors) CPU_SET(number, &set);
-  // A thread that was not bound yet may have started another since the list was made.
   std::set<pid_t> bound;
-  for (std::set<pid_t> threads = ThreadsOf(process); !std::ranges::includes(bound, threads);
-       threads = ThreadsOf(process)) {
+  for (int look = 0; look < kMostLooks; ++look) {
+    const std::set<pid_t> threads = ThreadsOf(process);
+    if (std::ranges::includes(bound, threads)) return;
     for (const pid_t thread : threads) ::sched_setaffinity(thread, sizeof set, &set);
     bound.insert(threads.begin(), threads.end());
   }
 }
 
-struct ProcessorShares::State {
-  const Processors all;
-  std::mutex mutex;
-  std::set<size_t> taken;  // places
-};
-
-ProcessorShares::ProcessorShares(Processors all) : state_(new State{std::move(all), {}, {}}) {}
-ProcessorShares::~ProcessorShares() = default;
-
 // In the first place that is free, so that the others keep their parts when one comes after another has gone.
 ProcessorShares::Share::Share(ProcessorShares& shares) : shares_(shares), place_(0) {
-  const std::lock_guard lock(shares_.state_->mutex);
-  while (!shares_.state_->taken.insert(place_).second) ++place_;
+  const std::lock_guard lock(shares_.mutex_);
+  while (!shares_.taken_.insert(place_).second) ++place_;
 }
 
 ProcessorShares::Share::~Share() {
-  const std::lock_guard lock(shares_.state_->mutex);
-  shares_.state_->taken.erase(place_);
+  const std::lock_guard lock(shares_.mutex_);
+  shares_.taken_.erase(place_);
 }
 
 Processors ProcessorShares::Share::Now() const {
-  State& state = *shares_.state_;
-  const std::lock_guard lock(state.mutex);
-  const size_t count = state.all.size(), sharers = state.taken.size();
-  if (sharers > count) return state.all;
-  const auto part = static_cast<size_t>(std::distance(state.taken.begin(), state.taken.find(place_)));
-  const auto at = [&](size_t n) { return state.all.begin() + static_cast<std::ptrdiff_t>(n * count / sharers); };
+  const std::lock_guard lock(shares_.mutex_);
+  const Processors& all = shares_.all_;
+  const size_t sharers = shares_.taken_.size();
+  if (sharers > all.size()) return all;
+  const auto part = static_cast<size_t>(std::distance(shares_.taken_.begin(), shares_.taken_.find(place_)));
+  const auto at = [&](size_t n) { return all.begin() + static_cast<std::ptrdiff_t>(n * all.size() / sharers); };
   return {at(part), at(part + 1)};
 }
 

@@ -5,7 +5,9 @@
 #include <sys/types.h>
 
 #include <cstddef>
-#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
 #include <vector>
 
 namespace shardcts {
@@ -22,8 +24,7 @@ void BindProcess(pid_t process, const Processors& processors);
 // Thread-safe.
 class ProcessorShares {
  public:
-  explicit ProcessorShares(Processors all);
-  ~ProcessorShares();
+  explicit ProcessorShares(Processors all) : all_(std::move(all)) {}
 
   // One of those that share, from its making to its end.
   class Share {
@@ -42,8 +43,9 @@ class ProcessorShares {
   };
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  const Processors all_;
+  std::mutex mutex_;
+  std::set<size_t> taken_;  // places
 };
 
 }  // namespace shardcts

@@ -83,6 +83,10 @@ fs::path MergedTrace(const fs::path& trace_folder, const std::string& test) {
   return trace_folder / (FolderName(test) + ".json");
 }
 
+void RemoveRankTraces(const fs::path& trace_folder, const std::string& recording) {
+  fs::remove_all(RankTrace(trace_folder, recording, 0).parent_path());
+}
+
 void PrepareRunFolder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);

@@ -24,6 +24,8 @@ std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank
 // TRACE_FOLDER/TEST/rank-R.jsonl and TRACE_FOLDER/TEST.json
 std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const std::string& test, int rank);
 std::filesystem::path MergedTrace(const std::filesystem::path& trace_folder, const std::string& test);
+// All ranks' of one recording.
+void RemoveRankTraces(const std::filesystem::path& trace_folder, const std::string& recording);
 
 // Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs and traces, and puts
 // down a results.json that says complete: false. Throws InputError when it cannot be written, or holds things and no

@@ -276,8 +276,4 @@ Results RunLedger::Close(bool complete) {
   return std::move(results_);
 }
 
-void RemoveRankTraces(const fs::path& trace_folder, const std::string& recording) {
-  fs::remove_all(RankTrace(trace_folder, recording, 0).parent_path());
-}
-
 }  // namespace shardcts

@@ -93,7 +93,4 @@ class RunLedger {
   Clock::time_point written_ = begin_;
 };
 
-// What a pool that was cut short has left of this recording goes.
-void RemoveRankTraces(const std::filesystem::path& trace_folder, const std::string& recording);
-
 }  // namespace shardcts
