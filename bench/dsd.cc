@@ -55,9 +55,9 @@ class FullyShardedModel {
     SetOptimizerStateDict(model_, {*adam_}, state_dict, ToSet(kind));
   }
 
-  // What was got, apart from what model and optimizer hold: SHARDED values are theirs.
+  // What was got, to be set: SHARDED values are those of model and optimizer themselves.
   Dict Apart(Kind kind, const Dict& state_dict) {
-    return kind == Kind::kSharded ? Subject(implementation_).Clone(state_dict).AsDict() : state_dict;
+    return kind == Kind::kSharded ? Subject(implementation_).Clone(state_dict).AsDict() : InCallersMemory(state_dict);
   }
 
  private:

@@ -49,11 +49,21 @@ ShardedModel::~ShardedModel() { implementation_.Call("implementation.reset", {})
 
 void ShardedModel::Compute() { model_.Forward({at::ones({1, width_})}); }
 
-// FULL and SHARDED dicts are copies, LOCAL ones views of the shards.
+// SHARDED dicts are copies, LOCAL ones views of the shards.
 Dict ShardedModel::SaveApart(StateDictKind kind) {
   SetKind(kind);
   Dict saved = Save();
+  if (kind == StateDictKind::kFull) return InCallersMemory(saved);
   return kind == StateDictKind::kLocal ? Subject(implementation_).Clone(saved).AsDict() : saved;
+}
+
+Dict InCallersMemory(const Dict& state_dict) {
+  Dict copied = state_dict;
+  for (auto& [key, value] : copied) {
+    if (value.TryAs<Dict>()) value = InCallersMemory(value.AsDict());
+    if (value.TryAs<Tensor>()) value = value.AsTensor().clone();
+  }
+  return copied;
 }
 
 int64_t ModelBytes(int64_t mebibytes) {

@@ -54,7 +54,7 @@ class ShardedModel {
   Model& model() { return model_; }
   // A forward of one row: the units gather their parameters and free them.
   void Compute();
-  // A state dict whose tensors are not those of the model.
+  // A state dict to be loaded: its tensors are not those of the model, and whole ones are the caller's own.
   Dict SaveApart(StateDictKind kind);
 
  private:
@@ -62,6 +62,10 @@ class ShardedModel {
   int64_t width_;
   Model model_;
 };
+
+// *Local*. The same values as somebody has them who read them from a file: whole tensors are in memory that no implementation
+// has made.
+Dict InCallersMemory(const Dict& state_dict);
 
 // Bytes of the whole model of that size.
 int64_t ModelBytes(int64_t mebibytes);

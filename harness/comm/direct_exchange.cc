@@ -1,9 +1,10 @@
 #include "comm/direct_exchange.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <stdexcept>
+
+#include "comm/copy_bytes.h"
 
 namespace shardcts {
 namespace {
@@ -108,7 +109,7 @@ void DirectExchange::Move(const std::vector<Lists>& all, const PiecesByRank& sen
                           const PiecesByRank& receives) const {
   const auto me = static_cast<size_t>(rank_);
   for (size_t i = 0; i < sends[me].size(); ++i) {
-    std::memcpy(receives[me][i].begin, sends[me][i].begin, static_cast<size_t>(sends[me][i].bytes));
+    CopyBytes(receives[me][i].begin, sends[me][i].begin, sends[me][i].bytes);
   }
   for (int step = 1; step < size(); ++step) {  // not all with the same one
     const int peer = (rank_ + step) % size();
@@ -116,13 +117,13 @@ void DirectExchange::Move(const std::vector<Lists>& all, const PiecesByRank& sen
     if (WayBetween(all[there], peer, all[me], rank_) == Way::kPull) {
       for (size_t i = 0; i < receives[there].size(); ++i) {
         const Entry& entry = all[there].sends[me][i];
-        std::memcpy(receives[there][i].begin, memories_[there] + entry.offset, static_cast<size_t>(entry.bytes));
+        CopyBytes(receives[there][i].begin, memories_[there] + entry.offset, entry.bytes);
       }
     }
     if (WayBetween(all[me], rank_, all[there], peer) == Way::kPush) {
       for (size_t i = 0; i < sends[there].size(); ++i) {
         const Entry& entry = all[there].receives[me][i];
-        std::memcpy(memories_[there] + entry.offset, sends[there][i].begin, static_cast<size_t>(entry.bytes));
+        CopyBytes(memories_[there] + entry.offset, sends[there][i].begin, entry.bytes);
       }
     }
   }

@@ -12,6 +12,7 @@
 #include "fsdp_optim/load_optim_state.h"
 #include "fsdp_optim/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
+#include "tensor/copy_values.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -85,7 +86,7 @@ class PlainLoading {
     const bool fits = target && target->data.sizes() == source->data.sizes() && !target->data.is_meta() &&
                       target->data.scalar_type() == source->data.scalar_type();
     if (!fits) return source->data.clone();
-    target->data.copy_(source->data);
+    CopyValues(target->data, source->data);
     return target->data;
   }
 

@@ -7,6 +7,7 @@
 
 #include "fully_shard/storage.h"
 #include "parameter/flat_slice.h"
+#include "tensor/copy_values.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -135,7 +136,7 @@ bool FlatParameter::Holds(const models::Parameter& parameter) const {
 void FlatParameter::WriteBack(const at::Tensor& flat) {
   at::NoGradGuard no_grad;
   const FlatRange owned = layout_.Owned(rank());
-  if (!flat.is_alias_of(shard_)) shard_.narrow(0, 0, owned.numel).copy_(flat.narrow(0, owned.begin, owned.numel));
+  if (!flat.is_alias_of(shard_)) CopyValues(shard_.narrow(0, 0, owned.numel), flat.narrow(0, owned.begin, owned.numel));
   if (is_unsharded_) Reshard(/*free=*/true);  // what was gathered before is old now
 }
 

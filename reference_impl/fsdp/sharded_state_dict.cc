@@ -5,6 +5,7 @@
 #include "fsdp/range_exchange.h"
 #include "fsdp/unit_state_dict.h"
 #include "parameter/flat_slice.h"
+#include "tensor/copy_values.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharded_tensor.h"
@@ -178,7 +179,7 @@ void IntoTheShards(const FlatParameter& flat, const std::vector<Incoming>& incom
   RangesByRank owned;
   for (int64_t r = 0; r < flat.layout().ranks; ++r) owned.push_back({flat.layout().Owned(r)});
   ExchangeRows(flat, incoming, owned, target);
-  if (!target.is_alias_of(shard)) shard.copy_(target);
+  if (!target.is_alias_of(shard)) CopyValues(shard, target);
   for (const Incoming& one : incoming) *one.entry = WrittenSlice(flat.slice(one.parameter)->value.detach(), one.shape);
 }
 

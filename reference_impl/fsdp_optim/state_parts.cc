@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "fsdp/range_exchange.h"
+#include "tensor/copy_values.h"
 #include "tensor/exchange.h"
 
 namespace shardcts::reference {
@@ -22,7 +23,7 @@ FlatRange Member::Kept(int64_t rank) const {
 }
 
 void CopyPart(const at::Tensor& whole, const Member& member, const at::Tensor& place) {
-  at::Tensor(place).copy_(PartOf(whole, member, member.unit.flat().rank()));
+  CopyValues(place, PartOf(whole, member, member.unit.flat().rank()));
 }
 
 void ExchangeParts(const at::Tensor& chunk, const Member& member, const at::Tensor& place) {

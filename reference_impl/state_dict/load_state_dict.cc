@@ -9,6 +9,7 @@
 #include "parameter/flat_slice.h"
 #include "state_dict/state_dict.h"
 #include "state_dict/state_dict_values.h"
+#include "tensor/copy_values.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
 
@@ -90,7 +91,7 @@ void CopyInto(at::Tensor& target, const models::Distribution* distribution, cons
     source = source.contiguous().view({-1}).narrow(0, slice->begin, target.numel()).view(target.sizes());
   }
   if (target.dim() == 0) source = source.reshape({});
-  target.copy_(source);
+  CopyValues(target, source);
 }
 
 // A unit has put the elements in place before the walk came here.

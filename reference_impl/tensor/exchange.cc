@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "tensor/copy_values.h"
 #include "tensor/sharding.h"
 
 namespace shardcts::reference {
@@ -28,7 +29,7 @@ void ExchangeMessages(Communicator& group, const TensorsByRank& sends, const Ten
     const int peer = (step - rank + group.size()) % group.size();
     if (peer == rank) {
       const auto self = static_cast<size_t>(rank);
-      for (size_t i = 0; i < sends[self].size(); ++i) at::Tensor(receives[self][i]).copy_(sends[self][i]);
+      for (size_t i = 0; i < sends[self].size(); ++i) CopyValues(receives[self][i], sends[self][i]);
     } else if (rank < peer) {
       send(peer);
       receive(peer);
