@@ -55,9 +55,9 @@ class FullyShardedModel {
     SetOptimizerStateDict(model_, {*adam_}, state_dict, ToSet(kind));
   }
 
-  // What was got, to be set: SHARDED values are those of model and optimizer themselves.
-  Dict Apart(Kind kind, const Dict& state_dict) {
-    return kind == Kind::kSharded ? Subject(implementation_).Clone(state_dict).AsDict() : InCallersMemory(state_dict);
+  // What was got, to be set. SHARDED values are those of model and optimizer themselves.
+  CallersState Apart(Kind kind, const Dict& state_dict) {
+    return CallersState(kind == Kind::kSharded ? Subject(implementation_).Clone(state_dict).AsDict() : state_dict);
   }
 
  private:
@@ -77,7 +77,7 @@ DsdCase GetsModel(Kind kind) {
 DsdCase SetsModel(Kind kind) {
   return CaseOf<FullyShardedModel>(kind, "set_model_state_dict", 1, [kind](FullyShardedModel& model) {
     return Measurement{[&model, kind, saved = model.Apart(kind, model.GetModelState(kind))] {
-      model.SetModelState(kind, saved);
+      model.SetModelState(kind, saved.values);
       return Dict{};
     }};
   });
@@ -94,7 +94,7 @@ DsdCase SetsOptimizer(Kind kind) {
   return CaseOf<FullyShardedModel>(kind, "set_optimizer_state_dict", kMoments, [kind](FullyShardedModel& model) {
     model.MakeAdam();
     return Measurement{[&model, kind, saved = model.Apart(kind, model.GetOptimizerState(kind))] {
-      model.SetOptimizerState(kind, saved);
+      model.SetOptimizerState(kind, saved.values);
       return Dict{};
     }};
   });

@@ -29,8 +29,6 @@ class OptimizedModel {
     SetStateDictType(model_.model(), kind == Kind::kSharded ? StateDictKind::kSharded : StateDictKind::kFull, config);
   }
   Dict Save() { return OptimStateDict(model_.model(), optimizer_); }
-  // To be loaded.
-  Dict SaveApart(Kind kind) { return kind == Kind::kSharded ? Save() : InCallersMemory(Save()); }
   Dict ToLoad(const Dict& saved) { return OptimStateDictToLoad(model_.model(), optimizer_, saved); }
 
  private:
@@ -50,7 +48,7 @@ OptimCase Saves(Kind kind) {
 OptimCase MakesLoadable(Kind kind) {
   return CaseOf<OptimizedModel>(kind, "optim_state_dict_to_load", kMoments, [kind](OptimizedModel& model) {
     model.SetKind(kind);
-    return Measurement{[&model, saved = model.SaveApart(kind)] { return model.ToLoad(saved); }};
+    return Measurement{[&model, saved = CallersState(model.Save())] { return model.ToLoad(saved.values); }};
   });
 }
 

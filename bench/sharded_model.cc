@@ -21,6 +21,15 @@ Model BuildUnits(Measured& implementation, int64_t mebibytes, Units units) {
   return model;
 }
 
+// Dicts within it, too.
+Dict WithTensorsCopied(Dict dict) {
+  for (auto& [key, value] : dict) {
+    if (value.TryAs<Dict>()) value = WithTensorsCopied(value.AsDict());
+    if (value.TryAs<Tensor>()) value = value.AsTensor().clone();
+  }
+  return dict;
+}
+
 }  // namespace
 
 Model BuildLayers(Measured& implementation, int64_t mebibytes) {
@@ -49,22 +58,14 @@ ShardedModel::~ShardedModel() { implementation_.Call("implementation.reset", {})
 
 void ShardedModel::Compute() { model_.Forward({at::ones({1, width_})}); }
 
-// SHARDED dicts are copies, LOCAL ones views of the shards.
+// FULL and SHARDED dicts are copies, LOCAL ones views of the shards.
 Dict ShardedModel::SaveApart(StateDictKind kind) {
   SetKind(kind);
   Dict saved = Save();
-  if (kind == StateDictKind::kFull) return InCallersMemory(saved);
   return kind == StateDictKind::kLocal ? Subject(implementation_).Clone(saved).AsDict() : saved;
 }
 
-Dict InCallersMemory(const Dict& state_dict) {
-  Dict copied = state_dict;
-  for (auto& [key, value] : copied) {
-    if (value.TryAs<Dict>()) value = InCallersMemory(value.AsDict());
-    if (value.TryAs<Tensor>()) value = value.AsTensor().clone();
-  }
-  return copied;
-}
+CallersState::CallersState(Dict state_dict) : saved(std::move(state_dict)), values(WithTensorsCopied(saved)) {}
 
 int64_t ModelBytes(int64_t mebibytes) {
   return kLayers * Width(mebibytes) * Width(mebibytes) * static_cast<int64_t>(sizeof(float));

@@ -54,7 +54,7 @@ class ShardedModel {
   Model& model() { return model_; }
   // A forward of one row: the units gather their parameters and free them.
   void Compute();
-  // A state dict to be loaded: its tensors are not those of the model, and whole ones are the caller's own.
+  // A state dict whose tensors are not those of the model.
   Dict SaveApart(StateDictKind kind);
 
  private:
@@ -63,9 +63,15 @@ class ShardedModel {
   Model model_;
 };
 
-// *Local*. The same values as somebody has them who read them from a file: whole tensors are in memory that no implementation
-// has made.
-Dict InCallersMemory(const Dict& state_dict);
+// A state dict of whole tensors that is to be loaded: `values` are those of `saved`, in memory of the caller's own, as of
+// somebody who read them from a file. `saved` stays as long, for such a process has no memory either that an
+// implementation has just freed and could take again.
+struct CallersState {
+  explicit CallersState(Dict state_dict);
+
+  Dict saved;
+  Dict values;
+};
 
 // Bytes of the whole model of that size.
 int64_t ModelBytes(int64_t mebibytes);

@@ -139,7 +139,8 @@ bool DirectExchange::Run(const PiecesByRank& sends, const PiecesByRank& receives
   };
   Say(sends, receives);  // over the entries of the call before, which all ranks have done with
   HeadOf(rank_).said.store(calls_, std::memory_order_release);
-  wait_until([&] { return all_are_here(&Head::said); });
+  window_->bell().Ring();
+  wait_until(window_->bell(), [&] { return all_are_here(&Head::said); });
   bool can_go = true;
   std::vector<Lists> all;
   for (int r = 0; r < size(); ++r) can_go &= HeadOf(r).has_room != 0;
@@ -152,7 +153,8 @@ bool DirectExchange::Run(const PiecesByRank& sends, const PiecesByRank& receives
     mistake = std::current_exception();
   }
   HeadOf(rank_).done.store(calls_, std::memory_order_release);
-  wait_until([&] { return all_are_here(&Head::done); });
+  window_->bell().Ring();
+  wait_until(window_->bell(), [&] { return all_are_here(&Head::done); });
   if (mistake) std::rethrow_exception(mistake);
   return can_go;
 }

@@ -15,13 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Lets other processes run. A wait that has outlasted its busy time sleeps for a 32nd of what it has waited, at most
-// 1 ms: many ranks that poll for a late peer would take the processor that the peer needs.
-void Pause(std::chrono::nanoseconds waited, std::chrono::nanoseconds busy) {
-  if (waited < busy) {
-    sched_yield();
-    return;
-  }
+// A wait that has outlasted its busy time sleeps for a 32nd of what it has waited, at most 1 ms: many ranks that poll for
+// a late peer would take the processor that the peer needs.
+void SleepAfter(std::chrono::nanoseconds waited) {
   const auto pause = std::min<std::chrono::nanoseconds>(waited / 32, std::chrono::milliseconds(1));
   const timespec time{0, static_cast<long>(pause.count())};
   nanosleep(&time, nullptr);
@@ -95,7 +91,7 @@ std::string FailureText(const Communicator& group, const std::string& operation,
 }
 
 std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll,
-                                   std::chrono::nanoseconds busy) {
+                                   std::chrono::nanoseconds busy, const std::function<void()>& rest) {
   const Clock::time_point start = Clock::now();
   const Clock::time_point deadline = state.DeadlineFor(start);
   for (;;) {
@@ -108,7 +104,13 @@ std::optional<std::string> WaitFor(CallState& state, const std::function<bool(st
       return "not done at its deadline, " + std::to_string(std::chrono::duration<double>(now - start).count()) +
              " s after it began";
     }
-    Pause(now - start, busy);
+    if (now - start < busy) {
+      sched_yield();
+    } else if (rest) {
+      rest();
+    } else {
+      SleepAfter(now - start);
+    }
   }
 }
 

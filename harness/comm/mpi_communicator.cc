@@ -61,11 +61,8 @@ std::chrono::nanoseconds BusyTime(std::span<const at::Tensor> tensors) {
   return std::chrono::microseconds(200) + std::chrono::nanoseconds(TotalBytes(tensors));
 }
 
-// The same while peers copy, who go on without being polled: they may need this rank's processor.
-std::chrono::nanoseconds BusyWhilePeersCopy(int ranks, std::span<const at::Tensor> tensors) {
-  const bool has_each_its_own = static_cast<unsigned>(ranks) <= std::thread::hardware_concurrency();
-  return has_each_its_own ? BusyTime(tensors) : std::chrono::microseconds(20);
-}
+// The same while peers copy, who go on without being polled and wake this rank: they may need its processor.
+constexpr std::chrono::microseconds kBusyWhilePeersCopy{20};
 
 int ByteCount(int64_t bytes) {
   if (bytes > std::numeric_limits<int>::max()) {
@@ -143,7 +140,7 @@ class MpiCommunicator final : public Communicator {
   bool BroadcastDirectly(const at::Tensor& tensor, int root);
   // *Collective*. False, on all ranks: they have no memory in common.
   bool AllGatherThroughWindow(const at::Tensor& output, const at::Tensor& input);
-  WaitUntil PollUntil(const char* operation, std::chrono::nanoseconds busy);
+  WaitUntil AwaitPeers(const char* operation);
 
   MPI_Comm comm_;
   std::vector<int64_t> global_ranks_;
@@ -223,11 +220,16 @@ PiecesByRank PiecesOf(const Communicator::TensorsByRank& tensors) {
   return pieces;
 }
 
-WaitUntil MpiCommunicator::PollUntil(const char* operation, std::chrono::nanoseconds busy) {
-  return [this, operation, busy](const std::function<bool()>& condition) {
+WaitUntil MpiCommunicator::AwaitPeers(const char* operation) {
+  return [this, operation](Bell& bell, const std::function<bool()>& condition) {
     if (condition()) return;
-    const auto is_done = [&condition](std::string&) { return condition(); };
-    if (const auto reason = WaitFor(*state_, is_done, busy)) Fail(operation, *reason);
+    uint32_t rings = 0;
+    const auto is_done = [&](std::string&) {
+      rings = bell.Rings();
+      return condition();
+    };
+    const auto rest = [&] { bell.Await(rings, std::chrono::milliseconds(1)); };
+    if (const auto reason = WaitFor(*state_, is_done, kBusyWhilePeersCopy, rest)) Fail(operation, *reason);
   };
 }
 
@@ -240,7 +242,7 @@ bool MpiCommunicator::Exchange(const char* operation, std::vector<at::Tensor> te
   }
   if (!direct_) return false;
   try {
-    return direct_->Run(sends, receives, PollUntil(operation, BusyWhilePeersCopy(size_, tensors)));
+    return direct_->Run(sends, receives, AwaitPeers(operation));
   } catch (const CommunicationError&) {
     auto call = std::make_shared<PendingCall>();
     call->tensors = std::move(tensors);
@@ -291,7 +293,7 @@ bool MpiCommunicator::AllGatherThroughWindow(const at::Tensor& output, const at:
   }
   if (!window_) return false;
   window_->Run(static_cast<const char*>(input.const_data_ptr()), NumBytes(input),
-               static_cast<char*>(output.mutable_data_ptr()), PollUntil("all_gather", BusyTime({&input, 1})));
+               static_cast<char*>(output.mutable_data_ptr()), AwaitPeers("all_gather"));
   return true;
 }
 

@@ -39,7 +39,7 @@ bool AllSay(Communicator& group, bool yes) {
 
 std::unique_ptr<SharedWindow> SharedWindow::Open(Communicator& group, size_t bytes_per_rank) {
   const bool creates = group.rank() == 0;
-  const size_t bytes = bytes_per_rank * static_cast<size_t>(group.size());
+  const size_t bytes = kBeforeParts + bytes_per_rank * static_cast<size_t>(group.size());
   const std::string wanted = creates ? RandomName() : "";
   char* begin = creates ? Map(wanted, bytes, true) : nullptr;
   std::unique_ptr<SharedWindow> window;

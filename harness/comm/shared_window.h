@@ -6,13 +6,14 @@
 #include <memory>
 #include <string>
 
+#include "comm/bell.h"
 #include "comm/communicator.h"
 
 namespace shardcts {
 
-// How whoever uses a window waits for its peers: returns when the condition holds, or throws; then the user is of no
-// use any more.
-using WaitUntil = std::function<void(const std::function<bool()>& condition)>;
+// How whoever uses a window waits for its peers, which ring when they have written: returns when the condition holds, or
+// throws; then the user is of no use any more.
+using WaitUntil = std::function<void(Bell& bell, const std::function<bool()>& condition)>;
 
 // *Collective*. Whether all ranks say yes.
 bool AllSay(Communicator& group, bool yes);
@@ -28,9 +29,13 @@ class SharedWindow {
   SharedWindow& operator=(const SharedWindow&) = delete;
 
   // *Local*. Where a rank's part begins in this process. Who writes and who reads when, the callers agree on.
-  char* Part(int rank) const { return begin_ + static_cast<size_t>(rank) * bytes_per_rank_; }
+  char* Part(int rank) const { return begin_ + kBeforeParts + static_cast<size_t>(rank) * bytes_per_rank_; }
+  // All ranks'.
+  Bell& bell() const { return *reinterpret_cast<Bell*>(begin_); }
 
  private:
+  static constexpr size_t kBeforeParts = 4096;  // for the bell
+
   SharedWindow(char* begin, size_t bytes_per_rank, size_t bytes)
       : begin_(begin), bytes_per_rank_(bytes_per_rank), bytes_(bytes) {}
 

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 
 #include "comm/rank_test_main.h"
@@ -28,6 +30,34 @@ TEST(SharedWindowTest, EveryRankSeesEveryPart) {
 TEST(SharedWindowTest, IsNotThereWithoutMemory) {
   EXPECT_EQ(SharedWindow::Open(World(), size_t{1} << 50), nullptr);
   World().Barrier();  // nobody was left behind
+}
+
+// The ranks take turns in a circle. Who is not woken waits for its minute.
+TEST(BellTest, WakesWhoWaitsForWhatWasWritten) {
+  const auto window = SharedWindow::Open(World(), sizeof(std::atomic<int>));
+  if (!window) GTEST_SKIP() << "these ranks have no memory in common";
+  auto& turn = *reinterpret_cast<std::atomic<int>*>(window->Part(0));
+  const auto start = std::chrono::steady_clock::now();
+  for (int mine = World().rank(); mine < 300 * World().size(); mine += World().size()) {
+    for (uint32_t rings = window->bell().Rings(); turn.load() != mine; rings = window->bell().Rings()) {
+      window->bell().Await(rings, std::chrono::minutes(1));
+    }
+    turn.store(mine + 1);
+    window->bell().Ring();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  World().Barrier();
+}
+
+TEST(BellTest, AWaitEndsAtItsLimit) {
+  const auto window = SharedWindow::Open(World(), 1);
+  if (!window) GTEST_SKIP() << "these ranks have no memory in common";
+  const auto start = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - start < std::chrono::milliseconds(20)) {
+    window->bell().Await(window->bell().Rings(), std::chrono::milliseconds(5));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  World().Barrier();
 }
 
 // Around the size from which a window is used, and more than goes through it at once.

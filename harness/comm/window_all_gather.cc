@@ -40,18 +40,20 @@ void WindowAllGather::Run(const char* input, int64_t bytes, char* output, const 
   int64_t next = begin;  // to be written
   for (int64_t piece = begin; piece < end; ++piece) {
     // This one must be written before any wait for a peer, which may wait for it.
-    if (next == piece) wait_until([&] { return MayWrite(next); });
+    if (next == piece) wait_until(window_->bell(), [&] { return MayWrite(next); });
     for (; next < end && MayWrite(next); ++next) {
       std::memcpy(Slot(rank_, next), input + offset(next), count(next));
       ProgressOf(rank_).written.store(next + 1, std::memory_order_release);
+      window_->bell().Ring();
       std::memcpy(output + rank_ * bytes + offset(next), input + offset(next), count(next));
     }
     for (int step = 1; step < size_; ++step) {  // not all from the same one
       const int peer = (rank_ + step) % size_;
-      wait_until([&] { return ProgressOf(peer).written.load(std::memory_order_acquire) > piece; });
+      wait_until(window_->bell(), [&] { return ProgressOf(peer).written.load(std::memory_order_acquire) > piece; });
       std::memcpy(output + peer * bytes + offset(piece), Slot(peer, piece), count(piece));
     }
     ProgressOf(rank_).read.store(piece + 1, std::memory_order_release);
+    window_->bell().Ring();
   }
   done_ = end;
 }
