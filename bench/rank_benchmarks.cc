@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "comm/mpi_communicator.h"
+#include "comm/mpi_session.h"
 #include "launch/input_error.h"
 
 namespace shardcts::bench {
@@ -19,7 +20,7 @@ namespace {
 constexpr std::chrono::minutes kPatience{30};
 
 // Every rank must run every benchmark equally often: calls are collective.
-int64_t IterationsOf(int64_t mebibytes) { return std::clamp<int64_t>(64 / mebibytes, 1, 20); }
+int64_t IterationsOf(int64_t mebibytes) { return std::clamp<int64_t>(256 / mebibytes, 1, 20); }
 
 // Many times what a cache holds. Whole copies of what is measured would not fit beside it.
 constexpr int64_t kCopiedBytes = 256 << 20;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <sched.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -81,6 +82,13 @@ std::vector<int64_t> MembersAfterSplit(Communicator& group, int color, int key, 
   std::vector<int64_t> ranks;
   for (const auto& [unused_key, member] : members) ranks.push_back(group.global_ranks()[member]);
   return ranks;
+}
+
+int LocalRank(Communicator& world) {
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  const std::vector<std::string> hosts = world.AllGatherBytes(name);
+  return static_cast<int>(std::count(hosts.begin(), hosts.begin() + world.rank(), hosts[world.rank()]));
 }
 
 std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason) {

@@ -20,6 +20,9 @@ std::string BroadcastBytesAsTensors(Communicator& group, const std::string& byte
 // none when `color` is negative. When it returns, all ranks have arrived.
 std::vector<int64_t> MembersAfterSplit(Communicator& group, int color, int key, at::Device device);
 
+// *Collective*. This rank's place among the ranks of `world` that run on the same host.
+int LocalRank(Communicator& world);
+
 // *Local*. What a CommunicationError says: "mpi all_reduce on rank 1 in group [0,1,2]: REASON".
 std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason);
 

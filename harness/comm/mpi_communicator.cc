@@ -3,22 +3,18 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <mpi.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <future>
 #include <limits>
-#include <mutex>
 #include <numeric>
-#include <thread>
 
 #include "comm/call_state.h"
-#include "comm/direct_exchange.h"
 #include "comm/group_calls.h"
 #include "comm/half_reduction.h"
+#include "comm/mpi_call.h"
 #include "comm/mpi_names.h"
+#include "comm/shared_memory_calls.h"
 #include "comm/tensor_bytes.h"
-#include "comm/window_all_gather.h"
 
 namespace shardcts {
 namespace {
@@ -29,31 +25,6 @@ constexpr int kSignalTag = 32767;  // the largest that MPI promises
 
 // All-gathers and broadcasts of parts of at least this size go through memory that ranks share, where there is any.
 constexpr int64_t kSharedBytes = 64 << 10;
-
-// Set once a call did not finish: MPI cannot be finalized any more.
-std::atomic<bool> some_call_failed{false};
-
-// A non-blocking call and all that MPI may touch until it is done.
-struct PendingCall {
-  MPI_Request request = MPI_REQUEST_NULL;
-  std::vector<at::Tensor> tensors;
-  std::vector<int> counts;
-  std::vector<int> offsets;
-};
-
-// MPI goes on with an unfinished call whenever it gets to run, so its buffers must live as long as the process.
-void KeepForever(std::shared_ptr<PendingCall> call) {
-  static std::mutex mutex;
-  static auto* unfinished = new std::vector<std::shared_ptr<PendingCall>>;
-  std::lock_guard<std::mutex> lock(mutex);
-  unfinished->push_back(std::move(call));
-  some_call_failed = true;
-}
-
-bool IsDone(const std::shared_ptr<PendingCall>& call) {
-  int done = 0;
-  return MPI_Test(&call->request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done;
-}
 
 // How long a call keeps the processor: as long as a message needs that finds its peers ready, with its bytes copied
 // at 1 GB/s. MPI moves bytes only while it is polled.
@@ -133,13 +104,9 @@ class MpiCommunicator final : public Communicator {
   void CheckUsable(const char* operation);  // or fails
   // *Collective*, with the same `bytes` on every rank: whether parts of that size go through memory that ranks share.
   bool GoesThroughMemory(int64_t bytes) const { return size_ > 1 && bytes >= kSharedBytes; }
-  // *Collective*. False, on all ranks: nothing was moved. `tensors` have the pieces' memory.
-  bool Exchange(const char* operation, std::vector<at::Tensor> tensors, const PiecesByRank& sends,
-                const PiecesByRank& receives);
-  bool AllGatherDirectly(const at::Tensor& output, const at::Tensor& input);
-  bool BroadcastDirectly(const at::Tensor& tensor, int root);
-  // *Collective*. False, on all ranks: they have no memory in common.
-  bool AllGatherThroughWindow(const at::Tensor& output, const at::Tensor& input);
+  // *Collective*. What `call`, one of SharedMemoryCalls, gives. `tensors` are what it moves.
+  bool ThroughMemory(const char* operation, std::vector<at::Tensor> tensors,
+                     const std::function<bool(const WaitUntil&)>& call);
   WaitUntil AwaitPeers(const char* operation);
 
   MPI_Comm comm_;
@@ -149,15 +116,12 @@ class MpiCommunicator final : public Communicator {
   int size_ = 1;
   bool failed_ = false;
   std::vector<std::shared_ptr<PendingCall>> signals_sent_;
-  bool has_tried_direct_ = false;
-  std::unique_ptr<DirectExchange> direct_;
-  bool has_tried_window_ = false;
-  std::unique_ptr<WindowAllGather> window_;
+  SharedMemoryCalls memory_{*this};
 };
 
 void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
   failed_ = true;
-  some_call_failed = true;
+  NoteMpiCallFailed();
   state_->NoteFailure();
   throw CommunicationError(FailureText(*this, operation, reason));
 }
@@ -199,25 +163,12 @@ void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) 
   CheckTensor(input, "all_gather input");
   CheckChunks(output, input, size_, "all_gather");
   const int bytes = ByteCount(input);
-  if (GoesThroughMemory(bytes) && (AllGatherDirectly(output, input) || AllGatherThroughWindow(output, input))) return;
+  const auto call = [&](const WaitUntil& wait_until) { return memory_.AllGather(output, input, wait_until); };
+  if (GoesThroughMemory(bytes) && ThroughMemory("all_gather", {output, input}, call)) return;
   Run("all_gather", {output, input}, [&](PendingCall& call) {
     return MPI_Iallgather(input.const_data_ptr(), bytes, MPI_BYTE, output.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
                           &call.request);
   });
-}
-
-Piece PieceOf(const at::Tensor& tensor) {
-  return {static_cast<char*>(tensor.mutable_data_ptr()), NumBytes(tensor)};
-}
-
-PiecesByRank PiecesOf(const Communicator::TensorsByRank& tensors) {
-  PiecesByRank pieces(tensors.size());
-  for (size_t r = 0; r < tensors.size(); ++r) {
-    for (const at::Tensor& tensor : tensors[r]) {
-      if (tensor.numel() > 0) pieces[r].push_back(PieceOf(tensor));
-    }
-  }
-  return pieces;
 }
 
 WaitUntil MpiCommunicator::AwaitPeers(const char* operation) {
@@ -233,20 +184,15 @@ WaitUntil MpiCommunicator::AwaitPeers(const char* operation) {
   };
 }
 
-bool MpiCommunicator::Exchange(const char* operation, std::vector<at::Tensor> tensors, const PiecesByRank& sends,
-                               const PiecesByRank& receives) {
+bool MpiCommunicator::ThroughMemory(const char* operation, std::vector<at::Tensor> tensors,
+                                    const std::function<bool(const WaitUntil&)>& call) {
   CheckUsable(operation);
-  if (!has_tried_direct_) {
-    direct_ = DirectExchange::Open(*this);
-    has_tried_direct_ = true;
-  }
-  if (!direct_) return false;
   try {
-    return direct_->Run(sends, receives, AwaitPeers(operation));
+    return call(AwaitPeers(operation));
   } catch (const CommunicationError&) {
-    auto call = std::make_shared<PendingCall>();
-    call->tensors = std::move(tensors);
-    KeepForever(std::move(call));
+    auto kept = std::make_shared<PendingCall>();
+    kept->tensors = std::move(tensors);
+    KeepForever(std::move(kept));
     throw;
   }
 }
@@ -260,41 +206,9 @@ bool MpiCommunicator::ExchangeDirectly(const TensorsByRank& sends, const Tensors
       tensors.insert(tensors.end(), of_rank.begin(), of_rank.end());
     }
   }
-  return Exchange("exchange", std::move(tensors), PiecesOf(sends), PiecesOf(receives));
-}
-
-bool MpiCommunicator::AllGatherDirectly(const at::Tensor& output, const at::Tensor& input) {
-  const PiecesByRank sends(static_cast<size_t>(size_), {PieceOf(input)});
-  PiecesByRank receives;
-  for (int r = 0; r < size_; ++r) {
-    receives.push_back({{PieceOf(output).begin + r * NumBytes(input), NumBytes(input)}});
-  }
-  return Exchange("all_gather", {output, input}, sends, receives);
-}
-
-bool MpiCommunicator::BroadcastDirectly(const at::Tensor& tensor, int root) {
-  PiecesByRank sends(static_cast<size_t>(size_));
-  PiecesByRank receives(static_cast<size_t>(size_));
-  if (rank_ == root) {
-    for (int r = 0; r < size_; ++r) {
-      if (r != root) sends[static_cast<size_t>(r)] = {PieceOf(tensor)};
-    }
-  } else {
-    receives[static_cast<size_t>(root)] = {PieceOf(tensor)};
-  }
-  return Exchange("broadcast", {tensor}, sends, receives);
-}
-
-bool MpiCommunicator::AllGatherThroughWindow(const at::Tensor& output, const at::Tensor& input) {
-  CheckUsable("all_gather");
-  if (!has_tried_window_) {
-    window_ = WindowAllGather::Open(*this);
-    has_tried_window_ = true;
-  }
-  if (!window_) return false;
-  window_->Run(static_cast<const char*>(input.const_data_ptr()), NumBytes(input),
-               static_cast<char*>(output.mutable_data_ptr()), AwaitPeers("all_gather"));
-  return true;
+  return ThroughMemory("exchange", std::move(tensors), [&](const WaitUntil& wait_until) {
+    return memory_.Exchange(sends, receives, wait_until);
+  });
 }
 
 // Sizes and places of `tensors` one behind the other; returns their sum in bytes.
@@ -377,7 +291,8 @@ void MpiCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
 void MpiCommunicator::Broadcast(at::Tensor tensor, int root) {
   CheckTensor(tensor, "broadcast tensor");
   const int bytes = ByteCount(tensor);
-  if (GoesThroughMemory(bytes) && BroadcastDirectly(tensor, root)) return;
+  const auto call = [&](const WaitUntil& wait_until) { return memory_.Broadcast(tensor, root, wait_until); };
+  if (GoesThroughMemory(bytes) && ThroughMemory("broadcast", {tensor}, call)) return;
   Run("broadcast", {tensor}, [&](PendingCall& call) {
     return MPI_Ibcast(tensor.mutable_data_ptr(), bytes, MPI_BYTE, root, comm_, &call.request);
   });
@@ -470,52 +385,7 @@ std::unique_ptr<Communicator> MpiCommunicator::Split(int color, int key) {
   return std::make_unique<MpiCommunicator>(comm, std::move(members), state_);
 }
 
-// Polls a request that belongs to no communicator object. False when it is not done in time.
-bool DoneWithin(MPI_Request request, std::chrono::seconds limit) {
-  CallState wait;
-  wait.SetDeadline(Clock::now() + limit);
-  return !WaitFor(wait, [&request](std::string& problem) {
-    int done = 0;
-    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) problem = "MPI_Test failed";
-    return done != 0;
-  });
-}
-
-// Calls that were given up are still known to MPI, so its end may hang: then it is left behind.
-void FinalizeWithin(std::chrono::seconds limit) {
-  std::promise<void> done;
-  std::future<void> is_done = done.get_future();
-  std::thread finalizer([done = std::move(done)]() mutable {
-    MPI_Finalize();
-    done.set_value();
-  });
-  if (is_done.wait_for(limit) == std::future_status::ready) {
-    finalizer.join();
-  } else {
-    finalizer.detach();
-  }
-}
-
 }  // namespace
-
-MpiSession::MpiSession(int* argc, char*** argv) {
-  int provided = 0;
-  if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
-    throw CommunicationError("MPI_Init_thread failed");
-  }
-  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
-  MPI_Comm_size(MPI_COMM_WORLD, &world_size_);
-}
-
-MpiSession::~MpiSession() {
-  MPI_Request request = MPI_REQUEST_NULL;
-  if (MPI_Ibarrier(MPI_COMM_WORLD, &request) != MPI_SUCCESS) return;
-  if (!DoneWithin(request, std::chrono::seconds(some_call_failed ? 2 : 10))) return;
-  // Has no end when a peer already waits for this rank: MPICH does not answer there, and UCX needs answers to close its
-  // connections between hosts (openucx/ucx#2254).
-  FinalizeWithin(std::chrono::seconds(5));
-}
 
 std::unique_ptr<Communicator> MakeMpiCommunicator() {
   // On the heap: MPI may still write to it when the wait has ended without it.
@@ -524,7 +394,7 @@ std::unique_ptr<Communicator> MakeMpiCommunicator() {
   if (MPI_Comm_idup(MPI_COMM_WORLD, made.get(), &request) != MPI_SUCCESS ||
       !DoneWithin(request, CallState::kDefaultTimeout)) {
     static_cast<void>(made.release());
-    some_call_failed = true;
+    NoteMpiCallFailed();
     throw CommunicationError("mpi: the communicator over all ranks was not made within 60 s");
   }
   int size = 1;
@@ -532,13 +402,6 @@ std::unique_ptr<Communicator> MakeMpiCommunicator() {
   std::vector<int64_t> ranks(size);
   std::iota(ranks.begin(), ranks.end(), 0);
   return std::make_unique<MpiCommunicator>(*made, std::move(ranks), nullptr);
-}
-
-int LocalRank(Communicator& world) {
-  char name[256] = {};
-  gethostname(name, sizeof(name) - 1);
-  const std::vector<std::string> hosts = world.AllGatherBytes(name);
-  return static_cast<int>(std::count(hosts.begin(), hosts.begin() + world.rank(), hosts[world.rank()]));
 }
 
 }  // namespace shardcts

@@ -23,30 +23,8 @@
 
 namespace shardcts {
 
-// MPI's life in this process: one object in main, around everything that communicates.
-class MpiSession {
- public:
-  // CommunicationError when MPI does not start.
-  MpiSession(int* argc, char*** argv);
-  // *Collective*. Finalizes MPI when all ranks arrive within 10 seconds (after a failed call within 2); MPI's own end has
-  // 5 seconds. Otherwise MPI is left as it is, and Hydra takes a process that ends so for a crashed one.
-  ~MpiSession();
-  MpiSession(const MpiSession&) = delete;
-  MpiSession& operator=(const MpiSession&) = delete;
-
-  int rank() const { return rank_; }
-  int world_size() const { return world_size_; }
-
- private:
-  int rank_ = 0;
-  int world_size_ = 1;
-};
-
 // *Collective* over all processes. A communicator of its own over all ranks: its traffic meets no other's. An
 // MpiSession must exist, and outlive the result.
 std::unique_ptr<Communicator> MakeMpiCommunicator();
-
-// *Collective*. This rank's place among the ranks of `world` that run on the same host.
-int LocalRank(Communicator& world);
 
 }  // namespace shardcts

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/conformance/ranks.h"
+#include "comm/group_calls.h"
 #include "comm/rank_test_main.h"
 
 namespace shardcts {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "comm/mpi_communicator.h"
+#include "comm/mpi_session.h"
 
 namespace shardcts {
 namespace {

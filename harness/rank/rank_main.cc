@@ -18,7 +18,9 @@
 #include <memory>
 
 #include "adapters/loader.h"
+#include "comm/group_calls.h"
 #include "comm/mpi_communicator.h"
+#include "comm/mpi_session.h"
 #include "comm/threads_communicator.h"
 #include "launch/input_error.h"
 #include "launch/inventory.h"
