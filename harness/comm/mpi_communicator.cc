@@ -163,8 +163,8 @@ void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) 
   CheckTensor(input, "all_gather input");
   CheckChunks(output, input, size_, "all_gather");
   const int bytes = ByteCount(input);
-  const auto call = [&](const WaitUntil& wait_until) { return memory_.AllGather(output, input, wait_until); };
-  if (GoesThroughMemory(bytes) && ThroughMemory("all_gather", {output, input}, call)) return;
+  const auto in_memory = [&](const WaitUntil& wait_until) { return memory_.AllGather(output, input, wait_until); };
+  if (GoesThroughMemory(bytes) && ThroughMemory("all_gather", {output, input}, in_memory)) return;
   Run("all_gather", {output, input}, [&](PendingCall& call) {
     return MPI_Iallgather(input.const_data_ptr(), bytes, MPI_BYTE, output.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
                           &call.request);
@@ -291,8 +291,8 @@ void MpiCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
 void MpiCommunicator::Broadcast(at::Tensor tensor, int root) {
   CheckTensor(tensor, "broadcast tensor");
   const int bytes = ByteCount(tensor);
-  const auto call = [&](const WaitUntil& wait_until) { return memory_.Broadcast(tensor, root, wait_until); };
-  if (GoesThroughMemory(bytes) && ThroughMemory("broadcast", {tensor}, call)) return;
+  const auto in_memory = [&](const WaitUntil& wait_until) { return memory_.Broadcast(tensor, root, wait_until); };
+  if (GoesThroughMemory(bytes) && ThroughMemory("broadcast", {tensor}, in_memory)) return;
   Run("broadcast", {tensor}, [&](PendingCall& call) {
     return MPI_Ibcast(tensor.mutable_data_ptr(), bytes, MPI_BYTE, root, comm_, &call.request);
   });

@@ -10,7 +10,7 @@ namespace {
 
 bool IsPlainMemory(const at::Tensor& tensor) {
   return tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.is_contiguous() && !tensor.is_neg() &&
-         !tensor.is_conj();
+         !tensor.is_conj() && !tensor.is_quantized();
 }
 
 bool AreAlikeInMemory(const at::Tensor& target, const at::Tensor& source) {
