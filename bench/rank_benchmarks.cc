@@ -11,7 +11,7 @@
 
 #include "comm/mpi_communicator.h"
 #include "comm/mpi_session.h"
-#include "launch/input_error.h"
+#include "run_files/input_error.h"
 
 namespace shardcts::bench {
 namespace {

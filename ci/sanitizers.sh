@@ -20,7 +20,7 @@ case "$preset" in
     export UBSAN_OPTIONS="halt_on_error=1 print_stacktrace=1"
     ;;
   tsan)  # ranks that are threads, and the launcher
-    targets=(threads_communicator_test call_state_test models_test sharding_layout_test launch_test
+    targets=(threads_communicator_test call_state_test models_test sharding_layout_test process_test run_test
              shardcts shardcts-rank shardcts-start-rank shardcts_reference)
     label='tsan'
     tests=()

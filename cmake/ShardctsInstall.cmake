@@ -6,7 +6,7 @@
 #   lib/shardcts/        the contract's library, the implementations that are shipped
 #   include/shardcts/    headers: contract/, comm/communicator.h, models/
 #   lib/cmake/ShardCTS/  the CMake package
-#   share/shardcts/      what programs read at run time (harness/launch/program_folder.h)
+#   share/shardcts/      what programs read at run time (harness/run_files/program_folder.h)
 include(CMakePackageConfigHelpers)
 
 set(library_folder lib/shardcts)

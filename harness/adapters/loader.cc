@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "comm/communicator.h"
-#include "launch/input_error.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "launch/input_error.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

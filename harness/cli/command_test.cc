@@ -9,8 +9,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "launch/json_file.h"
-#include "launch/process.h"
+#include "process/process.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {

@@ -2,12 +2,12 @@
 // program. A new one is declared here, added in main.cc, and listed in CMakeLists.txt.
 //
 // A command ends with `throw CLI::RuntimeError(code)` when its exit code is not 0, and with InputError
-// (launch/input_error.h) when the command line or a file it names is wrong: main prints it as one line, exit code 2.
+// (run_files/input_error.h) when the command line or a file it names is wrong: main prints it as one line, exit code 2.
 #pragma once
 
 #include <CLI/CLI.hpp>
 
-#include "launch/run.h"
+#include "run/run.h"
 
 namespace shardcts {
 

@@ -5,10 +5,10 @@
 #include <ctime>
 #include <set>
 
-#include "launch/input_error.h"
-#include "launch/processors.h"
-#include "launch/program_folder.h"
-#include "launch/waiver_file.h"
+#include "process/processors.h"
+#include "results/waiver_file.h"
+#include "run_files/input_error.h"
+#include "run_files/program_folder.h"
 
 namespace shardcts {
 namespace {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "adapters/implementation_spec.h"
-#include "launch/run.h"
-#include "launch/selection.h"
+#include "inventory/selection.h"
+#include "run/run.h"
+#include "run_files/implementation_spec.h"
 
 namespace shardcts {
 

@@ -10,9 +10,9 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
-#include "launch/input_error.h"
-#include "launch/run_folder.h"
 #include "mutants/mutant.h"
+#include "run_files/input_error.h"
+#include "run_files/run_folder.h"
 
 namespace shardcts {
 namespace {

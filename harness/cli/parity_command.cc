@@ -7,9 +7,9 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "launch/input_error.h"
-#include "launch/json_file.h"
 #include "parity/parity.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {

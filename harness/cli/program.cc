@@ -2,7 +2,7 @@
 
 #include <iostream>
 
-#include "launch/input_error.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-#include "launch/run.h"
+#include "run/run.h"
 
 namespace shardcts {
 

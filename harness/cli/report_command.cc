@@ -8,9 +8,9 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "launch/input_error.h"
-#include "launch/json_file.h"
-#include "launch/program_folder.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
+#include "run_files/program_folder.h"
 
 namespace shardcts {
 namespace {

@@ -9,8 +9,8 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
-#include "launch/input_error.h"
-#include "launch/reproduce.h"
+#include "run/reproduce.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

@@ -8,13 +8,13 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "contract/json_codec.h"
-#include "launch/input_error.h"
-#include "launch/json_file.h"
-#include "launch/merge_traces.h"
-#include "launch/run_folder.h"
-#include "launch/warm_process.h"
 #include "parity/parity.h"
 #include "rank/script.h"
+#include "results/merge_traces.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
+#include "run_files/run_folder.h"
+#include "start/warm_process.h"
 
 namespace shardcts {
 namespace {

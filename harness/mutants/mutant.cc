@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "launch/input_error.h"
 #include "mutants/mutate.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "launch/input_error.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

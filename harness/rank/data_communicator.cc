@@ -2,8 +2,8 @@
 
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
-#include "launch/input_error.h"
-#include "launch/program_folder.h"
+#include "run_files/input_error.h"
+#include "run_files/program_folder.h"
 
 namespace shardcts {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "launch/input_error.h"
-#include "launch/json_file.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "contract/json_codec.h"
-#include "launch/rank_kind.h"
+#include "run_files/rank_kind.h"
 
 namespace shardcts {
 

@@ -22,10 +22,7 @@
 #include "comm/mpi_communicator.h"
 #include "comm/mpi_session.h"
 #include "comm/threads_communicator.h"
-#include "launch/input_error.h"
-#include "launch/inventory.h"
-#include "launch/run_folder.h"
-#include "launch/warm_server.h"
+#include "inventory/inventory.h"
 #include "mutants/mutant.h"
 #include "rank/crash_report.h"
 #include "rank/data_communicator.h"
@@ -38,6 +35,9 @@
 #include "rank/session.h"
 #include "rank/stack_signal.h"
 #include "rank/test_runner.h"
+#include "run_files/input_error.h"
+#include "run_files/run_folder.h"
+#include "start/warm_server.h"
 
 namespace shardcts {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "contract/compare.h"
 #include "contract/operation_table.h"
-#include "launch/input_error.h"
-#include "launch/json_file.h"
 #include "rank/session.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {

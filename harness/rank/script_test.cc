@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "launch/input_error.h"
 #include "rank/testing/lone_rank.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

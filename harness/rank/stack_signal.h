@@ -1,4 +1,4 @@
-// What a rank answers when the controller asks where it stands (launch/stacks.h). *Local*.
+// What a rank answers when the controller asks where it stands (process/stacks.h). *Local*.
 #pragma once
 
 namespace shardcts {

@@ -9,11 +9,11 @@
 #include <map>
 #include <set>
 
-#include "launch/input_error.h"
-#include "launch/inventory.h"
-#include "launch/run_folder.h"
+#include "inventory/inventory.h"
 #include "rank/port.h"
 #include "rank/trial.h"
+#include "run_files/input_error.h"
+#include "run_files/run_folder.h"
 
 namespace shardcts {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "contract/value_bytes.h"
-#include "launch/inventory.h"
+#include "inventory/inventory.h"
 #include "rank/session.h"
 
 namespace shardcts {

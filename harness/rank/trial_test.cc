@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "launch/inventory.h"
+#include "inventory/inventory.h"
 #include "rank/testing/lone_rank.h"
 
 namespace shardcts {

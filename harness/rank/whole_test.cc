@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launch/inventory.h"
+#include "inventory/inventory.h"
 #include "rank/testing/lone_rank.h"
 
 namespace shardcts {

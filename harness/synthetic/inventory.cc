@@ -1,4 +1,4 @@
-#include "launch/embedded_suites.h"
+#include "inventory/embedded_suites.h"
 
 namespace shardcts {
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "launch/inventory.h"
+#include "inventory/inventory.h"
 #include "rank/port.h"
 #include "rank/session.h"
 #include "rank/test_runner.h"

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch/program_folder.h"
+#include "run_files/program_folder.h"
 
 namespace shardcts {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "adapters/loader.h"
 #include "contract/compare.h"
-#include "launch/input_error.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {

@@ -1,7 +1,7 @@
-// The commands that need no LibTorch, on the tests of the fake rank (launch/tests/fake_rank.cc).
+// The commands that need no LibTorch, on the tests of the fake rank (run/tests/fake_rank.cc).
 #include "cli/commands.h"
 #include "cli/program.h"
-#include "launch/embedded_suites.h"
+#include "inventory/embedded_suites.h"
 
 namespace shardcts {
 

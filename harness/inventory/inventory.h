@@ -1,0 +1,57 @@
+// Inventory: the pinned list of upstream tests, expanded to the test cases that ShardCTS runs.
+// Format: docs/formats.md. All functions here are *Local* and need no LibTorch.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "run_files/rank_kind.h"
+
+namespace shardcts {
+
+struct InventoryCheck {
+  enum class Ranks { kAll, kRank0, kOthers, kListed };
+  std::string id;         // "C5"
+  std::string what;
+  std::string strength;   // "strict", "weak", "vacuous", "unreached"
+  Ranks ranks = Ranks::kAll;
+  bool required = true;
+  std::vector<int> listed_ranks = {};  // for kListed
+};
+
+// One test: an upstream instance at one world size with one element of its subtest grids.
+struct TestCase {
+  std::string id;            // "fully_shard_state_dict/TestX.test_y/world_size=4,mlp_dim=2"
+  std::string suite;
+  std::string upstream_id;   // "TestX.test_y"
+  std::string function;      // "test_y"
+  int world_size = 1;
+  RankKind rank_kind = RankKind::kProcesses;  // upstream's: what its ranks are where the implementation can
+  nlohmann::ordered_json params;             // instance parameters, then the subtest's
+  std::vector<std::string> capabilities;     // all must be declared, else not_supported
+  std::string not_applicable;                // upstream's reason; empty: applicable
+  std::vector<InventoryCheck> checks;        // those active for this case
+};
+
+// What the inventory of one suite lists, before world sizes and subtests multiply it.
+struct SuiteSize {
+  std::string name;
+  int functions = 0;
+  int instances = 0;
+  int checks = 0;     // of all functions
+  int unreached = 0;  // of these: those that upstream never reaches
+  int ids = 0;        // test cases; only AllSuites() counts them
+};
+
+// Both throw InputError (input_error.h) naming file and place when the text does not follow the format.
+SuiteSize MeasureInventory(const std::string& text, const std::string& file_name);
+std::vector<TestCase> ParseInventory(const std::string& text, const std::string& file_name);
+
+// Every suite that this build carries, in the order of suites/CMakeLists.txt (the texts are compiled in).
+const std::vector<TestCase>& AllTests();
+std::vector<SuiteSize> AllSuites();
+
+}  // namespace shardcts

@@ -1,0 +1,179 @@
+#include "pool/pool_record.h"
+
+#include <algorithm>
+#include <set>
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kQuotedBytes = 120;
+
+RankReport ParseReport(int rank, const Json& event) {
+  static const std::set<std::string> kVerdicts = {"pass",     "fail",          "not_supported", "not_applicable",
+                                                  "diverged", "harness_error", "aborted"};
+  RankReport report;
+  report.started = report.finished = true;
+  report.verdict = event.at("verdict").get<std::string>();
+  if (!kVerdicts.contains(report.verdict)) throw ProtocolError("unknown verdict '" + report.verdict + "'");
+  report.reason = event.value("reason", "");
+  report.seconds = event.value("seconds", 0.0);
+  const Json checks = event.value("checks", Json::object());
+  for (const auto& [id, count] : checks.items()) {
+    report.checks[id] = {count.value("evaluated", int64_t{0}), count.value("strict", int64_t{0}),
+                         count.value("failed", int64_t{0})};
+  }
+  const Json device_limited = event.value("device_limited", Json::object());
+  for (const auto& [id, reason] : device_limited.items()) {
+    report.device_limited[id] = reason.get<std::string>();
+  }
+  const Json failures = event.value("failures", Json::array());
+  for (const Json& failure : failures) {
+    report.failures.push_back({rank, failure.value("check", ""), failure.value("message", ""),
+                               failure.value("file", ""), failure.value("line", 0), failure.value("operation", "")});
+  }
+  if (event.contains("timings")) {
+    report.timings.emplace();
+    for (const auto& [phase, timing] : event["timings"].items()) {
+      report.timings->push_back({phase, timing.at("calls").get<int64_t>(), timing.at("seconds").get<double>()});
+    }
+  }
+  return report;
+}
+
+}  // namespace
+
+PoolRecord::PoolRecord(std::vector<std::string> tests, int world_size)
+    : tests_(std::move(tests)),
+      ranks_(static_cast<size_t>(world_size)),
+      reports_(tests_.size(), std::vector<RankReport>(static_cast<size_t>(world_size))) {}
+
+void PoolRecord::Apply(int rank, const std::string& line) {
+  const std::string where = "rank " + std::to_string(rank) + " wrote an event that does not follow the protocol: ";
+  try {
+    const Json event = Json::parse(line);
+    ApplyEvent(rank, event.at("event").get<std::string>(), event);
+    while (first_open_ < tests_.size() && LeftByAll(first_open_)) ++first_open_;
+  } catch (const Json::exception&) {
+    throw ProtocolError(where + line.substr(0, kQuotedBytes));
+  } catch (const ProtocolError& error) {
+    throw ProtocolError(where + error.what());
+  }
+}
+
+void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event) {
+  RankState& state = ranks_[static_cast<size_t>(rank)];
+  if (name == "rank_started") {
+    state.started = true;
+    state.pid = event.at("pid").get<pid_t>();
+    state.host = event.value("host", "");
+    state.stack_signal = event.value("stack_signal", 0);
+    state.warm = event.value("start", "cold") == "warm";
+    if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
+      state.failed_kind = "input";
+      state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +
+                             std::to_string(ranks_.size());
+    }
+  } else if (name == "pool_ready") {
+    state.ready = true;
+    state.ready_seconds = event.value("seconds", 0.0);
+    state.implementation = event.value("implementation", Json::object());
+  } else if (name == "pool_failed") {
+    state.failed_kind = event.value("kind", "harness");
+    state.failed_message = event.value("message", "");
+  } else if (name == "rank_crashed") {
+    state.crashed_signal = event.at("signal").get<int>();
+  } else if (name == "rank_ended") {
+    state.ended = true;
+  } else if (name == "test_started") {
+    StartTest(rank, event);
+  } else if (name == "test_finished") {
+    FinishTest(rank, event);
+  } else if (name == "pool_finished") {
+    state.pool_finished = true;
+  } else {
+    throw ProtocolError("unknown event '" + name + "'");
+  }
+}
+
+size_t PoolRecord::TestIndex(const Json& event) const {
+  const size_t index = event.at("index").get<size_t>();
+  const std::string test = event.at("test").get<std::string>();
+  if (index >= tests_.size() || tests_[index] != test) {
+    throw ProtocolError("test " + test + " is not number " + std::to_string(index) + " of the plan");
+  }
+  return index;
+}
+
+void PoolRecord::StartTest(int rank, const Json& event) {
+  const size_t index = TestIndex(event);
+  RankState& state = ranks_[static_cast<size_t>(rank)];
+  const size_t expected = state.last_started ? *state.last_started + 1 : 0;
+  if (index != expected) throw ProtocolError("test " + tests_[index] + " was started out of order");
+  state.last_started = index;
+  reports_[index][static_cast<size_t>(rank)].started = true;
+}
+
+void PoolRecord::FinishTest(int rank, const Json& event) {
+  const size_t index = TestIndex(event);
+  RankReport& report = reports_[index][static_cast<size_t>(rank)];
+  if (!report.started || report.finished) throw ProtocolError("test " + tests_[index] + " was not running");
+  report = ParseReport(rank, event);
+}
+
+bool PoolRecord::AllReady() const {
+  return std::all_of(ranks_.begin(), ranks_.end(), [](const RankState& rank) { return rank.ready; });
+}
+
+bool PoolRecord::AllPoolFinished() const {
+  return std::all_of(ranks_.begin(), ranks_.end(), [](const RankState& rank) { return rank.pool_finished; });
+}
+
+std::optional<int> PoolRecord::FailedRank() const {
+  std::optional<int> failed;
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    if (ranks_[rank].failed_kind == "input") return static_cast<int>(rank);
+    if (ranks_[rank].failed_kind && !failed) failed = static_cast<int>(rank);
+  }
+  return failed;
+}
+
+bool PoolRecord::StartedByAny(size_t test) const {
+  return std::any_of(reports_[test].begin(), reports_[test].end(), [](const RankReport& r) { return r.started; });
+}
+
+bool PoolRecord::FinishedByAll(size_t test) const {
+  return std::all_of(reports_[test].begin(), reports_[test].end(), [](const RankReport& r) { return r.finished; });
+}
+
+bool PoolRecord::LeftByAll(size_t test) const {
+  return FinishedByAll(test) && std::all_of(ranks_.begin(), ranks_.end(), [&](const RankState& rank) {
+           return rank.pool_finished || (rank.last_started && *rank.last_started > test);
+         });
+}
+
+std::optional<int> PoolRecord::RankThatStopped(size_t test) const {
+  static const std::set<std::string> kStopping = {"fail", "diverged", "not_supported", "harness_error"};
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    const RankReport& report = reports_[test][rank];
+    if (report.finished && kStopping.contains(report.verdict)) return static_cast<int>(rank);
+  }
+  return std::nullopt;
+}
+
+void PoolRecord::AbortUnfinished(size_t test, const std::string& reason) {
+  for (RankReport& report : reports_[test]) {
+    if (report.finished) continue;
+    report.finished = true;
+    report.verdict = "aborted";
+    report.reason = reason;
+  }
+}
+
+std::optional<size_t> PoolRecord::Running() const {
+  if (first_open_ == tests_.size() || !StartedByAny(first_open_)) return std::nullopt;
+  return first_open_;
+}
+
+}  // namespace shardcts

@@ -1,0 +1,80 @@
+// RankPool: starts the ranks of one world size, watches them through their event files, and ends them for certain.
+// *Local*.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "process/processors.h"
+#include "results/verdict.h"
+#include "run_files/rank_kind.h"
+
+namespace shardcts {
+
+class WarmProcess;
+
+struct PoolLimits {
+  std::chrono::milliseconds test{60'000};  // from the first rank's test_started until every rank has left the test
+  std::chrono::milliseconds start{180'000};      // from the start of the launcher until every rank is ready
+  std::chrono::milliseconds stop_peers{3'000};  // how long ranks may go on after a peer has failed the test
+  std::chrono::milliseconds stacks{5'000};       // how long a hang's stacks may take
+  std::chrono::milliseconds finish{20'000};      // from pool_finished of all ranks until their processes have ended
+  std::chrono::milliseconds terminate{1'000};    // between SIGTERM and SIGKILL
+};
+
+struct PoolPlan {
+  std::string launcher = "mpiexec -disable-auto-cleanup -n {ranks}";  // words; {ranks} is how many processes it starts
+  std::filesystem::path rank_program;
+  nlohmann::ordered_json implementation;  // label, source, options, device, mutant, as in plan.json
+  int world_size = 1;
+  RankKind rank_kind = RankKind::kProcesses;
+  uint64_t seed = 1234;
+  std::string trace = "inline";
+  std::filesystem::path run_folder;       // absolute
+  std::filesystem::path pool_folder;      // absolute; made by RunPool
+  std::filesystem::path trace_folder;     // absolute
+  std::vector<std::string> tests;         // ids; one may stand here several times
+  std::vector<std::string> recordings;    // what the trace of each is called; empty: as the test
+  std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
+  PoolLimits limits;
+  std::shared_ptr<WarmProcess> warm;      // forks the ranks of this host; nullptr: they start cold
+  std::function<Processors()> processors;  // asked again and again: where the ranks of this host run now; null: anywhere
+};
+
+struct PoolEnd {
+  enum class Kind {
+    kFinished,     // every test is over
+    kBroken,       // a rank crashed, hung or could not be stopped: the tests that are not over need another pool
+    kStartFailed,  // the ranks never became ready
+    kInputError,   // the ranks say that the command or its input is wrong
+    kInterrupted,
+  };
+  Kind kind = Kind::kFinished;
+  std::string reason;                       // one line; kFinished: what went wrong when the ranks ended, or empty
+  std::optional<double> start_seconds;      // until all ranks were ready
+  nlohmann::ordered_json implementation;    // what rank 0 said in pool_ready; null before
+  bool warm = false;                        // every rank is a fork of the warm process
+};
+
+struct PoolCallbacks {
+  std::function<void(const nlohmann::ordered_json& implementation)> on_ready;  // as in PoolEnd
+  std::function<void(size_t index)> on_test_started;
+  // The test is over: what its ranks said, what the controller saw, seconds on the controller's clock.
+  std::function<void(size_t index, const std::vector<RankReport>&, const std::optional<Incident>&, double seconds)>
+      on_test_over;
+};
+
+// Writes plan.json, starts the ranks and returns when none of their processes is left on this host. Calls
+// on_test_over at most once for a test, in the order of the plan, except that a crashed test may overtake an earlier
+// one that its crash cut short. Throws InputError when the launcher cannot be started.
+PoolEnd RunPool(const PoolPlan& plan, const PoolCallbacks& callbacks, const std::atomic<bool>& interrupted);
+
+}  // namespace shardcts

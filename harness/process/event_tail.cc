@@ -1,0 +1,52 @@
+#include "process/event_tail.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+namespace shardcts {
+
+EventTail::~EventTail() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+EventTail::EventTail(EventTail&& other) noexcept
+    : file_(std::move(other.file_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      partial_(std::move(other.partial_)) {}
+
+std::vector<std::string> EventTail::ReadLines() {
+  std::vector<std::string> lines;
+  if (descriptor_ < 0) descriptor_ = ::open(file_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0) return lines;
+  char buffer[1 << 16];
+  for (ssize_t got = 0; (got = ::read(descriptor_, buffer, sizeof(buffer))) > 0;) {
+    const size_t searched = partial_.size();
+    partial_.append(buffer, static_cast<size_t>(got));
+    size_t begin = 0;
+    for (size_t end = partial_.find('\n', searched); end != partial_.npos; end = partial_.find('\n', begin)) {
+      lines.push_back(partial_.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    partial_.erase(0, begin);
+  }
+  return lines;
+}
+
+std::string LastLine(const std::filesystem::path& file) {
+  constexpr std::streamoff kTailBytes = 4096;
+  constexpr size_t kLongest = 300;
+  std::ifstream stream(file, std::ios::binary | std::ios::ate);
+  if (!stream) return "";
+  stream.seekg(std::max<std::streamoff>(0, stream.tellg() - kTailBytes));
+  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  text.erase(text.find_last_not_of(" \t\r\n") + 1);
+  const size_t begin = text.rfind('\n');
+  return text.substr(begin == text.npos ? 0 : begin + 1).substr(0, kLongest);
+}
+
+}  // namespace shardcts

@@ -1,0 +1,228 @@
+#include "results/results.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "run_files/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+Json ChecksJson(const TestResult& result) {
+  Json checks = {{"expected", Json::array()},
+                 {"evaluated", Json::object()},
+                 {"missing", result.missing},
+                 {"device_limited", Json::object()}};
+  for (const InventoryCheck& check : result.test.checks) {
+    if (check.required) checks["expected"].push_back(check.id);
+  }
+  std::map<std::string, CheckCount> totals;
+  std::map<std::string, std::vector<size_t>> ranks;
+  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
+    for (const auto& [id, count] : result.ranks[rank].checks) {
+      totals[id].evaluated += count.evaluated;
+      totals[id].strict += count.strict;
+      totals[id].failed += count.failed;
+      if (count.evaluated > 0) ranks[id].push_back(rank);
+    }
+    for (const auto& [id, reason] : result.ranks[rank].device_limited) checks["device_limited"][id] = reason;
+  }
+  for (const auto& [id, count] : totals) {
+    if (count.evaluated == 0) continue;
+    checks["evaluated"][id] = {
+        {"evaluated", count.evaluated}, {"strict", count.strict}, {"failed", count.failed}, {"ranks", ranks[id]}};
+  }
+  return checks;
+}
+
+Json FailuresJson(const TestResult& result) {
+  Json failures = Json::array();
+  for (const RankReport& rank : result.ranks) {
+    for (const CheckFailure& failure : rank.failures) {
+      failures.push_back({{"rank", failure.rank},
+                          {"check", failure.check},
+                          {"message", failure.message},
+                          {"file", failure.file},
+                          {"line", failure.line},
+                          {"operation", failure.operation}});
+    }
+  }
+  return failures;
+}
+
+Json TimingsJson(const std::vector<PhaseTiming>& timings) {
+  Json phases = Json::object();
+  for (const PhaseTiming& timing : timings) {
+    phases[timing.phase] = {{"calls", timing.calls}, {"seconds", timing.seconds}};
+  }
+  return phases;
+}
+
+Json RanksJson(const TestResult& result) {
+  Json ranks = Json::array();
+  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
+    const RankReport& report = result.ranks[rank];
+    ranks.push_back(
+        {{"rank", rank}, {"verdict", report.verdict}, {"seconds", report.seconds}, {"reason", report.reason}});
+    if (report.timings) ranks.back()["timings"] = TimingsJson(*report.timings);
+  }
+  return ranks;
+}
+
+Json RepetitionsJson(const TestResult& result) {
+  Json repetitions = Json::array();
+  for (const Repetition& repetition : result.repetitions) {
+    repetitions.push_back({{"verdict", ToString(repetition.verdict)},
+                           {"reason", repetition.reason},
+                           {"seconds", repetition.seconds},
+                           {"log", TextOrNull(repetition.log)},
+                           {"trace", TextOrNull(repetition.trace)}});
+  }
+  return repetitions;
+}
+
+Json ImplementationJson(const ImplementationResult& implementation) {
+  const Json& said = implementation.description;
+  const auto from = [&](const char* key, Json otherwise) {
+    return said.is_object() ? said.value(key, otherwise) : otherwise;
+  };
+  return {{"label", implementation.label},
+          {"name", from("name", implementation.source)},
+          {"version", from("version", "")},
+          {"source", implementation.source},
+          {"device", implementation.device},
+          {"options", implementation.options},
+          {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
+          {"capabilities", from("capabilities", Json::array())},
+          {"patches", from("patches", Json::array())},
+          {"notes", from("notes", Json::object())},
+          {"warm", implementation.warm}};
+}
+
+Json SummaryJson(const Results& results) {
+  Json summary = Json::object();
+  for (const ImplementationResult& implementation : results.implementations) {
+    Json& counts = summary[implementation.label];
+    for (Verdict verdict : AllVerdicts()) counts[ToString(verdict)] = 0;
+  }
+  for (const TestResult& test : results.tests) {
+    Json& count = summary[test.implementation][ToString(test.verdict)];
+    count = count.get<int>() + 1;
+  }
+  return summary;
+}
+
+// A rank that did not finish gets the incident's verdict when it is the one that caused it, `aborted` when another did.
+void NameUnfinished(std::vector<RankReport>& ranks, const std::optional<Incident>& incident) {
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    if (ranks[rank].finished) continue;
+    const bool cause = incident && (incident->rank < 0 || incident->rank == static_cast<int>(rank));
+    ranks[rank].verdict = cause ? ToString(incident->verdict) : "aborted";
+    ranks[rank].reason = cause ? incident->reason : "did not finish";
+  }
+}
+
+}  // namespace
+
+void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
+                double seconds) {
+  CombinedVerdict combined = Combine(result.test, ranks, incident);
+  NameUnfinished(ranks, incident);
+  result.verdict = combined.verdict;
+  result.reason = std::move(combined.reason);
+  result.missing = std::move(combined.missing);
+  result.ranks = std::move(ranks);
+  result.seconds = seconds;
+  std::replace(result.reason.begin(), result.reason.end(), '\n', ' ');
+}
+
+void RequireCapabilities(const std::vector<std::string>& required, TestResult& result) {
+  if (result.verdict != Verdict::kNotSupported) return;
+  for (const std::string& needed : result.test.capabilities) {
+    if (std::find(required.begin(), required.end(), needed) == required.end()) continue;
+    result.verdict = Verdict::kFail;
+    result.reason += "; the run requires capability " + needed;
+    return;
+  }
+}
+
+Json ToJson(const TestResult& result) {
+  return {{"id", result.test.id},
+          {"suite", result.test.suite},
+          {"upstream_id", result.test.upstream_id},
+          {"upstream_function", result.test.function},
+          {"implementation", result.implementation},
+          {"world_size", result.test.world_size},
+          {"rank_kind", ToString(result.rank_kind)},
+          {"params", result.test.params},
+          {"verdict", ToString(result.verdict)},
+          {"reason", result.reason},
+          {"seconds", result.seconds},
+          {"checks", ChecksJson(result)},
+          {"failures", FailuresJson(result)},
+          {"parity", result.parity},
+          {"waiver", result.waiver},
+          {"flaky", result.flaky},
+          {"repetitions", RepetitionsJson(result)},
+          {"ranks", RanksJson(result)},
+          {"log", TextOrNull(result.log)},
+          {"trace", TextOrNull(result.trace)},
+          {"reproduce", result.reproduce}};
+}
+
+Json ToJson(const Results& results) {
+  Json json = {{"schema_version", 1},
+               {"complete", results.complete},
+               {"run",
+                {{"command", results.command},
+                 {"seed", results.seed},
+                 {"suite_commit", results.suite_commit},
+                 {"started", results.started},
+                 {"seconds", results.seconds},
+                 {"pool", results.pool},
+                 {"start", results.start},
+                 {"jobs", results.jobs},
+                 {"repeat", results.repeat},
+                 {"require", results.required_capabilities},
+                 {"waivers", results.waiver_files},
+                 {"environment", results.environment}}},
+               {"implementations", Json::array()},
+               {"summary", SummaryJson(results)},
+               {"suites", Json::array()},
+               {"pools", Json::array()},
+               {"tests", Json::array()}};
+  for (const ImplementationResult& implementation : results.implementations) {
+    json["implementations"].push_back(ImplementationJson(implementation));
+  }
+  for (const SuiteSize& suite : results.suites) {
+    json["suites"].push_back({{"name", suite.name},
+                              {"functions", suite.functions},
+                              {"instances", suite.instances},
+                              {"ids", suite.ids},
+                              {"checks", suite.checks},
+                              {"unreached", suite.unreached}});
+  }
+  for (const PoolResult& pool : results.pools) {
+    json["pools"].push_back({{"implementation", pool.implementation},
+                             {"world_size", pool.world_size},
+                             {"rank_kind", ToString(pool.rank_kind)},
+                             {"starts", pool.starts},
+                             {"start_seconds", pool.start_seconds},
+                             {"warm_starts", pool.warm_starts},
+                             {"problems", pool.problems}});
+  }
+  for (const TestResult& test : results.tests) json["tests"].push_back(ToJson(test));
+  return json;
+}
+
+void WriteResults(const Results& results, const std::filesystem::path& run_folder) {
+  const std::string text = ToJson(results).dump(1, ' ', false, Json::error_handler_t::replace);
+  WriteFileAtomically(run_folder / "results.json", text + "\n");
+}
+
+}  // namespace shardcts

@@ -1,0 +1,52 @@
+// Waivers: failures that somebody answers for. Format: docs/formats.md, "Waivers"; meaning: docs/verdicts.md. *Local*.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "results/results.h"
+#include "run_files/implementation_spec.h"
+
+namespace shardcts {
+
+// Says how a test fails on an implementation. Any other failure stays what it is.
+struct Waiver {
+  std::string place;                 // "FILE:LINE"
+  std::string test;                  // an id, or with * or ? a pattern that ids fit whole
+  std::string implementation;        // a source, or a pattern; options and mutants make no difference
+  std::string device;                // a device type, or "*"
+  Verdict verdict = Verdict::kFail;  // fail, incomplete, crash, hang or diverged
+  std::vector<std::string> checks;   // fail: those that may fail; incomplete: those that may be missing; empty: any
+  std::string reason_contains;       // text that the reason of the test must hold; empty: any
+  std::string owner;
+  std::string reason;
+  std::string evidence;                                // a link or a file
+  std::optional<std::chrono::year_month_day> expires;  // the last day on which it holds, UTC
+  std::string review_version;                          // of the implementation: holds for older ones; empty: for all
+};
+
+// The one that names this test on this implementation, or null. Throws InputError when several do.
+const Waiver* FindWaiver(const std::vector<Waiver>& waivers, const TestCase& test, const ImplementationSpec& spec);
+
+// The day of the system clock, UTC.
+std::chrono::year_month_day Today();
+
+// Turns the verdict of a result into `waived` when it fails as the waiver says, and into `unexpected_pass` when it
+// passes. A failure of another kind, or one whose waiver no longer holds (after `expires`, or when `version`, the
+// implementation's, is not older than review_version), keeps its verdict; the reason then says why the waiver does not
+// help. not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
+void ApplyWaiver(const Waiver& waiver, std::chrono::year_month_day today, const std::string& version,
+                 TestResult& result);
+
+// "2027-01-31"
+std::string DateText(std::chrono::year_month_day date);
+
+// One line: who waives which failure of which implementation, how long, why.
+std::string Describe(const Waiver& waiver);
+
+// The fields of the waiver as in results.json, without what came of it.
+nlohmann::ordered_json ToJson(const Waiver& waiver);
+
+}  // namespace shardcts

@@ -1,0 +1,30 @@
+#include "run/reproduce.h"
+
+#include "run/run.h"
+
+namespace shardcts {
+
+std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec& spec, const TestCase& test) {
+  // The label is a text that --impl takes.
+  std::string command = options.program + " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) +
+                        " --seed " + std::to_string(options.seed);
+  if (options.trace != RunOptions{}.trace) command += " --trace " + options.trace;
+  if (options.limits.test != PoolLimits{}.test) {
+    command += " --timeout " + std::to_string(static_cast<double>(options.limits.test.count()) / 1000);
+  }
+  if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
+  for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
+  for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
+  if (options.ranks) command += std::string(" --ranks ") + ToString(*options.ranks);
+  return command + " --out out/reproduce";
+}
+
+std::string ShellWord(const std::string& text) {
+  const std::string kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == text.npos) return text;
+  std::string quoted = "'";
+  for (char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+}  // namespace shardcts

@@ -1,0 +1,90 @@
+// Run: plans the selected tests on each implementation, drives the rank pools and keeps results.json up to date.
+// *Local*.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "inventory/inventory.h"
+#include "pool/rank_pool.h"
+#include "results/results.h"
+#include "results/waivers.h"
+#include "run/rank_choice.h"
+#include "run_files/implementation_spec.h"
+
+namespace shardcts {
+
+// Compares the merged traces of one test on two implementations; the first is the one to go by. Gives the object
+// `parity` of docs/formats.md without `against`. Throws std::exception when a trace cannot be read.
+using ParityFunction =
+    std::function<nlohmann::ordered_json(const std::filesystem::path& trace_a, const std::filesystem::path& trace_b)>;
+
+enum class PoolMode {
+  kShared,  // one pool per implementation and world size
+  kFresh,   // one pool per test: upstream's way, for comparison
+};
+
+enum class StartMode {
+  kWarm,  // ranks are forks of a process that has loaded the implementation's libraries, where that can be done
+  kCold,  // every rank loads everything itself
+};
+
+struct RunOptions {
+  std::string command;                     // for the record
+  std::string program = "build/shardcts";  // first word of the reproduce commands
+  std::vector<ImplementationSpec> implementations;
+  std::vector<TestCase> tests;       // selected
+  // Which of them an implementation runs; empty: all.
+  std::function<bool(const ImplementationSpec& spec, const TestCase& test)> wanted;
+  std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
+  std::filesystem::path rank_program;
+  std::string launcher = PoolPlan{}.launcher;
+  uint64_t seed = 1234;
+  std::string trace = "inline";
+  PoolMode pool_mode = PoolMode::kShared;
+  std::optional<RankKind> ranks;  // of all tests; nullopt: of each what upstream has (rank_choice.h)
+  StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
+  int jobs = 1;  // how many pools run at the same time, at most
+  bool own_processors = true;  // each of them on its part of the processors, where its ranks' device is the CPU
+  PoolLimits limits;
+  int repeat = 1;                                  // how often each test runs, all tests once before any runs again
+  std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails
+  std::vector<Waiver> waivers;
+  std::vector<std::string> waiver_files;        // where they come from, for the record
+  std::chrono::year_month_day today = Today();  // by which waivers expire
+  int stop_after_hangs = 5;                     // per implementation and world size
+  std::string baseline;                         // label to compare with; empty: no parity
+  ParityFunction parity;                        // empty: no parity
+  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
+};
+
+// What a run tells while it goes on. The calls come from several threads, but one after another.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  virtual void OnPoolStart(const std::string& implementation, int world_size, size_t tests) {}
+  virtual void OnPoolProblem(const std::string& implementation, int world_size, const std::string& problem) {}
+  virtual void OnTestStarted(const TestResult& test) {}
+  virtual void OnTestOver(const TestResult& test) {}
+  virtual void OnParity(const std::string& implementation, size_t done, size_t total) {}
+};
+
+// Runs everything, `jobs` pools at a time, and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
+// InputError when two waivers name the same test, and when the run folder, the launcher or an implementation (a rank's
+// pool_failed of kind input) is wrong; then results.json is there, with complete: false and the rest not_run.
+Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
+
+// An implementation as plan.json names it.
+nlohmann::ordered_json PlanEntry(const ImplementationSpec& spec);
+
+// Whether ranks may be forks of a warm process.
+bool StartsWarm(const RunOptions& options);
+
+}  // namespace shardcts

@@ -1,0 +1,279 @@
+#include "run/run_ledger.h"
+
+#include <algorithm>
+#include <ctime>
+#include <iterator>
+
+#include "results/environment.h"
+#include "results/merge_traces.h"
+#include "run/reproduce.h"
+#include "run_files/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+std::string NowText() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+}  // namespace
+
+RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs::path& folder)
+    : options_(options), observer_(observer), folder_(folder) {
+  results_.command = options_.command;
+  results_.seed = options_.seed;
+  results_.started = NowText();
+  results_.start = StartsWarm(options_) ? "warm" : "cold";
+  results_.jobs = options_.jobs;
+  results_.repeat = options_.repeat;
+  results_.required_capabilities = options_.required_capabilities;
+  results_.waiver_files = options_.waiver_files;
+  results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
+  results_.environment = CaptureEnvironment(options_.launcher);
+  results_.suite_commit = SuiteCommit();
+  for (const SuiteSize& suite : AllSuites()) {
+    if (std::ranges::count(options_.tests, suite.name, &TestCase::suite)) results_.suites.push_back(suite);
+  }
+  for (const ImplementationSpec& spec : options_.implementations) {
+    results_.implementations.push_back(
+        {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});
+    AddTests(results_.implementations.size() - 1);
+  }
+}
+
+void RunLedger::AddTests(size_t implementation) {
+  const ImplementationSpec& spec = options_.implementations[implementation];
+  std::vector<TestCase> tests;
+  std::ranges::copy_if(options_.tests, std::back_inserter(tests),
+                       [&](const TestCase& test) { return !options_.wanted || options_.wanted(spec, test); });
+  const std::vector<RankKind> rank_kinds = ChooseRankKinds(options_.ranks, tests, spec, options_.rank_program);
+  for (size_t i = 0; i < tests.size(); ++i) {
+    TestResult result;
+    result.test = tests[i];
+    result.implementation = spec.label;
+    result.rank_kind = rank_kinds[i];
+    result.reason = "not run yet";
+    result.reproduce = ReproduceCommand(options_, spec, result.test);
+    if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
+    waivers_.push_back(FindWaiver(options_.waivers, result.test, spec));
+    implementation_of_.push_back(implementation);
+    results_.tests.push_back(std::move(result));
+  }
+}
+
+RunLedger::Worlds RunLedger::WorldsOf(size_t implementation) const {
+  const Lock lock(mutex_);
+  Worlds worlds;
+  for (size_t job = 0; job < Jobs(); ++job) {
+    const TestResult& result = results_.tests[IndexOf(job)];
+    if (implementation_of_[IndexOf(job)] != implementation) continue;
+    worlds[{result.test.world_size, result.rank_kind}].push_back(job);
+  }
+  return worlds;
+}
+
+std::string RunLedger::IdOf(size_t job) const {
+  const Lock lock(mutex_);
+  return results_.tests[IndexOf(job)].test.id;
+}
+
+std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const {
+  const Lock lock(mutex_);
+  std::vector<size_t> rest;
+  std::ranges::copy_if(jobs, std::back_inserter(rest), [&](size_t job) { return !decided_.contains(job); });
+  return rest;
+}
+
+size_t RunLedger::AddPools(size_t implementation, int world_size, RankKind rank_kind) {
+  const Lock lock(mutex_);
+  results_.pools.push_back({options_.implementations[implementation].label, world_size, rank_kind, 0, {}, 0, {}});
+  return results_.pools.size() - 1;
+}
+
+int RunLedger::BeginPool(size_t pools, size_t tests) {
+  const Lock lock(mutex_);
+  PoolResult& entry = results_.pools[pools];
+  observer_.OnPoolStart(entry.implementation, entry.world_size, tests);
+  return entry.starts++;
+}
+
+void RunLedger::EndPool(size_t pools, const PoolEnd& end) {
+  const Lock lock(mutex_);
+  PoolResult& entry = results_.pools[pools];
+  ImplementationResult& implementation =
+      *std::ranges::find(results_.implementations, entry.implementation, &ImplementationResult::label);
+  if (end.start_seconds) entry.start_seconds.push_back(*end.start_seconds);
+  if (end.warm) ++entry.warm_starts;
+  if (implementation.description.is_null()) implementation.description = end.implementation;
+  AddImplementationNotes(end.implementation, results_.environment);
+  if (end.reason.empty() || end.kind == PoolEnd::Kind::kInterrupted || end.kind == PoolEnd::Kind::kInputError) return;
+  entry.problems.push_back(end.reason);
+  if (end.kind == PoolEnd::Kind::kBroken) return;  // the verdict of the test that broke it says the same
+  observer_.OnPoolProblem(entry.implementation, entry.world_size, end.reason);
+}
+
+void RunLedger::Describe(size_t implementation, const Json& said) {
+  const Lock lock(mutex_);
+  results_.implementations[implementation].description = said;
+}
+
+void RunLedger::DescribeWarmStart(size_t implementation, const Json& said) {
+  const Lock lock(mutex_);
+  results_.implementations[implementation].warm = said;
+}
+
+void RunLedger::TellStarted(size_t job) {
+  const Lock lock(mutex_);
+  observer_.OnTestStarted(ResultOf(job));
+}
+
+// What is known of a result before its test has run.
+TestResult RunLedger::Blank(size_t job) {
+  const TestResult& result = ResultOf(job);
+  TestResult blank;
+  blank.test = result.test;
+  blank.implementation = result.implementation;
+  blank.rank_kind = result.rank_kind;
+  blank.reproduce = result.reproduce;
+  return blank;
+}
+
+Verdict RunLedger::Finish(size_t job, const PoolPlan& plan, const std::vector<RankReport>& ranks,
+                          const std::optional<Incident>& incident, double seconds) {
+  const Lock lock(mutex_);
+  decided_.insert(job);
+  TestResult outcome = Blank(job);
+  SetOutcome(outcome, ranks, incident, seconds);
+  const Verdict verdict = outcome.verdict;
+  RequireCapabilities(options_.required_capabilities, outcome);
+  const size_t index = IndexOf(job);
+  if (const Waiver* waiver = waivers_[index]) {
+    ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
+  }
+  outcome.log = fs::relative(plan.pool_folder, folder_).string();
+  outcome.trace = KeepRecording(plan, job, outcome);
+  Take(job, std::move(outcome));
+  TellWhenOver(job);
+  WriteWhenStale();
+  return verdict;
+}
+
+void RunLedger::Take(size_t job, TestResult outcome) {
+  if (options_.repeat == 1) {
+    ResultOf(job) = std::move(outcome);
+  } else {
+    AddRepetition(RepetitionOf(job), std::move(outcome), ResultOf(job));
+  }
+}
+
+// Once for each test, when its last repetition is decided.
+void RunLedger::TellWhenOver(size_t job) {
+  for (size_t other = IndexOf(job); other < Jobs(); other += results_.tests.size()) {
+    if (!decided_.contains(other)) return;
+  }
+  observer_.OnTestOver(ResultOf(job));
+}
+
+std::string RunLedger::VersionOf(size_t implementation) const {
+  const Json& description = results_.implementations[implementation].description;
+  return description.is_object() ? description.value("version", "") : "";
+}
+
+// The merged trace, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
+// first one there is none: many repetitions must not fill the disk.
+std::string RunLedger::KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome) {
+  const std::string recording = RecordingName(outcome.test.id, RepetitionOf(job));
+  if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) {
+    RemoveRankTraces(plan.trace_folder, recording);
+    return "";
+  }
+  const bool merged = MergeTraces(plan.trace_folder, recording,
+                                  {outcome.implementation, outcome.test.id, plan.world_size, plan.seed});
+  return merged ? fs::relative(MergedTrace(plan.trace_folder, recording), folder_).string() : "";
+}
+
+void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason) {
+  TestResult outcome = Blank(job);
+  outcome.verdict = verdict;
+  outcome.reason = reason;
+  Take(job, std::move(outcome));
+}
+
+void RunLedger::Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason) {
+  const Lock lock(mutex_);
+  for (size_t job : jobs) {
+    if (!decided_.insert(job).second) continue;
+    DecideOne(job, verdict, reason);
+    TellWhenOver(job);
+  }
+  WriteNow();
+}
+
+void RunLedger::GiveUp(const std::string& reason) {
+  const Lock lock(mutex_);
+  for (size_t job = 0; job < Jobs(); ++job) {
+    if (!decided_.contains(job)) DecideOne(job, Verdict::kNotRun, reason);
+  }
+}
+
+void RunLedger::CompareAll(const std::atomic<bool>& interrupted) {
+  const Lock lock(mutex_);
+  if (!options_.parity || options_.baseline.empty()) return;
+  std::map<std::string, const TestResult*> baseline;
+  for (const TestResult& test : results_.tests) {
+    if (test.implementation == options_.baseline) baseline[test.test.id] = &test;
+  }
+  size_t done = 0;
+  for (TestResult& test : results_.tests) {
+    if (interrupted) return;
+    if (test.implementation == options_.baseline) continue;
+    observer_.OnParity(test.implementation, ++done, results_.tests.size() - baseline.size());
+    if (const TestResult* other = baseline[test.test.id]; other != nullptr) Compare(*other, test);
+  }
+}
+
+void RunLedger::Compare(const TestResult& baseline, TestResult& test) {
+  if (baseline.trace.empty() || test.trace.empty()) return;
+  try {
+    const bool waived = baseline.verdict == Verdict::kWaived || test.verdict == Verdict::kWaived;
+    Json parity = {{"against", baseline.implementation}, {"waived", waived}};
+    parity.update(options_.parity(folder_ / baseline.trace, folder_ / test.trace));
+    test.parity = std::move(parity);
+  } catch (const std::exception& error) {
+    observer_.OnPoolProblem(test.implementation, test.test.world_size,
+                            "no parity for " + test.test.id + ": " + error.what());
+  }
+  WriteWhenStale();
+}
+
+void RunLedger::WriteNow() {
+  results_.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+  WriteResults(results_, folder_);
+  written_ = Clock::now();
+}
+
+void RunLedger::WriteWhenStale() {
+  if (Clock::now() - written_ > options_.refresh) WriteNow();
+}
+
+void RunLedger::Write() {
+  const Lock lock(mutex_);
+  WriteNow();
+}
+
+Results RunLedger::Close(bool complete) {
+  const Lock lock(mutex_);
+  results_.complete = complete;
+  WriteNow();
+  return std::move(results_);
+}
+
+}  // namespace shardcts

@@ -1,0 +1,96 @@
+// RunLedger: what a run knows so far, and its results.json. *Local*.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "results/repetitions.h"
+#include "run/run.h"
+
+namespace shardcts {
+
+// Each repetition of each result is a job: job % results is the index of the result, job / results the repetition.
+//
+// Pools on several threads report to one ledger: a call is over before another begins, and the observer is told within
+// it, so by one thread at a time.
+class RunLedger {
+ public:
+  // Plans the results of all implementations. Throws InputError as Run does.
+  RunLedger(const RunOptions& options, RunObserver& observer, const std::filesystem::path& folder);
+
+  // The jobs of an implementation, by world size and kind of ranks, in the order of the run.
+  using Worlds = std::map<std::pair<int, RankKind>, std::vector<size_t>>;
+  Worlds WorldsOf(size_t implementation) const;
+  std::string IdOf(size_t job) const;
+  std::string RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
+  std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const;
+
+  // An entry for the pools of one implementation, world size and kind of ranks: its number.
+  size_t AddPools(size_t implementation, int world_size, RankKind rank_kind);
+  // One more pool begins, for so many tests: how many did before it.
+  int BeginPool(size_t pools, size_t tests);
+  void EndPool(size_t pools, const PoolEnd& end);
+
+  void Describe(size_t implementation, const nlohmann::ordered_json& said);
+  void DescribeWarmStart(size_t implementation, const nlohmann::ordered_json& said);
+
+  void TellStarted(size_t job);
+  // What came of a test, whose traces are merged. Gives the verdict, before any waiver.
+  Verdict Finish(size_t job, const PoolPlan& plan, const std::vector<RankReport>& ranks,
+                 const std::optional<Incident>& incident, double seconds);
+  // Those of the jobs that are undecided get this verdict.
+  void Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason);
+  // The same with not_run for all that are left; the observer is not told.
+  void GiveUp(const std::string& reason);
+
+  void CompareAll(const std::atomic<bool>& interrupted);
+  void Write();
+  Results Close(bool complete);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Lock = std::lock_guard<std::mutex>;
+
+  // The number of results stays, so these need no lock.
+  size_t Jobs() const { return results_.tests.size() * static_cast<size_t>(options_.repeat); }
+  size_t IndexOf(size_t job) const { return job % results_.tests.size(); }
+  size_t RepetitionOf(size_t job) const { return job / results_.tests.size(); }
+  void AddTests(size_t implementation);
+
+  // From here on with the lock held.
+  TestResult& ResultOf(size_t job) { return results_.tests[IndexOf(job)]; }
+  TestResult Blank(size_t job);
+  void Take(size_t job, TestResult outcome);
+  void DecideOne(size_t job, Verdict verdict, const std::string& reason);
+  void TellWhenOver(size_t job);
+  std::string KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome);  // a path, or empty
+  std::string VersionOf(size_t implementation) const;
+  void Compare(const TestResult& baseline, TestResult& test);
+  void WriteNow();
+  void WriteWhenStale();
+
+  const RunOptions& options_;
+  RunObserver& observer_;
+  const std::filesystem::path folder_;
+  const Clock::time_point begin_ = Clock::now();
+
+  mutable std::mutex mutex_;
+  Results results_;
+  std::vector<const Waiver*> waivers_;        // of each result; null: none
+  std::vector<size_t> implementation_of_;     // of each result
+  std::set<size_t> decided_;                  // jobs
+  Clock::time_point written_ = begin_;
+};
+
+}  // namespace shardcts

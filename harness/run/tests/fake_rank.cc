@@ -1,0 +1,211 @@
+// A rank without MPI and LibTorch that follows docs/formats.md and misbehaves on demand, for the tests of the
+// launcher.
+//
+// How it behaves in a test stands in the test's id: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks
+// pass, or wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "process/process.h"
+#include "process/processors.h"
+#include "run_files/run_folder.h"
+#include "start/warm_server.h"
+
+namespace shardcts {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using std::chrono::milliseconds;
+
+void Sleep(int milliseconds_to_sleep) { std::this_thread::sleep_for(milliseconds(milliseconds_to_sleep)); }
+
+[[noreturn]] void SleepForever() {
+  while (true) Sleep(1000);
+}
+
+// Of a process, so once for all ranks that are its threads.
+void RedirectOutput(const Json& plan, int rank) {
+  const std::filesystem::path folder = plan["pool_folder"].get<std::string>();
+  [[maybe_unused]] const FILE* log = std::freopen(RankLog(folder, rank).c_str(), "a", stderr);
+}
+
+class FakeRank {
+ public:
+  FakeRank(Json plan, int rank, bool warm) : plan_(std::move(plan)), rank_(rank), warm_(warm) {
+    const std::filesystem::path folder = plan_["pool_folder"].get<std::string>();
+    events_.open(EventFile(folder, rank), std::ios::app);
+  }
+
+  void Run() {
+    Write({{"event", "rank_started"},
+           {"pid", ::getpid()},
+           {"host", HostName()},
+           {"world_size", plan_["world_size"]},
+           {"start", warm_ ? "warm" : "cold"}});
+    Start(plan_["implementation"]["options"].value("start", ""));
+    Write({{"event", "pool_ready"},
+           {"seconds", 0.01},
+           {"implementation",
+            {{"name", "fake"}, {"version", "1"}, {"capabilities", {"core"}}, {"notes", {{"torch", "none"}}}}}});
+    size_t index = 0;
+    for (const Json& test : plan_["tests"]) RunTest(test.get<std::string>(), index++);
+    Write({{"event", "pool_finished"}});
+  }
+
+ private:
+  void Write(Json event) {
+    event["rank"] = rank_;
+    event["time"] = 0.0;
+    events_ << event.dump() << "\n" << std::flush;
+  }
+
+  void Start(const std::string& how) {
+    if (how == "slow") Sleep(400);
+    if (how == "hang") SleepForever();
+    if (how == "die" && rank_ == 0) ::kill(::getpid(), SIGSEGV);
+    if (how == "input" || how == "harness") {
+      const bool first = rank_ == 1 || plan_["world_size"] == 1;
+      if (first) Sleep(50);
+      Write({{"event", "pool_failed"},
+             {"kind", first ? how : "harness"},
+             {"message", first ? "no such module x" : "a peer failed"}});
+      std::exit(1);
+    }
+  }
+
+  // Waits until the event stands `count` times in every rank's file: ranks run their tests together.
+  void AwaitPeers(const std::string& event, size_t count) const {
+    for (int rank = 0; rank < plan_["world_size"].get<int>(); ++rank) {
+      for (size_t seen = 0; seen < count; Sleep(1)) {
+        std::ifstream file(EventFile(plan_["pool_folder"].get<std::string>(), rank));
+        seen = 0;
+        for (std::string line; std::getline(file, line);) seen += line.find("\"" + event + "\"") != line.npos ? 1 : 0;
+      }
+    }
+  }
+
+  void RunTest(const std::string& test, size_t index) {
+    AwaitPeers("pool_ready", 1);
+    AwaitPeers("test_finished", index);
+    Write({{"event", "test_started"}, {"test", test}, {"index", index}});
+    const std::string recording = plan_["recordings"][index].get<std::string>();
+    WriteTrace(recording);
+    std::cerr << "running " << recording << std::endl;
+    const std::string verdict = Misbehave(test, recording);
+    std::cerr << "ran " << recording << " on " << AllowedProcessors().size() << " processors" << std::endl;
+    Finish(test, index, verdict);
+    if (test.find("die_after@" + std::to_string(rank_)) != test.npos) ::kill(::getpid(), SIGKILL);
+  }
+
+  void WriteTrace(const std::string& recording) {
+    const auto file = RankTrace(plan_["trace_folder"].get<std::string>(), recording, rank_);
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream trace(file, std::ios::app);
+    trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump()
+          << "\n";
+  }
+
+  // Returns the verdict of this rank.
+  std::string Misbehave(const std::string& test, const std::string& recording) {
+    const size_t at = test.find('@');
+    if (at == test.npos) return "pass";
+    const std::string who = test.substr(at + 1, test.find('/', at) - at - 1);
+    const std::string what = test.substr(test.rfind('.', at) + 6, at - test.rfind('.', at) - 6);
+    const bool mine = who == "all" || who == std::to_string(rank_);
+    if (what == "told" && mine) {
+      Write({{"event", "rank_crashed"}, {"signal", SIGSEGV}});
+      ::kill(::getpid(), SIGKILL);
+    }
+    if (what == "told" || what == "crash" || what == "hang" || what == "exit0" || what == "failstuck") {
+      if (what == "failstuck" && mine) return "fail";
+      if (what == "crash" && mine) ::kill(::getpid(), SIGKILL);
+      if (what == "exit0" && mine) ::_exit(0);
+      if (what != "hang" || mine) SleepForever();
+    }
+    if (what == "garbage" && mine) events_ << "{\"event\": \"test_fin\x01 garbage\n" << std::flush;
+    if (what == "fail" || what == "not_supported") return mine ? what : what == "fail" ? "aborted" : "pass";
+    const bool second = recording.ends_with("+repetition=2");
+    if (what == "flaky" && second) return mine ? "fail" : "aborted";
+    if (what == "flaky_crash" && second && mine) ::kill(::getpid(), SIGKILL);
+    if (what == "flaky_crash" && second) SleepForever();
+    if (what == "wavering") return second ? "not_supported" : "pass";
+    if (what == "slow") Sleep(150);
+    return "pass";
+  }
+
+  void Finish(const std::string& test, size_t index, const std::string& verdict) {
+    Json checks = {{"C1", {{"evaluated", 2}, {"strict", 1}, {"failed", verdict == "fail" ? 1 : 0}}}};
+    if (test.find("incomplete@") != test.npos) checks = Json::object();
+    Json failures = Json::array();
+    if (verdict == "fail") {
+      failures.push_back(
+          {{"check", "C1"}, {"message", "expected 1, got 2"}, {"file", "x.cc"}, {"line", 3}, {"operation", ""}});
+    }
+    Write({{"event", "test_finished"},
+           {"test", test},
+           {"index", index},
+           {"verdict", verdict},
+           {"reason", ""},
+           {"seconds", 0.001},
+           {"operations", 1},
+           {"checks", checks},
+           {"device_limited", Json::object()},
+           {"failures", failures}});
+  }
+
+  const Json plan_;
+  const int rank_;
+  const bool warm_;
+  std::ofstream events_;
+};
+
+}  // namespace
+}  // namespace shardcts
+
+namespace {
+
+// What the option `warm` asks for: "fail", "die", "hang", "threads"; otherwise nothing is to be loaded.
+void FakePreload(const shardcts::WarmTask& task) {
+  const auto found = task.options.find("warm");
+  const std::string how = found == task.options.end() ? "" : found->second;
+  if (how == "fail") throw std::runtime_error("cannot be\npreloaded");
+  if (how == "die") ::kill(::getpid(), SIGSEGV);
+  if (how == "hang") shardcts::SleepForever();
+  if (how == "threads") std::thread(shardcts::SleepForever).detach();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> words(argv, argv + argc);
+  const bool warm = words.size() == 3 && words[1] == "--warm";
+  if (warm) words = shardcts::ForkRanks(shardcts::ReadWarmTask(words[2]), FakePreload);
+  if (words.size() != 3) return 2;
+  if (words[1] == "--ranks-can-be-threads") {
+    std::cout << (words[2] == "reference" ? "yes\n" : "no\n");
+    return 0;
+  }
+  const char* rank = std::getenv("PMI_RANK");
+  std::ifstream file(words[2]);
+  const auto plan = nlohmann::ordered_json::parse(file);
+  if (plan["rank_kind"] == "threads") {
+    shardcts::RedirectOutput(plan, 0);
+    std::vector<std::jthread> ranks;
+    for (int i = 0; i < plan["world_size"]; ++i) ranks.emplace_back([=] { shardcts::FakeRank(plan, i, warm).Run(); });
+  } else {
+    const int number = rank == nullptr ? 0 : std::atoi(rank);
+    shardcts::RedirectOutput(plan, number);
+    shardcts::FakeRank(plan, number, warm).Run();
+  }
+  return 0;
+}

@@ -1,0 +1,81 @@
+#include "run_files/implementation_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "run_files/input_error.h"
+
+namespace shardcts {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+std::string ErrorOf(const std::string& text) {
+  try {
+    ParseImplementationSpec(text);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(ImplementationSpecTest, ReadsNameDeviceAndOptions) {
+  const ImplementationSpec spec = ParseImplementationSpec("torch,device=cpu,backend=gloo");
+  EXPECT_EQ(spec.label, "torch,backend=gloo");
+  EXPECT_EQ(spec.source, "torch");
+  EXPECT_EQ(spec.device, "cpu");
+  EXPECT_THAT(spec.options, ElementsAre(Pair("backend", "gloo")));
+  EXPECT_EQ(spec.mutant, std::nullopt);
+}
+
+TEST(ImplementationSpecTest, ReadsMutant) {
+  const ImplementationSpec spec = ParseImplementationSpec("reference+mutant=state_dict_cloned,device=cpu");
+  EXPECT_EQ(spec.label, "reference+mutant=state_dict_cloned");
+  EXPECT_EQ(spec.source, "reference");
+  EXPECT_EQ(spec.mutant, "state_dict_cloned");
+}
+
+TEST(ImplementationSpecTest, SameMeaningSameLabel) {
+  EXPECT_EQ(ParseImplementationSpec("torch,z=1,device=cuda,a=2"), ParseImplementationSpec("torch,a=2,z=1,device=cuda"));
+  EXPECT_EQ(ParseImplementationSpec("torch,z=1,device=cuda,a=2").label, "torch,device=cuda,a=2,z=1");
+}
+
+TEST(ImplementationSpecTest, LabelReadsBackAsTheSameSpec) {
+  for (const char* text : {"reference", "python:my.module:Class,k=v", "torch+mutant=m,device=cuda", "/a/b+c.so"}) {
+    const ImplementationSpec spec = ParseImplementationSpec(text);
+    EXPECT_EQ(ParseImplementationSpec(spec.label), spec) << text;
+  }
+}
+
+TEST(ImplementationSpecTest, LibraryPathBecomesAbsolute) {
+  const ImplementationSpec spec = ParseImplementationSpec("./vendor.so");
+  EXPECT_EQ(spec.source, (std::filesystem::current_path() / "vendor.so").string());
+  EXPECT_EQ(spec.label, "./vendor.so");
+}
+
+TEST(ImplementationSpecTest, UnknownNameListsWhatIsPossible) {
+  EXPECT_THAT(ErrorOf("pytorch"), AllOf(HasSubstr("'pytorch'"), HasSubstr("reference, torch, python:MODULE:CLASS")));
+  EXPECT_THAT(ErrorOf(""), HasSubstr("no implementation is named"));
+  EXPECT_THAT(ErrorOf("reference+foo=1"), HasSubstr("unknown implementation 'reference+foo=1'"));
+}
+
+TEST(ImplementationSpecTest, BadTextsAreOneLineErrors) {
+  EXPECT_THAT(ErrorOf("python:module"), HasSubstr("not python:MODULE:CLASS"));
+  EXPECT_THAT(ErrorOf("python:1x:C"), HasSubstr("not python:MODULE:CLASS"));
+  EXPECT_THAT(ErrorOf("torch,device"), HasSubstr("'device' is not key=value"));
+  EXPECT_THAT(ErrorOf("torch,=x"), HasSubstr("not key=value"));
+  EXPECT_THAT(ErrorOf("torch,device="), HasSubstr("'device' has no value"));
+  EXPECT_THAT(ErrorOf("torch,device=cpu,device=cpu"), HasSubstr("'device' is given twice"));
+  EXPECT_THAT(ErrorOf("torch,a=1,a=2"), HasSubstr("'a' is given twice"));
+  EXPECT_THAT(ErrorOf("torch+mutant="), HasSubstr("names no mutant"));
+  EXPECT_THAT(ErrorOf("torch,mutant=x"), HasSubstr("NAME+mutant=x"));
+  EXPECT_THAT(ErrorOf("torch,python_class=x"), HasSubstr("set by the harness"));
+}
+
+}  // namespace
+}  // namespace shardcts

@@ -1,0 +1,116 @@
+#include "run_files/run_folder.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+
+#include "run_files/input_error.h"
+
+namespace shardcts {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kLongestName = 150;
+constexpr size_t kHashDigits = 16;
+
+std::string Fnv1aHex(const std::string& text) {
+  uint64_t hash = 14695981039346656037ull;
+  for (unsigned char c : text) hash = (hash ^ c) * 1099511628211ull;
+  std::string hex(kHashDigits, '0');
+  for (size_t i = kHashDigits; i-- > 0; hash >>= 4) hex[i] = "0123456789abcdef"[hash & 15];
+  return hex;
+}
+
+[[noreturn]] void FailWith(const fs::path& file, const std::string& what) {
+  throw InputError(file.string() + ": " + what + ": " + std::strerror(errno));
+}
+
+void WriteAll(int descriptor, const fs::path& file, const std::string& text) {
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t written = ::write(descriptor, text.data() + done, text.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      const int error = errno;
+      ::close(descriptor);
+      errno = error;
+      FailWith(file, "cannot be written");
+    }
+    done += static_cast<size_t>(written);
+  }
+}
+
+}  // namespace
+
+std::string FolderName(const std::string& text) {
+  std::string name;
+  for (char c : text) {
+    const bool kept = std::isalnum(static_cast<unsigned char>(c)) || std::strchr("._=+-", c) != nullptr;
+    name += kept && c != '\0' ? c : '_';
+  }
+  if (name.empty() || name == "." || name == "..") return std::string(name.size() + 1, '_');
+  if (name.size() <= kLongestName) return name;
+  return name.substr(0, kLongestName - kHashDigits - 1) + "_" + Fnv1aHex(text);
+}
+
+fs::path PoolFolder(const fs::path& run_folder, const std::string& label, int world_size, int pool, RankKind rank_kind) {
+  const std::string suffix = rank_kind == RankKind::kThreads ? "-threads" : "";
+  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size) + suffix) /
+         ("pool-" + std::to_string(pool));
+}
+
+fs::path TraceFolder(const fs::path& run_folder, const std::string& label) {
+  return run_folder / "traces" / FolderName(label);
+}
+
+fs::path EventFile(const fs::path& pool_folder, int rank) {
+  return pool_folder / ("rank-" + std::to_string(rank) + ".events.jsonl");
+}
+
+fs::path RankLog(const fs::path& pool_folder, int rank) {
+  return pool_folder / ("rank-" + std::to_string(rank) + ".log");
+}
+
+fs::path RankTrace(const fs::path& trace_folder, const std::string& test, int rank) {
+  return trace_folder / FolderName(test) / ("rank-" + std::to_string(rank) + ".jsonl");
+}
+
+fs::path MergedTrace(const fs::path& trace_folder, const std::string& test) {
+  return trace_folder / (FolderName(test) + ".json");
+}
+
+void RemoveRankTraces(const fs::path& trace_folder, const std::string& recording) {
+  fs::remove_all(RankTrace(trace_folder, recording, 0).parent_path());
+}
+
+void PrepareRunFolder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error || !fs::is_directory(folder)) {
+    throw InputError(folder.string() + ": cannot be made a folder: " + (error ? error.message() : "it is a file"));
+  }
+  if (!fs::is_empty(folder) && !fs::exists(folder / "results.json")) {
+    throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
+  }
+  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces"}) {
+    fs::remove_all(folder / name, error);
+    if (error) throw InputError((folder / name).string() + ": cannot be removed: " + error.message());
+  }
+  WriteFileAtomically(folder / "results.json", "{\"complete\": false}\n");
+}
+
+void WriteFileAtomically(const fs::path& file, const std::string& text) {
+  const fs::path temporary = file.string() + ".tmp";
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor < 0) FailWith(temporary, "cannot be written");
+  WriteAll(descriptor, temporary, text);
+  ::fsync(descriptor);
+  ::close(descriptor);
+  if (::rename(temporary.c_str(), file.c_str()) != 0) FailWith(file, "cannot be replaced");
+}
+
+}  // namespace shardcts

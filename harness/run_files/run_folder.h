@@ -1,0 +1,39 @@
+// The names of files and folders below the run folder, and how files are written. Layout: docs/formats.md.
+// All functions are *Local* and need no LibTorch; controller and rank processes both use them.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "run_files/rank_kind.h"
+
+namespace shardcts {
+
+// The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is
+// cut to 133 and gets `_` and 16 hex digits of the whole text's FNV-1a hash. Idempotent for short texts; never empty,
+// "." or "..".
+std::string FolderName(const std::string& text);
+
+// OUT/runs/IMPL/world-W/pool-K, with ranks that are threads OUT/runs/IMPL/world-W-threads/pool-K
+std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const std::string& label, int world_size,
+                                 int pool, RankKind rank_kind = RankKind::kProcesses);
+// OUT/traces/IMPL
+std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
+std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);
+std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank);
+// TRACE_FOLDER/TEST/rank-R.jsonl and TRACE_FOLDER/TEST.json
+std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const std::string& test, int rank);
+std::filesystem::path MergedTrace(const std::filesystem::path& trace_folder, const std::string& test);
+// All ranks' of one recording.
+void RemoveRankTraces(const std::filesystem::path& trace_folder, const std::string& recording);
+
+// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs and traces, and puts
+// down a results.json that says complete: false. Throws InputError when it cannot be written, or holds things and no
+// earlier run.
+void PrepareRunFolder(const std::filesystem::path& folder);
+
+// Writes NAME.tmp, syncs it and renames it, so that a reader sees the old or the new file, never a part. Throws
+// InputError naming the file.
+void WriteFileAtomically(const std::filesystem::path& file, const std::string& text);
+
+}  // namespace shardcts
