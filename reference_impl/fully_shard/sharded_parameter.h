@@ -49,7 +49,8 @@ class ShardedParameter {
   // device): adopts what the first slot holds, and pads it unless it is the known padded storage. AttributeError: the
   // slot does not hold a DTensor.
   void ResetSharded();
-  // Clamps the dtype to compute in to one that means something for this parameter.
+  // Sets the compute dtype to the policy's param_dtype; none if that is the original dtype, or the parameter is not
+  // floating point.
   void InitComputeDtype(const MixedPrecisionPolicy& policy);
 
   // Puts the sharded form into the slots and frees the unsharded one.
