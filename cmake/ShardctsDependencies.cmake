@@ -1,6 +1,6 @@
-# Everything that ShardCTS builds with, as imported targets; ci/setup.sh installs it.
+# All dependencies of the build as imported targets; ci/setup.sh installs them.
 
-# ccache, when it is there.
+# ccache, if installed.
 find_program(SHARDCTS_CCACHE ccache)
 if(SHARDCTS_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
@@ -28,7 +28,7 @@ add_library(shardcts::libtorch ALIAS shardcts_libtorch)
 target_link_libraries(shardcts_libtorch INTERFACE torch)
 target_include_directories(shardcts_libtorch SYSTEM INTERFACE "$<BUILD_INTERFACE:${TORCH_INCLUDE_DIRS}>")
 
-# {fmt} as LibTorch carries it: headers only, in the way of any other version.
+# {fmt} as bundled with LibTorch: its headers hide any other version.
 add_library(shardcts_fmt STATIC cmake/fmt.cc)
 add_library(shardcts::fmt ALIAS shardcts_fmt)
 target_link_libraries(shardcts_fmt PUBLIC shardcts::libtorch)
