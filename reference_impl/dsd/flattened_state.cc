@@ -33,7 +33,7 @@ void Flatten(const Dict& nested, const std::string& prefix, Dict& flat) {
   }
 }
 
-// Everything below `prefix`, with a dict for each part of a name.
+// All entries below `prefix`, as nested dicts with one level for each component of a name.
 Dict Nested(const Dict& flat, const std::string& prefix) {
   Dict nested;
   for (const auto& [key, value] : flat) {
@@ -52,7 +52,7 @@ Dict Nested(const Dict& flat, const std::string& prefix) {
   return nested;
 }
 
-// The entries that an optimizer's state of the parameter has, in its order; all where it has none.
+// The entries that the optimizer's state of the parameter has, in its order; all entries if it has no state.
 Dict EntriesOf(const Dict& flat, const std::string& name, const Dict* own) {
   const Dict given = Nested(flat, "state." + name + ".");
   if (!own) return given;
@@ -77,7 +77,7 @@ std::vector<std::string> NamesIn(const Dict& flat, const NamesOfParameter& names
   return present;
 }
 
-// The options that the optimizer's group has, as they were saved for this parameter.
+// The options of the optimizer's group, with the values saved for this parameter.
 Dict OptionsOf(const Dict& flat, const std::string& name, const Dict& group_options) {
   Dict options;
   for (const auto& [option, value] : group_options) {

@@ -12,7 +12,7 @@
 namespace shardcts::reference {
 namespace {
 
-// The device of all tensors that have dimensions, and whether some are on meta.
+// The device of all tensors with dimensions, and whether some are on the meta device.
 struct ModelDevices {
   std::set<std::string> devices;  // without meta
   bool has_meta = false;
@@ -39,8 +39,8 @@ ModelDevices DevicesOf(models::Module& model) {
   return found;
 }
 
-// Names that modules show in state dicts in the place of their members', and say so to nobody: whose values these are
-// is known only when the modules rename them back.
+// Names of entries that modules have renamed without declaring it (Module::FqnModifiers): the members that they belong
+// to are known only after the modules have undone the renaming.
 std::set<std::string> NamesOfUnknownValues(models::Module& model, bool ask_modifiers) {
   std::set<std::string> names;
   for (const auto& [path, module] : models::NamedModules(model)) {
@@ -54,7 +54,7 @@ std::set<std::string> NamesOfUnknownValues(models::Module& model, bool ask_modif
   return names;
 }
 
-// Each whole tensor as one that the loading rank takes its part of.
+// Each full tensor as an entry of which the loading rank takes its part.
 StateDict WholeEntries(const Dict& values, const std::set<std::string>& unknown, const MeshRegistry& meshes) {
   StateDict entries = StateDictFrom(values, meshes);
   for (auto& [name, entry] : entries) {

@@ -39,7 +39,7 @@ class PlainLoading {
   }
 
  private:
-  // Where groups do not fit together LoadStateDict says so.
+  // If groups do not match, LoadStateDict reports it.
   const models::Parameter* ParameterAt(size_t group, size_t index) const {
     if (group >= optimizer_.groups().size()) return nullptr;
     const std::vector<models::ParameterPtr>& parameters = optimizer_.groups()[group].parameters;
@@ -70,8 +70,8 @@ class PlainLoading {
     return adapted;
   }
 
-  // This rank's part, in the storage of the state that is there if it fits: so that no more than one whole tensor comes
-  // on top of it.
+  // This rank's part, in the storage of the existing state if it fits, so that no more than one full tensor is needed
+  // in addition.
   Value LocalValue(const models::Parameter& parameter, const Value& value, const Value* mine) const {
     if (!options_.full_state_dict) return LocalState(parameter, value, /*is_whole=*/false, context_.meshes);
     const auto* target = mine ? mine->TryAs<Tensor>() : nullptr;
@@ -90,7 +90,8 @@ class PlainLoading {
     return target->data;
   }
 
-  // Whether each rank can get its part of this value of rank 0, on the other ranks on meta, without the whole.
+  // Whether each rank can receive its part of this value of rank 0 (on other ranks a meta tensor) without the full
+  // tensor.
   bool IsInRows(const models::Parameter& parameter, const Value& value) const {
     const DTensorDistribution* layout = FindDistribution(parameter);
     return layout && IsTensorWithDims(value) && value.AsTensor().sizes() == at::IntArrayRef(layout->shape) &&
@@ -102,7 +103,7 @@ class PlainLoading {
     return Broadcast(value, *context_.world, at::kCPU);
   }
 
-  // What the saved group does not say stays.
+  // Options that the saved group does not have are kept.
   Dict WithOwnOptions(size_t group, const Dict& given) const {
     if (group >= optimizer_.groups().size()) return given;
     Dict options = optimizer_.groups()[group].options;
@@ -115,14 +116,14 @@ class PlainLoading {
   const StateDictContext& context_;
 };
 
-// What `state_dict` says of one optimizer. *Local*.
+// The part of `state_dict` for one optimizer. *Local*.
 Dict ForOptimizer(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names, bool strict) {
   if (IsFlattened(state_dict)) return Unflattened(state_dict, optimizer, names, strict);
   if (IsKeyedByIds(state_dict)) return state_dict;
   return SelectedState(state_dict, optimizer, names, strict);
 }
 
-// Step counters of its own: the optimizer counts in place, and the caller's dict must not count along.
+// Copies of the step counters: the optimizer increments them in place, and the caller's state dict must not change.
 void CopyScalars(Dict& state_dict) {
   for (auto& [key, entry] : state_dict.Find("state")->AsDict()) {
     if (!entry.TryAs<Dict>()) continue;
@@ -162,7 +163,7 @@ void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   const ParameterNames names(model);
   for (Optimizer* optimizer : optimizers) {
     InitStateAtRest(*optimizer);
-    // What only one rank sees must not leave its peers in a collective.
+    // An error of one rank must not leave its peers in a collective.
     RankAgreement agreement;
     std::optional<Dict> mine;
     agreement.Try([&] {

@@ -16,7 +16,7 @@ std::string OnRank(const Value& option, size_t rank) {
   return (option.AsBool() ? "true on rank " : "false on rank ") + std::to_string(rank);
 }
 
-// Empty: the options of all ranks are those of the first.
+// Empty: the options of all ranks equal those of the first.
 std::string DifferenceOf(const std::vector<Value>& by_rank) {
   for (size_t rank = 1; rank < by_rank.size(); ++rank) {
     for (const auto& [name, option] : by_rank.front().AsDict()) {

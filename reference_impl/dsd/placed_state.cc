@@ -7,7 +7,7 @@
 namespace shardcts::reference {
 namespace {
 
-// Moments and the like; a step counter is not shaped like its parameter.
+// Moments and similar state; a step counter does not have the parameter's shape.
 bool IsShapedLike(const at::Tensor& tensor, const Key& name, at::IntArrayRef shape) {
   return name != Key("step") && tensor.sizes() == shape;
 }

@@ -11,7 +11,7 @@
 namespace shardcts::reference {
 namespace {
 
-// What is sent at once: of a tensor with dimensions its dtype and shape.
+// Sent at once: for a tensor with dimensions its dtype and shape, all other values complete.
 Value OutlineToSend(const std::string& name, const Value& value) {
   if (value.TryAs<shardcts::DTensor>() || value.TryAs<ShardedTensor>()) {
     throw SemanticError("RuntimeError", "\"" + name + "\" is in pieces: rank 0 must have whole tensors to broadcast");

@@ -43,7 +43,7 @@ Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
   return Dict{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
 }
 
-// *Collective* over the units' groups. {} where only rank 0 gets it.
+// *Collective* over the units' groups. {} on a rank that gets nothing, because only rank 0 does.
 Dict SaveOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
                  const StateDictContext& context) {
   const StateDictSettings settings = UnitSettings(options);

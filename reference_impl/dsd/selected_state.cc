@@ -15,7 +15,7 @@ class Selection {
       : state_(EntryOf(state_dict, "state").AsDict()), groups_(EntryOf(state_dict, "param_groups").AsList()),
         names_(names), strict_(strict && !state_.empty()) {}
 
-  // The group of the result for a group of the optimizer; its parameters' state goes to `state`.
+  // The group of the result for a group of the optimizer; adds the state of its parameters to `state`.
   Dict Select(const OptimizerGroup& group, size_t num_groups, Dict& state) const {
     List params;
     const Dict* saved = group.parameters.empty() ? &TheEmptyGroup(num_groups) : nullptr;

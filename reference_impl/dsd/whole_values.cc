@@ -12,7 +12,7 @@
 namespace shardcts::reference {
 namespace {
 
-// The DTensors within, in the order in which ValueForm comes to them.
+// The DTensors inside, in the order in which ValueForm visits them.
 void CollectDTensors(const Value& value, const MeshRegistry& meshes, std::vector<DTensor>& found) {
   if (const auto* distributed = value.TryAs<shardcts::DTensor>()) found.push_back(FromContract(*distributed, meshes));
   if (const auto* list = value.TryAs<List>()) {
@@ -97,7 +97,7 @@ class ValueForm {
   const StateDictOptions& options_;
   const StateDictContext& context_;
   bool keeps_;
-  std::deque<at::Tensor> whole_;  // of the DTensors that are still to come
+  std::deque<at::Tensor> whole_;  // of the DTensors that have not been visited yet
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr double kAlignmentFill = 42;  // as PyTorch fills it, so that the paddi
 
 models::Parameter LeafOn(const at::Tensor& tensor, bool requires_grad,
                          std::shared_ptr<const models::Distribution> distribution = nullptr) {
-  at::Tensor leaf = tensor.variable_data();  // a version counter of its own
+  at::Tensor leaf = tensor.variable_data();  // with its own version counter
   leaf.set_requires_grad(requires_grad);
   return {leaf, std::move(distribution)};
 }
@@ -104,7 +104,7 @@ void FlatParameter::Flatten() {
   originals_.clear();
 }
 
-// The objects stay, their values move to the new storage.
+// The parameter objects are kept, their values move to the new storage.
 void FlatParameter::AdoptShard(const at::Tensor& shard) {
   shard_ = shard;
   const bool any_requires_grad = std::find(requires_grad_.begin(), requires_grad_.end(), true) != requires_grad_.end();
@@ -114,7 +114,7 @@ void FlatParameter::AdoptShard(const at::Tensor& shard) {
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const FlatSlice slice = layout_.SliceOf(i, rank());
     const at::Tensor part = shard.narrow(0, slice.begin_in_shard, slice.numel);
-    // With use_orig_params the caller's own object goes on living: an optimizer may hold it.
+    // With use_orig_params the caller's own object is kept, because an optimizer may hold it.
     if (!slices_[i]) slices_[i] = options_.use_orig_params ? originals_[i] : std::make_shared<models::Parameter>();
     auto of_whole = std::make_shared<FlatSliceDistribution>();
     of_whole->shape = shapes_[i];
@@ -137,7 +137,7 @@ void FlatParameter::WriteBack(const at::Tensor& flat) {
   at::NoGradGuard no_grad;
   const FlatRange owned = layout_.Owned(rank());
   if (!flat.is_alias_of(shard_)) CopyValues(shard_.narrow(0, 0, owned.numel), flat.narrow(0, owned.begin, owned.numel));
-  if (is_unsharded_) Reshard(/*free=*/true);  // what was gathered before is old now
+  if (is_unsharded_) Reshard(/*free=*/true);  // the gathered values are out of date
 }
 
 // ---- slots

@@ -97,7 +97,7 @@ at::Tensor FsdpModule::PrepareInput(at::Tensor input) const {
 
 at::Tensor FsdpModule::ForwardAll(std::vector<at::Tensor> inputs) {
   LazyInit();
-  // Recomputed within backward, or in summon_full_params: what forward needs is there.
+  // Recomputed in backward, or in summon_full_params: the parameters are unsharded already.
   if (phase_ == Phase::kPreBackward || is_summoned_) return wrapped().CallAll(std::move(inputs));
   phase_ = Phase::kForward;
   at::Tensor output;
@@ -142,7 +142,7 @@ void FsdpModule::PostBackward() {
   flat_->ReduceGradient();
 }
 
-// Of the root, for all below: units whose gradient never came are resharded, too.
+// Called on the root for all units below: also reshards units that never received a gradient.
 void FsdpModule::FinishBackward() {
   for (FsdpModule* unit : root_->units) {
     if (unit->flat_) unit->flat_->Reshard(/*free=*/true);

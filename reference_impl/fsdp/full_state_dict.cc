@@ -6,7 +6,7 @@
 namespace shardcts::reference {
 namespace {
 
-// A new whole flat parameter: where rank0_only says so, undefined.
+// A new full flat parameter; undefined on ranks that keep nothing because of rank0_only.
 at::Tensor NewWhole(const FlatParameter& flat, const StateDictConfig& config) {
   at::Tensor whole = config.rank0_only ? flat.GatherToFirst() : flat.Gather();
   if (!whole.defined()) return whole;

@@ -9,15 +9,15 @@
 namespace shardcts::reference {
 namespace {
 
-// A run that goes from one rank to another: out of the run `from` that the one has, into the run `to` that the other
-// wants.
+// A range that is sent from one rank to another: part of the range `from` that the sender has, and of the range `to`
+// that the receiver wants.
 struct Move {
   size_t from = 0;
   size_t to = 0;
   FlatRange elements;
 };
 
-// Both ranks find the same moves in the same order.
+// Both ranks compute the same moves in the same order.
 std::vector<Move> MovesBetween(const std::vector<FlatRange>& have, const std::vector<FlatRange>& want) {
   std::vector<Move> moves;
   for (size_t from = 0; from < have.size(); ++from) {
@@ -30,7 +30,7 @@ std::vector<Move> MovesBetween(const std::vector<FlatRange>& have, const std::ve
   return moves;
 }
 
-// `elements` of the tensor that holds `whole`.
+// The `elements` in a tensor that holds `whole`.
 at::Tensor PartOf(const at::Tensor& tensor, const FlatRange& whole, const FlatRange& elements) {
   return tensor.narrow(0, elements.begin - whole.begin, elements.numel);
 }

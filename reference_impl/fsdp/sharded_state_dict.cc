@@ -14,7 +14,7 @@
 namespace shardcts::reference {
 namespace {
 
-// The placements of a DTensor that is cut along dimension 0 over the last mesh dimension.
+// The placements of a DTensor that is sharded along dimension 0 over the last mesh dimension.
 std::vector<Placement> PlacementsOn(const DeviceMesh& mesh) {
   std::vector<Placement> placements(mesh.NumDims() - 1, Placement::Replicate());
   placements.push_back(Placement::Shard(0));
@@ -48,12 +48,12 @@ std::string PythonType(const StateValue& entry) {
   return "torch.Tensor";
 }
 
-// One entry on its way into the unit.
+// One entry that is being loaded into the unit.
 struct Incoming {
   std::string key;
   size_t parameter = 0;
   std::vector<int64_t> shape;   // of the parameter
-  StateValue* entry = nullptr;  // nullptr: not in the dict, or not to be taken
+  StateValue* entry = nullptr;  // nullptr: not in the state dict, or not to be loaded
 };
 
 std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entries, const std::string& prefix) {
@@ -69,8 +69,8 @@ std::vector<Incoming> FindIncoming(const FlatParameter& flat, LoadEntries& entri
   return incoming;
 }
 
-// What the entry says that this rank has of the parameter, against what it must have in this group. PyTorch pads what
-// is too small and takes it for this rank's rows, whichever they are (docs/deviations.md).
+// Compares the part of the parameter that this rank has according to the entry with the part that it must have in this
+// group. PyTorch pads a shard that is too small and takes it for this rank's rows (docs/deviations.md).
 std::optional<SemanticError> WrongChunk(const Incoming& one, const ShardedTensor& given, const Communicator& group) {
   if (one.shape.empty()) return SemanticError("IndexError", "\"" + one.key + "\" has no dimension 0 to be cut along");
   const Range rows = Chunk(one.shape.front(), group.size(), group.rank());
@@ -111,7 +111,7 @@ std::optional<SemanticError> RefusalOfSharded(const Incoming& one, const Communi
 std::optional<SemanticError> RefusalOfDTensor(const Incoming& one, const DeviceMesh& mesh) {
   const auto* given = std::get_if<DTensor>(one.entry);
   if (!given) {
-    // PyTorch asks any entry for its device first.
+    // PyTorch first reads the device of every entry.
     const std::string attribute = std::holds_alternative<NotATensor>(*one.entry) ? "device" : "device_mesh";
     const std::string type = PythonType(*one.entry);
     return SemanticError("AttributeError",
@@ -139,7 +139,7 @@ void Agree(const std::vector<Incoming>& incoming, const FsdpModule& unit, bool a
   AgreeOnEntries(group, notes);
 }
 
-// An entry of another shape is left to the walk to complain of.
+// The load itself reports an entry of another shape.
 void LeaveOutOtherShapes(std::vector<Incoming>& incoming) {
   for (Incoming& one : incoming) {
     if (!one.entry) continue;
@@ -151,7 +151,7 @@ void LeaveOutOtherShapes(std::vector<Incoming>& incoming) {
   std::erase_if(incoming, [](const Incoming& one) { return !one.entry; });
 }
 
-// This rank's rows as the run of elements that they are.
+// This rank's rows as a 1-D range of elements.
 at::Tensor RowsIn(const StateValue& entry, const at::TensorOptions& options) {
   const auto& given = std::get<ShardedTensor>(entry);
   if (given.local_shards.empty()) return at::empty({0}, options);
@@ -159,7 +159,7 @@ at::Tensor RowsIn(const StateValue& entry, const at::TensorOptions& options) {
   return given.local_shards.front().tensor.detach().reshape({-1}).to(options);
 }
 
-// *Collective* over the shard group. `target`, of each rank the elements `want`, gets those of the entries.
+// *Collective* over the shard group. `target` receives, on each rank, the elements `want` of the entries.
 void ExchangeRows(const FlatParameter& flat, const std::vector<Incoming>& incoming, const RangesByRank& want,
                   const at::Tensor& target) {
   std::vector<at::Tensor> rows;
@@ -172,7 +172,7 @@ void ExchangeRows(const FlatParameter& flat, const std::vector<Incoming>& incomi
   ExchangeRanges(*flat.options().shard_group, have, want, rows, {&target, 1});
 }
 
-// Each rank gets what its shard holds of the parameters, straight into the shard.
+// Each rank receives the elements that its shard holds, directly into the shard.
 void IntoTheShards(const FlatParameter& flat, const std::vector<Incoming>& incoming) {
   const at::Tensor shard = flat.OwnedShard();
   const at::Tensor target = shard.to(flat.options().device);
@@ -183,7 +183,7 @@ void IntoTheShards(const FlatParameter& flat, const std::vector<Incoming>& incom
   for (const Incoming& one : incoming) *one.entry = WrittenSlice(flat.slice(one.parameter)->value.detach(), one.shape);
 }
 
-// In summon_full_params the modules show whole parameters: each rank gets all of them.
+// In summon_full_params the modules have full parameters: each rank receives all elements.
 void AsWholeTensors(const FlatParameter& flat, const std::vector<Incoming>& incoming) {
   const int64_t numel = flat.layout().numel;
   const at::Tensor whole = at::empty({numel}, flat.shard().options().device(flat.options().device));

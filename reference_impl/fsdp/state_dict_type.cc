@@ -127,7 +127,7 @@ void StateDictTypeScope::End() {
 StateDictTypeScope::~StateDictTypeScope() {
   try {
     End();
-  } catch (const SemanticError&) {  // a destructor must not throw; End tells those who ask
+  } catch (const SemanticError&) {  // a destructor must not throw; callers that need the error call End
   }
 }
 

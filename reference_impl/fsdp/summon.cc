@@ -72,7 +72,7 @@ void SummonScope::End(const Summoned& summoned) {
   flat->SetShardedGradient(sharded);
 }
 
-// The innermost first, as scopes end.
+// Innermost first, like nested scopes.
 void SummonScope::End() {
   while (!summoned_.empty()) {
     const Summoned last = std::move(summoned_.back());
@@ -84,7 +84,7 @@ void SummonScope::End() {
 SummonScope::~SummonScope() {
   try {
     End();
-  } catch (...) {  // a destructor must not throw; End says what goes wrong to those who ask
+  } catch (...) {  // a destructor must not throw; callers that need the error call End
   }
 }
 

@@ -14,7 +14,8 @@ namespace {
 constexpr char kNoShardWarning[] =
     "When using ``NO_SHARD`` for ``ShardingStrategy``, full_state_dict will be returned.";
 
-// Buffers go with the unit's parameters: to the ranks that get them, to the CPU if they do, and in their own dtype.
+// Buffers are treated like the unit's parameters: kept on the same ranks, offloaded with them, and in their original
+// dtype.
 void FinishBuffers(const FsdpModule& unit, const StateDictConfig& config, bool keep, SavedEntries& entries) {
   for (const BufferRecord& record : unit.buffer_records()) {
     StateValue* entry = entries.Find(record.name);
@@ -124,7 +125,7 @@ void FsdpModule::BeforeLoad(std::map<std::string, StateValue>& entries, const st
   if (!is_summoned_) flat_->Expose(FlatParameter::Exposure::kSlices);
 }
 
-// What was gathered before is old now.
+// The gathered values are out of date.
 void FsdpModule::AfterLoad() {
   const PhaseTimer timer(TimedPhase::kHooks);
   if (flat_ && !is_summoned_) flat_->Reshard(/*free=*/true);

@@ -25,7 +25,7 @@ class CallOnGradient : public torch::autograd::PostAccumulateGradHook {
   std::function<void()> callback_;
 };
 
-// By what a sum over `ranks` ranks is divided before and after it, so that neither overflows: about sqrt(ranks) each.
+// The divisors before and after a sum over `ranks` ranks, about sqrt(ranks) each, so that neither part overflows.
 // Semantics: DefaultState._get_gradient_predivide_factor.
 struct Divisors {
   double before = 1;
@@ -111,13 +111,13 @@ at::Tensor FlatParameter::GatherGradient() const {
   return whole;
 }
 
-// ---- for computing
+// ---- forward and backward
 
 bool FlatParameter::OwnsUnsharded() const {
   return is_sharded() || ComputeDtype() != dtype() || shard_.device() != options_.device;
 }
 
-// The leaf is made once: what autograd saves of it aliases the buffer, whose memory comes and goes.
+// The leaf is created once: tensors saved by autograd alias the buffer, whose memory is freed and allocated again.
 void FlatParameter::MakeUnsharded() {
   if (!OwnsUnsharded()) {
     unsharded_buffer_ = shard_;
@@ -166,10 +166,10 @@ void FlatParameter::Unshard() {
   is_unsharded_ = true;
 }
 
-// One split, so that backward joins the gradients with one copy.
+// A single split, so that backward concatenates the gradients with one copy.
 void FlatParameter::MakeViews() {
   std::vector<int64_t> sizes;
-  std::vector<size_t> pieces;  // where each parameter is among them
+  std::vector<size_t> pieces;  // the index of each parameter among them
   int64_t end = 0;
   for (const FlatRange& range : layout_.parameters) {
     if (range.begin > end) sizes.push_back(range.begin - end);

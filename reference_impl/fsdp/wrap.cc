@@ -53,7 +53,7 @@ void CheckDevices(const std::vector<models::ParameterPtr>& managed, const FsdpOp
   throw SemanticError("RuntimeError", "FSDP only supports single device modules but got params on several devices");
 }
 
-// Buffers of inner units stay where those put them.
+// Buffers of inner units stay on the devices that these have chosen.
 void MoveToDevice(models::Module& module, const std::vector<models::ParameterPtr>& managed,
                   const FsdpOptions& options) {
   for (const models::ParameterPtr& parameter : managed) {
@@ -64,7 +64,7 @@ void MoveToDevice(models::Module& module, const std::vector<models::ParameterPtr
   }
 }
 
-// Buffers were synchronized by an inner unit already; a second time changes nothing.
+// Buffers may have been synchronized by an inner unit already; repeating it changes nothing.
 void SyncModuleStates(models::Module& module, const std::vector<models::ParameterPtr>& managed,
                       const FsdpOptions& options) {
   for (Communicator* group : {options.shard_group.get(), options.replicate_group.get()}) {
@@ -84,7 +84,7 @@ std::vector<BufferRecord> RecordBuffers(models::Module& module, const IgnoredSta
   return records;
 }
 
-// A hybrid strategy without anyone to replicate over shards all the same; one rank alone has nothing to shard.
+// A hybrid strategy without a replicate group just shards; a single rank has nothing to shard.
 FsdpOptions Resolved(FsdpOptions options, std::vector<std::string>& user_warnings) {
   if (options.shard_group->size() == 1 && options.strategy != ShardingStrategy::kNoShard) {
     user_warnings.push_back("FSDP is switching to use `NO_SHARD` instead of ShardingStrategy." +

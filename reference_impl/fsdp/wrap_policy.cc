@@ -18,7 +18,7 @@ bool Contains(const std::vector<std::string>& names, const std::string& name) {
 
 bool IsBatchNorm(const models::Module& module) { return module.class_name().starts_with("BatchNorm"); }
 
-// Modules that must be units although the policy may not say so.
+// Modules that must be units even if the policy does not select them.
 bool OverridesMixedPrecision(const models::Module& module, const FsdpOptions& options) {
   const FsdpMixedPrecision& policy = options.mixed_precision;
   return (policy.param_dtype || policy.reduce_dtype || policy.buffer_dtype) && IsBatchNorm(module);
@@ -33,7 +33,7 @@ class AutoWrapper {
     for (const auto& [path, module] : models::NamedModules(root)) paths_.try_emplace(module, path);
   }
 
-  // Wraps what is below `module`, whose parameters are `numel` elements; returns how many of them units took.
+  // Wraps modules below `module`, whose parameters have `numel` elements; returns how many of them are in units now.
   int64_t WrapBelow(models::Module& module) {
     int64_t wrapped = 0;
     const std::vector<models::Named<models::ModulePtr>> children = module.children();

@@ -9,7 +9,7 @@
 namespace shardcts::reference {
 namespace {
 
-// The elements that a rank is to have of a member.
+// The elements of a member that a rank must have.
 FlatRange Wanted(const FlatParameter& flat, size_t member, int64_t rank) {
   return flat.shape(member).empty() ? flat.layout().parameters[member] : flat.RowsOf(member, rank);
 }

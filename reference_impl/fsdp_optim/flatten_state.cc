@@ -12,7 +12,7 @@
 namespace shardcts::reference {
 namespace {
 
-// One state of all members; nullptr: the member has no state, or none in its place.
+// One state of all members; nullptr: the member has no state, or not this one.
 struct MemberValues {
   const UnitMembers& unit;
   Key name;
@@ -59,7 +59,7 @@ void CheckSameKind(const MemberValues& members, const Value& first) {
   }
 }
 
-// The shard of a flat state. Zeros between what the members are to fill.
+// The shard of a flat state, with zeros outside the ranges that members fill.
 at::Tensor ShardFor(const MemberValues& members, at::ScalarType dtype) {
   const FlatParameter& flat = members.unit.flat();
   const at::Tensor shard = at::empty({flat.layout().ShardNumel()}, members.unit.On(dtype));
@@ -96,7 +96,7 @@ Value EmptyShard(const MemberValues& members, const Value& first) {
   return ShardFor(members, dtype);
 }
 
-// The value without dimensions that all members have.
+// The zero-dimensional value that all members have.
 Value CommonScalar(const MemberValues& members, const Value& first) {
   const std::string expected = ToBytes(first, {});
   std::string values;

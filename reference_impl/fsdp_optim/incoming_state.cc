@@ -35,7 +35,7 @@ void Place(const IncomingTensor& tensor, Value value, Dict& state_dict) {
   entry->AsDict().Set(tensor.name, std::move(value));
 }
 
-// What the others need to know: the dict without its tensors, and where they belong.
+// What the other ranks need: the state dict without its tensors, and the positions of the tensors.
 Value Structure(const ReceivedState& state) {
   Dict bare = state.state_dict;
   List tensors;

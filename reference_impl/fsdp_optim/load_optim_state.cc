@@ -14,12 +14,12 @@
 namespace shardcts::reference {
 namespace {
 
-// Where the state of one parameter object goes, or of a key that no parameter has.
+// The destination of the state of one parameter object, or of a key that belongs to no parameter.
 struct Target {
-  const ModelParameter* parameter = nullptr;  // nullptr: no parameter has the key
-  Key key;                                    // of the state dict; of a flat parameter its first FQN
+  const ModelParameter* parameter = nullptr;  // nullptr: the key belongs to no parameter
+  Key key;                                    // of the state dict; for a flat parameter its first FQN
   Dict state;                                 // in this rank's layout
-  Value other;                                // what is no {state name: value}
+  Value other;                                // a value other than {state name: value}
 };
 
 class Loading {
@@ -93,7 +93,7 @@ class Loading {
     }
   }
 
-  // *Collective*: nobody waits for tensors that a peer will not send.
+  // *Collective*, so that no rank waits for tensors that a peer will not send.
   void Agree() {
     if (options_.rank0_only) {
       shard_ranks_ = agreement_.Exchange(group_, MyShardRanks());
@@ -179,7 +179,7 @@ class Loading {
     }
   }
 
-  // Of each rank of the group, its rank in the unit's shard group.
+  // For each rank of the group its rank in the unit's shard group.
   std::vector<int64_t> ShardRanksOf(const UnitMembers& unit) const {
     const auto& units = parameters_->units();
     const auto found = std::ranges::find(units, &unit, [](const auto& known) { return known.get(); });
@@ -188,7 +188,7 @@ class Loading {
     return ranks;
   }
 
-  // nullptr: this rank has no use for the state.
+  // nullptr: this rank does not need the state.
   Target* TargetOf(const ModelParameter* parameter, const Key& key) {
     const auto found = std::ranges::find_if(targets_, [&](const Target& target) {
       return parameter && target.parameter ? target.parameter == parameter : target.key == key;
@@ -223,14 +223,14 @@ class Loading {
     return groups;
   }
 
-  // The key in this rank's optimizer. A parameter that it does not have stays under its names.
+  // The key in this rank's optimizer. A parameter that the optimizer does not have keeps its names as key.
   Key ResultKey(const Target& target) const {
     if (!target.parameter) return target.key;
     const std::optional<Key> key = keys_.KeyOf(*target.parameter->object);
     return key.value_or(target.parameter->fqns.size() == 1 ? target.key : Key(ListText(target.parameter->fqns)));
   }
 
-  // {} unless a named optimizer's present state has to do.
+  // {}, or the current state of a named optimizer.
   Dict StateOfEmptySlice(const Target& target) {
     if (!options_.is_named_optimizer || !input_.optimizer) return {};
     if (const Dict* present = input_.optimizer->FindState(*target.parameter->object)) return CopiedToCpu(*present);
@@ -266,7 +266,7 @@ class Loading {
   std::optional<ModelParameters> parameters_;
   OptimizerKeys keys_;
   ReceivedState received_;
-  std::vector<Value> shard_ranks_;  // with rank0_only, what each rank of the group has said of them
+  std::vector<Value> shard_ranks_;  // with rank0_only, as received from each rank of the group
   std::vector<Target> targets_;
   std::optional<List> param_groups_;
 };

@@ -6,7 +6,7 @@
 namespace shardcts::reference {
 namespace {
 
-// No ShardedTensor is sent: everyone may read.
+// Messages contain no ShardedTensor, so every rank may read them.
 constexpr RankOfWorld kAnyone{};
 
 }  // namespace
@@ -39,7 +39,7 @@ std::vector<std::vector<Value>> RankAgreement::ExchangeInEach(const std::vector<
                                                               const std::vector<Value>& mine) {
   std::vector<std::vector<Value>> heard(groups.size());
   for (size_t first = 0; first < groups.size(); ++first) {
-    if (!heard[first].empty()) continue;  // together with an earlier one
+    if (!heard[first].empty()) continue;  // exchanged together with an earlier group
     std::vector<size_t> places;
     List said;
     for (size_t i = first; i < groups.size(); ++i) {

@@ -1,4 +1,4 @@
-// Without use_orig_params: a flat parameter's state, cut into that of its members.
+// Without use_orig_params: the state of a flat parameter, split into that of its members.
 #include <ATen/ATen.h>
 
 #include <numeric>
@@ -19,7 +19,7 @@ void CheckShardShape(const UnitMembers& unit, const Key& name, const at::Tensor&
                                           std::to_string(expected));
 }
 
-// Each state name with the dtype of its tensor; "" for values that nobody gathers.
+// Each state name with the dtype of its tensor; "" for values that are not gathered.
 Value Summary(const UnitMembers& unit, const Dict& state) {
   List kinds;
   for (const auto& [name, value] : SortedEntries(state)) {

@@ -13,7 +13,7 @@
 namespace shardcts::reference {
 namespace {
 
-// What the ranks call a parameter that has state: its FQNs, and whether a unit manages it.
+// The identity of a parameter with state, common to all ranks: its FQNs, and whether a unit manages it.
 struct StateKey {
   std::vector<std::string> fqns;
   bool is_managed = false;
@@ -52,7 +52,7 @@ class Saving {
     });
   }
 
-  // *Collective* over the group: the keys of all that is saved, in one order.
+  // *Collective* over the group: the keys of everything that is saved, in the same order on all ranks.
   void AgreeOnKeys() {
     List mine;
     for (const LocalState& local : local_) mine.push_back(ToValue(local.key));
@@ -118,7 +118,7 @@ class Saving {
     return groups;
   }
 
-  // All ranks see the same, and throw alike.
+  // All ranks have the same data, so all throw or none does.
   void CheckNoneMissing(const std::vector<Value>& all) const {
     std::string missing;
     for (size_t rank = 0; rank < all.size(); ++rank) {
@@ -169,7 +169,7 @@ class Saving {
     return saved;
   }
 
-  // A unit with the first of its members; of parameters that this rank does not have others take care.
+  // A unit with the first of its members; parameters that this rank does not have are handled by other ranks.
   std::vector<UnitState> ByUnit(Dict& saved) const {
     std::vector<UnitState> units;
     for (const StateKey& key : order_) {

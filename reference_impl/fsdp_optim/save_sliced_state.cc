@@ -1,4 +1,4 @@
-// With use_orig_params: members' state, of which each rank has a slice.
+// With use_orig_params: the state of members, of which each rank has a slice.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -61,7 +61,7 @@ const Dict& MemberSummary(const Value& rank, size_t place) {
   return rank.AsDict().At("members").AsList().at(place).AsDict();
 }
 
-// Puts a rank's value next to those of earlier ranks.
+// Combines a rank's value with those of earlier ranks.
 void MergeScalar(size_t rank, const Dict::Entry& entry, Dict& merged) {
   const Value* known = merged.Find(entry.key);
   if (known && !known->IsNone() && !IsSame(*known, entry.value)) {
@@ -72,7 +72,7 @@ void MergeScalar(size_t rank, const Dict::Entry& entry, Dict& merged) {
   merged.Set(entry.key, entry.value);
 }
 
-// Ranks that have tensors, but none with elements, say nothing: their scalars may be old.
+// Scalars of ranks whose tensors are all empty are ignored, because they may be out of date.
 Dict MergeScalars(const SlicedState& state, size_t place, const std::vector<Value>& all) {
   const FlattenLayout& layout = state.mine.unit->flat().layout();
   const size_t member = state.mine.members[place];
@@ -88,7 +88,7 @@ Dict MergeScalars(const SlicedState& state, size_t place, const std::vector<Valu
   return merged;
 }
 
-// Every rank that has elements of a member has just as many of each state tensor, in the same dtype.
+// Checks that every rank with elements of a member has as many elements of each state tensor, in the same dtype.
 void CheckSlices(const SlicedState& state, const std::vector<Value>& all) {
   const UnitMembers& unit = *state.mine.unit;
   for (size_t place = 0; place < state.mine.members.size(); ++place) {
@@ -127,7 +127,8 @@ void CollectNames(const std::vector<Value>& all, SlicedState& state) {
   }
 }
 
-// This rank's shard of the state, laid out like the parameter's. What no member gives means nothing.
+// This rank's shard of the state, with the layout of the parameter's shard. Elements that no member fills have no
+// meaning.
 at::Tensor ShardOf(const SlicedState& state, size_t name) {
   const UnitMembers& unit = *state.mine.unit;
   const FlattenLayout& layout = unit.flat().layout();
@@ -165,7 +166,7 @@ void SaveUnsharded(const UnitState& state, const SaveOptimOptions& options, Dict
   }
 }
 
-// What all ranks have said.
+// The values received from all ranks.
 void Merge(const std::vector<Value>& all, SlicedState& state) {
   CheckComplete(state.mine, all);
   CollectNames(all, state);

@@ -11,7 +11,7 @@
 namespace shardcts::reference {
 namespace {
 
-// Of a unit that is not sharded.
+// For a unit that is not sharded.
 Value ChunkOf(const at::Tensor& whole, const UnitMembers& unit) {
   const Communicator& group = unit.group();
   const Range rows = Chunk(whole.size(0), group.size(), group.rank());
@@ -33,7 +33,7 @@ at::Tensor Keepers::Gather(const UnitMembers& unit, const at::Tensor& shard) con
     return whole;
   }
   const auto first = std::ranges::find(group.global_ranks(), first_rank_);
-  if (first == group.global_ranks().end()) return {};  // replicas, of whom nobody keeps anything
+  if (first == group.global_ranks().end()) return {};  // replicas, none of which keeps anything
   return GatherTo(group, shard, static_cast<int>(first - group.global_ranks().begin()));
 }
 

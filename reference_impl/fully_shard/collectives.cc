@@ -16,7 +16,7 @@ at::Tensor GatherRows(const at::Tensor& row, const DataParallelMesh& mesh) {
   return rows;
 }
 
-// How a sum over N ranks becomes an average without overflow: float16 is divided by about sqrt(N) before and after.
+// Turns a sum over N ranks into an average without overflow: float16 is divided by about sqrt(N) before and after it.
 struct AverageBy {
   ReduceOp op = ReduceOp::kAvg;
   double before = 1;
@@ -35,7 +35,7 @@ void DivideBy(at::Tensor& tensor, double divisor) {
   if (divisor != 1) tensor.div_(divisor);
 }
 
-// `rows`: (S, n), what each rank of the shard group is to get. Returns this rank's n averaged elements.
+// `rows`: (S, n), one row for each rank of the shard group. Returns this rank's n averaged elements.
 at::Tensor ReduceRows(at::Tensor& rows, const DataParallelMesh& mesh) {
   const AverageBy average = ChooseAverage(mesh, rows.scalar_type());
   at::Tensor reduced = at::empty({rows.size(1)}, rows.options());
@@ -57,7 +57,7 @@ void AllGatherParameters(const std::vector<std::unique_ptr<ShardedParameter>>& p
                          const DataParallelMesh& mesh) {
   at::NoGradGuard no_grad;
   std::vector<at::Tensor> inputs;
-  // As bytes, so that parameters of different dtypes go together.
+  // As bytes, so that parameters of different dtypes are gathered together.
   std::vector<at::Tensor> bytes;
   for (const auto& parameter : parameters) {
     inputs.push_back(parameter->AllGatherInput());

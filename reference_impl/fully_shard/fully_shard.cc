@@ -23,7 +23,8 @@ void ValidateModule(const models::Module& module) {
   }
 }
 
-// `root` and what is below it down to modules that an earlier call was applied to; children before their parents.
+// `root` and the modules below it, except those below a module that an earlier call was applied to; children before
+// parents.
 void CollectManaged(models::Module& module, bool is_root, std::vector<models::Module*>& into) {
   if (!is_root && FsdpState::Find(module)) return;
   for (const auto& [name, child] : module.children()) CollectManaged(*child, false, into);
@@ -45,7 +46,7 @@ std::vector<models::ParameterPtr> ParametersOf(const std::vector<models::Module*
   return parameters;
 }
 
-// Every place below `root` where the parameter stands: a tied one may also stand in a module of another group.
+// Every slot below `root` that holds the parameter: a tied one may also be in a module of another group.
 std::vector<ParameterSlot> SlotsOf(const models::ParameterPtr& parameter, models::Module& root) {
   std::vector<ParameterSlot> slots;
   for (const auto& [path, module] : models::NamedModules(root)) {

@@ -40,7 +40,7 @@ int64_t ChooseShardDim(const models::Parameter& original, const FullyShardOption
 
 models::ParameterPtr LeafOn(const at::Tensor& tensor, bool requires_grad,
                             std::shared_ptr<const models::Distribution> distribution) {
-  at::Tensor leaf = tensor.variable_data();  // a version counter of its own
+  at::Tensor leaf = tensor.variable_data();  // with its own version counter
   leaf.set_requires_grad(requires_grad);
   return std::make_shared<models::Parameter>(models::Parameter{leaf, std::move(distribution)});
 }

@@ -74,7 +74,7 @@ class Adam : public UpdateRule {
     if (!entry) throw SemanticError("KeyError", "'" + std::string(name) + "'");
     return entry->AsTensor();
   }
-  // Weight decay, of the value itself or as a part of the gradient.
+  // Weight decay, applied to the value itself or as part of the gradient.
   static at::Tensor Decayed(at::Tensor value, const at::Tensor& grad, double lr, const Dict& options) {
     const double weight_decay = options.At("weight_decay").AsDouble();
     if (weight_decay == 0) return grad;

@@ -45,7 +45,7 @@ void CopyOptions(const std::string& names, const Dict& given, Dict& options) {
   }
 }
 
-// What tells groups apart.
+// What distinguishes groups.
 std::string JoinedSorted(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
   std::string joined;

@@ -27,7 +27,7 @@ void CheckParameters(const std::vector<OptimizerGroup>& groups) {
   }
 }
 
-// Of a parameter's state: tensors but the step become the parameter's dtype and device.
+// Converts a parameter's state: tensors except the step get the parameter's dtype and device.
 Value CastLike(const at::Tensor& parameter, const Value& value, const Key& key) {
   if (const auto* tensor = value.TryAs<Tensor>()) {
     if (key == Key("step")) return tensor->data;
@@ -48,7 +48,7 @@ Value CastLike(const at::Tensor& parameter, const Value& value, const Key& key) 
   return value;
 }
 
-// A group as a state dict has it: its hyper-parameters, completed by flags that an older one did not know.
+// A group in the form of a state dict: its hyper-parameters, completed by flags that older ones lack.
 Dict OptionsFrom(const Dict& saved, const Dict& defaults) {
   Dict options = saved;
   options.Erase("params");
@@ -82,7 +82,7 @@ void Optimizer::Step() {
   }
 }
 
-// A rule that keeps nothing leaves no entry.
+// A rule without state creates no entry.
 void Optimizer::StepOne(int64_t id, const at::Tensor& value, const Dict& options) {
   if (Value* known = state_.Find(id)) return rule_->Update(value, value.grad(), known->AsDict(), options);
   Dict state;

@@ -31,7 +31,7 @@ void CheckLayer(const models::Module& layer, ParallelStyle style) {
                       ClassOf(style) + " supports a " + wanted + " that is not wrapped, not " + layer.type_name());
 }
 
-// Appends the modules below `parent` that the path names; true when there is one.
+// Appends the modules below `parent` that match the path; true if there is one.
 bool FindTargets(models::Module& parent, const std::string& path, ParallelStyle style, std::vector<Target>& targets) {
   const size_t dot = path.find('.');
   const std::string pattern = path.substr(0, dot);

@@ -10,7 +10,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Autograd saves only its own kinds of values; this one carries the group.
+// Autograd saves only certain types of values; this one carries the group.
 struct GroupHolder : torch::CustomClassHolder {
   explicit GroupHolder(Communicator& communicator) : group(&communicator) {}
   Communicator* group;

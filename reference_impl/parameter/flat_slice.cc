@@ -11,7 +11,7 @@ at::Tensor WrittenSlice(const at::Tensor& slice, const std::vector<int64_t>& sha
   return slice.as_strided(shape, std::vector<int64_t>(shape.size(), 0));
 }
 
-// No tensor that somebody wants to load looks like this: all its elements would be the slice's own first one.
+// No real tensor to be loaded looks like this: all its elements would be the slice's own first one.
 bool IsWrittenSlice(const at::Tensor& entry, const at::Tensor& slice) {
   if (slice.numel() == 0) return entry.is_meta();
   return entry.const_data_ptr() == slice.const_data_ptr() &&

@@ -177,7 +177,7 @@ class Reader {
     if (number != 0 && number != 1) Fail("neither true nor false");
     return number == 1;
   }
-  // A count of things that take `least_bytes` or more each.
+  // A count of items that take `least_bytes` or more each.
   int64_t Count(int64_t least_bytes) {
     const int64_t count = Int();
     if (count < 0 || count > static_cast<int64_t>(bytes_.size() - position_) / least_bytes) Fail("truncated data");

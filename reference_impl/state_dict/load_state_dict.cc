@@ -45,7 +45,7 @@ std::string SizeText(const std::vector<int64_t>& shape) {
   return "torch.Size([" + text + "])";
 }
 
-// As Python's repr writes a text.
+// A string as Python's repr prints it.
 std::string Repr(const std::string& text) {
   const bool double_quotes = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = double_quotes ? '"' : '\'';
@@ -63,7 +63,8 @@ std::string QuotedKeys(const std::vector<std::string>& keys) {
   return text;
 }
 
-// What of `value` belongs into a parameter of this distribution. It may be there already: then it is `place`.
+// The part of `value` that belongs to a parameter of this distribution. If it has been written already, the result is
+// `place`.
 at::Tensor PartFor(const models::Distribution* target, const StateValue& value, const at::Tensor& place) {
   const auto* layout = dynamic_cast<const DTensorDistribution*>(target);
   if (const auto* whole = std::get_if<WholeTensor>(&value)) {
@@ -94,20 +95,20 @@ void CopyInto(at::Tensor& target, const models::Distribution* distribution, cons
   CopyValues(target, source);
 }
 
-// A unit has put the elements in place before the walk came here.
+// A unit has written the elements before the traversal reached this module.
 bool IsWritten(const models::Parameter& parameter, const StateValue& entry) {
   const auto* tensor = std::get_if<at::Tensor>(&entry);
   return tensor && FindFlatSlice(parameter) && IsWrittenSlice(*tensor, parameter.value);
 }
 
-// The parameter that takes the place of `old`: the given tensor itself, not a copy of it.
+// The parameter that replaces `old`: the given tensor itself, not a copy of it.
 models::ParameterPtr Replacement(const models::Parameter& old, const StateValue& value) {
   const bool requires_grad = old.value.requires_grad();
   const DTensorDistribution* layout = FindDistribution(old);
   const auto* whole = std::get_if<WholeTensor>(&value);
   if (whole && layout) {
     at::Tensor part = whole->fetch_part(*layout, {});
-    // A view would keep the whole tensor.
+    // A view would keep the full tensor alive.
     if (part.storage().nbytes() != part.nbytes()) part = part.clone();
     return MakeDTensorParameter(WithDistribution(*layout, part), requires_grad);
   }
@@ -189,7 +190,7 @@ class Loader {
     }
   }
 
-  // The entry for this key if it can go where something of this shape is; else notes what is wrong.
+  // The entry for this key, if it can be loaded into a target of this shape; otherwise records the error.
   const StateValue* FindEntry(const std::string& key, const std::vector<int64_t>& shape) {
     const auto found = entries_.find(key);
     if (found == entries_.end()) {
@@ -239,7 +240,7 @@ class Loader {
     }
   }
 
-  // `type`: what the target is in PyTorch.
+  // `type`: the type of the target in PyTorch.
   void Copy(const std::string& key, const std::vector<int64_t>& shape, const std::string& type, at::Tensor& target,
             const models::Distribution* distribution, const StateValue& entry) {
     if (target.is_meta() && !IsMeta(entry)) {
@@ -249,7 +250,7 @@ class Loader {
           "no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to their corresponding "
           "key in the module instead of copying them in place?)");
     }
-    // A failed copy is reported together with all that is wrong, after the rest was loaded.
+    // A failed copy is reported with all other errors, after the rest has been loaded.
     const std::string failure = std::holds_alternative<ShardedTensor>(entry)
                                     ? "'" + type + "' object has no attribute 'local_shards'"
                                     : FailureOf([&] { CopyInto(target, distribution, entry); });
@@ -259,7 +260,7 @@ class Loader {
                       ", an exception occurred : (" + Repr(failure) + ",).");
   }
 
-  // PyTorch catches what copy_ raises and goes on with the next key; so must this.
+  // PyTorch catches exceptions of copy_ and continues with the next key; so must this.
   static std::string FailureOf(const std::function<void()>& copy) {
     try {
       copy();
@@ -271,7 +272,7 @@ class Loader {
     }
   }
 
-  // Keys below `prefix` that neither a member nor a child of `module` answers to.
+  // Keys below `prefix` that belong neither to a member nor to a child of `module`.
   void CollectUnexpected(const models::Module& module, const std::string& prefix) {
     for (const std::string& key : keys_) {
       if (key.compare(0, prefix.size(), prefix) != 0) continue;
@@ -294,9 +295,9 @@ class Loader {
   }
 
   LoadOptions options_;
-  std::vector<const StateDictHooks*> hooks_around_;  // of the module that is being loaded, the outermost first
+  std::vector<const StateDictHooks*> hooks_around_;  // around the module that is being loaded, outermost first
   std::map<std::string, StateValue> entries_;
-  std::vector<std::string> keys_;  // in the order of the dict
+  std::vector<std::string> keys_;  // in the order of the state dict
   std::vector<std::string> errors_;
   LoadResult result_;
 };

@@ -27,7 +27,7 @@ void CheckArguments(int world_size, const std::vector<int64_t>& shape, const std
   }
 }
 
-// How far apart in row-major order neighbours of each dimension are.
+// The row-major stride of each dimension.
 std::vector<int64_t> RankStrides(const std::vector<int64_t>& shape) {
   std::vector<int64_t> strides(shape.size(), 1);
   for (int64_t dim = static_cast<int64_t>(shape.size()) - 2; dim >= 0; --dim) {

@@ -11,8 +11,8 @@ namespace {
 constexpr int kTag = 0;
 constexpr int64_t kWorthADirectWay = 16 << 10;  // elements
 
-// Each step makes pairs of all ranks, one of them maybe with itself. All ranks take the steps in the same order, and of
-// a pair the lower one sends first: so there is never a circle of ranks that wait for each other.
+// Each step pairs all ranks, possibly one of them with itself. All ranks take the steps in the same order, and the
+// lower rank of a pair sends first, so there is never a cycle of ranks that wait for each other.
 void ExchangeMessages(Communicator& group, const TensorsByRank& sends, const TensorsByRank& receives) {
   const int rank = group.rank();
   const auto send = [&](int peer) {

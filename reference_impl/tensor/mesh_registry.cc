@@ -7,7 +7,7 @@
 namespace shardcts::reference {
 namespace {
 
-// The mesh over the named dimensions of a root, in the given order; nullptr when one is missing or named twice.
+// The mesh over the named dimensions of a root, in the given order; nullptr if one is missing or named twice.
 std::shared_ptr<DeviceMesh> Selection(DeviceMesh& root, const std::vector<std::string>& dim_names) {
   const std::vector<std::string>& known = root.layout().dim_names;
   std::shared_ptr<DeviceMesh> selection;

@@ -22,14 +22,14 @@ ReduceOp ToReduceOp(const std::string& name) {
   throw SemanticError("NotImplementedError", "reduction '" + name + "' of partial values");
 }
 
-// How `placement` treats one tensor dimension: the placement itself when it cuts it.
+// How `placement` treats one tensor dimension: the placement itself if it splits this dimension.
 Placement CutOf(const Placement& placement, int64_t tensor_dim) {
   return placement.IsShard() && placement.dim == tensor_dim ? placement : Placement::Replicate();
 }
 
-// A distributed tensor on its way from one list of placements to another. What this rank holds is at every point, in
-// each dimension, an ascending set of global indices; gathering over a mesh dimension unites the sets of its ranks.
-// That makes the order of the steps irrelevant, strided shards included.
+// A distributed tensor between two lists of placements. At every point this rank holds, in each dimension, an ascending
+// set of global indices; gathering over a mesh dimension unites the sets of its ranks. Therefore the order of the steps
+// does not matter, strided shards included.
 class Redistribution {
  public:
   Redistribution(const DTensor& tensor, const std::vector<Placement>& target)
@@ -61,7 +61,7 @@ class Redistribution {
     mesh_.group(mesh_dim).AllReduce(data_, ToReduceOp(source_[mesh_dim].reduce_op));
   }
 
-  // Makes partial values of whole ones so that their reduction gives the whole ones again (up to rounding).
+  // Converts full values to partial ones, so that their reduction gives the full values again (up to rounding).
   void PartitionPartial(int64_t mesh_dim) {
     if (target_[mesh_dim].kind != Placement::Kind::kPartial || source_[mesh_dim] == target_[mesh_dim]) return;
     if (target_[mesh_dim].reduce_op == "sum") data_ = data_ / mesh_.Size(mesh_dim);
@@ -114,7 +114,7 @@ std::vector<bool> Redistribution::Held(std::vector<int64_t> coordinate, int64_t 
   return held;
 }
 
-// For each index marked in `part`, its place among those marked in `whole`.
+// For each index marked in `part`, its position among those marked in `whole`.
 std::vector<int64_t> PlacesIn(const std::vector<bool>& whole, const std::vector<bool>& part) {
   std::vector<int64_t> places;
   int64_t place = 0;
@@ -125,14 +125,14 @@ std::vector<int64_t> PlacesIn(const std::vector<bool>& whole, const std::vector<
   return places;
 }
 
-// *Collective*. Every rank's rows, equally many, one behind the other: received where they belong.
+// *Collective*. The rows of all ranks, equally many, concatenated: received directly at their destination.
 at::Tensor GatherRows(Communicator& group, const at::Tensor& rows, const std::vector<int64_t>& shape) {
   const at::Tensor whole = at::empty(shape, rows.options());
   group.AllGatherInto(whole, rows.contiguous());
   return whole;
 }
 
-// *Collective*. What each rank has of dimension `dim`, each index at its place.
+// *Collective*. The part of dimension `dim` of each rank, each index at its position.
 at::Tensor GatherPlaces(Communicator& group, const at::Tensor& part, const std::vector<int64_t>& shape, int64_t dim,
                         const std::vector<std::vector<int64_t>>& places_by_rank) {
   std::vector<at::Tensor> parts;
@@ -150,7 +150,7 @@ at::Tensor GatherPlaces(Communicator& group, const at::Tensor& part, const std::
   return whole;
 }
 
-// Whether equal parts, one behind the other in the order of the ranks, are the whole.
+// Whether the full tensor is the concatenation of equal parts in rank order.
 bool AreEqualChunks(const std::vector<std::vector<int64_t>>& places_by_rank) {
   int64_t next = 0;
   for (const std::vector<int64_t>& places : places_by_rank) {
@@ -192,10 +192,10 @@ bool IsInRows(const DTensor& tensor) {
   return tensor.placements.size() == 1 && tensor.placements.front() == Placement::Shard(0);
 }
 
-// What is gathered in one exchange: few enough for any backend.
+// The limit of one exchange, low enough for every backend.
 constexpr size_t kAtOnce = 64;
 
-// Where the tensors stand that one exchange after the other can gather: rows of one mesh, large ones.
+// The indices of the tensors that can be gathered together: large ones, sharded by rows over one mesh.
 std::vector<size_t> PlacesOfLargeRows(const std::vector<DTensor>& tensors) {
   std::vector<size_t> places;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -206,8 +206,8 @@ std::vector<size_t> PlacesOfLargeRows(const std::vector<DTensor>& tensors) {
   return places;
 }
 
-// *Collective*. Puts the tensors at `places`, rows of one mesh, into `whole` at the same places, or none, on all ranks:
-// the backend has no direct way for them.
+// *Collective*. Gathers the tensors at the indices `places`, sharded by rows over one mesh, into `whole` at the same
+// indices; or none of them, on all ranks, if the backend has no direct exchange for them.
 void GatherAtOnce(const std::vector<DTensor>& tensors, std::span<const size_t> places, std::vector<at::Tensor>& whole) {
   Communicator& group = tensors[places.front()].mesh->group(0);
   if (!group.DirectMemory()) return;
@@ -224,7 +224,7 @@ void GatherAtOnce(const std::vector<DTensor>& tensors, std::span<const size_t> p
   for (size_t i = 0; i < places.size(); ++i) whole[places[i]] = gathered[i];
 }
 
-// Whether the steps that these placements need exist; asked before any rank communicates.
+// Whether the steps that these placements need are supported; called before any rank communicates.
 void CheckReductions(const std::vector<Placement>& source, const std::vector<Placement>& target) {
   for (size_t mesh_dim = 0; mesh_dim < source.size(); ++mesh_dim) {
     if (source[mesh_dim] == target[mesh_dim]) continue;
@@ -291,7 +291,7 @@ DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mes
   if (!values.is_meta() && values.device().type() != c10::Device(mesh->layout().device_type).type()) {
     values = values.to(c10::Device(mesh->layout().device_type));
   }
-  // The original stays as it is on ranks that receive other values.
+  // The original must not change on ranks that receive other values.
   values = values.clone(at::MemoryFormat::Contiguous);
   for (int64_t mesh_dim = 0; mesh_dim < mesh->NumDims() && !values.is_meta(); ++mesh_dim) {
     mesh->group(mesh_dim).Broadcast(values, 0);
@@ -299,7 +299,7 @@ DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mes
   const std::vector<Placement> replicated(target.size());
   DTensor result{values, std::move(mesh), replicated, full.sizes().vec(), full.strides().vec()};
   result = Redistribute(result, target);
-  // A shard must not keep the storage of the whole tensor alive.
+  // A shard must not keep the storage of the full tensor alive.
   if (result.local.storage().nbytes() != result.local.nbytes()) result.local = result.local.clone();
   result.local.set_requires_grad(full.requires_grad());
   return result;

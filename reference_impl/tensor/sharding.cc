@@ -16,7 +16,7 @@ int64_t SplitFactor(const Placement& placement) {
   return placement.kind == Placement::Kind::kStridedShard ? placement.split_factor : 1;
 }
 
-// Appends a range that lies behind all others.
+// Appends a range that is past all others.
 void Append(Ranges& ranges, Range next) {
   if (next.size() <= 0) return;
   if (!ranges.empty() && ranges.back().end == next.begin) {
@@ -26,7 +26,7 @@ void Append(Ranges& ranges, Range next) {
   }
 }
 
-// Appends to `taken` what stands at the given positions, counted through the ranges.
+// Appends to `taken` the elements at the given positions, counted through the ranges.
 void Take(const Ranges& ranges, Range positions, Ranges& taken) {
   int64_t passed = 0;
   for (const Range& range : ranges) {
@@ -85,8 +85,8 @@ std::vector<Placement> NormalizePlacements(const std::vector<Placement>& placeme
 std::optional<std::vector<int64_t>> ShardOrder(const std::vector<Placement>& placements,
                                                const std::vector<int64_t>& mesh_shape, int64_t tensor_dim) {
   std::vector<int64_t> order;
-  // From right to left: a split factor counts the pieces that the mesh dimensions to its right, as far as they come
-  // before it in the order, have made.
+  // From right to left: a split factor counts the pieces made by those mesh dimensions to its right that come before it
+  // in the order.
   for (int64_t mesh_dim = static_cast<int64_t>(placements.size()) - 1; mesh_dim >= 0; --mesh_dim) {
     if (!Cuts(placements[mesh_dim], tensor_dim)) continue;
     const int64_t split_factor = SplitFactor(placements[mesh_dim]);

@@ -19,15 +19,15 @@ using torch::autograd::variable_list;
 // What backward needs to run the module again.
 struct Recomputation : torch::CustomClassHolder {
   models::Module* module = nullptr;
-  std::vector<models::ParameterPtr> parameters;  // with what they held in forward
+  std::vector<models::ParameterPtr> parameters;  // with their values in forward
   size_t input_count = 0;
 };
 using RecomputationPtr = c10::intrusive_ptr<Recomputation>;
 
 constexpr char kRecomputation[] = "recomputation";
 
-// The parameters that forward computes with, down to units, which gather and reduce their own: for them stands a
-// parameter that nobody has, so that autograd sees that the output depends on something.
+// The parameters that forward uses, down to units, which gather and reduce their own. A dummy parameter represents
+// those of units, so that autograd knows that the output depends on something.
 void CollectParameters(models::Module& module, std::set<models::Parameter*>& seen,
                        std::vector<models::ParameterPtr>& into) {
   if (dynamic_cast<StateDictHooks*>(&module)) {
@@ -49,7 +49,7 @@ at::Tensor AsLeaf(const at::Tensor& tensor) {
   return leaf;
 }
 
-// Puts leaves in the parameters' places for as long as it lives.
+// Replaces the parameters by leaves during its lifetime.
 class ParametersAsLeaves {
  public:
   explicit ParametersAsLeaves(const std::vector<models::ParameterPtr>& parameters) : parameters_(parameters) {
