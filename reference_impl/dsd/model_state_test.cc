@@ -1,4 +1,5 @@
-// Whatever wraps a model: its state has the plain twin's names and values, and goes back in every form.
+// The state of a model has the names and values of the plain reference model, however it is wrapped, and can be loaded
+// in every form.
 #include "dsd/states_beside_twins.h"
 
 namespace shardcts::reference {
@@ -14,7 +15,7 @@ class ModelStateTest : public testing::TestWithParam<WrappingCase> {
       : twin_(BuildZoo("nested_mlp", {{"dim", 3}})), model_(Wrapped(models::DeepCopy(*twin_), GetParam().wrapping)) {}
 
   Dict TwinState() { return GetModel(*twin_); }
-  // Other values than the model's, whole.
+  // Values other than the model's, as full tensors.
   Dict OtherState() {
     Dict other = Copied(TwinState());
     for (auto& [name, value] : other) value = value.AsTensor() * 2 + 1;

@@ -1,4 +1,5 @@
-// Whatever wraps a model: its optimizer's state has the plain twin's names and values, and goes back in every form.
+// The optimizer state of a model has the names and values of the plain reference model, however the model is wrapped,
+// and can be loaded in every form.
 #include "dsd/states_beside_twins.h"
 
 namespace shardcts::reference {
@@ -18,7 +19,7 @@ class OptimizerStateTest : public testing::TestWithParam<WrappingCase> {
 
   Dict TwinState() { return GetOptimizer(*twin_, *twin_optimizer_); }
 
-  // `actual`: whole.
+  // `actual`: full tensors.
   void ExpectState(const Dict& actual, const Dict& expected, double tolerance = kSumOrderTolerance) {
     const Dict& state = actual.At("state").AsDict();
     EXPECT_THAT(state.Keys(), testing::UnorderedElementsAreArray(expected.At("state").AsDict().Keys()));

@@ -1,4 +1,4 @@
-// What each rank keeps of a unit's parameters, against chunks of the twin's concatenated ones.
+// The shard of a unit's parameters on each rank, compared with chunks of the reference model's concatenated parameters.
 #include "fsdp/units_beside_twins.h"
 #include "parameter/flat_slice.h"
 

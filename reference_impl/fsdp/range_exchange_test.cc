@@ -65,7 +65,7 @@ TEST(RangeExchangeTest, ARankMayHaveNothingAndWantAll) {
   ExpectEachRankGetsWhatItWants(World(), on_the_first, RangesByRank(World().size()));
 }
 
-// As the alignment between the parameters of a flat parameter, and the padding behind them.
+// Like the alignment between the parameters of a flat parameter, and the padding at its end.
 TEST(RangeExchangeTest, WhatNobodyHasStaysAsItIs) {
   RangesByRank have(World().size());
   have[World().size() - 1] = {{0, 3}, {5, 3}};
@@ -91,7 +91,7 @@ TEST(RangeExchangeTest, GroupsWithoutTheFirstRank) {
   ExpectEachRankGetsWhatItWants(*group, OneRunEach(*group, 11, {6, 1}), OneRunEach(*group, 11, {3, 3}));
 }
 
-// Larger than what a message carries without its receiver.
+// Larger than what a message can carry before its receiver is ready.
 TEST(RangeExchangeTest, LargeRunsBothWays) {
   RangesByRank have = OneRunEach(World(), 4 << 20, std::vector<int64_t>(World().size(), (4 << 20) / World().size()));
   RangesByRank want = have;

@@ -1,4 +1,4 @@
-// Saving and loading under the three types, against the state dict of the twin.
+// Saving and loading with the three types, compared with the state dict of the reference model.
 #include "fsdp/units_beside_twins.h"
 
 namespace shardcts::reference {

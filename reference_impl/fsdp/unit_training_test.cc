@@ -1,4 +1,5 @@
-// Training in units gives what training the plain twin on all ranks' data gives; memory is where it should be.
+// Training in units gives the same result as training the plain reference model on the data of all ranks. Memory is
+// allocated and freed as specified.
 #include "fsdp/units_beside_twins.h"
 
 namespace shardcts::reference {

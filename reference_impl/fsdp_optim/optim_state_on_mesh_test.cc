@@ -40,7 +40,7 @@ class OptimStateOnMeshTest : public testing::TestWithParam<MeshCase> {
     return FullTensor({value.local, mesh_, value.placements, value.shape, value.stride});
   }
 
-  // The state dict with other values in the place of its moments.
+  // The state dict with its moments replaced by other values.
   template <class Change>
   static Dict WithMoments(Dict saved, const Change& change) {
     for (auto& [fqn, state] : saved.Find("state")->AsDict()) {

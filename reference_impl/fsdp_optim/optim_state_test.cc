@@ -1,4 +1,4 @@
-// Saving gives the unsharded twin's state, loading gives back what the optimizer has.
+// Saving gives the state of the unsharded reference model; loading gives the state that the optimizer has.
 #include "fsdp_optim/optim_state_beside_twins.h"
 
 #include "fsdp_optim/rekey.h"

@@ -1,5 +1,5 @@
-// What fully_shard lays out on worlds of hundreds of ranks, which are threads here. Expected are the pieces that
-// torch.chunk cuts; a tensor whose elements are their own indices shows which piece a rank really has.
+// The layouts of fully_shard on worlds of hundreds of ranks, which are threads here. Expected are the chunks of
+// torch.chunk; a tensor whose elements are their own indices shows which chunk a rank really has.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ struct ModelCase {
   int64_t shard_dim = 0;
 };
 
-// Every model of the zoo, with fewer rows than ranks, with more, and with a last piece that is short.
+// Every model of the zoo, with fewer rows than ranks, with more, and with a short last chunk.
 std::vector<ModelCase> ModelCases() {
   return {
       {"linear", {{"in", 7}, {"out", 1000}}},
@@ -76,10 +76,10 @@ models::ModulePtr BuildCoded(const ModelCase& model_case) {
 // What one rank should hold of a tensor.
 struct Piece {
   at::Tensor tensor;
-  std::vector<int64_t> offset;  // where it begins in the whole
+  std::vector<int64_t> offset;  // in the full tensor
 };
 
-// The pieces that torch.chunk cuts; those that it does not cut are empty.
+// The chunks of torch.chunk; chunks that it does not return are empty.
 std::vector<Piece> CutInPieces(const at::Tensor& full, int64_t dim, int64_t count) {
   std::vector<Piece> pieces;
   std::vector<int64_t> offset(full.dim(), 0);

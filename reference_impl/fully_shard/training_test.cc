@@ -1,4 +1,4 @@
-// Training under fully_shard gives what training without it gives, and memory is where it should be meanwhile.
+// Training under fully_shard gives the same result as training without it. Memory is allocated and freed as specified.
 #include <gmock/gmock.h>
 
 #include "fully_shard/sharded_training.h"

@@ -49,7 +49,7 @@ bool IsBySubmodule(const Call& call) {
   return call.Flag("by_submodule", false) && !call.Get("state_dict").AsDict().empty();
 }
 
-// *Collective*. Also finds paths of one rank that lead nowhere.
+// *Collective*. Also detects paths that do not exist on one rank.
 StateDictOptions OptionsOfAllRanks(const Call& call) {
   const auto read = [&] {
     Submodules(call);

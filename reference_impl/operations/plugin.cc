@@ -1,4 +1,4 @@
-// The door of the shared library libshardcts_reference.so.
+// The entry points of the shared library libshardcts_reference.so.
 #include "contract/preload.h"
 #include "contract/thread_ranks.h"
 #include "operations/reference_implementation.h"

@@ -1,4 +1,4 @@
-// The reference behind its contract door, on ranks: arguments, values, handles, errors.
+// The reference called through the contract's entry point, on ranks: arguments, values, handles, errors.
 #include <gmock/gmock.h>
 
 #include "contract/operation_table.h"
@@ -93,7 +93,7 @@ TEST_F(ReferenceTest, MeshesAreFoundAgainFromTheirTensors) {
   EXPECT_THAT(described.AsDict().At("coordinate").AsInts(), ElementsAre(World().rank() % 2));
 }
 
-// FSDP on tensor parallelism: every placement that the suite meets, and the whole values.
+// FSDP on tensor parallelism: every placement that occurs in the suites, and the full values.
 TEST_F(ReferenceTest, ParallelizedAndShardedStateDictsHoldThePlainValues) {
   const Value model = Build("mlp_sequence", {{"dim", 6}});
   const Value plain = Run("model.copy", {{"model", model}});

@@ -11,7 +11,7 @@ namespace {
 
 DTensor TheDTensor(const Call& call) { return FromContract(call.Get("value").AsDTensor(), call.session.meshes); }
 
-// What `change` makes of the argument "value"; of a dict, what it makes of each entry.
+// Applies `change` to the argument "value"; to each entry if it is a dict.
 template <class Change>
 Value ForEachEntry(const Call& call, const Change& change) {
   const Value& value = call.Get("value");
@@ -21,7 +21,7 @@ Value ForEachEntry(const Call& call, const Change& change) {
   return results;
 }
 
-// The same at every depth: `change` gets what is neither a dict nor a list.
+// The same at every depth: `change` is applied to values that are neither a dict nor a list.
 template <class Change>
 Value ForEachLeaf(const Value& value, const Change& change) {
   if (const auto* dict = value.TryAs<Dict>()) {
@@ -60,7 +60,7 @@ Value Distribution(const Call& call) {
       DistributeTensor(call.Get("value").AsTensor(), call.Mesh(), PlacementsFrom(call.Get("placements"))));
 }
 
-// What `change` makes of a tensor, or of the local parts of a DTensor or ShardedTensor; not a parameter any more.
+// Applies `change` to a tensor, or to the local parts of a DTensor or ShardedTensor; the result is not a parameter.
 template <class Change>
 Value ChangeLocal(const Value& value, const Change& change) {
   if (const auto* plain = value.TryAs<Tensor>()) return change(plain->data);

@@ -1,4 +1,4 @@
-// The option timings=1, and what implementation.timings says then.
+// The option timings=1 and the results of implementation.timings.
 #include <gmock/gmock.h>
 
 #include <stdexcept>

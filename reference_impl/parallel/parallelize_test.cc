@@ -1,4 +1,4 @@
-// Parallel layers against their unsharded twins.
+// Parallel layers compared with their unsharded reference layers.
 #include "parallel/parallelize.h"
 
 #include <ATen/ATen.h>
@@ -36,7 +36,7 @@ at::Tensor Input(const std::vector<int64_t>& shape) {
   return at::randn(shape).set_requires_grad(true);
 }
 
-// Parameter (or its gradient) as the whole tensor.
+// A parameter (or its gradient) as the full tensor.
 at::Tensor Whole(const models::Parameter& parameter, const at::Tensor& local) {
   return FullTensor(WithDistribution(*FindDistribution(parameter), local));
 }
@@ -60,7 +60,7 @@ TEST(ParallelizeTest, ParametersBecomeDTensorsOfTheRightPlacement) {
 }
 
 TEST(ParallelizeTest, NamesAndWholeValuesStay) {
-  const ModulePtr twin = Build(5);  // 20 hidden features: even; out of 5 nothing is cut
+  const ModulePtr twin = Build(5);  // 20 hidden features divide evenly; the output of 5 is not split
   const ModulePtr model = Build(5);
   Parallelize(*model, Mesh(), MlpPlan());
   const auto expected = models::NamedParameters(*twin), actual = models::NamedParameters(*model);

@@ -1,4 +1,4 @@
-// CopyValues beside Tensor.copy_.
+// CopyValues compared with Tensor.copy_.
 #include "tensor/copy_values.h"
 
 #include <ATen/ATen.h>

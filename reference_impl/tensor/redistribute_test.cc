@@ -18,7 +18,7 @@ const Placement P = Placement::Partial();
 Placement S(int64_t dim) { return Placement::Shard(dim); }
 Placement SS(int64_t dim, int64_t split_factor) { return Placement::StridedShard(dim, split_factor); }
 
-// Every element is its global index: whatever lands in a wrong place shows.
+// Every element is its global index, so that misplaced elements are noticed.
 at::Tensor Coded(const Ints& shape) {
   int64_t count = 1;
   for (int64_t size : shape) count *= size;
@@ -57,7 +57,8 @@ void ExpectRoundTrip(const std::shared_ptr<DeviceMesh>& mesh, const Ints& shape,
   EXPECT_TRUE(at::equal(FullTensor(tensor), Coded(shape)));
 }
 
-// Large and small ones, rows that do not divide evenly, other cuts, another mesh: each as alone, at its place.
+// Large and small tensors, uneven rows, other placements, another mesh: each result equals that of a single call, at
+// its index.
 void ExpectManyAreThoseOfEachAlone() {
   const auto line = Line();
   const auto plane = Plane();

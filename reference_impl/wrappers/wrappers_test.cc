@@ -1,4 +1,4 @@
-// Wrappers around whole modules: names stay, gradients are those of the plain model.
+// Wrappers around complete modules: names do not change, gradients are those of the plain model.
 #include "fsdp/units_beside_twins.h"
 #include "wrappers/checkpoint_wrapper.h"
 #include "wrappers/data_parallel.h"
