@@ -13,7 +13,7 @@ from .write import write_files
 
 
 def write_report(folder: Path, out: Path, mutants: Path | None = None) -> Path:
-    """Renders everything first, then writes: either all files are of this run or none changed. Returns the page."""
+    """Renders everything first, then writes: either all files are of this run or none has changed. Returns the page."""
     report = read_report(folder)
     report.mutants = read_mutants(mutants) if mutants else None
     texts = {"index.html": render_html(report), "summary.md": render_markdown(report)}

@@ -1,4 +1,4 @@
-"""Where exceptions become one line and an exit code: 2 for bad input, 3 for a fault of ours."""
+"""Converts exceptions to one line and an exit code: 2 for bad input, 3 for a fault of ours."""
 import sys
 
 from .load import InputError
@@ -13,6 +13,6 @@ def run_as_command(main) -> int:
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    except Exception as error:  # the one place that turns our own faults into an exit code
+    except Exception as error:  # the only handler that converts our own faults to an exit code
         print(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 3

@@ -1,4 +1,4 @@
-"""What the schema of results.json cannot say: labels, ids, counts and verdicts that must agree with one another."""
+"""Rules that the schema of results.json cannot express: labels, ids, counts and verdicts must agree with each other."""
 from collections import Counter
 from pathlib import Path, PurePosixPath
 

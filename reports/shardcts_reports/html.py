@@ -31,7 +31,7 @@ def render_html(report: Report) -> str:
 
 
 def render_page(template: str, styles: list[str], scripts: list[str], values: dict) -> str:
-    """A page with its styles and scripts inside, and a policy that lets nothing else run or load."""
+    """A page that contains its styles and scripts, with a policy that allows nothing else to run or load."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     style = "\n" + "".join(_template_text(name) for name in styles)
@@ -44,7 +44,7 @@ def render_page(template: str, styles: list[str], scripts: list[str], values: di
 
 
 def embed(value) -> markupsafe.Markup:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that cannot end the script element that contains it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -88,7 +88,7 @@ def _shortened(entry: dict) -> dict:
 
 
 def _log_tails(report: Report) -> dict:
-    """The problems' logs first, so that they are there when the budget ends."""
+    """The logs of problems first, so that they fit into the budget."""
     tails = LogTails(report.folder)
     for test in sorted(report.tests, key=lambda test: test["verdict"] not in PROBLEMS):
         has_one_process = test.get("rank_kind") == "threads"

@@ -1,4 +1,4 @@
-"""Reads a JSON file that nobody vouches for: bounded, strict, and checked against a schema before anyone sees it."""
+"""Reads an untrusted JSON file: bounded, strict, and checked against a schema before it is used."""
 import json
 import math
 import os
@@ -11,7 +11,7 @@ MAX_BYTES = 512 * 1024 * 1024
 
 
 class InputError(Exception):
-    """One line that names the file and the place. Exit code 2."""
+    """One line that names the file and the position in it. Exit code 2."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
@@ -33,7 +33,7 @@ def load_json(path: Path, max_bytes: int = MAX_BYTES):
 
 
 def validate(document, schema_name: str, path: Path) -> None:
-    """Raises InputError naming the first place that breaks schema/SCHEMA_NAME."""
+    """Raises InputError naming the first position that violates schema/SCHEMA_NAME."""
     schema = json.loads((SCHEMA_FOLDER / schema_name).read_text(encoding="utf-8"))
     for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(document):
         raise InputError(f"{path}: at {place(error.instance_path)}: {_shorten(error.message)}")
@@ -64,7 +64,7 @@ def _read_text(path: Path, max_bytes: int) -> str:
 
 
 def _open_without_waiting(path, flags):
-    # A named pipe in place of the file must not block.
+    # A named pipe instead of the file must not block.
     return os.open(path, flags | os.O_NONBLOCK)
 
 

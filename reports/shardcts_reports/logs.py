@@ -1,4 +1,4 @@
-"""The last lines of the rank logs, read when the report is made. A log never makes the report fail."""
+"""The last lines of the rank logs, read when the report is rendered. A log never makes the report fail."""
 import os
 import re
 import stat
@@ -11,7 +11,7 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@
 
 
 class LogTails:
-    """Tails by log folder and rank, each read once; `budget_bytes` bounds what a report carries in all."""
+    """Tails by log folder and rank, each read once; `budget_bytes` limits the logs of a report in total."""
 
     def __init__(self, run_folder: Path, budget_bytes: int = 8 * 1024 * 1024):
         self._run_folder = run_folder.resolve()

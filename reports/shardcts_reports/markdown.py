@@ -1,4 +1,4 @@
-"""summary.md: the run in one screen, for merge requests and job summaries."""
+"""summary.md: the run on one screen, for merge requests and job summaries."""
 import re
 
 from .model import Report, first_reason, tally, until, worst_results
@@ -51,7 +51,7 @@ def _facts(report: Report) -> str:
 
 
 def _run_choices(run: dict) -> list[tuple[str, str]]:
-    """What the command line asked for beyond the usual."""
+    """Options of the command line that differ from the defaults."""
     facts = []
     if run["repeat"] > 1:
         facts.append(("Repetitions", text(f"{run['repeat']} of each test")))

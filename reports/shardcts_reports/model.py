@@ -1,4 +1,4 @@
-"""What all three reports show, computed once from a validated results.json."""
+"""The data of all three reports, computed once from a validated results.json."""
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +64,7 @@ class Group:
 class Report:
     document: dict
     folder: Path
-    mutants: dict | None = None  # a kill table (mutants.read_mutants), where one was given
+    mutants: dict | None = None  # a kill table (mutants.read_mutants), if one was given
 
     @property
     def run(self) -> dict:
@@ -160,7 +160,7 @@ def device_of(record: dict, environment: dict) -> Device:
 
 
 def function_of(test: dict) -> str:
-    """The upstream function with its class: what instances of it have in common."""
+    """The upstream function with its class: the part of the id that its instances share."""
     owner, dot, _ = test["upstream_id"].partition(".")
     return f"{owner}.{test['upstream_function']}" if dot else test["upstream_function"]
 

@@ -46,7 +46,7 @@ def tally(document: dict) -> tuple[str, str]:
 
 
 def killers(mutant: dict) -> list[tuple[str, int]]:
-    """The checks that noticed and in how many tests, those that were expected first."""
+    """The checks that failed and in how many tests, expected ones first."""
     counts = Counter(entry["check"] or "no check" for entry in mutant["killed_by"])
     return sorted(counts.items(), key=lambda item: (item[0] not in mutant["expected_checks"], -item[1], item[0]))
 

@@ -1,4 +1,4 @@
-"""The suites of a run side by side: what upstream has, what was ported, what was evaluated, what came of it."""
+"""The suites of a run side by side: what upstream has, what was ported, what was evaluated, and the results."""
 from dataclasses import dataclass
 
 from .verdicts import VERDICTS
@@ -14,7 +14,7 @@ COLUMNS = ("suite", "upstream instances", "ported", "ids", "checks", "implementa
 class SuiteOnImplementation:
     label: str
     evaluated: int       # checks of the inventory that at least one result evaluated
-    device_limited: int  # checks that only a device that this run has not could show
+    device_limited: int  # checks that need a device that this run does not have
     verdicts: dict[str, int]
     parity: dict[str, dict[str, int]]  # by the label it was compared with
     seconds: float
@@ -34,13 +34,13 @@ class SuiteOnImplementation:
 
 @dataclass
 class Suite:
-    """One suite; the sizes are the inventory's (None: the results do not say them)."""
+    """One suite; the sizes are the inventory's (None: the results do not contain them)."""
     name: str
     size: dict | None
     ported: int  # upstream instances that have a result in this run
     ids: int     # test ids in this run
     implementations: list[SuiteOnImplementation]
-    mutants: tuple[int, int] | None = None  # killed, of how many that this suite is to kill
+    mutants: tuple[int, int] | None = None  # killed, and all that this suite must kill
 
     @property
     def size_texts(self) -> list[str]:
@@ -78,7 +78,7 @@ def parity_of(tests: list[dict]) -> dict[str, dict[str, int]]:
 
 
 def kill_table_text(document: dict, mutants: dict) -> str:
-    """Where the last column comes from, and whether it is of the same suites."""
+    """The source of the last column, and whether it covers the same suites."""
     commit = mutants.get("suite_commit") or "unknown"
     same = commit == document["run"]["suite_commit"] and commit != "unknown"
     return (f"Mutants of {mutants['implementation']}, run {mutants.get('started', 'at an unknown time')} at "
@@ -114,7 +114,7 @@ def _on_implementation(label: str, tests: list[dict]) -> SuiteOnImplementation:
 
 
 def _mutants_of(functions: set[str], mutants: dict | None) -> tuple[int, int] | None:
-    """Killed and all of the mutants that a check of these functions is expected to notice."""
+    """Killed mutants, and all mutants that a check of these functions is expected to detect."""
     if mutants is None:
         return None
     concerned = [mutant for mutant in mutants["mutants"]

@@ -1,4 +1,4 @@
-"""The verdicts: symbol, tone and meaning of each; docs/verdicts.md says the same at length."""
+"""The verdicts: symbol, tone and meaning of each; docs/verdicts.md explains them at length."""
 from dataclasses import dataclass
 
 
@@ -31,10 +31,10 @@ _ALL = (
 
 VERDICTS = {verdict.name: verdict for verdict in _ALL}
 
-# Verdicts that a run with exit code 0 may contain, and the one that is counted apart (design of the exit codes).
+# Verdicts that a run with exit code 0 may contain, and the one that is counted separately (design of the exit codes).
 GREEN = frozenset({"pass", "not_applicable", "waived"})
 APART = frozenset({"not_supported"})
 PROBLEMS = tuple(name for name in VERDICTS if name not in GREEN | APART)
 
-# What a single rank may say besides: it stopped because a peer had failed.
+# A further verdict of a single rank: it stopped because a peer had failed.
 RANK_ONLY = {"aborted": Verdict("aborted", "·", "neutral", "This rank stopped because a peer had failed.")}

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes of several files."""
 import os
 from pathlib import Path
 
