@@ -12,6 +12,7 @@ namespace {
 
 constexpr CompareOptions kDefaultTolerance{.dtype_default_tolerance = true};
 constexpr CompareOptions kCloseToTwin{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
+constexpr CompareOptions kIsClose = kCloseToTwin;  // isclose's defaults, too
 
 // Whether both have the member.
 bool BothHave(Trial& t, std::string_view in_other, std::string_view in_own, const char* member, const Dict& actual,
@@ -51,6 +52,26 @@ void CompareEntry(Trial& t, const StateChecks& checks, const std::string& parame
   }
 }
 
+// Upstream's _are_equal_states: the same names and types, tensors close.
+bool Matches(const Dict& entry, const Dict& other) {
+  if (entry.size() != other.size()) return false;
+  return std::ranges::all_of(entry, [&](const Dict::Entry& state) {
+    const Value* found = other.Find(state.key);
+    return found && SameValue("", *found, state.value, kIsClose).ok;
+  });
+}
+
+// Whether some parameter of the twin has this state. If not, the message says how it differs from that of its name.
+Verification IsStateOfSomeone(const Key& name, const Dict& entry, const Dict& twin_state, const Dict& by_name) {
+  const bool found = std::ranges::any_of(
+      twin_state, [&](const Dict::Entry& other) { return Matches(entry, other.value.AsDict()); });
+  if (found) return {};
+  const std::string what = ToString(name) + ": no parameter of the unsharded model has such state; ";
+  const Value* own = by_name.Find(name);
+  if (!own) return {false, what + "its parameter of this name has none, actual " + ToString(entry)};
+  return SameValue(what + "beside that of the same name", *own, InOrderOf(*own, entry), kIsClose);
+}
+
 std::string TextOf(const std::vector<double>& numbers) { return ToString(Value(List(numbers.begin(), numbers.end()))); }
 
 Verification SameDicts(const Dict& expected, const Dict& actual) {
@@ -61,6 +82,12 @@ Verification SameDicts(const Dict& expected, const Dict& actual) {
 
 const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
 const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
+
+const Dict& FirstGroupOf(const Dict& state_dict) {
+  const List& groups = GroupsOf(state_dict);
+  if (groups.empty()) throw ContractViolation("param_groups: expected at least one group, there is none");
+  return groups.front().AsDict();
+}
 
 void ExpectSameGroups(Trial& t, const GroupChecks& checks, const Dict& actual, const Dict& expected,
                       bool with_params) {
@@ -87,6 +114,18 @@ void ExpectSameState(Trial& t, const StateChecks& checks, const Dict& actual, co
       CompareEntry(t, checks, parameter, entry.AsDict(), other->AsDict());
     }
   }
+}
+
+void ExpectStatesInAnyOrder(Trial& t, const UnpairedStateChecks& checks, const Dict& saved, const Dict& twin,
+                            const Dict& by_name) {
+  if (!BothHave(t, checks.other, checks.own, "state", saved, twin)) return;
+  const Dict whole = WholeDict(t, saved);
+  const Dict& state = StateOf(whole);
+  t.Check(checks.count, Equal("parameters with state", StateOf(twin).size(), state.size()));
+  for (const auto& [name, entry] : state) {
+    t.Check(checks.states, IsStateOfSomeone(name, entry.AsDict(), StateOf(twin), by_name));
+  }
+  ExpectStateOfTwin(t, checks.states, by_name, whole);
 }
 
 void ExpectStateOfTwin(Trial& t, std::string_view check, const Dict& twin_state, const Dict& saved) {

@@ -27,6 +27,15 @@ struct StateChecks {
 };
 void ExpectSameState(Trial& t, const StateChecks& checks, const Dict& actual, const Dict& expected);
 
+// Upstream's _check_same_state without equal keys, of what was saved: both have a state, as many parameters, and each
+// has the state of some parameter of the unsharded twin. `by_name` is the twin's own state under the parameters' names.
+// Strict: paired by name. *Collective* where it holds ShardedTensors.
+struct UnpairedStateChecks {
+  std::string_view other, own, count, states;
+};
+void ExpectStatesInAnyOrder(Trial& t, const UnpairedStateChecks& checks, const Dict& saved, const Dict& twin,
+                            const Dict& by_name);
+
 // Strict form of `check`: the state of a saved state dict is, by name, that of the unsharded twin, within rtol 1e-5 and
 // atol 1e-8. *Collective* where it holds ShardedTensors.
 void ExpectStateOfTwin(Trial& t, std::string_view check, const Dict& twin_state, const Dict& saved);
@@ -41,5 +50,7 @@ Verification SameLosses(const std::vector<double>& expected, const std::vector<d
 // The member `state`, or `param_groups`, of a state dict.
 const Dict& StateOf(const Dict& state_dict);
 const List& GroupsOf(const Dict& state_dict);
+// Throws ContractViolation when there is none.
+const Dict& FirstGroupOf(const Dict& state_dict);
 
 }  // namespace shardcts::fsdp_optim_state

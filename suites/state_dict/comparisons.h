@@ -1,4 +1,4 @@
-// Upstream's comparisons of what the distributed state-dict API gives with an unsharded twin's own state dicts, and
+// Upstream's comparisons of what the distributed state-dict API gives with the state of an unsharded twin, and
 // their strict forms: bit for bit, by name. *Collective* where they gather.
 #pragma once
 
@@ -11,9 +11,6 @@
 #include "rank/trial.h"
 
 namespace shardcts::state_dict {
-
-// The names of an optimizer's parameters by id, and its own state dict under these names.
-Dict ByName(const Dict& state_dict, const std::vector<std::string>& names);
 
 // Upstream's _verify_msd: number of entries, their names, that each is a full tensor, its values.
 struct ModelStateChecks {
@@ -28,7 +25,7 @@ struct OptimizerStateChecks {
   std::string_view states, state_names, state_values;
   std::string_view groups, group_entries, params, options;
 };
-// `expected` is by name.
+// `expected` is by name, and alone says which checks are evaluated: without state none of `names` and `state…`.
 void ExpectSameOptimizerState(Trial& t, const OptimizerStateChecks& checks, const Dict& expected, const Dict& actual);
 
 // Equal as upstream's assertEqual sees it: keys in any order, values within PyTorch's default tolerance. Local.
@@ -44,6 +41,8 @@ Dict Copied(Trial& t, const Dict& state_dict);
 // The member `state`, or `param_groups`, of an optimizer state dict.
 const Dict& StateOf(const Dict& state_dict);
 const List& GroupsOf(const Dict& state_dict);
+// Throws ContractViolation when there is none.
+const Dict& FirstGroupOf(const Dict& state_dict);
 
 // State of parameters that were never trained, as the API makes it: step 1, zero moments. Strict.
 void ExpectInitialState(Trial& t, std::string_view check, const Dict& parameters, const Dict& whole_state_dict);

@@ -8,6 +8,7 @@
 
 #include "rank/whole.h"
 #include "suites/state_dict/comparisons.h"
+#include "suites/state_dict/expected_state.h"
 
 namespace shardcts::state_dict {
 namespace {
@@ -16,13 +17,12 @@ constexpr int kSteps = 10;
 
 at::Generator GeneratorFor(int64_t number) { return at::detail::createCPUGenerator(static_cast<uint64_t>(number)); }
 
-// The plain twin's own state dicts.
+// The plain twin, and what must be saved of it.
 struct TwinState {
   Model model;
   Optimizer optimizer;
   Dict model_state;
-  Dict by_id;
-  Dict by_name;
+  ExpectedState optimizer_state;
 };
 
 struct Wrapped {
@@ -63,12 +63,12 @@ void ExpectSameAfterLoad(Trial& t, const SaveLoadCase& save_load, const LoadChec
                          const Dict& whole) {
   Optimizer fresh = t.subject().CreateOptimizer(twin.model, save_load.optimizer, {.lr = kLearningRate});
   t.NoError(checks.load, [&] { SetStateDict(twin.model, {fresh}, {Dict(), whole}, {}, CallOf(save_load)); });
-  ExpectEqual(t, checks.state_dict, "state dict of the optimizer", twin.by_id, fresh.StateDict());
+  ExpectEqual(t, checks.state_dict, "state dict of the optimizer", twin.optimizer_state.by_id, fresh.StateDict());
 }
 
 void ExpectOptimizerState(Trial& t, const SaveLoadCase& save_load, const OptimizerStateChecks& checks,
                           const TwinState& twin, const Dict& saved) {
-  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, checks, twin.by_name, saved);
+  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, checks, twin.optimizer_state.by_name, saved);
 }
 
 // Phase A: C1 to C16.
@@ -193,11 +193,11 @@ void SaveAndLoad(Trial& t, const SaveLoadCase& save_load) {
   Model plain = save_load.build();
   Wrapped wrapped = WrappedCopy(t, save_load, plain);
   const Optimizer optimizer = t.subject().CreateOptimizer(plain, save_load.optimizer, {.lr = kLearningRate});
-  TwinState twin{plain, optimizer, {}, {}, {}};
+  TwinState twin{plain, optimizer, {}, {}};
   TrainAlike(t, twin, wrapped);
   twin.model_state = plain.StateDict();
-  twin.by_id = optimizer.StateDict();
-  twin.by_name = ByName(twin.by_id, NamesOf(plain));
+  const TrainedOptimizer trained{save_load.optimizer, kLearningRate, kSteps, plain.Parameters()};
+  twin.optimizer_state = ExpectedStateOf(t, trained, optimizer.StateDict());
   const ModelAndOptimizerState saved = SaveTrained(t, save_load, twin, wrapped);
 
   Wrapped fresh = WrappedCopy(t, save_load, save_load.build());
