@@ -165,6 +165,29 @@ void ChangeEachGroup(Dict& state_dict, const std::function<void(const Dict& firs
   *groups = Value(std::move(changed));
 }
 
+void AddEmptyState(Dict& state_dict) {
+  if (!state_dict.Contains("state")) return;  // flat, or of a rank that has none
+  Dict state = state_dict.At("state").AsDict();
+  for (const Value& group : state_dict.At("param_groups").AsList()) {
+    for (const Value& param : group.AsDict().At("params").AsList()) {
+      const Key key = param.type() == Value::Type::kInt ? Key(param.AsInt()) : Key(param.AsString());
+      if (!state.Contains(key)) state.Set(key, Dict());
+    }
+  }
+  state_dict.Set("state", state);
+}
+
+// In what is saved, and in the optimizer's own state dict.
+Outcome GiveEmptyState(MutantState& state, std::string_view operation, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(operation, arguments);
+  if (!outcome.ok()) return outcome;
+  if (operation == "optimizer.state_dict" || operation == "dsd.get_optimizer_state_dict") {
+    AddEmptyState(outcome.value().AsDict());
+  }
+  if (operation == "dsd.get_state_dict") AddEmptyState(outcome.value().AsDict().Find("optimizer")->AsDict());
+  return outcome;
+}
+
 void ReverseSavedParams(MutantState&, const Dict&, Dict& state_dict) {
   ChangeEachGroup(state_dict, [](const Dict&, Dict& group) {
     List params = group.At("params").AsList();
@@ -265,6 +288,9 @@ std::vector<MutantRow> SavingMutants() {
         "state is not initialized before it is saved", kDsdSuites,
         {"test_fsdp_root_not_initialized C2", "test_no_dist C5"}},
        OnSavedOptimizer(DropInitialState)},
+      {{"dsd_stateless_is_empty", "a parameter without state has an empty one", "absent taken for empty", kDsdSuites,
+        {"test_ddp C8", "test_fsdp C8"}},
+       GiveEmptyState},
       {{"dsd_shards_rotated", "each rank saves the rows of the next one; gathering and loading turn them back",
         "a layout that is split and gathered wrongly in the same way", kDsdSuites,
         {"test_fsdp_root_not_initialized C1"}},
