@@ -1,7 +1,7 @@
 // dsd_bench: state dicts of models under fully_shard and of their Adam, through the distributed state-dict functions
 // (rank_benchmarks.h). bench/state_dict_ratios.py runs it and compares.
 //
-// KIND is FULL, whole values on every rank; RANK0, whole values on rank 0 only: got with cpu_offload, set with
+// KIND is FULL, full tensors on every rank; RANK0, full tensors on rank 0 only: get with cpu_offload, set with
 // broadcast_from_rank0; or SHARDED. OPERATION is get_model_state_dict, set_model_state_dict, get_optimizer_state_dict
 // or set_optimizer_state_dict. The bytes are those of the parameters, or of the optimizer's two moments for each: of
 // the whole model for FULL and RANK0, of a rank's shard for SHARDED. SIZE is that of the parameters.
@@ -55,7 +55,7 @@ class FullyShardedModel {
     SetOptimizerStateDict(model_, {*adam_}, state_dict, ToSet(kind));
   }
 
-  // What was got, to be set. SHARDED values are those of model and optimizer themselves.
+  // The result of get, to be passed to set. SHARDED values are those of model and optimizer themselves.
   CallersState Apart(Kind kind, const Dict& state_dict) {
     return CallersState(kind == Kind::kSharded ? Subject(implementation_).Clone(state_dict).AsDict() : state_dict);
   }

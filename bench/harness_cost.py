@@ -1,4 +1,4 @@
-"""What the harness costs per test: empty tests on a rank pool that is up.
+"""The cost of the harness per test: empty tests on a running rank pool.
 
     .venv/bin/python bench/harness_cost.py [--build DIR] [--impl NAME] [--tests N] [--world N] [--most WORLD=MS]
 

@@ -2,9 +2,9 @@
 // bench/state_dict_ratios.py runs it and compares.
 //
 // KIND is FULL; RANK0, which is FULL with rank0_only; or SHARDED. OPERATION is optim_state_dict, which consolidates, or
-// optim_state_dict_to_load, which makes of a saved state what the rank's optimizer loads. The bytes are those of the
-// saved state on one rank: two moments for each parameter, of the whole model for FULL and RANK0, of a rank's shard for
-// SHARDED. SIZE is that of the parameters.
+// optim_state_dict_to_load, which converts a saved state to the form that the rank's optimizer loads. The bytes are
+// those of the saved state on one rank: two moments for each parameter, of the full model for FULL and RANK0, of a
+// rank's shard for SHARDED. SIZE is that of the parameters.
 #include "bench/rank_benchmarks.h"
 #include "contract/fsdp_optim.h"
 

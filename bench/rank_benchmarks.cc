@@ -22,7 +22,7 @@ constexpr std::chrono::minutes kPatience{30};
 // Every rank must run every benchmark equally often: calls are collective.
 int64_t IterationsOf(int64_t mebibytes) { return std::clamp<int64_t>(256 / mebibytes, 1, 20); }
 
-// Many times what a cache holds. Whole copies of what is measured would not fit beside it.
+// Many times the size of a cache. Complete copies of the measured data would not fit into memory in addition.
 constexpr int64_t kCopiedBytes = 256 << 20;
 
 void RunMemcpy(benchmark::State& state, Communicator& world, int64_t bytes, bool into_new) {
@@ -39,7 +39,7 @@ void RunMemcpy(benchmark::State& state, Communicator& world, int64_t bytes, bool
   });
 }
 
-// Of the ranks that say nothing.
+// For the ranks that print nothing.
 class NoReport final : public benchmark::BenchmarkReporter {
  public:
   bool ReportContext(const Context&) override { return true; }
@@ -74,7 +74,7 @@ Options ReadOptions(int argc, char** argv, int rank, const std::string& descript
   return options;
 }
 
-// *Collective*. A folder that all ranks share for as long as this lives.
+// *Collective*. A folder that all ranks share during its lifetime.
 class SharedFolder {
  public:
   explicit SharedFolder(Communicator& world) : owns_(world.rank() == 0) {

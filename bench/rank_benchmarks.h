@@ -1,11 +1,11 @@
-// What the benchmarks of state dicts share: programs of Google Benchmark under mpiexec, in which all ranks run the same
-// benchmarks, on several implementations in one run and beside a memcpy of the same bytes.
+// Shared by the benchmarks of state dicts: Google Benchmark programs under mpiexec. All ranks run the same benchmarks,
+// on several implementations in one run, together with a memcpy of the same number of bytes.
 //
 // A benchmark is called KIND/OPERATION/SIZE/WHO. Its time is that of the slowest rank, from a barrier to the end of the
 // call; its bytes are those of the state dict on one rank. WHO is an implementation, or
 //   memcpy      each rank copies that many bytes between two buffers of its own, all ranks at the same time
-//   memcpy_new  the same into memory that is allocated for it, as a new tensor is
-// All WHO of a case follow each other, and --rounds repeats that: a machine that is busy for a while is so for all.
+//   memcpy_new  the same into newly allocated memory, like that of a new tensor
+// All WHO of a case are measured directly after each other, and --rounds repeats that, so load affects all of them.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -30,7 +30,7 @@ struct Options {
   Units units = Units::kEachLayer;
 };
 
-// Measures `call` on all ranks, each time after `prepare`: from a common begin to the end of the slowest one.
+// Measures `call` on all ranks, each time after `prepare`: from a common start to the end of the slowest rank.
 // *Collective*. `bytes`: what it counts as on this rank.
 template <class Call>
 void Iterate(

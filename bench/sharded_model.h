@@ -1,4 +1,4 @@
-// What the benchmark of state dicts measures: an implementation that came through the loader, and a model on it that is
+// The subject of the benchmarks of state dicts: an implementation loaded by the loader, and a model on it that is
 // sharded over all ranks.
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace shardcts::bench {
 
-// The façade's way to an implementation without a session: nothing is recorded, no peer is asked.
+// How the façade calls an implementation without a session: nothing is recorded, and ranks are not synchronized.
 class Measured final : public Caller {
  public:
   // *Collective*. `source` as LoadImplementation takes it, `run_folder` is shared by all ranks. Throws InputError.
@@ -43,18 +43,18 @@ class ShardedModel {
  public:
   // *Collective*, like all below. They throw OperationFailed.
   ShardedModel(Measured& implementation, int64_t mebibytes, Units units);
-  ~ShardedModel();  // drops all that the implementation holds
+  ~ShardedModel();  // drops all objects of the implementation
   ShardedModel(const ShardedModel&) = delete;
   ShardedModel& operator=(const ShardedModel&) = delete;
 
-  // What Save gives and Load takes from now on.
+  // The type of state dict for Save and Load from now on.
   void SetKind(StateDictKind kind) { SetStateDictType(model_, kind); }
   Dict Save() { return model_.StateDict(); }
   void Load(const Dict& state_dict) { model_.LoadStateDict(state_dict); }
   Model& model() { return model_; }
   // A forward of one row: the units gather their parameters and free them.
   void Compute();
-  // A state dict whose tensors are not those of the model.
+  // A state dict with tensors other than the model's.
   Dict SaveApart(StateDictKind kind);
 
  private:
@@ -63,9 +63,8 @@ class ShardedModel {
   Model model_;
 };
 
-// A state dict of whole tensors that is to be loaded: `values` are those of `saved`, in memory of the caller's own, as of
-// somebody who read them from a file. `saved` stays as long, for such a process has no memory either that an
-// implementation has just freed and could take again.
+// A state dict of full tensors to be loaded: `values` are those of `saved`, in the caller's own memory, as if read from
+// a file. `saved` stays alive as long, so that no implementation can reuse memory that it has just freed.
 struct CallersState {
   explicit CallersState(Dict state_dict);
 
@@ -73,7 +72,7 @@ struct CallersState {
   Dict values;
 };
 
-// Bytes of the whole model of that size.
+// Bytes of the full model of that size.
 int64_t ModelBytes(int64_t mebibytes);
 
 }  // namespace shardcts::bench

@@ -41,7 +41,7 @@ ModelCase Loads(StateDictKind kind) {
   });
 }
 
-// After a forward the root's own parameters stay whole, and whoever saves then has nothing to gather: that case is last.
+// After a forward the root's own parameters stay unsharded, and saving has nothing to gather: that case is last.
 std::vector<ModelCase> Cases() {
   using enum StateDictKind;
   return {Saves(kFull),    Loads(kFull),    Saves(kLocal),           Loads(kLocal),

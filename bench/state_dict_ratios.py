@@ -1,4 +1,4 @@
-"""How fast the reference saves and loads state dicts, beside PyTorch and a memcpy of the same bytes.
+"""How fast the reference saves and loads state dicts, compared with PyTorch and a memcpy of the same bytes.
 
     .venv/bin/python bench/state_dict_ratios.py [--optimizer | --dsd] [--build DIR] [--world N] [--sizes MIB,…]
                                                 [--rounds N] [--one-unit] [--out DIR]

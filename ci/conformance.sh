@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a clone to a parity report: set-up, build, the suites on the reference and on PyTorch, the report.
 #   ci/conformance.sh [further arguments of `shardcts run`]
-# The run folder is out/conformance; the report is copied to report/, with the kill table that ci/test.sh left in build/.
+# The run folder is out/conformance. The report is copied to report/, with the kill table that ci/test.sh wrote to build/.
 # Exit code: that of `shardcts run` (docs/verdicts.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -2,8 +2,8 @@
 # Nightly on a machine with GPUs: builds against a CUDA build of PyTorch, runs the tests that need a GPU and the suites on
 # the GPUs, with NCCL, and compares with the reference on the CPU.
 #   SHARDCTS_TORCH=… ci/nightly-gpu.sh [--device cuda|cpu] [further arguments of `shardcts run`]
-# World sizes go up to the number of GPUs: NCCL wants one for each rank. --device cpu takes the same way without a GPU,
-# with the preset release. SHARDCTS_BUILD names a folder that is built already, SHARDCTS_OUT the run folder
+# World sizes go up to the number of GPUs: NCCL needs one for each rank. --device cpu follows the same path without a
+# GPU, with the preset release. SHARDCTS_BUILD names an existing build folder, SHARDCTS_OUT the run folder
 # (out/nightly-gpu). Exit code: that of `shardcts run`; 2 without a GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

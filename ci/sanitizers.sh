@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds what a sanitizer is for and runs its tests; any finding fails.
+# Builds with a sanitizer and runs the tests that it is for; any finding fails.
 #   ci/sanitizers.sh asan-ubsan | tsan
-# LibTorch, MPICH and CPython are not instrumented. What is switched off or suppressed for that reason says so here and in
-# ci/tsan.supp.
+# LibTorch, MPICH and CPython are not instrumented. What is switched off or suppressed for that reason is
+# documented here and in ci/tsan.supp.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 preset="${1:-}"
@@ -12,10 +12,11 @@ case "$preset" in
     targets=(unit_tests shardcts shardcts-rank shardcts-start-rank shardcts_reference fake_rank)
     label='unit|sanitized'
     run=()
-    # They measure memory, and the sanitizer's own is most of what there is.
+    # These tests measure memory, most of which is the sanitizer's own.
     tests=(-E '_memory_test')
-    # No search for leaks at exit: the three libraries above leave memory there on purpose. The allocator may return null:
-    # LibTorch asks for impossible sizes in tests of wrong input. A rank that crashes on purpose ends by its signal.
+    # No leak check at exit: the three libraries above do not free all memory, on purpose. The allocator may return
+    # null: LibTorch requests impossible sizes in tests of wrong input. A rank that crashes on purpose ends by its
+    # signal.
     export ASAN_OPTIONS="handle_segv=0 detect_leaks=0 allocator_may_return_null=1 detect_stack_use_after_return=1"
     export UBSAN_OPTIONS="halt_on_error=1 print_stacktrace=1"
     ;;
@@ -24,12 +25,13 @@ case "$preset" in
              shardcts shardcts-rank shardcts-start-rank shardcts_reference)
     label='tsan'
     tests=()
-    run=(setarch -R)  # the sanitizer of GCC 12 breaks now and then where addresses have more random bits than it knows
-    # A finding ends the process: in a rank that is a crash of the running test. One thread per operator: OpenMP is not
-    # instrumented.
-    # The sanitizer's own thread keeps a warm process from counting one thread: that is what RanksStartCold…/threads counts.
+    run=(setarch -R)  # the sanitizer of GCC 12 sometimes fails if addresses have more random bits than it supports
+    # A finding ends the process: in a rank that is a crash of the running test. One thread per operator, because OpenMP
+    # is not instrumented.
+    # RanksStartCold…/threads is left out: it tests the count of threads in a warm process, which here includes the
+    # sanitizer's own.
     export GTEST_FILTER='-*RanksStartColdAndTheResultsSayWhy/threads'
-    # UCX looks at memory calls of threads that have ended, for which the sanitizer has no state any more.
+    # UCX intercepts memory calls of threads that have ended, for which the sanitizer has no state.
     export UCX_MEM_EVENTS=n UCX_MEM_MMAP_HOOK_MODE=none
     export OMP_NUM_THREADS=1 TSAN_OPTIONS="halt_on_error=1 handle_segv=0 second_deadlock_stack=1 suppressions=$PWD/ci/tsan.supp"
     ;;

@@ -1,6 +1,6 @@
-# Everything that ShardCTS builds with, as imported targets; ci/setup.sh installs it.
+# All dependencies of the build as imported targets; ci/setup.sh installs them.
 
-# ccache, when it is there.
+# ccache, if installed.
 find_program(SHARDCTS_CCACHE ccache)
 if(SHARDCTS_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
@@ -25,7 +25,7 @@ if(SHARDCTS_CUDA AND NOT SHARDCTS_TORCH_HAS_CUDA)
 endif()
 find_library(SHARDCTS_TORCH_PYTHON torch_python PATHS "${SHARDCTS_TORCH_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
 
-# {fmt} as LibTorch carries it: headers only, in the way of any other version.
+# {fmt} as bundled with LibTorch: its headers hide any other version.
 add_library(shardcts_fmt STATIC cmake/fmt.cc)
 add_library(shardcts::fmt ALIAS shardcts_fmt)
 target_link_libraries(shardcts_fmt PUBLIC shardcts::libtorch)

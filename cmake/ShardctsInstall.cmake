@@ -1,12 +1,12 @@
-# `cmake --install BUILD --prefix PREFIX`: what it takes to run the suites, and the package with which implementations are
-# built (`find_package(ShardCTS)`: shardcts::contract, shardcts::comm, shardcts::models). LibTorch and Python stay where
+# `cmake --install BUILD --prefix PREFIX`: what is needed to run the suites, and the package to build implementations
+# with (`find_package(ShardCTS)`: shardcts::contract, shardcts::comm, shardcts::models). LibTorch and Python stay where
 # they were at build time.
 #
 #   bin/                 shardcts, shardcts-rank, shardcts-start-rank
-#   lib/shardcts/        the contract's library, the implementations that are shipped
+#   lib/shardcts/        the contract's library, the shipped implementations
 #   include/shardcts/    headers: contract/, comm/communicator.h, models/
 #   lib/cmake/ShardCTS/  the CMake package
-#   share/shardcts/      what programs read at run time (harness/run_files/program_folder.h)
+#   share/shardcts/      files that programs read at run time (harness/run_files/program_folder.h)
 include(CMakePackageConfigHelpers)
 
 set(library_folder lib/shardcts)

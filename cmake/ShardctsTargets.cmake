@@ -1,4 +1,4 @@
-# The few functions with which targets are declared.
+# The functions that declare targets.
 
 add_library(shardcts_warnings INTERFACE)
 target_compile_options(shardcts_warnings INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
@@ -19,7 +19,7 @@ function(shardcts_library name)
 endfunction()
 
 # Precompiled headers, one object for all targets: `shardcts_use_pch(TARGET NAME)`.
-# aten: whatever sees LibTorch. plain: the controller, without it. Each once more with GoogleTest, for test programs.
+# aten: for code that uses LibTorch. plain: for code without it. Each also with GoogleTest, for test programs.
 function(shardcts_declare_pch name)
   cmake_parse_arguments(arg "" "" "LIBS;HEADERS" ${ARGN})
   file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/pch/${name}.cc" CONTENT "// The header is what counts.\n")
@@ -45,7 +45,7 @@ function(shardcts_use_pch target name)
 endfunction()
 
 # shardcts_test(NAME SOURCES… LIBS… [PCH aten] [RANKS n…] [TIMEOUT s]): a GoogleTest program run by ctest,
-# with RANKS once per number under mpiexec. The target unit_tests builds them all, their label is unit.
+# with RANKS once for each number under mpiexec. The target unit_tests builds all of them; their label is unit.
 function(shardcts_test name)
   cmake_parse_arguments(arg "" "PCH;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
@@ -72,7 +72,7 @@ function(shardcts_test name)
   endif()
 endfunction()
 
-# Called once all tests are declared.
+# Call it after all tests are declared.
 function(shardcts_add_unit_tests_target)
   get_property(tests GLOBAL PROPERTY SHARDCTS_UNIT_TESTS)
   add_custom_target(unit_tests DEPENDS ${tests})

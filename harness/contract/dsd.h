@@ -1,7 +1,8 @@
-// The façade of the distributed state-dict API: model and optimizer state by canonical names, whatever wraps the model.
+// The façade of the distributed state-dict API: state of model and optimizer by canonical names, however the model is
+// wrapped.
 //
-// As in facade.h: every function is one operation of the table (docs/contract.md), which gives its semantics and says
-// whether it is *Collective*; it throws OperationFailed when the implementation answers with an error.
+// As in facade.h, every function is one operation of the table (docs/contract.md), which gives its semantics and says
+// whether it is *Collective*. It throws OperationFailed when the implementation returns an error.
 //
 // A model state dict is {FQN: value}, an optimizer state dict {state: {FQN: {state name: value}}, param_groups: list of
 // dict}, or flat: {state.FQN.NAME: value, param_groups.FQN.OPTION: value}.
@@ -26,12 +27,12 @@ struct StateDictOptions {
   std::string dsd_fqn_modifiers;  // name of the modules' method; empty: the default
 };
 
-// What a call takes beside its options.
+// What a call takes in addition to its options.
 struct StateDictCall {
-  std::vector<std::string> submodules;        // of get: only what is below these paths; deprecated
+  std::vector<std::string> submodules;        // of get: only the state below these paths; deprecated
   bool by_submodule = false;                  // of set: the state dict is {path: state dict}; deprecated
-  bool distributed = true;                    // false: as where no process group was ever made
-  std::vector<Warning>* warnings = nullptr;   // gets those of the call
+  bool distributed = true;                    // false: as if no process group had been created
+  std::vector<Warning>* warnings = nullptr;   // the warnings of the call are appended
 };
 
 struct ModelAndOptimizerState {
@@ -53,16 +54,16 @@ void SetOptimizerStateDict(const Model& model, const std::vector<Optimizer>& opt
 LoadResult SetStateDict(Model& model, const std::vector<Optimizer>& optimizers, const ModelAndOptimizerState& state,
                         const StateDictOptions& options = {}, const StateDictCall& call = {});
 
-// Afterwards Model::StateDict and Optimizer::StateDict, and what loads them, go through the functions above.
+// Afterwards Model::StateDict and Optimizer::StateDict, and the functions that load them, use the functions above.
 void PatchModelStateDict(Model& model, const StateDictOptions& options = {});
 void PatchOptimizerStateDict(const Model& model, const std::vector<Optimizer>& optimizers,
                              const StateDictOptions& options = {});
 
-// Wrappers. replicate averages gradients without standing around the module; compile stands around the whole model.
+// Wrappers. replicate averages gradients and leaves the module in place; compile wraps the complete model.
 void WrapReplicate(Model& model);
 void WrapCompile(Model& model);
 
-// Moves a submodule; "meta" drops its values.
+// Moves a submodule to a device; "meta" drops its values.
 void MoveSubmodule(Model& model, const std::string& path, const std::string& device);
 // A learning-rate schedule initial_lr * factor^epoch, at epoch 0: each group gets the entry initial_lr.
 void ScheduleExponential(const Model& model, const Optimizer& optimizer, double factor);

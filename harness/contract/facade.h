@@ -1,7 +1,7 @@
-// The façade: the contract as typed C++, in which tests are written.
+// The façade: the contract as a typed C++ API, which tests are written with.
 //
 // Every method is one operation of the table (docs/contract.md), which gives its semantics and says whether it is
-// *Collective*. A method throws OperationFailed when the implementation answers with an error.
+// *Collective*. A method throws OperationFailed when the implementation returns an error.
 #pragma once
 
 #include <exception>
@@ -15,7 +15,7 @@
 
 namespace shardcts {
 
-// The harness's way to the implementation: numbers, records and guards each operation.
+// How the harness calls the implementation: it numbers, records and checks each operation.
 class Caller {
  public:
   virtual ~Caller() = default;
@@ -38,7 +38,7 @@ class OperationFailed : public std::exception {
   std::string text_;  // "model.forward: RuntimeError: …"
 };
 
-// Calls and returns the value; throws OperationFailed on an error, ContractViolation never.
+// Calls the operation and returns the value. Throws OperationFailed on an error; never throws ContractViolation.
 Value Require(Caller& caller, std::string_view operation, Dict arguments);
 
 class Mesh {
@@ -128,7 +128,7 @@ struct OptimizerOptions {
 
 struct ParameterGroup {
   std::vector<std::string> parameters;  // names, as Model::Parameters gives them
-  OptimizerOptions options;             // over those of the optimizer
+  OptimizerOptions options;             // override those of the optimizer
 };
 
 class Optimizer {
@@ -149,7 +149,7 @@ class Optimizer {
   Value handle_;  // with its origin, so that a recording refers to the step that made it
 };
 
-// The implementation under test, seen from one rank.
+// The implementation under test on this rank.
 class Subject {
  public:
   explicit Subject(Caller& caller) : caller_(caller) {}
@@ -159,7 +159,7 @@ class Subject {
   // device: "", or "meta", "cpu", ...
   Model Build(std::string_view model, Dict args, std::string_view device = {});
   Optimizer CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options = {});
-  // named: its state dicts are keyed by names in the place of ids.
+  // named: its state dicts are keyed by parameter names instead of ids.
   Optimizer CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options,
                             const std::vector<ParameterGroup>& groups, bool named = false);
 
@@ -168,7 +168,7 @@ class Subject {
   Dict FullTensors(const Dict& dtensors);
   Value Redistribute(const Value& dtensor, const std::vector<Placement>& placements);
   Value Distribute(const at::Tensor& full, const Mesh& mesh, const std::vector<Placement>& placements);
-  // A tensor, or a dict of tensors, also a nested one: a deep copy.
+  // A deep copy of a tensor, or of a dict of tensors, which may be nested.
   Value Clone(const Value& tensors);
   void Fill(const Value& tensors, double scalar);
   Value To(const Value& tensor, std::string_view device);

@@ -1,7 +1,7 @@
 // The façade of FSDP1: FullyShardedDataParallel, its scopes and state-dict types, and the wrappers that go with it.
 //
-// As in facade.h: every function is one operation of the table (docs/contract.md), which gives its semantics and says
-// whether it is *Collective*; it throws OperationFailed when the implementation answers with an error.
+// As in facade.h, every function is one operation of the table (docs/contract.md), which gives its semantics and says
+// whether it is *Collective*. It throws OperationFailed when the implementation returns an error.
 #pragma once
 
 #include <functional>
@@ -36,7 +36,7 @@ struct AutoWrapPolicy {
   static AutoWrapPolicy Always();
   static AutoWrapPolicy SizeBased(int64_t min_num_params);
   static AutoWrapPolicy Names(std::vector<std::string> names);
-  Dict value;  // as the contract describes it
+  Dict value;  // as in docs/contract.md
 };
 
 // Absent fields take the implementation's default. FQNs are those of the model without any wrapper.
@@ -56,7 +56,7 @@ struct FsdpOptions {
 };
 
 void WrapFsdp(Model& model, const std::string& path, const FsdpOptions& options = {});
-// innermost: around the module itself, below the wrappers that it has.
+// innermost: directly around the module, inside the wrappers that it already has.
 void WrapCheckpoint(Model& model, const std::string& path, bool innermost = false);
 void WrapDdp(Model& model, const std::string& path = {});
 
@@ -68,7 +68,8 @@ struct SummonOptions {
   bool with_grads = false;
 };
 
-// Runs `body` while the parameters are full. A C++ exception of the body ends the scope as raised and goes on.
+// Runs `body` while the parameters are full. A C++ exception of the body ends the scope, with `raised`, and is
+// rethrown.
 void WithFullParams(Model& model, const std::function<void()>& body, const SummonOptions& options = {});
 
 enum class StateDictKind { kFull, kLocal, kSharded };
@@ -87,7 +88,7 @@ struct StateDictConfig {
   std::optional<OptimStateDictConfig> optim;  // of the kind's class; absent: its default
 };
 
-// Runs `body` under the type. A C++ exception of the body ends the scope as raised and goes on.
+// Runs `body` with this state-dict type. A C++ exception of the body ends the scope, with `raised`, and is rethrown.
 void WithStateDictType(Model& model, StateDictKind kind, const StateDictConfig& config,
                        const std::function<void()>& body);
 void WithStateDictType(Model& model, StateDictKind kind, const std::function<void()>& body);
@@ -98,7 +99,7 @@ Dict GetStateDictType(const Model& model);
 List FsdpUnits(const Model& model);  // of dicts
 List Modules(const Model& model);    // of dicts
 
-// The entries with every ShardedTensor replaced by the whole tensor.
+// The entries, with every ShardedTensor replaced by the full tensor.
 Dict GatherStateDict(Caller& caller, const Dict& state_dict);
 Value GatherSharded(Caller& caller, const Value& sharded);
 

@@ -1,11 +1,11 @@
 // The façade of FSDP1's optimizer state: state dicts by original parameter names (FQNs), and back into the layout of
 // one rank's optimizer.
 //
-// As in facade.h: every function is one operation of the table (docs/contract.md), which gives its semantics and says
-// whether it is *Collective*; it throws OperationFailed when the implementation answers with an error.
+// As in facade.h, every function is one operation of the table (docs/contract.md), which gives its semantics and says
+// whether it is *Collective*. It throws OperationFailed when the implementation returns an error.
 //
-// A saved state dict is {state: {FQN: {state name: value}}, param_groups: list of dict}, one to load has this rank's ids
-// or names in the place of FQNs.
+// A saved state dict is {state: {FQN: {state name: value}}, param_groups: list of dict}. A state dict to be loaded has
+// this rank's ids or names instead of FQNs.
 #pragma once
 
 #include <optional>
@@ -17,19 +17,20 @@
 
 namespace shardcts {
 
-// What tells an implementation which parameter has which id. Neither: one group of all parameters in the model's order.
+// Tells an implementation which parameter has which id. Without both fields: one group of all parameters in the model's
+// order.
 struct OptimizerLayout {
   const Optimizer* optimizer = nullptr;
   std::optional<List> optim_input;          // deprecated; see OptimInput
-  std::vector<Warning>* warnings = nullptr;  // gets those of the call
+  std::vector<Warning>* warnings = nullptr;  // the warnings of the call are appended
 };
 
-// What an optimizer was made of, as the deprecated argument `optim_input` says it.
+// The parameters that an optimizer was created with, in the form of the deprecated argument `optim_input`.
 List OptimInput(const std::vector<std::string>& parameters);
 List OptimInput(const std::vector<ParameterGroup>& groups);
 
 struct OptimStateDictOptions {
-  std::optional<Dict> state_dict;  // absent: the optimizer's present one
+  std::optional<Dict> state_dict;  // absent: the optimizer's current one
   std::optional<ProcessGroup> group;
 };
 Dict OptimStateDict(const Model& model, const Optimizer& optimizer, const OptimStateDictOptions& options = {});
@@ -47,13 +48,13 @@ struct FullOptimOptions {
   std::optional<List> optim_input;
   bool rank0_only = true;
   std::optional<ProcessGroup> group;
-  std::vector<Warning>* warnings = nullptr;  // gets those of the call
+  std::vector<Warning>* warnings = nullptr;  // the warnings of the call are appended
 };
 Dict FullOptimStateDict(const Model& model, const Optimizer& optimizer, const FullOptimOptions& options = {});
 Dict ShardedOptimStateDict(const Model& model, const Optimizer& optimizer,
                            const std::optional<ProcessGroup>& group = {});
 Dict ShardFullOptimStateDict(const Dict& saved, const Model& model, const OptimizerLayout& layout = {});
-// `saved`: counts on the group's first rank only.
+// `saved` is read on the group's first rank only.
 Dict ScatterFullOptimStateDict(const std::optional<Dict>& saved, const Model& model, const OptimizerLayout& layout = {},
                                const std::optional<ProcessGroup>& group = {});
 Dict FlattenShardedOptimStateDict(const Dict& saved, const Model& model, const Optimizer& optimizer);

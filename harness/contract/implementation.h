@@ -1,4 +1,4 @@
-// What an implementation provides, and the door through which a shared library is loaded.
+// What an implementation provides, and the entry points of a shared library that is one.
 #pragma once
 
 #include <map>
@@ -13,16 +13,16 @@ namespace shardcts {
 
 class Communicator;
 
-// What one rank gets to know when the implementation is made.
+// What one rank is told when its implementation object is created.
 struct ImplementationContext {
   int rank = 0;
   int world_size = 1;
-  int local_rank = 0;                          // among the ranks of this host
+  int local_rank = 0;                          // index among the ranks of this host
   std::string device = "cpu";                  // "cpu", "cuda": the device type under test
   std::map<std::string, std::string> options;  // `--impl NAME,key=value`, without device
-  std::string run_folder;                      // shared by all ranks: rendezvous files may go below it
-  // All ranks of the pool, for the implementation alone. An implementation may use it or bring its own.
-  // Outlives the implementation.
+  std::string run_folder;                      // shared by all ranks; rendezvous files may be put there
+  // Over all ranks of the pool, for the use of the implementation alone, which may bring its own instead. It outlives
+  // the implementation.
   Communicator* communicator = nullptr;
 };
 
@@ -31,16 +31,16 @@ class Implementation {
  public:
   virtual ~Implementation() = default;
 
-  // Runs one operation of the table (operations.json, docs/contract.md). `arguments` holds what the table names;
-  // optional arguments may be absent, which means their default. *Collective* where the table says so: then every
-  // rank of the pool calls it, in the same order. Must not throw.
+  // Runs one operation of the table (operations.json, docs/contract.md). `arguments` has the arguments of the table; an
+  // optional argument may be absent and then has its default. *Collective* where the table says so: then every rank of
+  // the pool calls it, in the same order. Must not throw.
   virtual Outcome Invoke(std::string_view operation, const Dict& arguments) = 0;
 };
 
 }  // namespace shardcts
 
-// A shared library that is an implementation exports these two. `shardcts_create` may throw std::exception: the text
-// becomes the one-line error of the run.
+// A shared library that is an implementation exports these two functions. `shardcts_create` may throw std::exception;
+// its text becomes the one-line error of the run.
 #define SHARDCTS_IMPLEMENTATION(create)                                                                      \
   extern "C" __attribute__((visibility("default"))) const char* shardcts_contract_abi() {                    \
     return SHARDCTS_CONTRACT_ABI;                                                                            \

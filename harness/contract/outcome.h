@@ -1,4 +1,5 @@
-// Outcome: what an operation gave, on one rank. An error is data, never an exception across the border.
+// Outcome: the result of an operation on one rank. An error is data: no exception crosses the boundary to an
+// implementation.
 #pragma once
 
 #include <string>

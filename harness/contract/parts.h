@@ -1,6 +1,6 @@
-// What each rank holds of a distributed tensor by what the contract says, and the whole that these parts make up:
-// computed without the implementation under test. All functions are *Local*. Source: the documentation of the placements
-// of torch.distributed.tensor, and the metadata of ShardedTensor.
+// The part of a distributed tensor that each rank holds according to the contract, and the full tensor that these parts
+// form. Both are computed without the implementation under test. All functions are *Local*. Source: the documentation
+// of the placements of torch.distributed.tensor, and the metadata of ShardedTensor.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,15 +11,15 @@
 
 namespace shardcts {
 
-// The part of `full` that `rank` holds: split from the last mesh dimension to the first, each split in ceil-sized
-// chunks, later ranks with fewer rows or none. A view of `full`.
+// The part of `full` that `rank` holds: split from the last mesh dimension to the first, each time into ceil-sized
+// chunks; the last ranks have fewer rows or none. A view of `full`.
 at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
                       int64_t rank);
 
-// The whole tensor on the CPU, without gradient, from what each rank holds of it: `of_ranks` has the value that a global
-// rank has at this place; those outside the tensor's mesh, or process group, do not count. Throws ContractViolation naming
-// the rank when a part does not fit what its tensor says, ranks say different things of one tensor, replicas differ, or
-// the parts are not the whole.
+// The full tensor on the CPU, without gradient, from the parts of all ranks: `of_ranks[r]` is the value that global
+// rank r has for this tensor. Ranks outside the tensor's mesh or process group are ignored. Throws ContractViolation
+// naming the rank when a part does not match its tensor's metadata, ranks disagree on the metadata, replicas differ, or
+// the parts do not cover the tensor.
 at::Tensor Assemble(const DTensor& tensor, const std::vector<Value>& of_ranks);
 at::Tensor Assemble(const ShardedTensor& tensor, const std::vector<Value>& of_ranks);
 

@@ -1,4 +1,4 @@
-// Placement and MeshLayout: where the pieces of a distributed tensor live, as plain values.
+// Placement and MeshLayout: how a distributed tensor is laid out over ranks, as plain values.
 #pragma once
 
 #include <cstdint>

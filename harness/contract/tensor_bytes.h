@@ -20,7 +20,7 @@ at::Tensor ContiguousOnCpu(const at::Tensor& tensor);
 std::string_view BytesView(const at::Tensor& contiguous);
 // The contiguous bytes, copied to the CPU; none of a tensor on the meta device.
 std::string TensorBytes(const at::Tensor& tensor);
-// Throws ContractViolation when the number of bytes does not fit shape and dtype, or a size is negative or absurd.
+// Throws ContractViolation when the number of bytes does not match shape and dtype, or a size is negative or too large.
 at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype);
 
 // "xxh128:HEX" over the bytes.

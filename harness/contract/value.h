@@ -1,7 +1,6 @@
-// Value: everything that crosses the border between the suites and an implementation.
+// Value: everything that is passed between the suites and an implementation.
 //
-// None, bool, int, double, string, bytes, list, ordered dict (string or int keys), Tensor, DTensor, ShardedTensor, Handle.
-// Values are plain and copyable; tensors are shared, not copied: a copied Value sees the same storage.
+// Values are plain and copyable. Tensors are shared, not copied: a copied Value refers to the same storage.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -37,7 +36,7 @@ struct Tensor {
 
 // A distributed tensor as one rank sees it. Semantics: torch.distributed.tensor.DTensor.
 struct DTensor {
-  at::Tensor local;                     // this rank's part, without padding; shares the implementation's storage
+  at::Tensor local;                     // the local tensor, without padding; shares the implementation's storage
   MeshLayout mesh;
   std::vector<Placement> placements;    // one per mesh dimension
   std::vector<int64_t> shape;           // global
@@ -85,12 +84,12 @@ class Dict {
   Dict& operator=(Dict&&) noexcept;
   ~Dict();
 
-  // Replaces the value of a key that is there, appends otherwise.
+  // Replaces the value of an existing key, otherwise appends.
   void Set(Key key, Value value);
   // nullptr when the key is missing.
   const Value* Find(const Key& key) const&;
   Value* Find(const Key& key) &;
-  const Value* Find(const Key& key) && = delete;  // would point into a dict that is gone
+  const Value* Find(const Key& key) && = delete;  // would dangle
   // The key must be there: throws ContractViolation naming it otherwise.
   const Value& At(const Key& key) const&;
   Value At(const Key& key) &&;
@@ -109,15 +108,15 @@ class Dict {
   std::vector<Entry> entries_;
 };
 
-// Where a value came from: step number of a recorded operation and the path inside its result. Lets a recording
-// say "the result of step 7" instead of repeating bytes. Never part of a comparison.
+// Where a value came from: the step number of a recorded operation and the path inside its result. With it a recording
+// says "the result of step 7" instead of repeating the bytes. Never part of a comparison.
 struct Origin {
   int64_t step = 0;
   std::vector<Key> path;
 };
 
-// Thrown when a value has not the type or key that the contract promises; caught at the implementation boundary
-// (an implementation's fault) and in the rank process (a test's fault).
+// Thrown when a value does not have the type or key that the contract promises. Caught at the implementation boundary
+// (a fault of the implementation) and in the rank process (a fault of the test).
 class ContractViolation : public std::exception {
  public:
   explicit ContractViolation(std::string message) : message_(std::move(message)) {}
@@ -167,10 +166,10 @@ class Value {
     return std::get_if<T>(&data_);
   }
   template <class T>
-  const T* TryAs() && = delete;  // would point into a value that is gone
+  const T* TryAs() && = delete;  // would dangle
 
-  // The value as the named type; throws ContractViolation ("expected dict, got int 3") otherwise. Of a temporary: by
-  // value, so that nothing refers into what is gone.
+  // The value as the named type; throws ContractViolation ("expected dict, got int 3") otherwise. Of a temporary it
+  // returns a copy, so that no reference dangles.
   bool AsBool() const;
   int64_t AsInt() const;
   double AsDouble() const;  // ints convert

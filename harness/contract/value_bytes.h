@@ -1,4 +1,4 @@
-// Values as bytes: what ranks of one run send each other. Not a format: nothing keeps it. *Local*.
+// Values as bytes, for messages between the ranks of one run. Not a file format. *Local*.
 #pragma once
 
 #include <string>
@@ -11,8 +11,7 @@ namespace shardcts {
 // Throws ContractViolation for an undefined tensor.
 std::string PackValue(const Value& value);
 
-// A copy of what was packed, without origins, its tensors on the CPU (or on meta, as they were).
-// Throws ContractViolation when `bytes` end before the value, or go on after it.
+// A copy of the packed value without origins; its tensors are on the CPU (or on the meta device, as they were).
 Value UnpackValue(std::string_view bytes);
 
 }  // namespace shardcts

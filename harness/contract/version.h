@@ -6,8 +6,8 @@
 #define SHARDCTS_STRINGIZE_(x) #x
 #define SHARDCTS_STRINGIZE(x) SHARDCTS_STRINGIZE_(x)
 
-// What the loader compares before it calls into a shared library: contract version, then what decides about the
-// layout of the values (compiler family's ABI, C++ library ABI, LibTorch version).
+// What the loader compares before it calls into a shared library: the contract version, then what determines the binary
+// layout of values (ABI of the compiler family, ABI of the C++ library, LibTorch version).
 #include <torch/headeronly/version.h>
 #define SHARDCTS_CONTRACT_ABI                                                            \
   "shardcts-contract-" SHARDCTS_STRINGIZE(SHARDCTS_CONTRACT_VERSION) " gxx-abi-"         \

@@ -1,4 +1,4 @@
-// The number of the contract's version, for programs that do not see LibTorch.
+// The version number of the contract, for programs that do not use LibTorch.
 #pragma once
 
 // Raised when an operation or a value changes its meaning; new operations do not raise it.

@@ -1,4 +1,4 @@
-// Optimizer state dicts of one level: {state.NAME.ENTRY: value, param_groups.NAME.OPTION: value}. Everything is *Local*.
+// Flat optimizer state dicts: {state.NAME.ENTRY: value, param_groups.NAME.OPTION: value}. Everything here is *Local*.
 // Semantics: _flatten_optim_state_dict and _unflatten_optim_state_dict in torch/distributed/checkpoint/state_dict.py.
 #pragma once
 
@@ -8,16 +8,16 @@
 
 namespace shardcts::reference {
 
-// NotImplementedError: a state that is neither tensor, number nor dict.
+// NotImplementedError: a state that is not a tensor, number or dict.
 Dict Flattened(const Dict& state_dict);
 
-// A state dict without "state".
+// Whether it is flat: it has no key "state".
 bool IsFlattened(const Dict& state_dict);
 
-// What a flat state dict says of an optimizer's parameters, in the form with "state": the entries of which the
-// optimizer has some, in its order, of trainable parameters. Of a tied parameter's names the one that is there; a group
-// takes its first parameter's options. KeyError: an option of a group is not there. RuntimeError, under strict: an entry
-// that the optimizer's state has and `flat` has not.
+// Converts a flat state dict to the form with "state", for the parameters of one optimizer. The result has, for
+// trainable parameters, the entries that the optimizer's own state has, in its order. For a tied parameter it uses the
+// name that is in `flat`; a group takes the options of its first parameter. KeyError: an option of a group is missing.
+// RuntimeError, under strict: `flat` lacks an entry that the optimizer's state has.
 Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const ParameterNames& names, bool strict);
 
 }  // namespace shardcts::reference

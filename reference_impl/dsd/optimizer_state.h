@@ -1,9 +1,10 @@
-// The state of optimizers by names that show no wrapper: saved and loaded, whole or in pieces.
+// The state of optimizers by names without wrappers: saved and loaded, full or sharded.
 // Semantics: torch.distributed.checkpoint.state_dict.get_optimizer_state_dict and set_optimizer_state_dict, torch 2.13.
 //
 //   {state: {name: {state name: value}}, param_groups: [{hyper-parameters…, params: [name]}]}
 //
-// Moments are placed like their parameter, "step" is a plain tensor. A tied parameter has its first name.
+// Moments have the placements of their parameter, "step" is a plain tensor. A tied parameter is listed under its first
+// name.
 #pragma once
 
 #include <vector>
@@ -14,32 +15,33 @@
 
 namespace shardcts::reference {
 
-// *Local*. Gives an optimizer that was never stepped its initial state: one step with gradients of zeros and learning
-// rates of 0, after which the parameters are as before. Does nothing if it has state, or a parameter has a gradient.
+// *Local*. Gives an optimizer that was never stepped its initial state: one step with zero gradients and learning rate
+// 0, after which the parameters are unchanged. Does nothing if it has state, or a parameter has a gradient.
 void InitStateAtRest(Optimizer& optimizer);
 
-// *Collective* where the state is in pieces: over the units' groups with FSDP1, over the values' meshes with
-// full_state_dict. Initializes what was never stepped. States are merged, groups follow one another.
-// RuntimeError: no optimizers, or nothing to save. KeyError: a parameter that is none of the model's.
-// NotImplementedError: flattened, a state that is no tensor, number or dict. ValueError as CheckOptions; with FSDP1 as
-// SaveOptimState.
+// *Collective* where the state is sharded: over the units' groups with FSDP1, over the values' meshes with
+// full_state_dict. Initializes optimizers that were never stepped. The states are merged, the groups concatenated.
+// RuntimeError: no optimizers, or nothing to save. KeyError: a parameter that is not one of the model's.
+// NotImplementedError: flattened, a state that is not a tensor, number or dict. ValueError as CheckOptions; with FSDP1
+// as SaveOptimState.
 Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
                            const StateDictOptions& options, const StateDictContext& context);
 
 // *Collective* as GetOptimizerStateDict, and over the world with broadcast_from_rank0. `state_dict` may also be flat
 // (it has no "state"), or keyed by ids (all keys of "state" are ints); it is not changed. Each optimizer, initialized
-// if need be, takes its parameters' entries; a group takes the hyper-parameters of the saved group with its parameters.
+// if necessary, takes the entries of its parameters; a group takes the hyper-parameters of the saved group with its
+// parameters.
 //
-// full_state_dict: whole tensors on every rank, or with broadcast_from_rank0 on rank 0, which sends them one by one;
-// they are copied into the state that is there, and what is not in the state dict stays as it is.
+// full_state_dict: full tensors on every rank or, with broadcast_from_rank0, on rank 0, which sends them one by one.
+// They are copied into the existing state; state that is not in the state dict does not change.
 //
 // On every rank: RuntimeError: no optimizers; nothing to load; under strict, a trainable parameter without state.
 // ValueError: groups without parameters that cannot be paired. Errors of Optimizer::LoadStateDict and OptimStateToLoad.
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,
                            const StateDictOptions& options, const StateDictContext& context);
 
-// *Local*. Optimizer::StateDict with moments that are placed like their parameters, and Optimizer::LoadStateDict of it.
-// RuntimeError: a plain tensor for a parameter that is a DTensor.
+// *Local*. Optimizer::StateDict with moments placed like their parameters, and the inverse of it with
+// Optimizer::LoadStateDict. RuntimeError: a plain tensor for a parameter that is a DTensor.
 Dict GetPlacedStateDict(const Optimizer& optimizer);
 void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context);
 

@@ -1,4 +1,4 @@
-// ParameterNames: the parameter objects of a model with their FQNs, the names that they have without any wrapper.
+// ParameterNames: the parameter objects of a model with their FQNs, which are their names without any wrapper.
 // Everything here is *Local*. Semantics: fqn_param_mapping and shared_params_mapping in
 // torch/distributed/checkpoint/state_dict.py, torch 2.13.
 #pragma once
@@ -12,8 +12,8 @@
 namespace shardcts::reference {
 
 struct NamesOfParameter {
-  std::vector<std::string> fqns;  // of a flat parameter (FSDP1) its members', of a tied one all its names; in order
-  bool is_tied = false;           // the names mean the same parameter: a state dict of an optimizer has one of them
+  std::vector<std::string> fqns;  // in order; of a flat parameter (FSDP1) those of its members, of a tied one all
+  bool is_tied = false;           // the names are of the same parameter; an optimizer's state dict has one of them
 };
 
 class ParameterNames {
@@ -21,7 +21,7 @@ class ParameterNames {
   // Initializes FSDP1's units lazily.
   explicit ParameterNames(models::Module& model);
 
-  // KeyError: the object is none of the model's.
+  // KeyError: the object is not a parameter of the model.
   const NamesOfParameter& Of(const models::Parameter& parameter) const;
   // The names of all parameters that do not require gradients.
   std::vector<std::string> Frozen() const;

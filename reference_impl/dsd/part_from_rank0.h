@@ -1,4 +1,4 @@
-// Rank 0 has a whole tensor, and each rank is to have its part of it.
+// Rank 0 has a full tensor; every rank gets its part.
 #pragma once
 
 #include "comm/communicator.h"
@@ -6,13 +6,13 @@
 
 namespace shardcts::reference {
 
-// *Local*, the same on all ranks. Whether the parts are rows over all ranks of the world in their order: then each rank
-// gets its own and nothing else.
+// *Local*, the same result on all ranks. Whether the parts are rows over all ranks of the world in order. Then each
+// rank receives exactly its own rows.
 bool AreRowsOfWorld(const DTensorDistribution& layout, const Communicator& world);
 
-// *Collective* over the world, for a layout of which AreRowsOfWorld holds. This rank's rows: `place` itself, filled, where
-// that is a contiguous CPU tensor of their shape and dtype, else a new tensor. `whole`: of layout.shape, on rank 0 its
-// values, elsewhere not read; `dtype` is the same on all ranks.
+// *Collective* over the world, for a layout of which AreRowsOfWorld holds. Returns this rank's rows: `place` itself,
+// filled, if it is a contiguous CPU tensor of their shape and dtype, otherwise a new tensor. `whole`: shape
+// layout.shape; read on rank 0 only; `dtype` is the same on all ranks.
 at::Tensor RowsFromRank0(const at::Tensor& whole, at::ScalarType dtype, const DTensorDistribution& layout,
                          Communicator& world, const at::Tensor& place);
 

@@ -1,5 +1,5 @@
-// A model's state dict that rank 0 alone has, as all ranks see it.
-// Semantics: _broadcast_state_dict in torch/distributed/_state_dict_utils.py, torch 2.13.
+// A model's state dict that only rank 0 has, made available on all ranks. Semantics: _broadcast_state_dict in
+// torch/distributed/_state_dict_utils.py, torch 2.13.
 #pragma once
 
 #include "comm/communicator.h"
@@ -8,9 +8,9 @@
 
 namespace shardcts::reference {
 
-// *Collective*. Names, shapes, and all values that are no tensors with dimensions are sent at once; the others come one
-// by one, when WholeTensor::fetch is called, which is *Collective*. `state_dict` is read on rank 0 and must outlive the
-// result there. RuntimeError, on all ranks: rank 0 has a DTensor or a ShardedTensor.
+// *Collective*. Names, shapes, and all values that are not tensors with dimensions are sent at once. The others are
+// sent one by one, when WholeTensor::fetch is called, which is *Collective*. `state_dict` is read on rank 0 and must
+// outlive the result there. RuntimeError, on all ranks: rank 0 has a DTensor or a ShardedTensor.
 StateDict ReceiveFromRank0(const Dict& state_dict, Communicator& world);
 
 }  // namespace shardcts::reference

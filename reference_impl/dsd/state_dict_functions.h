@@ -15,12 +15,13 @@ struct ModelAndOptimizerState {
   Dict optimizer;
 };
 
-// Without optimizers their part is {}.
+// Without optimizers their part of the result is {}.
 ModelAndOptimizerState GetStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
                                     const std::vector<std::string>& submodules, const StateDictOptions& options,
                                     const StateDictContext& context);
 
-// The optimizers first. An empty model state dict: the optimizers alone. RuntimeError: then there are none.
+// Loads the optimizers first. An empty model state dict: loads the optimizers only. RuntimeError: in that case there
+// are no optimizers.
 LoadResult SetStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
                         const ModelAndOptimizerState& state, const StateDictOptions& options,
                         const StateDictContext& context);

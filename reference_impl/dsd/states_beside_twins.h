@@ -1,4 +1,4 @@
-// The vocabulary of the tests of the distributed state-dict functions: a model in each kind of wrapper, and a plain twin.
+// For tests of the distributed state-dict functions: a model in each kind of wrapper, and a plain reference model.
 #pragma once
 
 #include <algorithm>
@@ -47,7 +47,7 @@ inline std::vector<WrappingCase> AllWrappings() {
           {"UnshardedUnits", Wrapping::kUnshardedUnits}};
 }
 
-// Two rows, but of a single rank one.
+// Two rows, one if there is only one rank.
 inline std::vector<int64_t> TwoRows() {
   const int64_t rows = std::min(World().size(), 2);
   return {rows, World().size() / rows};
@@ -141,7 +141,7 @@ inline Dict Copied(const Dict& state_dict) {
   return copy;
 }
 
-// The same names, any order, and plain tensors equal within `tolerance`.
+// The same names in any order, and plain tensors equal within `tolerance`.
 inline void ExpectSameTensors(const Dict& actual, const Dict& expected, double tolerance = 0) {
   EXPECT_THAT(actual.Keys(), testing::UnorderedElementsAreArray(expected.Keys()));
   for (const auto& [name, value] : expected) {

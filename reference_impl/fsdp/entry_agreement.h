@@ -1,6 +1,6 @@
-// What the ranks of a unit tell each other about their entries before they gather them. Without it a rank whose dict
-// lacks an entry, or holds one that is of no use, leaves its peers in a collective that it never enters: PyTorch hangs
-// there, or gathers something else (docs/deviations.md).
+// What the ranks of a unit tell each other about their state-dict entries before they gather them. Without this
+// exchange, a rank whose state dict lacks an entry, or has one that cannot be used, would leave its peers in a
+// collective that it never enters: PyTorch hangs in this case, or gathers wrong data (docs/deviations.md).
 #pragma once
 
 #include <optional>
@@ -19,8 +19,9 @@ struct EntryNote {
   std::optional<SemanticError> refusal;  // the entry cannot be gathered
 };
 
-// *Collective* over the group; every rank gives the same keys in the same order. Throws this rank's first refusal. Else
-// RuntimeError, naming key and ranks, on every rank whose peer refuses an entry or has something else for a key.
+// *Collective* over the group; every rank passes the same keys in the same order. Throws this rank's first refusal. A
+// rank without one throws a RuntimeError that names key and ranks, if a peer refuses an entry or has something else for
+// a key.
 void AgreeOnEntries(Communicator& group, const std::vector<EntryNote>& notes);
 
 }  // namespace shardcts::reference

@@ -1,16 +1,16 @@
-// FlatParameter: the parameters of one unit as one 1-D tensor, of which every rank keeps a shard.
-// Semantics: FlatParamHandle in torch/distributed/fsdp/_flat_param.py, torch 2.13.
+// FlatParameter: the parameters of one unit as one 1-D tensor, of which every rank keeps a shard. Semantics:
+// FlatParamHandle in torch/distributed/fsdp/_flat_param.py, torch 2.13.
 //
-// What stands in the modules' slots, by exposure:
+// The parameters in the modules' slots, by exposure:
 //
 //   kFlat    the shard as one parameter "_flat_param" of the wrapped module; the original names are gone
-//   kSlices  the original names, each the 1-D run of elements that this rank's shard holds, maybe none of them
-//   kHidden  for computing: views of the gathered flat parameter, found by name but not listed
-//   kViews   for computing with use_orig_params: the same views, listed
-//   kFull    in summon_full_params: the original names with whole values, each a leaf of its own
+//   kSlices  the original names, each the 1-D range of elements that this rank's shard holds, which may be empty
+//   kHidden  in forward and backward: views of the gathered flat parameter, found by name but not listed
+//   kViews   in forward and backward with use_orig_params: the same views, listed
+//   kFull    in summon_full_params: the original names with full values, each a leaf of its own
 //
-// At rest it is kFlat, or kSlices with use_orig_params. Parameter objects of kFlat and kSlices live as long as
-// this object, so that an optimizer can hold them.
+// At rest (neither in use nor summoned) it is kFlat, or kSlices with use_orig_params. The parameter objects of kFlat
+// and kSlices live as long as this object, so an optimizer can hold them.
 #pragma once
 
 #include <functional>
@@ -27,7 +27,7 @@ constexpr char kFlatParameterName[] = "_flat_param";
 
 class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
  public:
-  // A place that holds a flattened parameter. The first place of each in traversal order is its primary slot.
+  // A slot of a module that holds a flattened parameter. The first slot of each in traversal order is its primary slot.
   struct Slot {
     models::Module* module = nullptr;
     std::string name;  // in the module
@@ -36,7 +36,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   };
   enum class Exposure { kFlat, kSlices, kHidden, kViews, kFull };
 
-  // *Local*: every rank keeps its part of the values that it has. Flattens those parameters of `module` that are in
+  // *Local*: every rank keeps its shard of the values that it has. Flattens those parameters of `module` that are in
   // `parameters`, in the order of the module tree, a tied one once.
   // ValueError: integers, mixed dtypes or devices, mixed requires_grad without use_orig_params.
   static std::shared_ptr<FlatParameter> Create(models::Module& module,
@@ -57,7 +57,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   void Expose(Exposure exposure);
   void ExposeAtRest();  // kFlat or kSlices
 
-  // This rank's shard, padding included. Unless sharded, the whole flat parameter.
+  // This rank's shard, padding included. The complete flat parameter if it is not sharded.
   const at::Tensor& shard() const { return shard_; }
   // The shard without its padding; shares its storage.
   at::Tensor OwnedShard() const { return shard_.narrow(0, 0, layout_.Owned(rank()).numel); }
@@ -67,60 +67,60 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   const models::ParameterPtr& flat_object() const { return flat_; }
   // Whether it is an object of kFlat, kSlices or kFull.
   bool Holds(const models::Parameter& parameter) const;
-  // Whether this parameter is to get gradients. With use_orig_params each has its own flag, else they share one.
+  // Whether this parameter requires gradients. With use_orig_params each has its own flag, otherwise they share one.
   bool requires_grad(size_t parameter) const {
     return (options_.use_orig_params ? slices_[parameter] : flat_)->value.requires_grad();
   }
 
-  // *Collective* over the shard group. The whole flat parameter in the original dtype on `options.device`: a tensor of
-  // its own if sharded, else the shard itself. May have padding at the end.
+  // *Collective* over the shard group. The full flat parameter in the original dtype on `options.device`: a new tensor
+  // if it is sharded, otherwise the shard itself. May have padding at the end.
   at::Tensor Gather() const;
-  // *Collective* over the shard group. The same on its first rank; undefined, without ever taking memory, elsewhere.
+  // *Collective* over the shard group. The same on its first rank; on other ranks undefined, and without allocating
+  // memory.
   at::Tensor GatherToFirst() const;
-  // Where the rows that a rank has of a parameter in a SHARDED state dict lie in the flat parameter: its chunk of
+  // The range in the flat parameter of the rows of a parameter that a rank has in a SHARDED state dict: its chunk of
   // dimension 0 (Chunk, tensor/sharding.h). RuntimeError: a parameter without dimensions.
   FlatRange RowsOf(size_t parameter, int64_t rank) const;
-  // *Collective* over the shard group of a sharded one. This rank's rows of each parameter, in their shape, on
-  // `options.device`: views of one new tensor. Ranks send each other what they lack and no more.
+  // *Collective* over the shard group; only if sharded. This rank's rows of each parameter, with their shape, on
+  // `options.device`: views of one new tensor. Ranks send each other exactly the elements that are missing.
   std::vector<at::Tensor> GatherRows() const;
-  // This parameter's part of what Gather gives, in its shape.
+  // This parameter's part of a result of Gather, with its shape.
   at::Tensor ViewIn(const at::Tensor& flat, size_t parameter) const;
-  // Copies this rank's part of a whole flat parameter into the shard.
+  // Copies this rank's part of a full flat parameter into the shard.
   void WriteBack(const at::Tensor& flat);
   // *Collective* over the shard group. The sharded gradient, gathered; undefined when there is none.
   at::Tensor GatherGradient() const;
 
-  // Before a forward: takes over which of the parameter objects at rest are to get gradients, as their owner may have
-  // changed that.
+  // Called before a forward: adopts requires_grad of the parameter objects at rest, which their owner may have changed.
   void AdoptRequiresGrad();
-  // *Collective* over the shard group, unless unsharded: gathers, in the dtype to compute in.
+  // *Collective* over the shard group, unless unsharded: gathers, in the compute dtype.
   void Unshard();
-  // Exposes views of the gathered parameter, for a forward new ones, for the backward those of the last forward.
+  // Exposes views of the gathered parameter: new ones for a forward, those of the last forward for the backward.
   void ExposeForForward();
   void ExposeForBackward();
-  // Exposes what is there at rest, and with `free` gives the memory of the gathered parameter back. What autograd has
-  // saved of it becomes valid again with the next Unshard.
+  // Exposes the parameters at rest and, with `free`, frees the memory of the gathered parameter. Tensors that autograd
+  // has saved of it become valid again with the next Unshard.
   void Reshard(bool free);
   bool is_unsharded() const { return is_unsharded_; }
-  // Bytes that the gathered parameter takes now, 0 if it has no memory of its own. For tests of its lifetime.
+  // Bytes that the gathered parameter occupies now, 0 if it has no memory of its own. For tests of when it is freed.
   size_t UnshardedBytes() const;
   // Called from backward when the gradient of the gathered flat parameter is complete.
   void set_on_gradient(std::function<void()> callback) { on_gradient_ = std::move(callback); }
-  // *Collective* over the shard and replicate groups when there is a gradient: what backward left at the gathered
-  // parameter becomes its average over all ranks, at the sharded parameters, added to what is there.
+  // *Collective* over the shard and replicate groups when there is a gradient. Averages the gradient of the gathered
+  // parameter over all ranks and adds it to the gradients of the sharded parameters.
   void ReduceGradient();
   // The gradient of the shard, padding included; undefined when there is none.
   at::Tensor ShardedGradient() const;
   void SetShardedGradient(const at::Tensor& gradient);
 
-  // Around a change of every tensor (apply_hooks.h).
+  // Called before and after every tensor is replaced (apply_hooks.h).
   void BeforeApply();
   void AfterApply();
 
-  // Exposes whole leaves on `flat`, what Gather gave, with the gradient that GatherGradient gave, if defined. With
-  // use_orig_params these are the known parameter objects.
+  // Exposes the full parameters as leaves on `flat`, a result of Gather, with the gradient of GatherGradient if it is
+  // defined. With use_orig_params these are the existing parameter objects.
   void ExposeFull(const at::Tensor& flat, const at::Tensor& gradient = {});
-  // Ends that. Gradients of the leaves are lost.
+  // Ends ExposeFull. Gradients of the leaves are lost.
   void HideFull();
 
  private:
@@ -141,7 +141,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
 
   FsdpOptions options_;
   FlattenLayout layout_;
-  models::Module* home_ = nullptr;  // whose parameter "_flat_param" is
+  models::Module* home_ = nullptr;  // the module that has the parameter "_flat_param"
   std::vector<Slot> primary_slots_;
   std::vector<Slot> shared_slots_;
   std::vector<std::vector<int64_t>> shapes_;
@@ -152,12 +152,12 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   at::Tensor shard_;
   models::ParameterPtr flat_;                 // on shard_
   std::vector<models::ParameterPtr> slices_;  // on parts of shard_
-  std::vector<models::ParameterPtr> views_;   // for computing
+  std::vector<models::ParameterPtr> views_;   // in forward and backward
   std::vector<models::ParameterPtr> full_;    // while summoned
-  std::vector<models::Parameter> at_rest_;    // what slices_ are when not summoned
+  std::vector<models::Parameter> at_rest_;    // the contents of slices_ when not summoned
 
   bool is_unsharded_ = false;
-  at::Tensor unsharded_buffer_;  // padded, in the dtype to compute in; its memory comes and goes
+  at::Tensor unsharded_buffer_;  // padded, in the compute dtype; its memory is freed and allocated again
   at::Tensor unsharded_;         // the autograd leaf on it
   std::function<void()> on_gradient_;
 };

@@ -1,4 +1,4 @@
-// Where parameters lie in a flat parameter, and which part of it each rank keeps: arithmetic without tensors.
+// Where parameters are in a flat parameter, and which part of it each rank keeps: arithmetic without tensors.
 // Everything here is *Local*. Semantics: FlatParamHandle._init_flat_param_and_metadata, _get_shard and
 // _get_shard_metadata in torch/distributed/fsdp/_flat_param.py, torch 2.13.
 //
@@ -11,7 +11,7 @@
 
 namespace shardcts::reference {
 
-// A run of elements.
+// A range of elements.
 struct FlatRange {
   int64_t begin = 0;
   int64_t numel = 0;
@@ -19,7 +19,7 @@ struct FlatRange {
   bool operator==(const FlatRange&) const = default;
 };
 
-// Which elements of one parameter a rank's shard holds. Of a parameter that is not in the shard numel is 0.
+// Which elements of one parameter a rank's shard holds; numel is 0 if it holds none.
 struct FlatSlice {
   int64_t begin_in_parameter = 0;
   int64_t begin_in_shard = 0;
@@ -33,13 +33,13 @@ struct FlattenLayout {
   int64_t numel = 0;                  // of the flat parameter, alignment included
   int64_t ranks = 1;
 
-  // Elements of each rank's shard, those that only fill it up included.
+  // Elements of each rank's shard, padding included.
   int64_t ShardNumel() const;
-  // ranks * ShardNumel(): the size of what an all-gather of the shards gives.
+  // ranks * ShardNumel(): the size of an all-gather of the shards.
   int64_t PaddedNumel() const { return ranks * ShardNumel(); }
-  // The elements of the flat parameter in this rank's shard; numel 0 for a rank behind the last one.
+  // The elements of the flat parameter in this rank's shard; numel is 0 on a rank past the last element.
   FlatRange Owned(int64_t rank) const;
-  // How many elements at the end of this rank's shard mean nothing.
+  // The number of padding elements at the end of this rank's shard.
   int64_t PaddingOf(int64_t rank) const { return ShardNumel() - Owned(rank).numel; }
   FlatSlice SliceOf(size_t parameter, int64_t rank) const;
 };

@@ -1,11 +1,11 @@
-// FsdpModule: one unit, the wrapper that sits in the module tree around the module whose parameters it manages.
-// Semantics: FullyShardedDataParallel and torch/distributed/fsdp/_runtime_utils.py, torch 2.13.
+// FsdpModule: one unit, a wrapper in the module tree around the module whose parameters it manages. Semantics:
+// FullyShardedDataParallel and torch/distributed/fsdp/_runtime_utils.py, torch 2.13.
 //
 //   forward     gather ── forward of the wrapped module ── reshard (unless the root, or SHARD_GRAD_OP)
 //   backward    gather again if needed ── backward ── reshard, reduce the gradient
 //
-// Parameters of modules below that no inner unit took and that are not ignored belong to its flat parameter; a unit may
-// own none. Buffers are never sharded.
+// Its flat parameter consists of the parameters of modules below that no inner unit has taken and that are not ignored;
+// a unit may manage none. Buffers are never sharded.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@ namespace shardcts::reference {
 
 constexpr char kFsdpChild[] = "_fsdp_wrapped_module";
 
-// A buffer below a unit as it was when the unit was made.
+// A buffer below a unit, as it was when the unit was created.
 struct BufferRecord {
   std::string name;  // below the unit
   at::ScalarType original_dtype = at::kFloat;
@@ -48,11 +48,11 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
   const StateDictSettings& settings() const { return settings_; }
   void set_settings(const StateDictSettings& settings) { settings_ = settings; }
 
-  // *Local*. Before the first use of any kind: makes this unit the root of those below, and casts buffers. Does nothing
-  // later. AssertionError: a unit below has been a root already.
+  // *Local*. Called before the first use of any kind: makes this unit the root of the units below, and casts buffers.
+  // Later calls do nothing. AssertionError: a unit below is already a root.
   void LazyInit();
 
-  // In summon_full_params: nothing else may use the unit meanwhile.
+  // In summon_full_params: the unit must not be used otherwise at the same time.
   bool is_summoned() const { return is_summoned_; }
   void set_summoned(bool summoned) { is_summoned_ = summoned; }
   bool is_computing() const { return phase_ != Phase::kIdle; }
@@ -71,7 +71,7 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
 
  private:
   enum class Phase { kIdle, kForward, kPreBackward, kPostBackward };
-  // What all units below one root share.
+  // Shared by all units below one root.
   struct Root {
     std::vector<FsdpModule*> units;  // pre-order; all below the root, which owns them
     bool backward_end_queued = false;
@@ -83,7 +83,7 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
   void PostBackward();
   void FinishBackward();
   bool FreesAfterForward() const;
-  // The settings that count: NO_SHARD gives whole values whatever was set.
+  // The effective settings: NO_SHARD gives full values whatever was set.
   StateDictSettings EffectiveSettings(std::vector<std::string>& user_warnings);
 
   FsdpOptions options_;
@@ -95,7 +95,7 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
   bool is_summoned_ = false;
   std::optional<bool> is_root_;  // nullopt until lazily initialized
   std::shared_ptr<Root> root_;
-  std::shared_ptr<FsdpModule*> self_;  // what backward's callbacks hold weakly: a graph may outlive the model
+  std::shared_ptr<FsdpModule*> self_;  // callbacks in backward hold it weakly: a graph may outlive the model
 };
 
 // *Local*. All units in the tree of `root`, itself included, pre-order, each once.

@@ -1,5 +1,5 @@
-// What a unit leaves alone. Everything here is *Local*.
-// Semantics: _get_ignored_modules and _get_ignored_params in torch/distributed/fsdp/_init_utils.py, torch 2.13.
+// The modules and parameters that a unit ignores. Everything here is *Local*. Semantics: _get_ignored_modules and
+// _get_ignored_params in torch/distributed/fsdp/_init_utils.py, torch 2.13.
 #pragma once
 
 #include <set>
@@ -10,8 +10,8 @@ namespace shardcts::reference {
 
 class IgnoredStates {
  public:
-  // The ignored modules with all below them but inner units, what inner units ignore, and all their parameters, which
-  // then are ignored wherever else they stand.
+  // The ignored modules with all modules below them except inner units, the modules that inner units ignore, and the
+  // parameters of all of these. Such a parameter is also ignored in other modules that share it.
   IgnoredStates(models::Module& root, const FsdpOptions& options);
   bool Contains(const models::Module& module) const { return modules_.contains(&module); }
   bool Contains(const models::Parameter& parameter) const { return parameters_.contains(&parameter); }

@@ -1,4 +1,4 @@
-// What a caller of FullyShardedDataParallel can choose. Semantics: torch/distributed/fsdp/api.py, torch 2.13.
+// The arguments of FullyShardedDataParallel. Semantics: torch/distributed/fsdp/api.py, torch 2.13.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,14 +18,14 @@ namespace shardcts::reference {
 enum class ShardingStrategy {
   kFullShard,         // sharded; gathered for forward and again for backward
   kShardGradOp,       // sharded; gathered for forward, kept until backward has ended
-  kNoShard,           // whole on every rank; gradients are all-reduced
+  kNoShard,           // the full parameters on every rank; gradients are all-reduced
   kHybridShard,       // kFullShard within a group, replicated across groups
   kHybridShardZero2,  // kShardGradOp within a group, replicated across groups
 };
 std::string NameOf(ShardingStrategy strategy);  // "FULL_SHARD", …, "_HYBRID_SHARD_ZERO2"
 std::optional<ShardingStrategy> ParseShardingStrategy(const std::string& text);
 
-// Shards, and so state dicts, always keep the original dtype.
+// Shards, and therefore state dicts, always keep the original dtype.
 struct FsdpMixedPrecision {
   std::optional<at::ScalarType> param_dtype;   // of unsharded parameters in forward and backward
   std::optional<at::ScalarType> reduce_dtype;  // of gradient reduction; nullopt: param_dtype, else the original one
@@ -49,11 +49,12 @@ struct AutoWrapPolicy {
 };
 
 struct FsdpOptions {
-  // Whom the parameters are sharded over, and, with a hybrid strategy, whom each shard is replicated over.
+  // The ranks that the parameters are sharded over and, with a hybrid strategy, those that each shard is replicated
+  // over.
   std::shared_ptr<Communicator> shard_group;
-  std::shared_ptr<Communicator> replicate_group;  // nullptr: nobody
-  std::shared_ptr<DeviceMesh> mesh;  // the mesh that the groups come from, if any: then sharded values are DTensors
-  at::Device device = at::kCPU;      // to compute and communicate on
+  std::shared_ptr<Communicator> replicate_group;  // nullptr: none
+  std::shared_ptr<DeviceMesh> mesh;  // the mesh of the groups, if any: then sharded values are DTensors
+  at::Device device = at::kCPU;      // for compute and communication
   ShardingStrategy strategy = ShardingStrategy::kFullShard;
   bool offload_params = false;  // shards and their gradients live on the CPU
   bool use_orig_params = false;

@@ -1,8 +1,8 @@
-// How long the phases of a state-dict call take. The role of SimpleProfiler in torch/distributed/fsdp, torch 2.13.
+// How long the phases of a state-dict call take. Semantics: SimpleProfiler in torch/distributed/fsdp, torch 2.13.
 //
-// A PhaseTimer measures only on a thread on which somebody has begun to collect (PhaseTimings::Collection); elsewhere
-// it costs one look at a pointer. Phases nest: the seconds of a phase are those in which no inner one ran, so that the
-// sum over all phases is the time spent in them.
+// A PhaseTimer measures only on a thread that has an active PhaseTimings::Collection; otherwise it only reads a
+// pointer. Phases nest: the seconds of a phase exclude those of inner phases, so the sum over all phases is the total
+// time in them.
 #pragma once
 
 #include <array>
@@ -13,11 +13,11 @@
 namespace shardcts::reference {
 
 enum class TimedPhase {
-  kHooks,       // what a unit does before and after its modules are visited, but for the phases below
-  kUnshard,     // making room for, and views of, a whole flat parameter
+  kHooks,       // before and after the modules of a unit are visited, without the phases below
+  kUnshard,     // allocating a full flat parameter and making views of it
   kGather,      // communication
   kDeviceCopy,  // from and to the CPU
-  kReshard,     // freeing it, exposing what is there at rest
+  kReshard,     // freeing it, exposing the parameters at rest
 };
 constexpr std::array kPhases = {TimedPhase::kHooks, TimedPhase::kUnshard, TimedPhase::kGather, TimedPhase::kDeviceCopy,
                                 TimedPhase::kReshard};
@@ -33,7 +33,7 @@ class PhaseTimings {
   const Total& Of(TimedPhase phase) const { return totals_[static_cast<size_t>(phase)]; }
   void Clear() { totals_ = {}; }
 
-  // While it lives, timers on this thread add to `timings`; nullptr: nobody asks.
+  // During its lifetime, timers on this thread add to `timings`; nullptr: they measure nothing.
   class Collection {
    public:
     explicit Collection(PhaseTimings* timings);
@@ -50,7 +50,7 @@ class PhaseTimings {
   std::array<Total, kPhases.size()> totals_;
 };
 
-// From construction to destruction one call of a phase.
+// Its lifetime is one call of a phase.
 class PhaseTimer {
  public:
   explicit PhaseTimer(TimedPhase phase);
@@ -61,11 +61,11 @@ class PhaseTimer {
  private:
   using Clock = std::chrono::steady_clock;
 
-  PhaseTimings* timings_;  // nullptr: nobody asks
+  PhaseTimings* timings_;  // nullptr: nothing is measured
   TimedPhase phase_;
   PhaseTimer* outer_ = nullptr;
   Clock::time_point start_;
-  Clock::duration inner_{};  // of timers that lived within this one
+  Clock::duration inner_{};  // of timers nested in this one
 };
 
 }  // namespace shardcts::reference

@@ -1,5 +1,5 @@
-// Which kind of state dict the units of a model give and take. Everything here is *Local*.
-// Semantics: FullyShardedDataParallel.set_state_dict_type, state_dict_type and get_state_dict_type, torch 2.13.
+// The type of state dict that the units of a model save and load. Everything here is *Local*. Semantics:
+// FullyShardedDataParallel.set_state_dict_type, state_dict_type and get_state_dict_type, torch 2.13.
 #pragma once
 
 #include <optional>
@@ -11,18 +11,18 @@
 namespace shardcts::reference {
 
 enum class StateDictType {
-  kFull,     // whole parameters under their original names, copies
+  kFull,     // full parameters under their original names, copies
   kLocal,    // "_flat_param" of each unit: views of the live shards
-  kSharded,  // original names, each cut along dimension 0: copies
+  kSharded,  // original names, each sharded along dimension 0, copies
 };
 std::string NameOf(StateDictType type);  // "FULL", "LOCAL", "SHARDED"
 std::optional<StateDictType> ParseStateDictType(const std::string& text);
 
 struct StateDictConfig {
-  std::string class_name;  // "FullStateDictConfig", … as given, it must fit the type
+  std::string class_name;  // "FullStateDictConfig", … as given; it must match the type
   bool offload_to_cpu = false;
-  bool rank0_only = false;   // kFull: the other ranks get nothing of what units manage
-  bool use_dtensor = false;  // kSharded: DTensors; follows from a unit that was made with a mesh
+  bool rank0_only = false;   // kFull: other ranks get no values that units manage
+  bool use_dtensor = false;  // kSharded: DTensors; set for a unit that was created with a mesh
   bool operator==(const StateDictConfig&) const = default;
 };
 
@@ -43,23 +43,23 @@ std::vector<std::string> FieldsOf(const std::string& class_name);
 StateDictSettings MakeStateDictSettings(StateDictType type, const std::optional<StateDictConfig>& config = {},
                                         const std::optional<StateDictConfig>& optim_config = {});
 
-// Sets every unit in the tree of `root`, which need not be one; returns what they had before, nullopt without any unit.
-// AssertionError: the units did not have the same type and classes of configs; the ones that were visited are set.
+// Sets every unit in the tree of `root`, which need not be a unit. Returns the previous settings, nullopt without any
+// unit. AssertionError: the units did not have the same type and config classes; the units visited before stay set.
 std::optional<StateDictSettings> SetStateDictType(models::Module& root, const StateDictSettings& settings);
 
 // AssertionError: the units differ.
 std::optional<StateDictSettings> GetStateDictType(models::Module& root);
 
-// SetStateDictType for as long as it lives; leaving restores what was there, also while an exception passes.
+// SetStateDictType during its lifetime. Destruction restores the previous settings, also when an exception passes.
 class StateDictTypeScope {
  public:
   StateDictTypeScope(models::Module& root, const StateDictSettings& settings)
       : root_(root), previous_(SetStateDictType(root, settings)) {}
-  ~StateDictTypeScope();  // as End, but what it throws is lost
+  ~StateDictTypeScope();  // as End, but its exceptions are dropped
   StateDictTypeScope(const StateDictTypeScope&) = delete;
   StateDictTypeScope& operator=(const StateDictTypeScope&) = delete;
 
-  // Once; later it does nothing. AssertionError: the units differ now.
+  // Ends the scope; further calls do nothing. AssertionError: the units differ now.
   void End();
 
  private:

@@ -1,4 +1,4 @@
-// The vocabulary of FSDP1's tests: a model in units next to its unsharded twin.
+// For tests of FSDP1: a model in units and its unsharded reference model.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
@@ -56,7 +56,7 @@ inline std::map<std::string, at::Tensor> PlainTensors(const StateDict& state_dic
 
 inline std::map<std::string, at::Tensor> TwinTensors(models::Module& twin) { return PlainTensors(SaveStateDict(twin)); }
 
-// *Collective*. Names, shapes and values of the whole parameters.
+// *Collective*. Names, shapes and values of the full parameters.
 inline void ExpectParametersOf(models::Module& model, models::Module& twin, double tolerance = 0) {
   const SummonScope scope(model, {});
   const auto actual = models::NamedParameters(model, false);

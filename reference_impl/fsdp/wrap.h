@@ -1,4 +1,5 @@
-// Making units: FullyShardedDataParallel's constructor. Semantics: torch/distributed/fsdp/_init_utils.py, torch 2.13.
+// Creating units: the constructor of FullyShardedDataParallel. Semantics: torch/distributed/fsdp/_init_utils.py, torch
+// 2.13.
 #pragma once
 
 #include <memory>
@@ -9,15 +10,15 @@
 
 namespace shardcts::reference {
 
-// The unit around `module`; whoever holds the module must hold the unit in its place. Takes all parameters below that
-// no unit took and that are not ignored: those of ignored modules and of everything below them, ignored_parameters, and
-// what inner units ignore. With a policy, modules below become units of their own first.
-// `user_warnings`: texts of category UserWarning.
+// Returns the unit around `module`; the owner of the module must replace it by the unit. The unit takes all parameters
+// below that no unit has taken and that are not ignored. Ignored are the parameters of ignored modules and of all
+// modules below them, ignored_parameters, and what inner units ignore. With a policy, modules below become units of
+// their own first. `user_warnings`: texts of category UserWarning.
 //
-// *Local* without sync_module_states: each rank keeps its part of the values that it has. *Collective* over the groups
-// with it: then they are those of the first rank.
-// ValueError: a parameter without dimensions, what FlatParameter::Create refuses, a policy where units are already.
-// RuntimeError: parameters on meta, or on several devices.
+// *Local* without sync_module_states: each rank keeps its shard of the values that it has. *Collective* over the groups
+// with it: the values are those of the first rank.
+// ValueError: a parameter without dimensions; errors of FlatParameter::Create; a policy, and there are units below
+// already. RuntimeError: parameters on the meta device, or on several devices.
 std::shared_ptr<FsdpModule> WrapFsdp(models::ModulePtr module, const FsdpOptions& options,
                                      std::vector<std::string>& user_warnings);
 

@@ -10,8 +10,8 @@
 namespace shardcts::reference {
 
 // *Collective* as WrapFsdp. Makes units of modules below `root`, inner ones first, with the root's options; `root`
-// itself is left to the caller. With mixed precision, batch norms become units of their own without it.
-// ValueError: there are units below already, or (module classes, paths) a module would mix parameters with and without
+// itself is not wrapped. With mixed precision, batch norms become units of their own without mixed precision.
+// ValueError: there are units below already; or (module classes, paths) a unit would mix parameters with and without
 // requires_grad although use_orig_params is off.
 void ApplyAutoWrapPolicy(models::Module& root, const FsdpOptions& options, const IgnoredStates& ignored,
                          std::vector<std::string>& user_warnings);

@@ -1,4 +1,4 @@
-// Saved state in chunks: what a rank has of each member's state in a SHARDED state dict.
+// State in a SHARDED state dict: each rank's chunk of each member's state.
 #pragma once
 
 #include <span>
@@ -9,21 +9,23 @@
 
 namespace shardcts::reference {
 
-// *Local*. The placements of a tensor that is cut along dimension 0 over the shard group, the mesh's last dimension.
+// *Local*. The placements of a tensor that is sharded along dimension 0 over the shard group, which is the last
+// dimension of the mesh.
 std::vector<Placement> ChunkPlacements(const DeviceMesh& mesh);
 
-// *Local*. A ShardedTensor, with a mesh a DTensor, of this shape: this rank's chunk along dimension 0 is `local`.
+// *Local*. A ShardedTensor of this shape, or a DTensor if there is a mesh; `local` is this rank's chunk along dimension
+// 0.
 Value ChunkedValue(const at::Tensor& local, const std::vector<int64_t>& shape, const UnitMembers& unit);
 
-// What the ranks of the shard group have of one state of a unit, as elements of the flat parameter.
+// What the ranks of the shard group hold of one state of a unit, as ranges of the flat parameter.
 struct StateRuns {
   std::string name;
   at::ScalarType dtype = at::kFloat;
   RangesByRank have;             // the same on all ranks
   std::vector<at::Tensor> mine;  // this rank's, 1-D
 };
-// *Collective* over the shard group. Of each of the members, its value: chunks on memory that is nobody's else; a
-// member without dimensions whole. Ranks send each other what they lack.
+// *Collective* over the shard group. The value of each of the members: chunks in newly allocated memory; the full value
+// of a member without dimensions. Ranks send each other the elements that are missing.
 std::vector<Value> ChunksOf(const StateRuns& state, const UnitMembers& unit, const std::vector<size_t>& members);
 
 }  // namespace shardcts::reference

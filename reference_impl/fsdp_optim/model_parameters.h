@@ -28,15 +28,15 @@ struct UnitMembers {
 struct ModelParameter {
   models::ParameterPtr object;
   std::string name;                   // as NamedParameters gives it
-  std::vector<std::string> fqns;      // of a flat parameter its members', else one
+  std::vector<std::string> fqns;      // for a flat parameter those of its members, otherwise one
   const UnitMembers* unit = nullptr;  // nullptr: unmanaged
   size_t member = 0;                  // with use_orig_params
 };
 
 class ModelParameters {
  public:
-  // Initializes the units lazily. IndexError: no units. AssertionError: units that differ in use_orig_params, or are
-  // in use for something else.
+  // Initializes the units lazily. IndexError: no units. AssertionError: units that differ in use_orig_params, or are in
+  // use.
   explicit ModelParameters(models::Module& model);
   ModelParameters(const ModelParameters&) = delete;
   ModelParameters& operator=(const ModelParameters&) = delete;
@@ -45,7 +45,7 @@ class ModelParameters {
   const std::vector<std::unique_ptr<UnitMembers>>& units() const { return units_; }
   // In the order of the module tree.
   const std::vector<ModelParameter>& all() const { return parameters_; }
-  // nullptr: the object is none of the model's.
+  // nullptr: the object is not a parameter of the model.
   const ModelParameter* Find(const models::Parameter& object) const;
   // nullptr: no parameter of the model has this FQN.
   const ModelParameter* WithFqn(const std::string& fqn) const;

@@ -1,4 +1,4 @@
-// The vocabulary of the tests of optimizer state: a model in units and its unsharded twin, each with an Adam.
+// For tests of optimizer state: a model in units and its unsharded reference model, each with an Adam optimizer.
 #pragma once
 
 #include "fsdp/units_beside_twins.h"
@@ -41,7 +41,7 @@ inline std::vector<std::string> NamesOf(models::Module& twin) {
   return names;
 }
 
-// The twin's state by names.
+// The state of the reference model by names.
 inline std::map<std::string, Dict> ExpectedState(const Pair& pair) {
   const Dict state_dict = pair.twin_optimizer->StateDict();
   const std::vector<std::string> names = NamesOf(*pair.twin);

@@ -1,4 +1,4 @@
-// OptimizerKeys: which key each parameter object has in the state dicts of an optimizer. Everything here is *Local*.
+// OptimizerKeys: the key of each parameter object in the state dicts of an optimizer. Everything here is *Local*.
 // Semantics: _get_param_key_to_param and _get_param_id_to_param_from_optim_input in
 // torch/distributed/fsdp/_optim_utils.py, torch 2.13.
 #pragma once
@@ -32,13 +32,13 @@ class OptimizerKeys {
   std::map<const models::Parameter*, Key> by_parameter_;
 };
 
-// Which optimizer a state dict belongs to: the optimizer itself, or the parameters that it was made of, in order.
-// Without both it is one over all parameters of the model.
+// The optimizer that a state dict belongs to: the optimizer itself, or the parameters that it was created with, in
+// order. Without both: an optimizer over all parameters of the model.
 struct OptimizerInput {
   const Optimizer* optimizer = nullptr;
-  std::optional<std::vector<models::ParameterPtr>> parameters;  // goes first
+  std::optional<std::vector<models::ParameterPtr>> parameters;  // takes precedence
 };
-// `named`: names for ids, where the optimizer itself is given. ValueError: an empty list of parameters.
+// `named`: names instead of ids, if the optimizer itself is given. ValueError: an empty list of parameters.
 OptimizerKeys KeysOf(const OptimizerInput& input, models::Module& model, bool named);
 
 // Entries of `params`, or keys of `state`, as keys: ints and strings. TypeError: something else.

@@ -1,5 +1,5 @@
-// RankAgreement: before anyone gathers, the ranks tell each other what they have and whether they can go on. Without it
-// a rank that fails on its own dict would leave its peers in a collective that it never enters.
+// RankAgreement: before any rank gathers, the ranks tell each other what they have and whether they have failed.
+// Without this, a rank that fails on its own state dict would leave its peers in a collective that it never enters.
 #pragma once
 
 #include <exception>
@@ -14,7 +14,7 @@ namespace shardcts::reference {
 
 class RankAgreement {
  public:
-  // *Local*. Runs `prepare`, unless something has failed before; the exception waits for ThrowIfRefused.
+  // *Local*. Runs `prepare`, unless something has failed before; ThrowIfRefused rethrows its exception.
   template <class Prepare>
   void Try(const Prepare& prepare) {
     if (failure_ || peer_failure_) return;
@@ -25,16 +25,17 @@ class RankAgreement {
     }
   }
 
-  // *Collective* over the group. What every rank of the group says, in the group's order; none for one that has failed.
-  // `mine` holds no handles and no ShardedTensors. A failure that is heard of is passed on in the next exchange.
+  // *Collective* over the group. The `mine` of every rank of the group, in the group's order; none for a rank that has
+  // failed. `mine` must not contain handles or ShardedTensors. A failure received from a peer is passed on in the next
+  // exchange.
   std::vector<Value> Exchange(Communicator& group, const Value& mine);
 
-  // *Collective* over these groups, one exchange for each different one. Result i: what every rank of groups[i] says there
-  // with its mine[i].
+  // *Collective* over these groups, with one exchange for each distinct group. Result i: the mine[i] of every rank of
+  // groups[i], in the group's order.
   std::vector<std::vector<Value>> ExchangeInEach(const std::vector<Communicator*>& groups,
                                                  const std::vector<Value>& mine);
 
-  // *Local*. This rank's own failure; or a RuntimeError that tells a peer's.
+  // *Local*. Throws this rank's own failure, or a RuntimeError that contains a peer's.
   void ThrowIfRefused() const;
   bool refused() const { return failure_ || peer_failure_; }
 

@@ -8,8 +8,9 @@ namespace shardcts::reference {
 
 enum class OptimStateKeyType { kParameterId, kParameterName };
 
-// The same values under the other keys, `params` sorted; a dict that has the wanted keys as it is. `keys`: ids.
-// ValueError: keys of both types. KeyError: a name that the optimizer does not have. IndexError: an id that it lacks.
+// The same values under the other kind of key, with `params` sorted; a state dict that already has the wanted keys is
+// returned unchanged. `keys`: ids. ValueError: keys of both kinds. KeyError: a name that the optimizer does not have.
+// IndexError: an id that it does not have.
 Dict RekeyOptimState(const Dict& state_dict, OptimStateKeyType type, models::Module& model, const OptimizerKeys& keys);
 
 }  // namespace shardcts::reference

@@ -11,24 +11,24 @@
 namespace shardcts::reference {
 
 struct SaveOptimOptions {
-  bool rank0_only = false;     // the group's first rank alone gets the result, the others an empty dict
+  bool rank0_only = false;     // only the group's first rank gets the result, the others an empty dict
   bool shard_state = false;    // tensors of managed parameters in chunks along dimension 0; not with rank0_only
   bool offload_to_cpu = true;  // tensors are copies on the CPU
 };
 
-// *Collective* over the group and the units' shard groups. {state: {FQN: {state name: value}}, param_groups} of
-// `state_dict`, which is the optimizer's; param_groups only if it is there. Tensors with dimensions are whole, views of
-// one new tensor for each unit and state name; with shard_state ShardedTensors, or DTensors on the unit's mesh. One
-// state of one unit is gathered at a time; with rank0_only the other ranks send their parts and keep nothing. A unit
-// that is not sharded gathers nothing.
+// *Collective* over the group and the units' shard groups. Returns {state: {FQN: {state name: value}}, param_groups} of
+// `state_dict`, which is the optimizer's; param_groups only if `state_dict` has them. Tensors with dimensions are full
+// tensors, views of one new tensor for each unit and state name; with shard_state they are ShardedTensors, or DTensors
+// on the unit's mesh. One state of one unit is gathered at a time; with rank0_only the other ranks send their parts and
+// keep nothing. For a unit that is not sharded nothing is gathered.
 //
-// RuntimeError, on all ranks: one lacks state that the first rank has (use_orig_params: a trainable parameter has state
-// on no rank); what ranks have of a state does not fit together, or a peer has failed. AssertionError, on all ranks of
-// a unit: scalars that differ, with use_orig_params. KeyError: param_groups name a parameter that the optimizer lacks.
+// RuntimeError, on all ranks: a rank lacks state that the first rank has (use_orig_params: no rank has state of a
+// trainable parameter); the ranks' states do not match; a peer has failed. AssertionError, on all ranks of a unit:
+// scalars that differ, with use_orig_params. KeyError: param_groups name a parameter that the optimizer lacks.
 Dict SaveOptimState(models::Module& model, const OptimizerInput& input, const Dict& state_dict, Communicator& group,
                     const SaveOptimOptions& options, std::vector<std::string>& user_warnings);
 
-// Whether a state dict is keyed by names: its first key is one.
+// Whether a state dict is keyed by names, which its first key tells.
 bool IsKeyedByNames(const Dict& state_dict);
 
 }  // namespace shardcts::reference

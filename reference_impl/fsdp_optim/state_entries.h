@@ -9,7 +9,7 @@
 
 namespace shardcts::reference {
 
-// Such state is sharded like its parameter; all else, tensors without dimensions and plain values, is not.
+// Such state is sharded like its parameter. All other state (tensors without dimensions, plain values) is not.
 bool IsTensorWithDims(const Value& value);
 bool IsTensorWithoutDims(const Value& value);
 

@@ -21,9 +21,10 @@ struct GradientOf {
   at::Tensor gradient;  // of the unsharded form
 };
 
-// *Collective* over the mesh: one reduce-scatter over the shard group, and with a replicating mesh one all-reduce over
-// the replicate group. The sharded forms get the gradients' average over all ranks of the mesh, in the original dtype.
-// `reduce_dtype`: what to reduce in; nullopt: the gradients' dtype. AssertionError: gradients of different dtypes.
+// *Collective* over the mesh: one reduce-scatter over the shard group and, if the mesh replicates, one all-reduce over
+// the replicate group. The sharded forms get the average of the gradients over all ranks of the mesh, in the original
+// dtype. `reduce_dtype`: the dtype of the reduction; nullopt: the dtype of the gradients. AssertionError: gradients of
+// different dtypes.
 void ReduceGradients(const std::vector<GradientOf>& gradients, const DataParallelMesh& mesh,
                      std::optional<at::ScalarType> reduce_dtype);
 

@@ -1,4 +1,4 @@
-// The part of a mesh that data parallelism uses, as fully_shard sees it.
+// The data-parallel dimensions of a mesh, as fully_shard uses them.
 #pragma once
 
 #include <ATen/core/Tensor.h>

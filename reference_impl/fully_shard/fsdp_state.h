@@ -1,5 +1,5 @@
-// FsdpState: what fully_shard keeps with the module that it was applied to. It hooks the module's forward and
-// backward and drives the module's parameter group. Semantics: FSDPState in
+// FsdpState: the data that fully_shard keeps with the module that it was applied to. It hooks the module's forward and
+// backward and calls the module's parameter group. Semantics: FSDPState in
 // torch/distributed/fsdp/_fully_shard/_fsdp_state.py.
 #pragma once
 
@@ -18,7 +18,7 @@ class FsdpState : public models::ModuleExtension, public std::enable_shared_from
   FsdpState(models::Module& module, const FullyShardOptions& options, std::shared_ptr<ParameterGroup> group)
       : module_(&module), options_(options), group_(std::move(group)) {}
 
-  // *Local*. nullptr when fully_shard was not applied to this very module.
+  // *Local*. nullptr when fully_shard was not applied to this module itself.
   static FsdpState* Find(const models::Module& module);
 
   // *Local*. Once, right after construction; needs a shared_ptr to exist.
@@ -27,7 +27,7 @@ class FsdpState : public models::ModuleExtension, public std::enable_shared_from
   ParameterGroup* group() const { return group_.get(); }
 
  private:
-  // What all states below one root share; made by the first forward, which tells which module is the root.
+  // Shared by all states below one root; created by the first forward, which determines the root.
   struct Root {
     std::vector<std::weak_ptr<FsdpState>> states;  // pre-order, the root's first
     bool final_callback_queued = false;
@@ -38,7 +38,7 @@ class FsdpState : public models::ModuleExtension, public std::enable_shared_from
   at::Tensor PostForward(at::Tensor output);
   void PreBackward();
 
-  // RuntimeError: a state below has been a root already; ValueError: two groups have one tied parameter; and what
+  // RuntimeError: a state below is already a root. ValueError: a tied parameter is in two groups. Also throws what
   // ParameterGroup::LazyInit throws.
   void LazyInit();
   void CollectStates();

@@ -12,14 +12,15 @@
 
 namespace shardcts::reference {
 
-// Sharded parameters live on the CPU and are copied to the mesh's device before each all-gather; so do gradients.
+// Sharded parameters and their gradients live on the CPU; parameters are copied to the mesh's device before each
+// all-gather.
 struct CpuOffloadPolicy {
-  bool pin_memory = true;  // where there is an accelerator to pin for
+  bool pin_memory = true;  // has an effect only with an accelerator
 };
 
-// Sharded parameters, and so state dicts, always keep the original dtype.
+// Sharded parameters, and therefore state dicts, always keep the original dtype.
 struct MixedPrecisionPolicy {
-  std::optional<at::ScalarType> param_dtype;   // of the unsharded parameters: what forward and backward compute in
+  std::optional<at::ScalarType> param_dtype;   // of the unsharded parameters, in forward and backward
   std::optional<at::ScalarType> reduce_dtype;  // of the gradient reduction; default: the gradient's own
   std::optional<at::ScalarType> output_dtype;  // of the module's output
   bool cast_forward_inputs = true;             // inputs to param_dtype
@@ -37,7 +38,7 @@ struct FullyShardOptions {
   MixedPrecisionPolicy mixed_precision;
 };
 
-// The first dimension of largest (global) size.
+// The first of the dimensions with the largest (global) size.
 std::optional<int64_t> LargestDim(const models::Parameter& parameter);
 
 }  // namespace shardcts::reference

@@ -15,32 +15,34 @@ namespace shardcts::reference {
 
 class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
  public:
-  // *Local*. `originals[i]` stands in the slots `slots[i]`. Every module that owns a parameter gets a post-load hook
-  // that takes over what a load has replaced. Errors as ShardedParameter.
+  // *Local*. `originals[i]` is in the slots `slots[i]`. Every module that owns a parameter gets a post-load hook that
+  // adopts what a load has replaced. Errors as ShardedParameter.
   static std::shared_ptr<ParameterGroup> Create(const std::vector<models::ParameterPtr>& originals,
                                                 const std::vector<std::vector<ParameterSlot>>& slots,
                                                 const DataParallelMesh& mesh, const FullyShardOptions& options);
 
-  // *Local*. At the first forward of the root, again harmless. Takes over parameters that were replaced, validates, and
-  // registers the state-dict hooks that reshard. RuntimeError: a parameter on meta, or with offload not on the CPU.
+  // *Local*. Called at the first forward of the root; further calls have no effect. Adopts parameters that were
+  // replaced, validates, and registers the state-dict hooks that reshard. RuntimeError: a parameter on the meta device
+  // or, with offload, not on the CPU.
   void LazyInit();
 
   // *Collective* over the mesh's shard group, unless already unsharded.
   void Unshard();
-  // *Local*. Within a forward only if reshard_after_forward.
+  // *Local*. Inside a forward it reshards only if reshard_after_forward.
   void Reshard();
 
-  // *Collective* like Unshard. Returns the input through which the gradient of the group is noticed to be complete.
+  // *Collective* like Unshard. Returns the input to be used in forward; through it the group notices that its gradients
+  // are complete.
   at::Tensor PreForward(at::Tensor input);
   void PostForward();  // *Local*
   void PreBackward();  // *Collective* like Unshard
-  // *Collective* over the mesh when there are gradients: ranks agree on that because they run the same model. May be
+  // *Collective* over the mesh when there are gradients; ranks agree on that because they run the same model. May be
   // called again: without gradients it only reshards.
   void PostBackward();
-  // At the end of the backward pass: PostBackward, if the gradient never came through the module's input.
+  // Called at the end of the backward pass: PostBackward, if the gradient never reached the module's input.
   void FinishBackward();
 
-  // *Local*. Takes over what is registered in every parameter's slot.
+  // *Local*. Adopts what is registered in the slot of every parameter.
   void ResetSharded();
 
   const std::vector<std::unique_ptr<ShardedParameter>>& parameters() const { return parameters_; }
@@ -61,7 +63,7 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   std::vector<std::unique_ptr<ShardedParameter>> parameters_;
   bool reshard_after_forward_;
   bool is_unsharded_ = false;
-  bool was_reset_ = false;  // by the first LazyInit
+  bool was_reset_ = false;  // set by the first LazyInit
   bool has_state_dict_hooks_ = false;
   Phase phase_ = Phase::kIdle;
 };

@@ -1,14 +1,14 @@
-// ShardedParameter: one parameter under fully_shard. In a module's slots stands either its sharded form (a DTensor,
-// the only memory it takes) or its unsharded form (what it was before, gathered). Semantics: FSDPParam in
+// ShardedParameter: one parameter under fully_shard. The slots of the modules contain either its sharded form (a
+// DTensor, the only memory it takes) or its unsharded form (the original parameter, gathered). Semantics: FSDPParam in
 // torch/distributed/fsdp/_fully_shard/_fsdp_param.py, torch 2.13.
 //
-// The sharded form: the tensor is cut along one dimension into S chunks of c = ceil(n / S); rank r keeps chunk r. Its
-// storage is always padded with zeros to c, so that all ranks gather the same amount; the DTensor's local part is the
-// view without padding. Padding is allocated once and kept: a state dict that shares the storage stays live.
+// The sharded form: the tensor is split along one dimension into S chunks of c = ceil(n / S); rank r keeps chunk r. Its
+// storage is always padded with zeros to c, so that all ranks gather the same amount; the local part of the DTensor is
+// the view without padding. Padding is allocated once and kept, so a state dict that shares the storage stays valid.
 //
-// The unsharded form: an autograd leaf on a buffer of S chunks. Both are made once. Freeing and refilling happens to
-// the buffer's storage (storage.h), and filling does not touch the leaf's version counter, so that what autograd
-// saved in forward is valid in backward.
+// The unsharded form: an autograd leaf on a buffer of S chunks. Both are created once. Memory is freed and allocated
+// again in the storage of the buffer (storage.h). Filling does not change the version counter of the leaf, so the
+// tensors that autograd saved in forward are valid in backward.
 //
 // Everything here is *Local*; collectives.h moves the data between ranks.
 #pragma once
@@ -23,7 +23,7 @@
 
 namespace shardcts::reference {
 
-// A place in the module tree that holds the parameter; a tied parameter has several.
+// A slot in the module tree that holds the parameter; a tied parameter has several.
 struct ParameterSlot {
   models::Module* module = nullptr;
   std::string name;  // in the module: "weight"
@@ -31,9 +31,9 @@ struct ParameterSlot {
 
 class ShardedParameter {
  public:
-  // Puts the sharded form of `original` into the slots. A meta parameter stays on meta.
-  // NotImplementedError: not contiguous, or a dimension other than 0 that does not divide evenly. AssertionError: a
-  // shard dimension that the tensor does not have.
+  // Puts the sharded form of `original` into the slots. A meta parameter stays on the meta device. NotImplementedError:
+  // not contiguous, or a dimension other than 0 that does not divide evenly. AssertionError: a shard dimension that the
+  // tensor does not have.
   ShardedParameter(const models::ParameterPtr& original, std::vector<ParameterSlot> slots,
                    const DataParallelMesh& mesh, const FullyShardOptions& options);
 
@@ -42,15 +42,15 @@ class ShardedParameter {
   const std::string& fqn() const { return fqn_; }
   void set_fqn(std::string fqn) { fqn_ = std::move(fqn); }
   at::ScalarType original_dtype() const { return sharded_->value.scalar_type(); }
-  // True when both were made from one tied parameter.
+  // True when both were created from one tied parameter.
   bool SharesOriginalWith(const ShardedParameter& other) const;
 
-  // To be called when something else may have replaced the registered sharded parameter or its storage (assign, a move
-  // to another device): takes over what the first slot holds, and pads it unless it is the padded storage that is
-  // known.
-  // AttributeError: the slot holds no DTensor.
+  // To be called when the registered sharded parameter or its storage may have been replaced (assign, a move to another
+  // device): adopts what the first slot holds, and pads it unless it is the known padded storage. AttributeError: the
+  // slot does not hold a DTensor.
   void ResetSharded();
-  // Clamps the dtype to compute in to one that means something for this parameter.
+  // Sets the compute dtype to the policy's param_dtype; none if that is the original dtype, or the parameter is not
+  // floating point.
   void InitComputeDtype(const MixedPrecisionPolicy& policy);
 
   // Puts the sharded form into the slots and frees the unsharded one.
@@ -60,26 +60,26 @@ class ShardedParameter {
 
   // Elements of the padded chunk.
   int64_t padded_numel() const { return sharded_data_.numel(); }
-  // The padded chunk, 1-D, on the mesh's device, in the dtype to compute in.
+  // The padded chunk, 1-D, on the mesh's device, in the compute dtype.
   at::Tensor AllGatherInput() const;
   // `chunks`: (S, padded_numel), the inputs of all ranks. Allocates the unsharded form and fills it.
   void FillUnsharded(const at::Tensor& chunks);
   // The unsharded form's buffer; undefined before the first FillUnsharded. For tests of its lifetime.
   const at::Tensor& unsharded_buffer() const { return unsharded_buffer_; }
 
-  // The gradient that backward left at the unsharded form, which loses it; undefined when there is none.
+  // Takes the gradient that backward left at the unsharded form; undefined when there is none.
   at::Tensor TakeUnshardedGradient();
   // Writes the chunks of `gradient` into `into`, (S, padded_numel), padded with zeros.
   void SplitGradient(const at::Tensor& gradient, at::Tensor into) const;
-  // `reduced`: (padded_numel), this rank's chunk of the reduced gradient. Becomes the sharded form's gradient, or is
-  // added to the one that is there.
+  // `reduced`: (padded_numel), this rank's chunk of the reduced gradient. It becomes the gradient of the sharded form,
+  // or is added to an existing one.
   void AddShardedGradient(const at::Tensor& reduced);
 
  private:
   void InitDistribution(const models::Parameter& original);
   void InitSharded(const models::Parameter& original);
   void Register(const models::ParameterPtr& parameter);
-  // The view without padding of a padded tensor, `length` long in the shard dimension.
+  // The view without padding of a padded tensor, with size `length` in the shard dimension.
   at::Tensor WithoutPadding(const at::Tensor& padded, int64_t length) const;
   at::Tensor OnStorageDevice(const at::Tensor& tensor) const;
   std::vector<int64_t> ShapeOfAllChunks(int64_t dim) const;
@@ -92,7 +92,7 @@ class ShardedParameter {
   std::shared_ptr<const models::Distribution> original_distribution_;  // of a tensor-parallel parameter
 
   int64_t shard_dim_ = 0;
-  std::vector<int64_t> original_shape_;  // of the tensor that is cut: of a tensor-parallel parameter the local part
+  std::vector<int64_t> original_shape_;  // of the tensor that is split; for a tensor-parallel parameter the local part
   std::vector<int64_t> padded_shape_;    // of one chunk
   std::vector<int64_t> sharded_shape_;   // of this rank's chunk, without padding
   std::shared_ptr<const DTensorDistribution> distribution_;  // of the sharded form

@@ -1,4 +1,4 @@
-// The vocabulary of fully_shard's tests: models, meshes, and training next to an unsharded twin.
+// For tests of fully_shard: models, meshes, and training together with an unsharded reference model.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -68,7 +68,7 @@ inline std::vector<models::ParameterPtr> ParametersOf(models::Module& model) {
   return parameters;
 }
 
-// *Collective*. Names, and values bit by bit or within float32's tolerance for sums in another order.
+// *Collective*. Compares names, and values bit for bit or within float32's tolerance for sums in another order.
 inline void ExpectFullValuesOf(models::Module& sharded, models::Module& twin, double tolerance = 0) {
   const auto actual = models::NamedParameters(sharded);
   const auto expected = models::NamedParameters(twin);
@@ -82,7 +82,7 @@ inline void ExpectFullValuesOf(models::Module& sharded, models::Module& twin, do
   }
 }
 
-// What rank `rank` feeds in step `step`.
+// The input of rank `rank` in step `step`.
 inline at::Tensor InputOf(int rank, int step, int64_t width) {
   return at::sin(at::arange(3 * width, at::kFloat) * (1.0 + rank) + step).view({3, width});
 }

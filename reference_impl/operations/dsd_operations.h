@@ -1,5 +1,5 @@
 // Saving and loading of objects whose state_dict and load_state_dict were patched (dsd.patch_…): *Collective* as the
-// distributed state-dict functions that they go through.
+// distributed state-dict functions that they call.
 #pragma once
 
 #include <optional>

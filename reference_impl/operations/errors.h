@@ -1,11 +1,11 @@
-// The one place where exceptions become the contract's errors.
+// The only function that converts exceptions to the contract's errors.
 #pragma once
 
 #include "contract/outcome.h"
 
 namespace shardcts::reference {
 
-// The exception that is being handled, as an error. Call it in a catch block only.
+// Converts the exception that is being handled. Call it in a catch block only.
 //   SemanticError                              its own kind
 //   models::ModelArgumentError                 ValueError
 //   ContractViolation                          TypeError

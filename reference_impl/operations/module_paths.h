@@ -9,23 +9,23 @@
 
 namespace shardcts::reference {
 
-// The module at `path`, outermost wrapper; the complaint of torch.nn.Module.get_submodule about its first part that is
-// not there is an AttributeError.
+// The module at `path`, outermost wrapper. AttributeError with the message of torch.nn.Module.get_submodule about the
+// first component that does not exist.
 models::Module& ModuleAt(models::Module& model, const std::string& path);
 
-// The parameter of this name, as model.parameters gives it, also under a further name of a tied one. KeyError: none.
+// The parameter of this name, as in model.parameters; for a tied parameter also a further name. KeyError: none.
 models::ParameterPtr ParameterNamed(models::Module& model, const std::string& name);
 
-// Where a module hangs: a child of `parent`, which is no wrapper.
+// The slot of a module: a child of `parent`, which is not a wrapper.
 struct ModulePlace {
   models::Module* parent = nullptr;
   std::string name;
 };
-// AttributeError as ModuleAt; ValueError for the root, which hangs nowhere.
+// AttributeError as ModuleAt; ValueError for the root, which is in no slot.
 ModulePlace PlaceAt(models::Module& model, const std::string& path);
 
-// Puts what `make` makes of a module into its place: outside of its wrappers, or with `innermost` inside of all. The
-// model's handle follows when the root is wrapped.
+// Replaces a module by the result of `make`: outside its wrappers or, with `innermost`, inside all of them. If the root
+// is wrapped, the model's handle refers to the wrapper.
 using MakeWrapper = std::function<models::ModulePtr(models::ModulePtr wrapped)>;
 void WrapAt(const Call& call, const std::string& path, bool innermost, const MakeWrapper& make);
 

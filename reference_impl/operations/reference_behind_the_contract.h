@@ -1,4 +1,4 @@
-// The vocabulary of the tests that talk to the reference through its contract door, on ranks.
+// For tests that call the reference through the contract's entry point, on ranks.
 #pragma once
 
 #include <ATen/ATen.h>

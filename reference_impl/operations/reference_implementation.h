@@ -8,11 +8,11 @@ namespace shardcts::reference {
 
 class ReferenceImplementation : public Implementation {
  public:
-  // `context.communicator` must be there: the reference has no collectives of its own.
-  // std::invalid_argument: it is not, or the device type is not one that the reference knows.
+  // `context.communicator` must not be null: the reference has no collectives of its own. std::invalid_argument: it is
+  // null, or the device type is unknown.
   explicit ReferenceImplementation(const ImplementationContext& context);
 
-  // NotImplementedError: no such operation here. TypeError: arguments that are not the operation's.
+  // NotImplementedError: no such operation. TypeError: arguments that do not match the operation.
   Outcome Invoke(std::string_view operation, const Dict& arguments) override;
 
  private:

@@ -1,4 +1,4 @@
-// Session: what one implementation object keeps between operations on one rank.
+// Session: the state that one implementation object keeps between operations on one rank.
 #pragma once
 
 #include <map>
@@ -16,7 +16,8 @@
 
 namespace shardcts::reference {
 
-// Objects of one kind, named by handles. Ids are never used again, so that a handle from before a reset is noticed.
+// Objects of one kind, named by handles. Ids are never reused, so that a handle from before a reset is recognized as
+// invalid.
 template <class T>
 class HandleTable {
  public:
@@ -26,7 +27,7 @@ class HandleTable {
     objects_[++last_id_] = std::move(object);
     return {kind_, last_id_};
   }
-  // The handle under which such an object is known already, or a new one.
+  // The existing handle of an equal object, or a new one.
   template <class Same>
   Handle FindOrAdd(const std::shared_ptr<T>& object, const Same& is_same) {
     for (const auto& [id, known] : objects_) {
@@ -57,15 +58,15 @@ class HandleTable {
   std::map<int64_t, std::shared_ptr<T>> objects_;
 };
 
-// What lasts until scope.exit.
+// A scope that lasts until scope.exit.
 class Scope {
  public:
   virtual ~Scope() = default;
-  // With `raised` an exception passes through the scope, as if its body had thrown it.
+  // With `raised` the scope is left by an exception, as if its body had thrown it.
   virtual void Exit(bool raised) = 0;
 };
 
-// Around an object that is in force from construction to End, or to destruction.
+// A scope object that is active from construction to End, or to destruction.
 template <class T>
 class ScopeOf : public Scope {
  public:
@@ -79,7 +80,7 @@ class ScopeOf : public Scope {
     try {
       const std::unique_ptr<T> left = std::move(scope_);
       throw FromTheBody();
-    } catch (const FromTheBody&) {  // ends here: the caller knows of it
+    } catch (const FromTheBody&) {  // thrown only to leave the scope by an exception
     }
   }
 
@@ -91,14 +92,14 @@ class ScopeOf : public Scope {
 struct Session {
   explicit Session(const ImplementationContext& given) : context(given) {}
 
-  // One handle for each mesh, however often its object was made: the same selection of the same root.
+  // One handle for each mesh: objects with the same selection of the same root share it.
   Handle HandleOf(const std::shared_ptr<DeviceMesh>& mesh) {
     return mesh_handles.FindOrAdd(mesh, [](const DeviceMesh& known, const DeviceMesh& given) {
       return &known.root() == &given.root() && known.layout() == given.layout();
     });
   }
 
-  // The communicator of a group that this rank is in. ValueError: it is not.
+  // The communicator of a group that this rank is in. ValueError: this rank is not in it.
   const std::shared_ptr<Communicator>& Group(const Handle& handle) const {
     const std::shared_ptr<Communicator>& group = group_handles.Get(handle);
     if (!group) throw SemanticError("ValueError", "this rank is not in the process group");
@@ -110,7 +111,7 @@ struct Session {
     return scope_handles.Add(std::make_shared<ScopeOf<T>>(model, args...));
   }
 
-  // Where state-dict calls add their timings; nullptr: nobody has asked for them.
+  // Where state-dict calls add their timings; nullptr: not measured.
   PhaseTimings* Timings() { return timings ? &*timings : nullptr; }
 
   ImplementationContext context;
@@ -119,10 +120,10 @@ struct Session {
   HandleTable<DeviceMesh> mesh_handles{"mesh"};
   HandleTable<models::Module> model_handles{"model"};
   HandleTable<Optimizer> optimizer_handles{"optimizer"};
-  // Arguments of the distributed state-dict functions that a patched object goes through, by the object's handle id.
+  // Arguments for the distributed state-dict functions that a patched object calls, by the object's handle id.
   std::map<int64_t, Dict> patched_models;
   std::map<int64_t, Dict> patched_optimizers;
-  HandleTable<Communicator> group_handles{"group"};  // nullptr where this rank is no member
+  HandleTable<Communicator> group_handles{"group"};  // nullptr if this rank is not a member
   HandleTable<Scope> scope_handles{"scope"};
 };
 

@@ -1,5 +1,5 @@
-// NamedOptimizer: an optimizer whose state dicts have names in the place of ids. Everything here is *Local*.
-// Semantics: torch.distributed.optim._NamedOptimizer without a module, torch 2.13.
+// NamedOptimizer: an optimizer whose state dicts have names instead of ids. Everything here is *Local*. Semantics:
+// torch.distributed.optim._NamedOptimizer without a module, torch 2.13.
 #pragma once
 
 #include <string>
@@ -13,10 +13,10 @@ class NamedOptimizer : public Optimizer {
   // `names`: of the parameters of all groups, in order.
   NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups, std::vector<std::string> names);
 
-  // As Optimizer's, with names for ids; `params` is sorted and comes first.
+  // As Optimizer's, with names instead of ids; `params` is sorted and comes first.
   Dict StateDict() const override;
-  // Pairs by name and copies in place; parameters and groups that the state dict does not have stay as they are.
-  // ValueError: no state yet; another number of entries of a parameter or a group, or other ones.
+  // Matches by name and copies in place; parameters and groups that the state dict does not have do not change.
+  // ValueError: no state yet; a parameter or a group with other entries or another number of them.
   void LoadStateDict(const Dict& state_dict) override;
 
  private:

@@ -1,6 +1,6 @@
 // Optimizer: parameters in groups, each group with its hyper-parameters, and the state that the update rule keeps.
-// Everything here is *Local*: a sharded parameter is stepped shard by shard.
-// Semantics: torch.optim.Optimizer, torch 2.13.
+// Everything here is *Local*: a sharded parameter is stepped shard by shard. Semantics: torch.optim.Optimizer, torch
+// 2.13.
 //
 // A state dict, as PyTorch's:
 //
@@ -21,7 +21,7 @@ namespace shardcts::reference {
 
 struct OptimizerGroup {
   std::vector<models::ParameterPtr> parameters;
-  Dict options;  // by PyTorch's names; what is absent is the rule's default
+  Dict options;  // by PyTorch's names; an absent one has the rule's default
 };
 
 class Optimizer {
@@ -40,16 +40,16 @@ class Optimizer {
   void InitState();
 
   const std::vector<OptimizerGroup>& groups() const { return groups_; }
-  // A hyper-parameter of a group, or an entry that others (learning-rate schedules) keep there.
+  // A hyper-parameter of a group, or an entry that other code (learning-rate schedules) keeps there.
   void SetOption(size_t group, const std::string& name, Value value);
-  // nullptr: the parameter has no state, or is none of this optimizer's.
+  // nullptr: the parameter has no state, or is not one of this optimizer's.
   const Dict* FindState(const models::Parameter& parameter) const;
 
   // The tensors share storage with the optimizer's.
   virtual Dict StateDict() const;
-  // Groups and parameters are paired by position. Tensors other than "step" get the parameter's dtype and device, and
-  // share storage where they have it already. Entries of `state` that belong to no parameter are kept under their key.
-  // ValueError: another number of groups, or of parameters in one. KeyError: no state or param_groups.
+  // Groups and parameters are matched by position. Tensors other than "step" are converted to the parameter's dtype and
+  // device; they share storage if no conversion is needed. Entries of `state` that belong to no parameter are kept
+  // under their key. ValueError: another number of groups, or of parameters in one. KeyError: no state or param_groups.
   virtual void LoadStateDict(const Dict& state_dict);
 
  protected:

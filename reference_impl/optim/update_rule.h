@@ -15,9 +15,9 @@ class UpdateRule {
   // All hyper-parameters with their defaults, under PyTorch's names and in its order.
   virtual const Dict& defaults() const = 0;
   // One step of `value`, in place, without autograd recording. `state` is this parameter's, empty before its first
-  // step; entries that the rule does not know stay as they are. TypeError: a hyper-parameter of another type.
+  // step; entries that the rule does not know are not changed. TypeError: a hyper-parameter of another type.
   virtual void Update(at::Tensor value, at::Tensor grad, Dict& state, const Dict& options) const = 0;
-  // Brings the state that a state dict gave into the form that Update expects. KeyError: a needed entry is missing.
+  // Converts state from a state dict to the form that Update expects. KeyError: a required entry is missing.
   virtual void Adopt(Dict& state) const {}
 };
 

@@ -1,6 +1,6 @@
-// The layers that tensor parallelism puts in the place of plain ones. Same parameter names, in the same order; the
-// parameters are DTensors on the tensor-parallel mesh (parameter/dtensor_parameter.h), or whatever fully_shard puts
-// into the slots for a forward: always this rank's tensor-parallel part.
+// The layers that replace plain layers under tensor parallelism. They have the same parameter names in the same order.
+// The parameters are DTensors on the tensor-parallel mesh (parameter/dtensor_parameter.h) or, during a forward under
+// fully_shard, the tensors that it puts into the slots; in both cases this rank's tensor-parallel shard.
 //
 // Semantics: torch.distributed.tensor.parallel.style (ColwiseParallel, RowwiseParallel, SequenceParallel, with their
 // default layouts and local outputs).
@@ -13,11 +13,11 @@
 
 namespace shardcts::reference {
 
-// Computes some of the output's features. Weight and bias Shard(0). Input: the whole, alike on all ranks. Output: this
-// rank's part of the last dimension. *Collective* in backward.
+// Computes some of the output's features. Weight and bias Shard(0). Input: full, the same on all ranks. Output: this
+// rank's chunk of the last dimension. *Collective* in backward.
 class ColwiseLinear : public models::ModuleOf<ColwiseLinear> {
  public:
-  // `plain`: a Linear whose parameters have the same values on all ranks or not: those of the mesh's first rank count.
+  // `plain`: a Linear. Its parameters may differ between ranks; the values of the mesh's first rank are used.
   // *Collective* over the mesh.
   ColwiseLinear(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh);
   at::Tensor Forward(at::Tensor input) override;
@@ -26,9 +26,9 @@ class ColwiseLinear : public models::ModuleOf<ColwiseLinear> {
   std::shared_ptr<DeviceMesh> mesh_;
 };
 
-// Computes all of the output from some of the input's features. Weight Shard(1), bias Replicate. Input: this rank's
-// part of the last dimension. Output: the whole, alike on all ranks; each rank adds bias / ranks before the sum.
-// *Collective* in forward.
+// Computes the full output from some of the input's features. Weight Shard(1), bias Replicate. Input: this rank's chunk
+// of the last dimension. Output: full, the same on all ranks; each rank adds bias / ranks before the sum. *Collective*
+// in forward.
 class RowwiseLinear : public models::ModuleOf<RowwiseLinear> {
  public:
   RowwiseLinear(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh);  // as ColwiseLinear
@@ -38,9 +38,9 @@ class RowwiseLinear : public models::ModuleOf<RowwiseLinear> {
   std::shared_ptr<DeviceMesh> mesh_;
 };
 
-// A layer that treats each position by itself (LayerNorm), on sequences of which each rank has a part (dim 1 of input
-// and output). Parameters Replicate, each rank's own values, without communication. *Collective* in backward: a
-// parameter's gradient is the sum over all positions.
+// A layer that processes each position independently (LayerNorm), on sequences of which each rank has a chunk
+// (dimension 1 of input and output). Parameters Replicate with each rank's own values, without communication.
+// *Collective* in backward: the gradient of a parameter is the sum over all positions.
 class SequenceLayerNorm : public models::ModuleOf<SequenceLayerNorm> {
  public:
   SequenceLayerNorm(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh);

@@ -3,13 +3,13 @@
 
 namespace shardcts::reference {
 
-// Implemented by modules that keep storage of their own behind the parameters of modules below them. Both are *Local*.
+// Implemented by modules that own the storage of parameters of modules below them. Both functions are *Local*.
 class ApplyHooks {
  public:
   virtual ~ApplyHooks() = default;
-  // Before the tensors below are replaced: lists each storage once, as a parameter.
+  // Called before the tensors below are replaced: lists each storage once, as a parameter.
   virtual void BeforeApply() = 0;
-  // After it: takes over what now stands in these parameters.
+  // Called after it: adopts the tensors that these parameters now have.
   virtual void AfterApply() = 0;
 };
 

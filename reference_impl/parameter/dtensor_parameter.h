@@ -1,4 +1,4 @@
-// How a model's parameter is a DTensor: what hangs on models::Parameter::distribution. Everything here is *Local*.
+// How a model's parameter is a DTensor: the value of models::Parameter::distribution. Everything here is *Local*.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace shardcts::reference {
 
-// All of a DTensor but its local part, which is the parameter's value.
+// A DTensor without its local part, which is the parameter's value.
 struct DTensorDistribution : models::Distribution {
   std::shared_ptr<DeviceMesh> mesh;
   std::vector<Placement> placements;
@@ -23,7 +23,7 @@ models::ParameterPtr MakeDTensorParameter(const DTensor& tensor, bool requires_g
 // nullptr when the parameter is a plain tensor.
 const DTensorDistribution* FindDistribution(const models::Parameter& parameter);
 
-// The DTensor that the distribution makes of `local`: the parameter's value, or its gradient.
+// The DTensor with this distribution and this local part: the parameter's value, or its gradient.
 DTensor WithDistribution(const DTensorDistribution& distribution, at::Tensor local);
 
 }  // namespace shardcts::reference

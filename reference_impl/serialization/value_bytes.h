@@ -1,7 +1,7 @@
-// State dicts as bytes and back: the role of torch.save and torch.load. Everything here is *Local*.
+// State dicts as bytes and back, in the role of torch.save and torch.load. Everything here is *Local*.
 //
-// The format is the reference's own: a magic line, the rank and world size of whoever wrote, then one value; all
-// numbers little-endian, strings and lists with their length in front, tensors as dtype, shape and contiguous data.
+// The format is the reference's own: a magic line, the rank and world size of the writer, then one value; all numbers
+// little-endian, strings and lists preceded by their length, tensors as dtype, shape and contiguous data.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace shardcts::reference {
 
-// Who saves or loads: a ShardedTensor fits only the same place.
+// The rank that saves or loads: a ShardedTensor can only be loaded by the same rank of a world of the same size.
 struct RankOfWorld {
   int64_t rank = 0;
   int64_t world_size = 1;
@@ -21,8 +21,8 @@ struct RankOfWorld {
 // TypeError: a handle. RuntimeError: nested more than 64 deep.
 std::string ToBytes(const Value& value, const RankOfWorld& writer);
 
-// Every tensor has storage of its own, on the CPU. RuntimeError: data that ToBytes did not write, with the place in it
-// where that was seen; a ShardedTensor that another rank, or a world of another size, has written.
+// Every tensor has storage of its own, on the CPU. RuntimeError: data that ToBytes did not write, with the offset of
+// the error; a ShardedTensor written by another rank, or in a world of another size.
 Value FromBytes(const std::string& bytes, const RankOfWorld& reader);
 
 }  // namespace shardcts::reference

@@ -1,4 +1,5 @@
-// Between the library's state dicts and the contract's values. Everything here is *Local*; storage is shared both ways.
+// Converts between the library's state dicts and the contract's values. Everything here is *Local*; storage is shared
+// both ways.
 #pragma once
 
 #include "contract/value.h"
@@ -10,11 +11,11 @@ namespace shardcts::reference {
 constexpr char kExtraStateKey[] = "_extra_state";
 
 Value StateEntryValue(const StateValue& entry);
-// Of a plain tensor or what is no tensor at all.
+// For a plain tensor or a value that is not a tensor.
 StateValue StateEntryFrom(const Value& value);
 
 Dict StateDictValue(const StateDict& state_dict);
-// RuntimeError: a DTensor on a mesh that is not known here.
+// RuntimeError: a DTensor on an unknown mesh.
 StateDict StateDictFrom(const Dict& values, const MeshRegistry& meshes);
 
 }  // namespace shardcts::reference

@@ -5,8 +5,8 @@
 
 namespace shardcts::reference {
 
-// *Local*. What `target.copy_(source)` does; past the processor's caches where both are on the CPU, contiguous and alike
-// in dtype and shape, and autograd does not record it.
+// *Local*. The same as `target.copy_(source)`. Large copies bypass the caches (comm/copy_bytes.h) when both tensors are
+// on the CPU, contiguous and of equal dtype and shape, and autograd does not record the copy.
 void CopyValues(const at::Tensor& target, const at::Tensor& source);
 
 }  // namespace shardcts::reference

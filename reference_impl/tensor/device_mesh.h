@@ -12,18 +12,18 @@
 
 namespace shardcts::reference {
 
-// Immutable. A mesh is its own root, or a selection of its root's dimensions. All communicators belong to the root:
-// Create splits one group per dimension, submeshes only select among them, so taking a submesh never communicates.
+// Immutable. A mesh is its own root, or a selection of dimensions of its root. All communicators belong to the root:
+// Create splits one group per dimension; submeshes only select among them, so taking a submesh never communicates.
 class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
  public:
-  // *Collective* over `world`, same arguments on every rank; the mesh keeps nothing of `world`.
-  // Ranks are laid out in row-major order. `dim_names` is empty or has one unique name per dimension.
-  // RuntimeError: product(shape) is not the world size; names repeated or not as many as dimensions.
+  // *Collective* over `world`, same arguments on every rank; the mesh does not keep `world`. Ranks are laid out in
+  // row-major order. `dim_names` is empty or has one unique name per dimension. RuntimeError: product(shape) is not the
+  // world size; names are repeated, or not one per dimension.
   static std::shared_ptr<DeviceMesh> Create(Communicator& world, const std::string& device_type,
                                             const std::vector<int64_t>& shape,
                                             const std::vector<std::string>& dim_names);
 
-  // *Local*. The slice along the named dimensions that this rank belongs to; the mesh itself when all are named.
+  // *Local*. The submesh along the named dimensions that contains this rank; the mesh itself when all are named.
   // KeyError: no name, an unknown one, or names not in this mesh's order. RuntimeError: the mesh has no names.
   std::shared_ptr<DeviceMesh> Submesh(const std::vector<std::string>& dim_names);
 
@@ -34,20 +34,20 @@ class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
   int64_t Size(int64_t mesh_dim) const { return layout_.shape.at(mesh_dim); }
   // This rank's index in each dimension of this mesh.
   const std::vector<int64_t>& coordinate() const { return coordinate_; }
-  // The ranks that differ from this one in `mesh_dim` only; group rank == coordinate()[mesh_dim].
+  // The ranks whose coordinates differ from this one in `mesh_dim` only; group rank == coordinate()[mesh_dim].
   Communicator& group(int64_t mesh_dim) const { return *root().groups_.at(root_dims_.at(mesh_dim)); }
   const DeviceMesh& root() const { return root_ ? *root_ : *this; }
-  // Owning form of root(), for whoever keeps it.
+  // root() with ownership.
   std::shared_ptr<const DeviceMesh> SharedRoot() const { return root_ ? root_ : shared_from_this(); }
 
  private:
   friend std::shared_ptr<DeviceMesh> Concatenate(const DeviceMesh& first, const DeviceMesh& second);
   DeviceMesh() = default;
-  // The mesh over the given dimensions of `root`, through this process's coordinate in the others.
+  // The mesh over the given dimensions of `root`, through this rank's coordinate in the others.
   static std::shared_ptr<DeviceMesh> Select(std::shared_ptr<const DeviceMesh> root, std::vector<int64_t> root_dims);
 
   std::shared_ptr<const DeviceMesh> root_;  // null in the root
-  std::vector<int64_t> root_dims_;          // which dimension of the root each of ours is
+  std::vector<int64_t> root_dims_;          // the index in the root of each dimension of this mesh
   MeshLayout layout_;
   std::vector<int64_t> coordinate_;
   std::vector<std::shared_ptr<Communicator>> groups_;  // in the root only, one per dimension

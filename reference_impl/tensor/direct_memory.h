@@ -1,4 +1,4 @@
-// Tensors that are made during an operation lie where the communicator moves them best.
+// Allocates the tensors of an operation in memory that the communicator can move without messages.
 #pragma once
 
 #include <c10/core/Allocator.h>
@@ -8,8 +8,9 @@
 
 namespace shardcts::reference {
 
-// *Local*. While it lives, this process's CPU tensors come from the communicator's DirectMemory, where it has any; not
-// where somebody else has replaced LibTorch's allocator, maybe to count what tensors need. For one thread at a time.
+// *Local*. During its lifetime the CPU tensors of this process are allocated in the communicator's DirectMemory, if it
+// has any; not if LibTorch's allocator has already been replaced, for example to count allocations. For one thread at a
+// time.
 class DirectMemoryScope {
  public:
   explicit DirectMemoryScope(Communicator& communicator) {

@@ -9,18 +9,18 @@
 
 namespace shardcts::reference {
 
-// A DTensor crosses the contract as a plain value that describes its mesh; coming back, the registry finds the mesh
-// with the communicators. It keeps root meshes alive and creates each only once.
+// At the contract a DTensor is a plain value that describes its mesh. When it comes back, the registry finds the mesh
+// with its communicators. It keeps root meshes alive and creates each only once.
 class MeshRegistry {
  public:
-  // *Collective* over `world` unless a root of this form exists (ranks agree on that, as all call alike).
-  // Errors as DeviceMesh::Create.
+  // *Collective* over `world` unless a root of this layout exists (ranks agree on that, because all make the same
+  // calls). Errors as DeviceMesh::Create.
   std::shared_ptr<DeviceMesh> GetOrCreate(Communicator& world, const std::string& device_type,
                                           const std::vector<int64_t>& shape,
                                           const std::vector<std::string>& dim_names);
 
-  // *Local*. The mesh of this layout: a known root, or a selection of a known root's dimensions.
-  // RuntimeError when there is none.
+  // *Local*. The mesh with this layout: a known root, or a selection of dimensions of one. RuntimeError when there is
+  // none.
   std::shared_ptr<DeviceMesh> Find(const MeshLayout& layout) const;
 
  private:

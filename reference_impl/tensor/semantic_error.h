@@ -1,4 +1,4 @@
-// SemanticError: an error that the semantics ask for. The operations layer turns it into an Outcome.
+// SemanticError: an error that the semantics require. The operations layer converts it to an Outcome.
 #pragma once
 
 #include <stdexcept>
@@ -7,8 +7,8 @@
 
 namespace shardcts::reference {
 
-// `kind` is the Python exception class that PyTorch raises: "RuntimeError", "ValueError", "KeyError", ...
-// It must be raised alike on all ranks of a collective call, before any communication, so that no peer waits.
+// `kind` is the Python exception class that PyTorch raises: "RuntimeError", "ValueError", "KeyError", ... In a
+// collective call it must be thrown on all ranks, before any communication, so that no peer waits.
 class SemanticError : public std::runtime_error {
  public:
   SemanticError(std::string kind, const std::string& message) : std::runtime_error(message), kind_(std::move(kind)) {}

@@ -1,4 +1,5 @@
-// ShardedTensors: a tensor in pieces, some of them on this rank. Semantics: torch.distributed._shard.sharded_tensor.
+// ShardedTensors: a tensor as a list of shards, some of them on this rank. Semantics:
+// torch.distributed._shard.sharded_tensor.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,16 +13,16 @@
 
 namespace shardcts::reference {
 
-// *Local*. A tensor of this shape cut along dimension 0 into chunks of `rows` rows, one for each rank of the group in
-// order until nothing is left; `local` is this rank's chunk, not read when there is none for it.
+// *Local*. A tensor of this shape, sharded along dimension 0 into chunks of `rows` rows, one for each rank of the group
+// in order until no rows are left. `local` is this rank's chunk; it is not read on a rank without one.
 ShardedTensor MakeShardedTensor(const std::vector<int64_t>& shape, int64_t rows, const at::Tensor& local,
                                 const Communicator& group);
 
-// *Local*. The same with `change` made of every local tensor; the metadata tell the devices of the results.
+// *Local*. The same with every local tensor replaced by `change` of it; the metadata name the devices of the results.
 ShardedTensor WithLocalTensors(const ShardedTensor& tensor, const std::function<at::Tensor(const at::Tensor&)>& change);
 
-// *Collective* over the group, whose ranks hold the chunks in its order, each ceil(size of dimension 0 / ranks) rows
-// but the last ones. The whole tensor on every rank, without autograd history, where the local shard is.
+// *Collective* over the group, whose ranks hold the chunks in order, each of ceil(size of dimension 0 / ranks) rows
+// except the last ones. The full tensor on every rank, without autograd history, on the device of the local shard.
 // RuntimeError: a local shard larger than that.
 at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group, at::Device device);
 

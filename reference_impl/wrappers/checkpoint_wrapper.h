@@ -1,6 +1,6 @@
-// Activation checkpointing: a wrapper whose forward keeps nothing but its inputs, and is run again in backward.
-// Semantics: torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py, torch 2.13. State dicts and names do not
-// show it. Everything here is *Local*, unless units (FSDP) inside communicate.
+// Activation checkpointing: a wrapper whose forward saves only its inputs, and is repeated in backward. Semantics:
+// torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py, torch 2.13. State dicts and names do not contain it.
+// Everything here is *Local*, unless units (FSDP) inside communicate.
 #pragma once
 
 #include <string>

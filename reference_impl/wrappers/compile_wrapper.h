@@ -1,5 +1,5 @@
-// What torch.compile puts around a module, without compiling anything: the module runs as it is, and names and state
-// dicts do not show the wrapper. Everything here is *Local*, unless units (FSDP) inside communicate.
+// The wrapper of torch.compile without a compiler: the module runs unchanged, and names and state dicts do not contain
+// the wrapper. Everything here is *Local*, unless units (FSDP) inside communicate.
 #pragma once
 
 #include <vector>

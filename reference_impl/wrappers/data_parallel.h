@@ -1,5 +1,5 @@
-// Plain data parallelism: every rank has the whole model, gradients are averaged. Semantics:
-// torch.nn.parallel.DistributedDataParallel, torch 2.13; names do not show the wrapper.
+// Plain data parallelism: every rank has the full model, gradients are averaged. Semantics:
+// torch.nn.parallel.DistributedDataParallel, torch 2.13. Names do not contain the wrapper.
 #pragma once
 
 #include <memory>
@@ -25,7 +25,7 @@ class DataParallel : public models::Module {
   void AverageGradients();
 
   std::shared_ptr<Communicator> group_;
-  std::shared_ptr<DataParallel*> self_;  // what backward's callbacks hold weakly: a graph may outlive the model
+  std::shared_ptr<DataParallel*> self_;  // callbacks in backward hold it weakly: a graph may outlive the model
   bool is_queued_ = false;
 };
 

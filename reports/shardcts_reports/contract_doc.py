@@ -31,35 +31,38 @@ Version {version}. An implementation fulfils the contract with one function, cal
 
     Outcome Invoke(operation, arguments)
 
-The tests know nothing else of it. The headers `harness/contract/*.h` give the C++ types; `docs/formats.md`
-says how values are written in traces and scripts.
+The tests use nothing else of an implementation. The headers `harness/contract/*.h` define the C++
+types, [formats.md](formats.md#traces-and-scripts) how values are written in traces and scripts, and
+[the glossary](glossary.md) the terms.
 
 ## Values and outcomes
 
-A **value** is one of: none, bool, int (64 bits), double, string, bytes, list, dict (ordered; keys are strings
-or ints), tensor, dtensor, sharded tensor, handle. Tensors are shared, not copied: who changes a tensor that
-came from the implementation in place changes the implementation's own.
+A **value** is one of: none, bool, int (64 bits), double, string, bytes, list, dict (ordered; keys
+are strings or ints), tensor, dtensor, sharded tensor, handle. Tensors are shared, not copied: an
+in-place change of a tensor that an implementation returned changes the implementation's tensor.
 
-* A **dtensor** is what one rank sees of a distributed tensor: its local part without padding, the mesh
-  (device type, shape, dimension names, ranks), one placement per mesh dimension, global shape and stride.
-* A **placement** is written `S(0)` (shard on dimension 0), `R` (replicate), `P(sum)` (partial), and `_S(0,2)`
-  (strided shard on dimension 0 with split factor 2).
+* A **dtensor** is one rank's view of a distributed tensor: its local part without padding, the mesh
+  (device type, shape, dimension names, ranks), one placement per mesh dimension, global shape and
+  stride.
+* A **placement** is written `S(0)` (shard on dimension 0), `R` (replicate), `P(sum)` (partial), and
+  `_S(0,2)` (strided shard on dimension 0 with split factor 2).
 * A **handle** names an object inside the implementation (model, mesh, optimizer). It is valid until
   `implementation.reset`.
 
-An **outcome** is a value, or an error: `kind`, the Python exception class that the semantics name, and a
-message. Both may carry warnings (category and message, in order). An error is data: `Invoke` must not throw.
+An **outcome** is a value, or an error: `kind`, the Python exception class that the semantics name,
+and a message. Both may carry warnings (category and message, in order). An error is data: `Invoke`
+must not throw.
 
-An argument that is not required may be absent and then has its default.
+An argument that is not required may be absent; then it has its default.
 
-**Collective** operations are called by every rank of the world, in the same order. **Local** ones communicate
-with nobody; a rank may call them alone.
+**Collective** operations are called by every rank of the world, in the same order. **Local**
+operations do not communicate; a rank may call them alone.
 
 ## Capabilities
 
-An implementation declares what it can do. A test that needs a capability which is not declared gets the
-verdict *not supported*: it does not fail, and it never counts as passed. What is declared must work: an error
-from a declared operation is a failure.
+An implementation declares its capabilities. A test that needs a capability which is not declared
+gets the verdict *not supported*: it does not fail, and it never counts as passed. A declared
+capability must work: an error from one of its operations is a failure.
 """
 
 

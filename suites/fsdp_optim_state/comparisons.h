@@ -1,4 +1,4 @@
-// Upstream's comparisons of optimizer state dicts, and the one with an unsharded twin.
+// Upstream's comparisons of optimizer state dicts, and the comparison with an unsharded reference model.
 #pragma once
 
 #include <string>
@@ -36,11 +36,11 @@ struct UnpairedStateChecks {
 void ExpectStatesInAnyOrder(Trial& t, const UnpairedStateChecks& checks, const Dict& saved, const Dict& twin,
                             const Dict& by_name);
 
-// Strict form of `check`: the state of a saved state dict is, by name, that of the unsharded twin, within rtol 1e-5 and
-// atol 1e-8. *Collective* where it holds ShardedTensors.
+// Strict form of `check`: the state of a saved state dict equals, by name, the state of the unsharded reference model,
+// within rtol 1e-5 and atol 1e-8. *Collective* if it has ShardedTensors.
 void ExpectStateOfTwin(Trial& t, std::string_view check, const Dict& twin_state, const Dict& saved);
 
-// The two state dicts are equal as a whole: keys in any order, values within PyTorch's default tolerance. Local.
+// The two state dicts are equal: keys in any order, values within PyTorch's default tolerance. Local.
 void ExpectEqualDicts(Trial& t, std::string_view check, const Dict& expected, const Dict& actual);
 void ExpectEqualDictsStrictly(Trial& t, std::string_view check, const Dict& expected, const Dict& actual);
 

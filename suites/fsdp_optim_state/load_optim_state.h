@@ -1,6 +1,6 @@
-// Upstream's two procedures that save the optimizer state of one model and convert it for another one, which may be
-// wrapped otherwise, have fewer ranks, or an optimizer of another order: _test_load_optim_state with the deprecated
-// functions, _test_load_optim_state_with_optim_state_dict with the current ones. *Collective*.
+// Upstream's two procedures that save the optimizer state of one model and convert it for another one, which may have
+// other units, fewer ranks, or an optimizer with another order of parameters: _test_load_optim_state with the
+// deprecated functions, _test_load_optim_state_with_optim_state_dict with the current ones. *Collective*.
 #pragma once
 
 #include "suites/fsdp_optim_state/comparisons.h"
@@ -12,7 +12,7 @@ struct LoadCase {
   ModelKind kind = ModelKind::kNested;
   bool multiple_groups = false;
   bool halve_world_size = false;  // the second model is on the even ranks only
-  // Of the second model alone:
+  // Of the second model only:
   bool wrap_alt = false;
   bool diff_optim_inputs = false;
   bool use_orig_params = false;

@@ -1,5 +1,5 @@
-// What the tests of FSDP1 state dicts do again and again: upstream's builders, its ways to save and load, and its
-// comparisons of two models. *Collective* wherever a model is touched.
+// Steps that the tests of FSDP1 state dicts share: upstream's builders, its ways to save and load, and its comparisons
+// of two models. *Collective* wherever a model is used.
 #pragma once
 
 #include <functional>
@@ -16,19 +16,19 @@ namespace shardcts::fsdp_state_dict {
 StateDictKind KindNamed(std::string_view name);
 // The test's parameter "state_dict_type".
 StateDictKind KindOf(const Trial& t);
-// Upstream's _get_state_dict_mgr: offload_to_cpu of the type's config, and rank0_only where there is such a thing.
+// Upstream's _get_state_dict_mgr: offload_to_cpu of the type's config, and rank0_only if the type has it.
 StateDictConfig ConfigFor(StateDictKind kind, bool rank0_and_offload);
 
 // float16 for parameters, gradients and buffers.
 FsdpMixedPrecision HalfPrecision();
 
-// Standard normal, the same on every rank and in every implementation; `number` tells the inputs of a test apart.
+// Standard normal, the same on every rank and in every implementation; `number` distinguishes the inputs of a test.
 at::Tensor RandomInput(const Trial& t, at::IntArrayRef shape, int64_t number = 0);
 
 // The module of the nested model that no unit manages.
 constexpr std::string_view kUnmanaged = "non_fsdp_lin";
 
-// Upstream's builders. Every fsdp unit gets the options.
+// Upstream's builders. Every FSDP unit gets the options.
 Model SimpleModel(Trial& t, const FsdpOptions& options = {}, bool checkpoint = false);
 Model NestedModel(Trial& t, const FsdpOptions& options = {}, bool checkpoint = false);
 Model NonFsdpRootModel(Trial& t, const FsdpOptions& options = {});
@@ -46,22 +46,23 @@ struct FullState {
 FullState FullStateOf(Trial& t, Model& model);
 void Zero(Model& model, bool buffers = false);
 
-// The checks of one comparison of two models; empty: not made.
+// The check ids of one comparison of two models; empty: not compared.
 struct ComparisonChecks {
   std::string_view parameter_count, parameters;
   std::string_view buffer_count, buffers;
   std::string_view half;  // every full parameter of the second model is float16
 };
-// Upstream's _compare_models. Equal: each tensor by name, bits; the strict form also compares names and order.
+// Upstream's _compare_models, expecting equality: each tensor by name, bit for bit; the strict form also compares names
+// and order.
 void ExpectEqual(Trial& t, Model& model, Model& other, const ComparisonChecks& checks);
-// At least one parameter, and one buffer where buffers are compared, differs.
+// The same, expecting a difference: at least one parameter and, if buffers are compared, one buffer differs.
 void ExpectDifferent(Trial& t, Model& model, Model& other, const ComparisonChecks& checks);
-// All tensors equal by name; `check` says what, `strict` too.
+// All tensors are equal by name; `check` is evaluated, and its strict form.
 void ExpectSame(Trial& t, std::string_view check, const Dict& expected, const Dict& actual,
                 const CompareOptions& options = {});
 
 // Upstream's _validate_state_dict_contents for a save with rank0_only and offload: rank 0 has entries, all on the CPU
-// (those whose name contains `ignored` excepted); other ranks have none, unless the root is no unit.
+// (except those whose name contains `ignored`); other ranks have none, unless the root is not a unit.
 struct ContentChecks {
   std::string_view not_empty, device, empty;
 };
@@ -71,7 +72,7 @@ void ExpectOnlyOnRank0(Trial& t, const Dict& saved, const ContentChecks& checks,
 // dtype of a tensor, DTensor or ShardedTensor.
 at::ScalarType DtypeOf(const Value& value);
 
-// Upstream's strict load: no error; strict form: nothing missing, nothing unexpected.
+// Upstream's strict load: no error. Strict form: nothing is missing or unexpected.
 void Load(Trial& t, std::string_view check, Model& model, const Dict& state_dict);
 
 }  // namespace shardcts::fsdp_state_dict

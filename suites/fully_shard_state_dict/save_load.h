@@ -1,4 +1,4 @@
-// The steps that three upstream tests share: fill, save, load, and look at storage, names, layout and values.
+// The steps that three upstream tests share: fill, save, load, and compare storage, names, layout and values.
 #pragma once
 
 #include "rank/trial.h"

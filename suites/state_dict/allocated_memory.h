@@ -1,5 +1,5 @@
-// How much memory something needs: bytes of tensors, as LibTorch's allocator gives them out. Resident memory would say
-// less, because malloc keeps what is freed.
+// The memory that a function needs: bytes of tensors, as counted in LibTorch's allocator. Resident memory would be less
+// precise, because malloc keeps freed memory.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,13 @@
 namespace shardcts::state_dict {
 
 struct AllocatedBytes {
-  int64_t peak = 0;  // at most at any time
-  int64_t left = 0;  // still there at the end
+  int64_t peak = 0;  // maximum at any time
+  int64_t left = 0;  // still allocated at the end
 };
 
-// Runs `body`; what it allocated on the CPU meanwhile, on this thread, in storages of whoever's tensors. Memory counts
-// until it is freed, by any thread. Where that would go beyond a limit, it waits for memory that another thread is
-// about to free, until 5 s were in vain: a backend's thread may drop a tensor shortly after its collective has ended.
+// Runs `body` and returns the bytes that it allocated on the CPU, on this thread, for storages of any tensors. Memory
+// counts until it is freed, by any thread. If the count would exceed a limit, it waits up to 5 s for memory that
+// another thread is about to free: a thread of a backend may release a tensor shortly after its collective has ended.
 // Not nested. *Local*.
 AllocatedBytes CountAllocatedBytes(const AllocatedBytes& limits, const std::function<void()>& body);
 

@@ -1,5 +1,5 @@
-// Upstream's comparisons of what the distributed state-dict API gives with the state of an unsharded twin, and
-// their strict forms: bit for bit, by name. *Collective* where they gather.
+// Upstream's comparisons of the results of the distributed state-dict API with the state dicts of an unsharded
+// reference model, and their strict forms: bit for bit, by name. *Collective* where they gather.
 #pragma once
 
 #include <functional>
@@ -28,14 +28,14 @@ struct OptimizerStateChecks {
 // `expected` is by name, and alone says which checks are evaluated: without state none of `names` and `state…`.
 void ExpectSameOptimizerState(Trial& t, const OptimizerStateChecks& checks, const Dict& expected, const Dict& actual);
 
-// Equal as upstream's assertEqual sees it: keys in any order, values within PyTorch's default tolerance. Local.
+// Equality as in upstream's assertEqual: keys in any order, values within PyTorch's default tolerance. Local.
 Verification AreEqual(std::string_view what, const Value& expected, const Value& actual);
 // Keys in any order, values bit for bit. Local.
 Verification AreIdentical(std::string_view what, const Value& expected, const Value& actual);
 // One evaluation of each.
 void ExpectEqual(Trial& t, std::string_view check, std::string_view what, const Value& expected, const Value& actual);
 
-// Copies, which later steps of the model leave alone. Other values than tensors stay.
+// Copies of the tensors, which later steps of the model do not change; other values are unchanged.
 Dict Copied(Trial& t, const Dict& state_dict);
 
 // The member `state`, or `param_groups`, of an optimizer state dict.
@@ -44,7 +44,7 @@ const List& GroupsOf(const Dict& state_dict);
 // Throws ContractViolation when there is none.
 const Dict& FirstGroupOf(const Dict& state_dict);
 
-// State of parameters that were never trained, as the API makes it: step 1, zero moments. Strict.
+// State of parameters that were never trained, as the API creates it: step 1, zero moments. Strict.
 void ExpectInitialState(Trial& t, std::string_view check, const Dict& parameters, const Dict& whole_state_dict);
 
 }  // namespace shardcts::state_dict

@@ -1,6 +1,6 @@
-// The engine of seven of upstream's tests: train a plain model and a wrapped copy alike, save the copy through the
-// distributed state-dict API, load that into a fresh one, save again, and once more through patched methods. What is
-// saved must be what the plain twin's own state dicts say. *Collective*.
+// Shared by seven of upstream's tests: trains a plain model and a wrapped copy in the same way, saves the copy through
+// the distributed state-dict API, loads the result into a new copy, saves again, and again through patched methods. The
+// saved values must equal the state dicts of the plain reference model. *Collective*.
 #pragma once
 
 #include <functional>
@@ -12,20 +12,20 @@
 
 namespace shardcts::state_dict {
 
-// Upstream's optimizers have lr 1e-4 there.
+// Learning rate of upstream's optimizers in these tests.
 constexpr double kLearningRate = 1e-4;
 
 struct SaveLoadCase {
   std::function<Model()> build;        // a plain model, with new values each time
-  std::function<void(Model&)> wrap;    // what makes a copy of it distributed
+  std::function<void(Model&)> wrap;    // wraps a copy of it
   std::string optimizer = "adam";
   bool flatten_optimizer = false;
   bool distributed = true;             // false: no process group
-  // What is frozen for the check of ignore_frozen_params, and what such a state dict has nevertheless.
+  // Parameters that are frozen for the check of ignore_frozen_params, and the names that such a state dict still has.
   std::vector<std::string> frozen_prefixes = {"u1.", "u2."};
   std::vector<std::string> left_names = {"p", "buffer", "l.weight", "l.bias"};
-  std::vector<std::string> optional_names;  // left open
-  // Which parameters have an optimizer together: names with the same result. FSDP1 wants all of a unit in one.
+  std::vector<std::string> optional_names;  // may be present or absent
+  // Which parameters share an optimizer: names with the same result do. FSDP1 requires all parameters of a unit in one.
   std::function<std::string(const std::string& name)> optimizer_of = [](const std::string& name) { return name; };
 };
 
@@ -35,15 +35,15 @@ void SaveAndLoad(Trial& t, const SaveLoadCase& save_load);
 // CompositeParamModel on the device under test.
 Model CompositeParam(Trial& t, Dict arguments = {});
 
-// Uniform in [0, 1) or standard normal; the same on every rank and in every implementation. `number` tells the inputs
-// of a test apart.
+// Uniform in [0, 1) or standard normal; the same on every rank and in every implementation. `number` distinguishes the
+// inputs of a test.
 at::Tensor UniformInput(const Trial& t, at::IntArrayRef shape, int64_t number = 0);
 at::Tensor NormalInput(const Trial& t, at::IntArrayRef shape, int64_t number = 0);
 
-// Forward, backward of the output's sum, and a step; gradients add up over calls.
+// Forward, backward from the sum of the output, and a step; gradients accumulate over calls.
 void StepOnSum(Model& model, Optimizer& optimizer, const at::Tensor& input);
 
-// The name of the parameter behind each id of an optimizer over all of the model's parameters.
+// The parameter name for each id of an optimizer over all parameters of the model.
 std::vector<std::string> NamesOf(const Model& model);
 
 }  // namespace shardcts::state_dict

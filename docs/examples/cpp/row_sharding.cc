@@ -1,4 +1,4 @@
-// An implementation in C++ that can do one thing: save models in shards of rows, and gather them again.
+// An implementation in C++ of a single feature: it saves models sharded by rows, and gathers them again.
 #include <ATen/ATen.h>
 #include <comm/communicator.h>
 #include <contract/implementation.h>
@@ -54,7 +54,7 @@ class RowSharding final : public Implementation {
     return ranks_.AllGatherV(rows, value.local), full;
   }
   Communicator& ranks_;
-  std::vector<models::ModulePtr> models_;  // a handle's id is its place here
+  std::vector<models::ModulePtr> models_;  // a handle's id is its index here
 };
 
 SHARDCTS_IMPLEMENTATION(std::make_unique<RowSharding>)

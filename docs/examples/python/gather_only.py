@@ -1,4 +1,4 @@
-"""An adapter of PyTorch's fully_shard that can do one thing: save sharded models, and gather what was saved."""
+"""An adapter of PyTorch's fully_shard with a single feature: it saves sharded models, and gathers what was saved."""
 import copy
 
 import shardcts_models
