@@ -82,7 +82,7 @@ constexpr std::chrono::seconds kGrace{10};
 Communicator& World() { return *WorldSlot(); }
 
 int RunTestsOn(std::unique_ptr<Communicator> world, const RankTestSettings& settings) {
-  if (settings.threads) at::set_num_threads(*settings.threads);
+  at::set_num_threads(settings.threads);
   WorldSlot() = std::move(world);
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
   if (World().rank() != 0) delete listeners.Release(listeners.default_result_printer());

@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <memory>
-#include <optional>
 
 #include "comm/communicator.h"
 #include "comm/rendezvous.h"
@@ -19,7 +18,7 @@ Communicator& World();
 
 struct RankTestSettings {
   std::chrono::seconds limit_per_test{30};
-  std::optional<int> threads;  // of LibTorch in each rank; nullopt: its own choice
+  int threads = 1;  // of LibTorch in each rank, as in a rank of a pool
 };
 
 // *Local*. Forks the ranks, whose World() is a local communicator, and runs all tests of the program on them. Returns
