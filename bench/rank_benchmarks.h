@@ -1,4 +1,4 @@
-// What the benchmarks of state dicts share: programs of Google Benchmark under mpiexec, in which all ranks run the same
+// What the benchmarks of state dicts share: programs of Google Benchmark (--ranks N), in which all ranks run the same
 // benchmarks, on several implementations in one run and beside a memcpy of the same bytes.
 //
 // A benchmark is called KIND/OPERATION/SIZE/WHO. Its time is that of the slowest rank, from a barrier to the end of the

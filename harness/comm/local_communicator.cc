@@ -170,9 +170,9 @@ void LocalCommunicator::GatherAll(const std::string& call, const std::vector<Pie
     }
     if (MoveDirectly(call, sends, receives, tensors)) return;
   }
-  Contribution contribution{.call = call, .to = {BytesOf(input)}};
-  for (const Piece& output : outputs) contribution.expected.push_back(output.bytes);
-  staged_.Run(contribution, CopyInto(outputs));
+  StagedCall own_call{.call = call, .to = {BytesOf(input)}};
+  for (const Piece& output : outputs) own_call.expected.push_back(output.bytes);
+  staged_.Run(own_call, CopyInto(outputs));
 }
 
 void LocalCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) {
@@ -199,10 +199,10 @@ void LocalCommunicator::AllGatherV(std::span<at::Tensor> outputs, const at::Tens
 
 void LocalCommunicator::ReduceParts(const std::string& call, const Piece& output, const std::vector<Piece>& input,
                                     at::ScalarType type, ReduceOp op) {
-  Contribution contribution{.call = call, .for_all = false};
-  for (const Piece& part : input) contribution.to.push_back(BytesOf(part));
-  contribution.expected.assign(input.size(), output.bytes);
-  staged_.Run(contribution, ReduceInto(output, type, op));
+  StagedCall own_call{.call = call, .for_all = false};
+  for (const Piece& part : input) own_call.to.push_back(BytesOf(part));
+  own_call.expected.assign(input.size(), output.bytes);
+  staged_.Run(own_call, ReduceInto(output, type, op));
 }
 
 void LocalCommunicator::ReduceScatter(at::Tensor output, const at::Tensor& input, ReduceOp op) {
@@ -221,9 +221,9 @@ void LocalCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
   group_.Begin("all_reduce");
   const std::string call = Described("all_reduce", tensor) + " by " + NameOf(op);
   if (NumBytes(tensor) <= kReducedByAll) {
-    Contribution contribution{.call = call, .to = {BytesOf(tensor)}};
-    contribution.expected.assign(static_cast<size_t>(size()), NumBytes(tensor));
-    return staged_.Run(contribution, ReduceInto(PieceOf(tensor), tensor.scalar_type(), op));
+    StagedCall own_call{.call = call, .to = {BytesOf(tensor)}};
+    own_call.expected.assign(static_cast<size_t>(size()), NumBytes(tensor));
+    return staged_.Run(own_call, ReduceInto(PieceOf(tensor), tensor.scalar_type(), op));
   }
   const std::vector<Piece> parts = PartsByRank(tensor, size());
   const Piece& own = parts[static_cast<size_t>(rank())];
@@ -248,12 +248,12 @@ void LocalCommunicator::Broadcast(at::Tensor tensor, int root) {
     if (!is_root) receives[static_cast<size_t>(root)] = {PieceOf(tensor)};
     if (MoveDirectly(call, sends, receives, {tensor})) return;
   }
-  Contribution contribution{.call = call};
-  if (is_root) contribution.to = {BytesOf(tensor)};
-  contribution.expected.assign(outputs.size(), 0);
-  contribution.expected[static_cast<size_t>(root)] = NumBytes(tensor);
-  if (is_root) return staged_.Run(contribution, [](int64_t, std::span<const Bytes>) {});
-  staged_.Run(contribution, CopyInto(outputs));
+  StagedCall own_call{.call = call};
+  if (is_root) own_call.to = {BytesOf(tensor)};
+  own_call.expected.assign(outputs.size(), 0);
+  own_call.expected[static_cast<size_t>(root)] = NumBytes(tensor);
+  if (is_root) return staged_.Run(own_call, [](int64_t, std::span<const Bytes>) {});
+  staged_.Run(own_call, CopyInto(outputs));
 }
 
 void LocalCommunicator::Gather(std::span<at::Tensor> outputs, const at::Tensor& input, int root) {
@@ -261,14 +261,14 @@ void LocalCommunicator::Gather(std::span<at::Tensor> outputs, const at::Tensor& 
   CheckRoot("gather", root);
   CheckTensors(outputs, rank() == root ? size() : 0, "gather outputs");
   group_.Begin("gather");
-  Contribution contribution{.call = WithRoot("gather", root), .to = {BytesOf(input)}};
+  StagedCall own_call{.call = WithRoot("gather", root), .to = {BytesOf(input)}};
   std::vector<Piece> pieces;
   for (const at::Tensor& output : outputs) {
     pieces.push_back(PieceOf(output));
-    contribution.expected.push_back(pieces.back().bytes);
+    own_call.expected.push_back(pieces.back().bytes);
   }
-  if (rank() != root) return staged_.Run(contribution, [](int64_t, std::span<const Bytes>) {});
-  staged_.Run(contribution, CopyInto(pieces));
+  if (rank() != root) return staged_.Run(own_call, [](int64_t, std::span<const Bytes>) {});
+  staged_.Run(own_call, CopyInto(pieces));
 }
 
 void LocalCommunicator::Scatter(at::Tensor output, std::span<const at::Tensor> inputs, int root) {
@@ -276,13 +276,13 @@ void LocalCommunicator::Scatter(at::Tensor output, std::span<const at::Tensor> i
   CheckRoot("scatter", root);
   CheckTensors(inputs, rank() == root ? size() : 0, "scatter inputs");
   group_.Begin("scatter");
-  Contribution contribution{.call = WithRoot("scatter", root), .for_all = false};
-  for (const at::Tensor& input : inputs) contribution.to.push_back(BytesOf(input));
-  contribution.expected.assign(static_cast<size_t>(size()), 0);
-  contribution.expected[static_cast<size_t>(root)] = NumBytes(output);
+  StagedCall own_call{.call = WithRoot("scatter", root), .for_all = false};
+  for (const at::Tensor& input : inputs) own_call.to.push_back(BytesOf(input));
+  own_call.expected.assign(static_cast<size_t>(size()), 0);
+  own_call.expected[static_cast<size_t>(root)] = NumBytes(output);
   std::vector<Piece> outputs(static_cast<size_t>(size()));
   outputs[static_cast<size_t>(root)] = PieceOf(output);
-  staged_.Run(contribution, CopyInto(outputs));
+  staged_.Run(own_call, CopyInto(outputs));
 }
 
 void LocalCommunicator::Send(const at::Tensor& tensor, int to, int tag) {
@@ -320,8 +320,8 @@ bool LocalCommunicator::ExchangeDirectly(const TensorsByRank& sends, const Tenso
 std::vector<std::string> LocalCommunicator::AllGatherBytes(const std::string& bytes) {
   group_.Begin("all_gather_bytes");
   std::vector<std::string> result(static_cast<size_t>(size()));
-  Contribution contribution{.call = "all_gather_bytes", .to = {Bytes(bytes)}};
-  staged_.Run(contribution, [&](int64_t, std::span<const Bytes> from) {
+  StagedCall own_call{.call = "all_gather_bytes", .to = {Bytes(bytes)}};
+  staged_.Run(own_call, [&](int64_t, std::span<const Bytes> from) {
     for (size_t r = 0; r < from.size(); ++r) result[r].append(from[r].begin(), from[r].end());
   });
   return result;

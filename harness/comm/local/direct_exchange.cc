@@ -117,11 +117,11 @@ bool DirectExchange::MoveIfPossible(std::span<const Bytes> numbers, const Pieces
 bool DirectExchange::Run(const std::string& call, const PiecesByRank& sends, const PiecesByRank& receives) {
   const std::vector<int64_t> numbers = ToNumbers(sends, receives);
   const Bytes bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(int64_t));
-  Contribution contribution{.call = call, .to = {bytes}};
-  if (std::ssize(bytes) > staged_.StepBytes()) contribution.to.clear();
+  StagedCall own_call{.call = call, .to = {bytes}};
+  if (std::ssize(bytes) > staged_.StepBytes()) own_call.to.clear();
   bool moved = false;
   std::exception_ptr mistake;
-  staged_.Run(contribution, [&](int64_t, std::span<const Bytes> from) {
+  staged_.Run(own_call, [&](int64_t, std::span<const Bytes> from) {
     try {
       moved = MoveIfPossible(from, sends, receives);
     } catch (const std::invalid_argument&) {

@@ -16,9 +16,9 @@ Bytes Part(Bytes bytes, int64_t offset, int64_t count) {
   return bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(std::min(count, size - offset)));
 }
 
-Bytes BytesFor(const Contribution& contribution, int rank) {
-  if (contribution.to.empty()) return {};
-  return contribution.to[contribution.for_all ? 0 : static_cast<size_t>(rank)];
+Bytes BytesFor(const StagedCall& own, int rank) {
+  if (own.to.empty()) return {};
+  return own.to[own.for_all ? 0 : static_cast<size_t>(rank)];
 }
 
 }  // namespace
@@ -38,30 +38,30 @@ const StagedExchange::Head& StagedExchange::HeadOf(int rank) const {
   return *reinterpret_cast<const Head*>(group_.Slot(rank, next_piece_));
 }
 
-void StagedExchange::WriteHead(const Contribution& contribution) {
+void StagedExchange::WriteHead(const StagedCall& own) {
   Head& head = *reinterpret_cast<Head*>(group_.Slot(group_.rank(), next_piece_));
-  const size_t length = std::min(contribution.call.size(), kCallBytes - 1);
-  std::memcpy(head.call, contribution.call.data(), length);
+  const size_t length = std::min(own.call.size(), kCallBytes - 1);
+  std::memcpy(head.call, own.call.data(), length);
   head.call[length] = '\0';
   head.most = 0;
   for (int peer = 0; peer < group_.size(); ++peer) {
-    head.sizes[peer] = std::ssize(BytesFor(contribution, peer));
+    head.sizes[peer] = std::ssize(BytesFor(own, peer));
     head.most = std::max(head.most, head.sizes[peer]);
   }
 }
 
-void StagedExchange::WriteData(const Contribution& contribution, int64_t step) {
-  const int64_t part_bytes = PartBytes(contribution.for_all);
+void StagedExchange::WriteData(const StagedCall& own, int64_t step) {
+  const int64_t part_bytes = PartBytes(own.for_all);
   char* to = Data(group_.rank(), step);
   for (int peer = 0; peer < group_.size(); ++peer, to += part_bytes) {
-    if (peer == group_.rank() && !contribution.for_all) continue;  // it has them
-    const Bytes part = Part(BytesFor(contribution, peer), step * part_bytes, part_bytes);
+    if (peer == group_.rank() && !own.for_all) continue;  // it has them
+    const Bytes part = Part(BytesFor(own, peer), step * part_bytes, part_bytes);
     if (!part.empty()) std::memcpy(to, part.data(), part.size());
-    if (contribution.for_all) return;
+    if (own.for_all) return;
   }
 }
 
-int64_t StagedExchange::CheckHeads(const Contribution& contribution) {
+int64_t StagedExchange::CheckHeads(const StagedCall& own) {
   const std::string own_call = HeadOf(group_.rank()).call;
   int64_t most = 0;
   sizes_.clear();
@@ -71,34 +71,34 @@ int64_t StagedExchange::CheckHeads(const Contribution& contribution) {
     if (head.call != own_call) group_.Fail("called " + own_call + ", but " + who + " calls " + head.call);
     most = std::max(most, head.most);
     sizes_.push_back(head.sizes[group_.rank()]);
-    if (contribution.expected.empty()) continue;
-    const int64_t expected = contribution.expected[static_cast<size_t>(peer)];
+    if (own.expected.empty()) continue;
+    const int64_t expected = own.expected[static_cast<size_t>(peer)];
     if (expected != sizes_.back()) {
       group_.Fail("got " + std::to_string(sizes_.back()) + " bytes of " + who + " for a tensor of " +
                   std::to_string(expected));
     }
   }
-  const int64_t part_bytes = PartBytes(contribution.for_all);
+  const int64_t part_bytes = PartBytes(own.for_all);
   return std::max<int64_t>(1, (most + part_bytes - 1) / part_bytes);
 }
 
-std::vector<Bytes> StagedExchange::DataOfStep(const Contribution& contribution, int64_t step) const {
-  const int64_t part_bytes = PartBytes(contribution.for_all);
+std::vector<Bytes> StagedExchange::DataOfStep(const StagedCall& own, int64_t step) const {
+  const int64_t part_bytes = PartBytes(own.for_all);
   const int64_t offset = step * part_bytes;
   std::vector<Bytes> data;
   for (int peer = 0; peer < group_.size(); ++peer) {
     if (peer == group_.rank()) {
-      data.push_back(Part(BytesFor(contribution, peer), offset, part_bytes));
+      data.push_back(Part(BytesFor(own, peer), offset, part_bytes));
       continue;
     }
-    const char* begin = Data(peer, step) + (contribution.for_all ? 0 : group_.rank() * part_bytes);
+    const char* begin = Data(peer, step) + (own.for_all ? 0 : group_.rank() * part_bytes);
     const int64_t count = std::clamp<int64_t>(sizes_[static_cast<size_t>(peer)] - offset, 0, part_bytes);
     data.emplace_back(begin, static_cast<size_t>(count));
   }
   return data;
 }
 
-void StagedExchange::Run(const Contribution& contribution, const Consume& consume) {
+void StagedExchange::Run(const StagedCall& own, const Consume& consume) {
   using Counters = LocalGroup::Counters;
   const bool has_peers = group_.size() > 1;
   const auto may_write = [&](int64_t step) {
@@ -109,20 +109,20 @@ void StagedExchange::Run(const Contribution& contribution, const Consume& consum
   };
   int64_t written = 0;
   const auto write = [&] {
-    if (has_peers) WriteData(contribution, written);
+    if (has_peers) WriteData(own, written);
     ++written;
     group_.Advance(&Counters::written, next_piece_ + written);
   };
   group_.AwaitAll(&Counters::read, next_piece_ + 1 - LocalGroup::kSlots);
-  WriteHead(contribution);
+  WriteHead(own);
   write();
   group_.AwaitAll(&Counters::written, next_piece_ + 1);
-  const int64_t steps = CheckHeads(contribution);
+  const int64_t steps = CheckHeads(own);
   for (int64_t step = 0; step < steps; ++step) {
     if (written == step) group_.AwaitAll(&Counters::read, next_piece_ + step + 1 - LocalGroup::kSlots);
     while (written < steps && may_write(written)) write();
     if (step > 0) group_.AwaitAll(&Counters::written, next_piece_ + step + 1);
-    consume(step * PartBytes(contribution.for_all), DataOfStep(contribution, step));
+    consume(step * PartBytes(own.for_all), DataOfStep(own, step));
     group_.Advance(&Counters::read, next_piece_ + step + 1);
   }
   next_piece_ += steps;

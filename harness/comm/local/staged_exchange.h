@@ -14,7 +14,7 @@ namespace shardcts {
 using Bytes = std::span<const char>;
 
 // What a rank brings to a call.
-struct Contribution {
+struct StagedCall {
   std::string call;       // ranks whose calls differ do not meet
   bool for_all = true;    // the same bytes for every rank; on all ranks the same
   std::vector<Bytes> to;  // one where `for_all`, else one for each rank; empty: nothing
@@ -34,7 +34,7 @@ class StagedExchange {
   explicit StagedExchange(LocalGroup& group);
 
   // *Collective*. CommunicationError, besides what a wait of the group ends with: the calls or sizes do not fit.
-  void Run(const Contribution& contribution, const Consume& consume);
+  void Run(const StagedCall& own, const Consume& consume);
   // *Collective*. Returns when all ranks have returned from `consume` of the last Run.
   void AwaitReaders() { group_.AwaitAll(&LocalGroup::Counters::read, next_piece_); }
   // *Local*. The most that goes in one step where it is the same for all.
@@ -43,11 +43,11 @@ class StagedExchange {
  private:
   struct Head;  // of a call's first piece
 
-  void WriteHead(const Contribution& contribution);
-  void WriteData(const Contribution& contribution, int64_t step);
+  void WriteHead(const StagedCall& own);
+  void WriteData(const StagedCall& own, int64_t step);
   // The number of steps of this call.
-  int64_t CheckHeads(const Contribution& contribution);
-  std::vector<Bytes> DataOfStep(const Contribution& contribution, int64_t step) const;
+  int64_t CheckHeads(const StagedCall& own);
+  std::vector<Bytes> DataOfStep(const StagedCall& own, int64_t step) const;
   const Head& HeadOf(int rank) const;
   int64_t SizeFor(int from, int to, bool for_all) const;
   char* Data(int rank, int64_t step) const { return group_.Slot(rank, next_piece_ + step) + head_bytes_; }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "comm/call_state.h"
@@ -161,6 +163,23 @@ std::vector<ForkedRank> ForkRanks(int ranks, std::chrono::seconds grace,
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return forked;
+}
+
+int TakeRanks(int& argc, char** argv) {
+  constexpr int kMost = 256;
+  int ranks = 0;
+  int kept = 1;
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) != "--ranks" || i + 1 == argc) {
+      argv[kept++] = argv[i];
+      continue;
+    }
+    const std::string_view number = argv[++i];
+    const auto [end, error] = std::from_chars(number.begin(), number.end(), ranks);
+    if (error != std::errc() || end != number.end()) return 0;
+  }
+  argc = kept;
+  return ranks >= 1 && ranks <= kMost ? ranks : 0;
 }
 
 }  // namespace shardcts

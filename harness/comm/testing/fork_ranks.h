@@ -22,4 +22,7 @@ struct ForkedRank {
 std::vector<ForkedRank> ForkRanks(int ranks, std::chrono::seconds grace,
                                   const std::function<int(Rendezvous& rendezvous)>& rank_main);
 
+// *Local*. The N of `--ranks N`, which it takes out of the words of main; 0: there is none, or it is not from 1 to 256.
+int TakeRanks(int& argc, char** argv);
+
 }  // namespace shardcts

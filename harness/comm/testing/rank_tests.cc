@@ -4,11 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
-#include <charconv>
 #include <cstring>
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "comm/local_communicator.h"
@@ -46,25 +44,6 @@ class RankListener : public testing::EmptyTestEventListener {
   std::string test_ = "outside a test";
 };
 
-constexpr int kMostRanks = 256;
-
-// The N of --ranks N, which it takes out of the words; 0: there is none, or it is no such number.
-int TakeRanks(int& argc, char** argv) {
-  int ranks = 0;
-  int kept = 1;
-  for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) != "--ranks" || i + 1 == argc) {
-      argv[kept++] = argv[i];
-      continue;
-    }
-    const std::string_view number = argv[++i];
-    const auto [end, error] = std::from_chars(number.begin(), number.end(), ranks);
-    if (error != std::errc() || end != number.end() || ranks > kMostRanks) return 0;
-  }
-  argc = kept;
-  return std::max(ranks, 0);
-}
-
 // Says how the rank ended, where it did not say so itself.
 bool HasPassed(const ForkedRank& rank, size_t number) {
   if (WIFSIGNALED(rank.status)) {
@@ -96,7 +75,7 @@ int RunRankTests(int argc, char** argv, const RankTestSettings& settings) {
   const int ranks = TakeRanks(argc, argv);
   testing::InitGoogleTest(&argc, argv);
   if (ranks == 0 || argc > 1) {
-    std::cerr << "usage: " << argv[0] << " --ranks N [GoogleTest's options], N from 1 to " << kMostRanks << "\n";
+    std::cerr << "usage: " << argv[0] << " --ranks N [GoogleTest's options], N from 1 to 256\n";
     return 2;
   }
   const std::vector<ForkedRank> ended = ForkRanks(ranks, kGrace, [&](Rendezvous& rendezvous) {
