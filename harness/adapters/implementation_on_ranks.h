@@ -3,12 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include "adapters/loader.h"
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts {
 
@@ -20,10 +23,15 @@ class ImplementationOnRanks {
     context.rank = World().rank();
     context.world_size = World().size();
     context.local_rank = World().rank();
-    context.run_folder = ::testing::TempDir();
+    context.run_folder = MakeSharedFolder();
     context.options = {{"timeout_s", "60"}};
     context.communicator = &World();
     implementation_ = LoadImplementation(name, context);
+  }
+
+  ~ImplementationOnRanks() {
+    implementation_.reset();
+    if (World().rank() == 0) std::filesystem::remove_all(folder_);
   }
 
   // Both are *Collective* or *Local* as the operation.
@@ -38,6 +46,14 @@ class ImplementationOnRanks {
   }
 
  private:
+  // *Collective*. New, so that nothing of another run is in it.
+  std::string MakeSharedFolder() {
+    std::string name = ::testing::TempDir() + "/shardcts-ranks-XXXXXX";
+    if (World().rank() == 0 && !mkdtemp(name.data())) throw std::runtime_error("cannot make the folder " + name);
+    return folder_ = World().AllGatherBytes(name).front();
+  }
+
+  std::string folder_;
   std::unique_ptr<LoadedImplementation> implementation_;
 };
 
