@@ -1,4 +1,4 @@
-// The vocabulary of the tests that talk to the reference through its contract door, on ranks.
+// The reference called through the contract, on ranks, for tests.
 #pragma once
 
 #include <ATen/ATen.h>

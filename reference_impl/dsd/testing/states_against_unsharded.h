@@ -1,11 +1,11 @@
-// The vocabulary of the tests of the distributed state-dict functions: a model in each kind of wrapper, and a plain twin.
+// Models in each kind of wrapper, and the same models without any: for tests of the distributed state-dict functions.
 #pragma once
 
 #include <algorithm>
 #include <map>
 
 #include "dsd/state_dict_functions.h"
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "parallel/parallelize.h"
 #include "wrappers/checkpoint_wrapper.h"
 #include "wrappers/compile_wrapper.h"

@@ -1,4 +1,4 @@
-// The vocabulary of FSDP1's tests: a model in units next to its unsharded twin.
+// Models in FSDP1 units, and the same models without any, for tests.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
@@ -8,7 +8,7 @@
 
 #include "fsdp/summon.h"
 #include "fsdp/wrap.h"
-#include "fully_shard/sharded_training.h"
+#include "fully_shard/testing/sharded_training.h"
 #include "tensor/sharded_tensor.h"
 
 namespace shardcts::reference {

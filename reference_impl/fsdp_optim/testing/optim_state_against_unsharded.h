@@ -1,7 +1,7 @@
 // The vocabulary of the tests of optimizer state: a model in units and its unsharded twin, each with an Adam.
 #pragma once
 
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "fsdp_optim/load_optim_state.h"
 #include "fsdp_optim/save_optim_state.h"
 

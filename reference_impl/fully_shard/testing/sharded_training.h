@@ -1,4 +1,4 @@
-// The vocabulary of fully_shard's tests: models, meshes, and training next to an unsharded twin.
+// Models, meshes, and training beside an unsharded model, for tests of fully_shard.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,7 +14,7 @@
 #include "models/zoo.h"
 #include "optim/optimizer.h"
 #include "parameter/dtensor_parameter.h"
-#include "tensor/error_of.h"
+#include "tensor/testing/error_of.h"
 #include "tensor/redistribute.h"
 
 namespace shardcts::reference {
