@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "adapters/implementation_on_ranks.h"
-#include "adapters/memory_growth.h"
+#include "adapters/testing/implementation_on_ranks.h"
+#include "adapters/testing/memory_growth.h"
 
 namespace shardcts {
 namespace {

@@ -59,7 +59,7 @@ TEST(SelectTest, WorldSizesAndShardsDivide) {
 }
 
 TEST(SelectTest, ErrorsNameWhatIsWrong) {
-  EXPECT_THAT(SelectionError({{"x"}}), HasSubstr("--suite x: unknown suite; there is: s, t"));
+  EXPECT_THAT(SelectionError({{"x"}}), HasSubstr("--suite x: unknown suite \"x\"; the nearest known one is \"s\""));
   EXPECT_THAT(SelectionError({{}, {"nothing"}}), HasSubstr("--filter nothing: fits no test"));
   EXPECT_THAT(SelectionError({}), HasSubstr("needs 16 ranks, more than --max-world 8"));
   EXPECT_THAT(SelectionError({{"s"}, {"T.b"}, {}, 8, 2, 2}), HasSubstr("--shard 2/2: empty, only 1 tests"));

@@ -11,10 +11,8 @@ namespace {
 
 const std::vector<std::string> kDsdSuites = {"state_dict"};
 
-using DictChange = std::function<void(MutantState&, const Dict& arguments, Dict& state_dict)>;
-
 // Changes what two of the operations return: the one of one kind, and that member of what dsd.get_state_dict returns.
-Mutation OnSavedPart(std::string operation, std::string member, DictChange change) {
+Mutation OnSavedPart(std::string operation, std::string member, StateDictChange change) {
   return [=](MutantState& state, std::string_view called, Dict& arguments) {
     Outcome outcome = state.inner.Invoke(called, arguments);
     if (!outcome.ok()) return outcome;
@@ -24,12 +22,12 @@ Mutation OnSavedPart(std::string operation, std::string member, DictChange chang
   };
 }
 
-Mutation OnSavedModel(DictChange change) {
+Mutation OnSavedModel(StateDictChange change) {
   return OnSavedPart("dsd.get_model_state_dict", "model", std::move(change));
 }
 
 // Flat and empty state dicts stay.
-Mutation OnSavedOptimizer(DictChange change) {
+Mutation OnSavedOptimizer(StateDictChange change) {
   return OnSavedPart("dsd.get_optimizer_state_dict", "optimizer",
                      [=](MutantState& state, const Dict& arguments, Dict& state_dict) {
                        if (state_dict.Contains("state")) change(state, arguments, state_dict);
@@ -51,11 +49,7 @@ Mutation WithOption(std::string option, Value value) {
 // Operations whose names start so get the default of this option.
 Mutation WithoutOption(std::string operations, std::string option) {
   return [=](MutantState& state, std::string_view called, Dict& arguments) {
-    if (called.starts_with(operations) && arguments.Contains("options")) {
-      Dict options = arguments.At("options").AsDict();
-      options.Erase(option);
-      arguments.Set("options", options);
-    }
+    if (called.starts_with(operations)) EraseIn(arguments, "options", option);
     return state.inner.Invoke(called, arguments);
   };
 }
@@ -129,22 +123,6 @@ void DropExtraState(MutantState&, const Dict&, Dict& state_dict) {
 void AddEveryBuffer(MutantState& state, const Dict& arguments, Dict& state_dict) {
   const Value buffers = state.Require("model.buffers", {{"model", arguments.At("model")}});
   for (const auto& [name, value] : buffers.AsDict()) state_dict.Set(name, value);
-}
-
-void ChangeEntries(Dict& state_dict, const std::function<void(Dict&)>& change) {
-  for (auto& [name, entry] : state_dict.Find("state")->AsDict()) change(entry.AsDict());
-}
-
-void SwapSavedMoments(MutantState&, const Dict&, Dict& state_dict) {
-  ChangeEntries(state_dict, [](Dict& entry) {
-    Value* first = entry.Find("exp_avg");
-    Value* second = entry.Find("exp_avg_sq");
-    if (first && second) std::swap(*first, *second);
-  });
-}
-
-void LoseSavedStep(MutantState&, const Dict&, Dict& state_dict) {
-  ChangeEntries(state_dict, [](Dict& entry) { entry.Erase("step"); });
 }
 
 // The state of parameters that were never stepped but once, without effect, is left out.
@@ -280,10 +258,10 @@ std::vector<MutantRow> SavingMutants() {
        OnSavedModel(AddEveryBuffer)},
       {{"dsd_moments_swapped", "exp_avg is saved as exp_avg_sq and the other way round",
         "state names in the order of a set", kDsdSuites, {"test_fsdp2 C12", "test_broadcast_from_rank0 C2"}},
-       OnSavedOptimizer(SwapSavedMoments)},
+       OnSavedOptimizer(SwapMoments)},
       {{"dsd_step_lost", "saved state has no step", "state without dimensions is left out", kDsdSuites,
         {"test_fsdp2 C10", "test_broadcast_from_rank0 C2"}},
-       OnSavedOptimizer(LoseSavedStep)},
+       OnSavedOptimizer(LoseStep)},
       {{"dsd_initial_state_missing", "an optimizer that never stepped is saved without state",
         "state is not initialized before it is saved", kDsdSuites,
         {"test_fsdp_root_not_initialized C2", "test_no_dist C5"}},

@@ -1,5 +1,5 @@
 // Whatever wraps a model: its state has the plain twin's names and values, and goes back in every form.
-#include "dsd/states_beside_twins.h"
+#include "dsd/testing/states_against_unsharded.h"
 
 namespace shardcts::reference {
 namespace {

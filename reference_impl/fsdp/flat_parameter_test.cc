@@ -1,5 +1,5 @@
 // What each rank keeps of a unit's parameters, against chunks of the twin's concatenated ones.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "parameter/flat_slice.h"
 
 namespace shardcts::reference {

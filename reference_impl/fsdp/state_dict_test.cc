@@ -1,5 +1,5 @@
 // Saving and loading under the three types, against the state dict of the twin.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 
 namespace shardcts::reference {
 namespace {

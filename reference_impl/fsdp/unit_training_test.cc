@@ -1,5 +1,5 @@
 // Training in units gives what training the plain twin on all ranks' data gives; memory is where it should be.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 
 namespace shardcts::reference {
 namespace {

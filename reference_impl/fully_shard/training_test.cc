@@ -1,7 +1,7 @@
 // Training under fully_shard gives what training without it gives, and memory is where it should be meanwhile.
 #include <gmock/gmock.h>
 
-#include "fully_shard/sharded_training.h"
+#include "fully_shard/testing/sharded_training.h"
 #include "fully_shard/storage.h"
 
 namespace shardcts::reference {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "adapters/implementation_on_ranks.h"
+#include "adapters/testing/implementation_on_ranks.h"
 #include "contract/operation_table.h"
 
 namespace shardcts {

@@ -1,7 +1,7 @@
 // For tests of optimizer state: a model in units and its unsharded reference model, each with an Adam optimizer.
 #pragma once
 
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "fsdp_optim/load_optim_state.h"
 #include "fsdp_optim/save_optim_state.h"
 

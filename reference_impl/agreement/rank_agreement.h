@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "contract/value.h"
+#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 
@@ -45,5 +46,17 @@ class RankAgreement {
   std::exception_ptr failure_;
   std::optional<std::string> peer_failure_;
 };
+
+// What this rank has for one parameter.
+struct EntryNote {
+  std::string key;
+  std::string what;                      // "(5, 4)"; empty: no entry
+  std::optional<SemanticError> refusal;  // the entry cannot be gathered
+};
+
+// *Collective* over the group; every rank gives the same keys in the same order. Throws this rank's first refusal. Else
+// RuntimeError, naming key and ranks, on every rank whose peer refuses an entry or has something else for a key. Without
+// it PyTorch hangs, or gathers something else (docs/deviations.md).
+void AgreeOnEntries(Communicator& group, const std::vector<EntryNote>& notes);
 
 }  // namespace shardcts::reference

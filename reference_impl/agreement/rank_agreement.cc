@@ -1,13 +1,19 @@
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
+
+#include <algorithm>
 
 #include "serialization/value_bytes.h"
-#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
 // No ShardedTensor is sent: everyone may read.
 constexpr RankOfWorld kAnyone{};
+
+std::string TextOf(const EntryNote& note) {
+  if (note.refusal) return "an entry that cannot be gathered";
+  return note.what.empty() ? "no entry" : note.what;
+}
 
 }  // namespace
 
@@ -59,6 +65,23 @@ std::vector<std::vector<Value>> RankAgreement::ExchangeInEach(const std::vector<
 void RankAgreement::ThrowIfRefused() const {
   if (failure_) std::rethrow_exception(failure_);
   if (peer_failure_) throw SemanticError("RuntimeError", *peer_failure_);
+}
+
+void AgreeOnEntries(Communicator& group, const std::vector<EntryNote>& notes) {
+  List mine;
+  for (const EntryNote& note : notes) mine.push_back(TextOf(note));
+  const std::vector<Value> all = RankAgreement().Exchange(group, mine);
+  const auto refused = std::ranges::find_if(notes, [](const EntryNote& note) { return note.refusal.has_value(); });
+  if (refused != notes.end()) throw SemanticError(*refused->refusal);
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    for (size_t i = 0; i < notes.size(); ++i) {
+      const std::string& other = all[rank].AsList().at(i).AsString();
+      if (other == mine[i].AsString()) continue;
+      throw SemanticError("RuntimeError", "the entries of \"" + notes[i].key + "\" cannot be gathered: rank " +
+                                              std::to_string(group.rank()) + " has " + mine[i].AsString() + ", rank " +
+                                              std::to_string(rank) + " has " + other);
+    }
+  }
 }
 
 }  // namespace shardcts::reference

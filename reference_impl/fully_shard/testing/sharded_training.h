@@ -14,7 +14,7 @@
 #include "models/zoo.h"
 #include "optim/optimizer.h"
 #include "parameter/dtensor_parameter.h"
-#include "tensor/error_of.h"
+#include "tensor/testing/error_of.h"
 #include "tensor/redistribute.h"
 
 namespace shardcts::reference {

@@ -5,7 +5,7 @@
 #include <map>
 
 #include "dsd/state_dict_functions.h"
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "parallel/parallelize.h"
 #include "wrappers/checkpoint_wrapper.h"
 #include "wrappers/compile_wrapper.h"

@@ -8,7 +8,7 @@
 
 #include "fsdp/summon.h"
 #include "fsdp/wrap.h"
-#include "fully_shard/sharded_training.h"
+#include "fully_shard/testing/sharded_training.h"
 #include "tensor/sharded_tensor.h"
 
 namespace shardcts::reference {
