@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <iostream>
 
-#include "comm/mpi_communicator.h"
-#include "comm/mpi_session.h"
+#include "comm/local_communicator.h"
+#include "comm/testing/fork_ranks.h"
 #include "run_files/input_error.h"
 
 namespace shardcts::bench {
@@ -80,7 +80,7 @@ class SharedFolder {
   explicit SharedFolder(Communicator& world) : owns_(world.rank() == 0) {
     std::string name = (std::filesystem::temp_directory_path() / "shardcts-bench-XXXXXX").string();
     if (owns_ && !mkdtemp(name.data())) throw InputError("cannot make the folder " + name);
-    name_ = world.BroadcastBytes(name, 0);
+    name_ = world.AllGatherBytes(name).front();
   }
   ~SharedFolder() {
     std::error_code ignored;
@@ -142,16 +142,22 @@ void RegisterBenchmarks(const Options& options, Communicator& world, const std::
 }
 
 int RunOnRanks(int argc, char** argv, const Program& program, const RegisterAll& register_all) {
-  at::set_num_threads(1);  // as a rank of a pool
-  const MpiSession session(&argc, &argv);
-  try {
-    const auto world = MakeMpiCommunicator();
-    Run(argc, argv, *world, program, register_all);
-    return 0;
-  } catch (const std::exception& error) {
-    if (session.rank() == 0) std::cerr << program.name << ": " << error.what() << "\n";
+  const int ranks = TakeRanks(argc, argv);
+  if (ranks == 0) {
+    std::cerr << "usage: " << argv[0] << " --ranks N [options]\n";
     return 2;
   }
+  const std::vector<ForkedRank> ended = ForkRanks(ranks, std::chrono::seconds(10), [&](Rendezvous& rendezvous) {
+    at::set_num_threads(1);  // as a rank of a pool
+    try {
+      Run(argc, argv, *MakeLocalCommunicator(rendezvous), program, register_all);
+      return 0;
+    } catch (const std::exception& error) {
+      if (rendezvous.rank() == 0) std::cerr << program.name << ": " << error.what() << "\n";
+      return 2;
+    }
+  });
+  return std::ranges::all_of(ended, [](const ForkedRank& rank) { return rank.status == 0; }) ? 0 : 2;
 }
 
 }  // namespace shardcts::bench

@@ -1,5 +1,5 @@
-// Shared by the benchmarks of state dicts: Google Benchmark programs under mpiexec. All ranks run the same benchmarks,
-// on several implementations in one run, together with a memcpy of the same number of bytes.
+// What the benchmarks of state dicts share: programs of Google Benchmark (--ranks N), in which all ranks run the same
+// benchmarks, on several implementations in one run and beside a memcpy of the same bytes.
 //
 // A benchmark is called KIND/OPERATION/SIZE/WHO. Its time is that of the slowest rank, from a barrier to the end of the
 // call; its bytes are those of the state dict on one rank. WHO is an implementation, or

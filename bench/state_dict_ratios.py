@@ -34,7 +34,7 @@ CHECKED = {
 
 
 def run_benchmarks(program: Path, world_size: int, options: list, result: Path) -> None:
-    command = ["mpiexec", "-n", world_size, program, *options,
+    command = [program, "--ranks", world_size, *options,
                f"--benchmark_out={result}", "--benchmark_out_format=json"]
     ended = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1800)
     if ended.returncode != 0:

@@ -2,7 +2,8 @@
 # Installs what ShardCTS builds and runs with: Debian packages and a Python virtual environment (.venv).
 # Idempotent: does nothing, in well under a second, when everything is there.
 #
-#   SHARDCTS_TORCH   pip requirement for PyTorch (default: torch==2.13.0), for a CUDA or vendor build
+#   SHARDCTS_TORCH   pip requirement for PyTorch (default: torch==2.13.0), or the path of a wheel: for another build. It is
+#                    remembered in .venv, for calls without it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,25 +24,48 @@ if [ ${#missing[@]} -gt 0 ]; then
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-torch="${SHARDCTS_TORCH:-torch==2.13.0}"
+default_torch=torch==2.13.0
+named_torch=.venv/.shardcts-torch
+if [ -n "${SHARDCTS_TORCH:-}" ]; then
+  torch="$SHARDCTS_TORCH"
+elif [ -f "$named_torch" ]; then
+  torch="$(cat "$named_torch")"
+  echo "setup: .venv keeps $torch, named before by SHARDCTS_TORCH (SHARDCTS_TORCH=$default_torch goes back to the default)"
+else
+  torch="$default_torch"
+fi
 stamp=.venv/.shardcts-setup
 wanted=$( (echo "$torch"; cat ci/requirements.txt) | sha256sum)
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   echo "setup: creating .venv with $torch and the packages of ci/requirements.txt"
   [ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv
+  rm -f "$stamp"
   .venv/bin/python -m pip install --quiet "$torch" -r ci/requirements.txt
+  # What pip chose depends on its own settings, too: other indexes, constraints.
+  installed=$(.venv/bin/python -I -c 'import importlib.metadata as m; print(m.version("torch"))')
+  echo "setup: installed PyTorch $installed; .venv has $(du -sh .venv | cut -f1)"
+  if [ "$torch" = "$default_torch" ]; then rm -f "$named_torch"; else echo "$torch" >"$named_torch"; fi
   echo "$wanted" >"$stamp"
 fi
 
-# Headers of NCCL and the CUDA runtime, which every build compiles against; at run time the libraries are loaded where
-# there are any. A CUDA build of PyTorch brings its own. Of NCCL's wheel (300 MB) only the header is kept.
-cuda_headers=(nvidia-cuda-runtime==13.5.37 nvidia-cuda-crt==13.5.37 nvidia-cuda-cccl==13.3.5.0.6)
+# Headers of the CUDA runtime and of NCCL, which every build compiles against; at run time the libraries are loaded where
+# there are any. A CUDA build of PyTorch brings a part of them, and the rest must be of the same version.
+site=(.venv/lib/python3*/site-packages)
+include="${site[0]}/nvidia/cu13/include"
+if [ ! -f "$include/cuda_runtime_api.h" ]; then
+  echo "setup: installing the CUDA runtime's headers"
+  .venv/bin/python -m pip install --quiet --no-deps nvidia-cuda-runtime==13.5.37
+fi
+cuda_version=$(sed -n 's/^#define CUDART_VERSION *\([0-9]*\).*/\1/p' "$include/cuda_runtime_api.h")
+minor=$((cuda_version % 1000 / 10))
+crt=("${site[0]}/nvidia_cuda_crt-13.$minor".*.dist-info)
+if [ ! -d "${crt[0]}" ] || [ ! -f "$include/crt/host_defines.h" ] || [ ! -f "$include/nv/target" ]; then
+  echo "setup: installing further headers of CUDA 13.$minor"
+  .venv/bin/python -m pip install --quiet --no-deps "nvidia-cuda-crt==13.$minor.*" "nvidia-cuda-cccl<13.$((minor + 1))"
+fi
+# Of NCCL's wheel (300 MB) only the header is kept.
 nccl=nvidia-nccl-cu13==2.32.3
 site=(.venv/lib/python3*/site-packages)
-if [ ! -f "${site[0]}/nvidia/cu13/include/nv/target" ]; then
-  echo "setup: installing the CUDA runtime's headers"
-  .venv/bin/python -m pip install --quiet --no-deps "${cuda_headers[@]}"
-fi
 if [ ! -f "${site[0]}/nvidia/nccl/include/nccl.h" ]; then
   echo "setup: fetching NCCL's header"
   wheels=$(mktemp -d)

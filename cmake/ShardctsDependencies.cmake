@@ -12,21 +12,18 @@ endif()
 set(SHARDCTS_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python with PyTorch and the report packages")
 set(Python_EXECUTABLE "${SHARDCTS_PYTHON}")
 find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Embed Development.Module)
-execute_process(COMMAND "${SHARDCTS_PYTHON}" -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
+execute_process(COMMAND "${SHARDCTS_PYTHON}" -I -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
                 OUTPUT_VARIABLE SHARDCTS_TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
-list(APPEND CMAKE_PREFIX_PATH "${SHARDCTS_TORCH_ROOT}")
-find_package(Torch REQUIRED)
+include(ShardctsLibTorch)
+shardcts_import_libtorch("${SHARDCTS_TORCH_ROOT}" SHARDCTS_TORCH_ERROR)
+if(SHARDCTS_TORCH_ERROR)
+  message(FATAL_ERROR "${SHARDCTS_TORCH_ERROR}")
+endif()
 option(SHARDCTS_CUDA "LibTorch must be a CUDA build (preset cuda)" OFF)
-if(SHARDCTS_CUDA AND NOT TARGET torch_cuda)
+if(SHARDCTS_CUDA AND NOT SHARDCTS_TORCH_HAS_CUDA)
   message(FATAL_ERROR "${SHARDCTS_PYTHON} has no CUDA build of PyTorch: set SHARDCTS_TORCH and run ci/setup.sh (CONTRIBUTING.md)")
 endif()
 find_library(SHARDCTS_TORCH_PYTHON torch_python PATHS "${SHARDCTS_TORCH_ROOT}/lib" NO_DEFAULT_PATH REQUIRED)
-
-# LibTorch's own flags, without the parts of its package that go into every target.
-add_library(shardcts_libtorch INTERFACE)
-add_library(shardcts::libtorch ALIAS shardcts_libtorch)
-target_link_libraries(shardcts_libtorch INTERFACE torch)
-target_include_directories(shardcts_libtorch SYSTEM INTERFACE "$<BUILD_INTERFACE:${TORCH_INCLUDE_DIRS}>")
 
 # {fmt} as bundled with LibTorch: its headers hide any other version.
 add_library(shardcts_fmt STATIC cmake/fmt.cc)
@@ -37,7 +34,7 @@ target_link_libraries(shardcts_fmt PUBLIC shardcts::libtorch)
 cmake_path(GET SHARDCTS_TORCH_ROOT PARENT_PATH site_packages)
 find_path(SHARDCTS_NCCL_INCLUDE nccl.h HINTS "${site_packages}/nvidia/nccl/include" REQUIRED)
 find_path(SHARDCTS_CUDART_INCLUDE cuda_runtime.h
-          HINTS "${site_packages}/nvidia/cu13/include" PATHS /usr/local/cuda/include REQUIRED)
+          HINTS "${site_packages}/nvidia/cu13/include" REQUIRED)
 add_library(shardcts_nccl_headers INTERFACE)
 add_library(shardcts::nccl_headers ALIAS shardcts_nccl_headers)
 target_include_directories(shardcts_nccl_headers SYSTEM INTERFACE

@@ -21,10 +21,10 @@ set_target_properties(shardcts_contract shardcts_reference shardcts_python PROPE
 install(TARGETS shardcts shardcts-rank shardcts-start-rank RUNTIME DESTINATION bin)
 install(TARGETS shardcts_reference shardcts_python LIBRARY DESTINATION ${library_folder})
 
-foreach(name contract comm models fmt libtorch)
+foreach(name contract comm models fmt)
   set_target_properties(shardcts_${name} PROPERTIES EXPORT_NAME ${name})
 endforeach()
-install(TARGETS shardcts_contract shardcts_comm shardcts_models shardcts_fmt shardcts_libtorch EXPORT ShardCTS
+install(TARGETS shardcts_contract shardcts_comm shardcts_models shardcts_fmt EXPORT ShardCTS
         LIBRARY DESTINATION ${library_folder} ARCHIVE DESTINATION ${library_folder}
         INCLUDES DESTINATION ${header_folder})
 install(EXPORT ShardCTS NAMESPACE shardcts:: DESTINATION ${package_folder} FILE ShardCTSTargets.cmake)
@@ -32,7 +32,7 @@ configure_package_config_file(cmake/ShardCTSConfig.cmake.in "${CMAKE_CURRENT_BIN
                               INSTALL_DESTINATION ${package_folder})
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/ShardCTSConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/ShardCTSConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/ShardCTSConfigVersion.cmake"
-        DESTINATION ${package_folder})
+              cmake/ShardctsLibTorch.cmake DESTINATION ${package_folder})
 
 install(DIRECTORY harness/contract DESTINATION ${header_folder} FILES_MATCHING PATTERN "*.h")
 install(FILES harness/comm/communicator.h DESTINATION ${header_folder}/comm)

@@ -1,11 +1,11 @@
-"""Writes a suite's upstream.json, from a description of the upstream test file and the suite's inventory_rules.json.
+"""Writes a suite's upstream.json, from its source.json and inventory_rules.json.
 
-usage: python suites/make_inventory.py SOURCE.json suites/NAME/inventory_rules.json [--check]
+usage: python suites/make_inventory.py suites/NAME [--check]
 
-The description says what upstream does: functions, instances with their parameters, checks. The rules say how ShardCTS
-counts it: subtests as grids, capabilities, ranks, ratings (docs/formats.md). Without --check the inventory is written beside
-the rules; with --check nothing is written, and the exit code is 1 when the file there is not what would be written.
-What the rules name and the source does not have is an error, exit code 2.
+The source describes upstream's test file: functions, instances with their parameters, checks. The rules say how ShardCTS
+counts it: subtests as grids, capabilities, ranks, ratings (docs/formats.md). Without --check the inventory is written;
+with --check nothing is written, and the exit code is 1 when the file there is not what would be written. What the rules
+name and the source does not have is an error, exit code 2.
 """
 
 from __future__ import annotations
@@ -130,16 +130,16 @@ def _line(value) -> str:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=pathlib.Path)
-    parser.add_argument("rules", type=pathlib.Path)
+    parser.add_argument("suite", type=pathlib.Path, help="the suite's folder")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
-    target = options.rules.parent / "upstream.json"
+    target = options.suite / "upstream.json"
     try:
-        text = text_of(inventory(json.loads(options.source.read_text()), json.loads(options.rules.read_text())))
+        source, rules = (json.loads((options.suite / name).read_text()) for name in ("source.json", "inventory_rules.json"))
+        text = text_of(inventory(source, rules))
         is_current = target.exists() and target.read_text() == text
     except (OSError, ValueError, RulesError) as error:
-        print(f"make_inventory: {options.rules}: {error}", file=sys.stderr)
+        print(f"make_inventory: {options.suite}: {error}", file=sys.stderr)
         return 2
     if options.check:
         print(f"{target} is {'what the rules give' if is_current else 'stale: run make_inventory.py without --check'}")

@@ -6,8 +6,8 @@
 #include <functional>
 #include <string>
 
-#include "adapters/implementation_on_ranks.h"
-#include "adapters/memory_growth.h"
+#include "adapters/testing/implementation_on_ranks.h"
+#include "adapters/testing/memory_growth.h"
 
 namespace shardcts {
 namespace {
@@ -151,5 +151,5 @@ TEST_P(DsdMemoryTest, AnOptimizerIsSavedAndLoadedMomentByMoment) {
 
 int main(int argc, char** argv) {
   shardcts::ReturnWhatIsFreed();
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120)});
 }

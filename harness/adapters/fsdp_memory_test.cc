@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <string>
 
-#include "adapters/implementation_on_ranks.h"
-#include "adapters/memory_growth.h"
+#include "adapters/testing/implementation_on_ranks.h"
+#include "adapters/testing/memory_growth.h"
 
 namespace shardcts {
 namespace {
@@ -101,5 +101,5 @@ TEST_P(FsdpMemoryTest, WithoutBothEveryRankHoldsOneCopy) {
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60)});
 }

@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "adapters/implementation_on_ranks.h"
-#include "adapters/memory_growth.h"
+#include "adapters/testing/implementation_on_ranks.h"
+#include "adapters/testing/memory_growth.h"
 
 namespace shardcts {
 namespace {
@@ -105,5 +105,5 @@ TEST_P(FsdpOptimMemoryTest, RanksThatKeepNothingNeedNoMoreThanOneParametersState
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120)});
 }

@@ -7,6 +7,9 @@
 
 #include "comm/communicator.h"
 #include "run_files/input_error.h"
+#include "run_files/one_line.h"
+#include "run_files/program_folder.h"
+#include "run_files/shipped_implementations.h"
 
 namespace shardcts {
 namespace {
@@ -14,23 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPythonPrefix = "python:";
+constexpr std::string_view kPythonLibrary = "libshardcts_python.so";
 
-std::string OneLine(std::string text) {
-  for (char& c : text) {
-    if (c == '\n' || c == '\r') c = ' ';
+// Our own library, for the implementation `source`.
+std::string LibraryFor(const std::string& source, std::string_view file) {
+  try {
+    return OwnLibrary(std::string(file));
+  } catch (const InputError& error) {
+    throw InputError(source + ": " + error.what());
   }
-  return text;
-}
-
-// Our own library NAME: beside the running program, or where an installation puts it.
-std::string FindOwnLibrary(const std::string& source, const std::string& file) {
-  const fs::path program_folder = fs::read_symlink("/proc/self/exe").parent_path();
-  const fs::path installed_folder = (program_folder / "../lib/shardcts").lexically_normal();
-  for (const fs::path& folder : {program_folder, installed_folder}) {
-    if (fs::exists(folder / file)) return (folder / file).string();
-  }
-  throw InputError(source + ": " + file + " is neither in " + program_folder.string() + " nor in " +
-                   installed_folder.string());
 }
 
 template <class Function>
@@ -56,18 +51,18 @@ struct Door {
   std::map<std::string, std::string> options;
 };
 
-Door PythonDoor(const std::string& source, const std::string& module, const std::string& class_name) {
-  return {FindOwnLibrary(source, "libshardcts_python.so"),
+Door PythonDoor(const std::string& source, std::string_view module, std::string_view class_name) {
+  return {LibraryFor(source, kPythonLibrary),
           source,
-          {{"python_module", module}, {"python_class", class_name}}};
+          {{"python_module", std::string(module)}, {"python_class", std::string(class_name)}}};
 }
 
 Door FindDoor(const std::string& source) {
-  if (source == "reference") {
-    const std::string library = FindOwnLibrary(source, "libshardcts_reference.so");
+  if (const ShippedImplementation* shipped = FindShipped(source)) {
+    if (shipped->library.empty()) return PythonDoor(source, shipped->python_module, shipped->python_class);
+    const std::string library = LibraryFor(source, shipped->library);
     return {library, library, {}};
   }
-  if (source == "torch") return PythonDoor(source, "shardcts.torch_adapter", "TorchAdapter");
   if (source.starts_with(kPythonPrefix)) {
     const size_t colon = source.find(':', kPythonPrefix.size());
     if (colon == source.npos) throw InputError(source + ": not python:MODULE:CLASS");
@@ -78,7 +73,7 @@ Door FindDoor(const std::string& source) {
     const std::string library = fs::absolute(source).lexically_normal().string();
     return {library, library, {}};
   }
-  throw InputError("unknown implementation '" + source + "'; possible: reference, torch, python:MODULE:CLASS, PATH.so");
+  throw InputError("unknown implementation '" + source + "'; possible: " + PossibleImplementations());
 }
 
 // The library's handle, when it speaks our contract.

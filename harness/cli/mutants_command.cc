@@ -39,14 +39,6 @@ struct Kill {
   bool Killed() const { return !by.empty(); }
 };
 
-const MutantInfo& FindMutant(const std::string& name) {
-  const auto found = std::ranges::find(AllMutants(), name, &MutantInfo::name);
-  if (found != AllMutants().end()) return *found;
-  std::string known;
-  for (const MutantInfo& info : AllMutants()) known += (known.empty() ? "" : ", ") + info.name;
-  throw InputError(fmt::format("unknown mutant \"{}\"; there are {}", name, known));
-}
-
 // Whether one of the checks that one would expect to kill the mutant is in this test.
 bool IsExpectedToKill(const MutantInfo& info, const TestCase& test) {
   return std::ranges::count(info.suites, test.suite) > 0 &&
@@ -62,7 +54,7 @@ bool IsExpectedToKill(const MutantInfo& info, const std::vector<TestCase>& tests
 std::vector<const MutantInfo*> SelectMutants(const std::vector<std::string>& names,
                                              const std::vector<TestCase>& tests) {
   std::vector<const MutantInfo*> infos;
-  for (const std::string& name : names) infos.push_back(&FindMutant(name));
+  for (const std::string& name : names) infos.push_back(&MutantNamed(name));
   if (!names.empty()) return infos;
   for (const MutantInfo& info : AllMutants()) {
     if (IsExpectedToKill(info, tests)) infos.push_back(&info);
@@ -152,7 +144,7 @@ int Execute(const MutantsCommand& command) {
   if (!command.all_tests) {
     options.wanted = [tests = options.tests](const ImplementationSpec& spec, const TestCase& test) {
       if (!spec.mutant) return true;
-      const MutantInfo& info = FindMutant(*spec.mutant);
+      const MutantInfo& info = MutantNamed(*spec.mutant);
       return IsExpectedToKill(info, test) || !IsExpectedToKill(info, tests);
     };
   }

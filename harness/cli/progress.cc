@@ -10,6 +10,8 @@
 #include <sstream>
 #include <vector>
 
+#include "run_files/one_line.h"
+
 namespace shardcts {
 namespace {
 
@@ -19,10 +21,9 @@ std::string Colored(const std::string& text, const char* color, bool colors) {
   return colors ? std::string("\033[") + color + "m" + text + "\033[0m" : text;
 }
 
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  if (text.size() > kLongestMessage) text = text.substr(0, kLongestMessage) + "…";
-  return text;
+std::string Short(const std::string& message) {
+  const std::string line = OneLine(message);
+  return line.size() > kLongestMessage ? line.substr(0, kLongestMessage) + "…" : line;
 }
 
 std::string ParityLine(const std::string& label, const Results& results) {
@@ -80,7 +81,7 @@ void ProgressPrinter::OnPoolStart(const std::string& implementation, int world_s
 
 void ProgressPrinter::OnPoolProblem(const std::string& implementation, int world_size, const std::string& problem) {
   Clear();
-  out_ << implementation << ", " << world_size << " ranks: " << OneLine(problem) << std::endl;
+  out_ << implementation << ", " << world_size << " ranks: " << Short(problem) << std::endl;
 }
 
 void ProgressPrinter::OnTestStarted(const TestResult& test) { ShowLine(test.implementation + " " + test.test.id); }
@@ -103,7 +104,7 @@ std::string DescribeFailure(const TestResult& test, bool colors) {
   std::string message = test.reason;
   if (message.empty() && !test.ranks.empty() && !test.ranks[0].failures.empty())
     message = test.ranks[0].failures[0].message;
-  const std::string line = " " + test.test.id + " [" + test.implementation + "]: " + OneLine(message) + "\n";
+  const std::string line = " " + test.test.id + " [" + test.implementation + "]: " + Short(message) + "\n";
   if (test.verdict == Verdict::kWaived) return Colored("waived", "33", colors) + line;
   return Colored(ToString(test.verdict), "31", colors) + line + "  reproduce: " + test.reproduce + "\n";
 }

@@ -9,6 +9,7 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "contract/nearest_name.h"
 #include "run/reproduce.h"
 #include "run_files/input_error.h"
 
@@ -41,10 +42,8 @@ std::string BaselineLabel(const std::string& asked, const std::vector<Implementa
 void CheckCapabilities(const std::vector<std::string>& required) {
   std::set<std::string> known;
   for (const TestCase& test : AllTests()) known.insert(test.capabilities.begin(), test.capabilities.end());
-  std::string listing;
-  for (const std::string& name : known) listing += (listing.empty() ? "" : ", ") + name;
   for (const std::string& name : required) {
-    if (!known.contains(name)) throw InputError("--require " + name + ": unknown capability; there is: " + listing);
+    if (!known.contains(name)) throw InputError("--require " + name + ": " + UnknownName("capability", name, known));
   }
 }
 

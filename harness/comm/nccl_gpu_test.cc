@@ -10,10 +10,9 @@
 #include "comm/conformance/ranks.h"
 #include "comm/conformance/staged_communicator.h"
 #include "comm/group_calls.h"
-#include "comm/mpi_communicator.h"
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts {
 namespace {

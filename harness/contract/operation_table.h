@@ -1,19 +1,30 @@
 // The table of operations (operations.json) as C++ data. All functions are *Local*.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "contract/value.h"
-
 namespace shardcts {
 
-struct ArgumentSpec {
+// An argument of an operation, or a field of a record.
+struct FieldSpec {
   std::string name;
-  std::string type;       // "list of int", "handle model", "tensor or dtensor", ...
+  std::string type;                 // "list of int", "handle model", "record fsdp_options", "tensor or dtensor", ...
   bool required = false;
+  std::vector<std::string> values;  // of a string: those that are allowed; empty: all
+  std::optional<int64_t> min;       // of an int: the smallest that is allowed
+};
+
+// A dict with known fields: `fields`, or those of another record, which the string field `by` chooses. That field stands
+// in the dict itself or, nearest first, in one of the dicts around it, at last in the operation's arguments.
+struct RecordSpec {
+  std::string name;
+  std::vector<FieldSpec> fields;
+  std::string by;                            // empty: `fields` are its own
+  std::map<std::string, std::string> cases;  // value of that field -> name of the record
 };
 
 struct OperationSpec {
@@ -21,23 +32,16 @@ struct OperationSpec {
   std::string group;
   std::string capability;
   bool collective = false;
-  std::vector<ArgumentSpec> arguments;
+  std::vector<FieldSpec> arguments;
   std::string result_type;
 };
 
 const std::vector<OperationSpec>& Operations();
 const OperationSpec* FindOperation(std::string_view name);  // nullptr: no such operation
+// `unknown operation "model.wrp"; the nearest known one is "model.wrap"`
+std::string UnknownOperation(std::string_view name);
+const RecordSpec& RecordNamed(std::string_view name);  // must be in the table
 std::vector<std::string> Capabilities();
-
-struct WrongArgument {
-  std::string name;
-  std::string message;  // "model.forward: argument \"inputs\" is missing"
-};
-// nullopt when the arguments are those of the operation; else what is wrong: unknown, missing or mistyped argument.
-std::optional<WrongArgument> CheckArguments(const OperationSpec& operation, const Dict& arguments);
-
-// Whether a result is of the operation's result type.
-bool ResultHasType(const OperationSpec& operation, const Value& result);
 
 // The text of operations.json.
 std::string_view OperationsJson();

@@ -1,6 +1,5 @@
 #include "contract/operation_table.h"
 
-#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,26 +18,27 @@ TEST(OperationTable, NamesAreUniqueAndCapabilitiesKnown) {
   EXPECT_GT(names.size(), 25u);
 }
 
-// What is wrong with the arguments; empty: nothing.
-std::string Wrong(const OperationSpec& operation, const Dict& arguments) {
-  const auto wrong = CheckArguments(operation, arguments);
-  return wrong ? wrong->message : "";
+TEST(OperationTable, UnknownOperation) {
+  EXPECT_EQ(FindOperation("model.explode"), nullptr);
+  EXPECT_EQ(UnknownOperation("model.wrp"), "unknown operation \"model.wrp\"; the nearest known one is \"model.wrap\"");
 }
 
-TEST(OperationTable, ChecksArguments) {
-  const OperationSpec* forward = FindOperation("model.forward");
-  ASSERT_TRUE(forward);
-  const Handle model{"model", 1};
-  EXPECT_EQ(Wrong(*forward, Dict{{"model", model}, {"inputs", List{at::ones({1})}}}), "");
-  EXPECT_EQ(Wrong(*forward, Dict{{"model", model}}), "model.forward: argument \"inputs\" is missing");
-  EXPECT_EQ(Wrong(*forward, Dict{{"model", Handle{"mesh", 1}}}),
-            "model.forward: argument \"model\": expected handle model, got mesh 1");
-  EXPECT_EQ(Wrong(*forward, Dict{{"modle", model}}), "model.forward: unknown argument \"modle\"");
-  EXPECT_EQ(Wrong(*forward, Dict{{"model", model}, {"inputs", List{3}}}),
-            "model.forward: argument \"inputs\": expected list of tensor, got [3]");
+// Every record that a type or a case names, "list of record parameter_group" included.
+TEST(OperationTable, RecordsAreThere) {
+  int found = 0;
+  const auto check = [&](const std::vector<FieldSpec>& fields) {
+    for (const FieldSpec& field : fields) {
+      if (const size_t start = field.type.find("record "); start != std::string::npos) {
+        EXPECT_NO_THROW(RecordNamed(field.type.substr(start + 7))) << field.name;
+        ++found;
+      }
+    }
+  };
+  for (const OperationSpec& operation : Operations()) check(operation.arguments);
+  for (const auto& [wrapper, record] : RecordNamed("wrap_options").cases) check(RecordNamed(record).fields);
+  EXPECT_GT(found, 20);
+  EXPECT_THROW(RecordNamed("options"), std::logic_error);
 }
-
-TEST(OperationTable, UnknownOperation) { EXPECT_EQ(FindOperation("model.explode"), nullptr); }
 
 }  // namespace
 }  // namespace shardcts

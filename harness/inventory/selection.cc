@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "contract/nearest_name.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -31,7 +32,7 @@ void RequireKnownSuites(const std::vector<TestCase>& tests, const std::vector<st
   }
   for (const std::string& suite : suites) {
     if (std::find(known.begin(), known.end(), suite) == known.end()) {
-      throw InputError("--suite " + suite + ": unknown suite; there is: " + Joined(known));
+      throw InputError("--suite " + suite + ": " + UnknownName("suite", suite, known));
     }
   }
 }

@@ -21,13 +21,13 @@ TestCase Case(const std::string& id, int world_size) {
 const std::vector<TestCase> kTests = {Case("s/T.a/world_size=2,dim=2", 2), Case("s/T.a/world_size=2,dim=20", 2),
                                       Case("s/T.b/world_size=4", 4), Case("t/T.c/world_size=16", 16)};
 
-std::string Ids(const Selection& selection) {
+std::string SelectedIds(const Selection& selection) {
   std::string ids;
   for (const TestCase& test : Select(kTests, selection)) ids += test.id + " ";
   return ids;
 }
 
-std::string ErrorOf(const Selection& selection) {
+std::string SelectionError(const Selection& selection) {
   try {
     Select(kTests, selection);
   } catch (const InputError& error) {
@@ -46,23 +46,23 @@ TEST(FilterTest, WildcardsFitTheWholeAndPlainTextAPart) {
 }
 
 TEST(SelectTest, FiltersAdd) {
-  EXPECT_EQ(Ids({{}, {"T.b", "dim=20"}}), "s/T.a/world_size=2,dim=20 s/T.b/world_size=4 ");
+  EXPECT_EQ(SelectedIds({{}, {"T.b", "dim=20"}}), "s/T.a/world_size=2,dim=20 s/T.b/world_size=4 ");
 }
 
 TEST(SelectTest, ExactIdTakesThatTestAlone) {
-  EXPECT_EQ(Ids({{}, {"s/T.a/world_size=2,dim=2"}}), "s/T.a/world_size=2,dim=2 ");
+  EXPECT_EQ(SelectedIds({{}, {"s/T.a/world_size=2,dim=2"}}), "s/T.a/world_size=2,dim=2 ");
 }
 
 TEST(SelectTest, WorldSizesAndShardsDivide) {
-  EXPECT_EQ(Ids({{"s"}, {}, {4}}), "s/T.b/world_size=4 ");
-  EXPECT_EQ(Ids({{"s"}, {}, {}, 8, 2, 2}), "s/T.a/world_size=2,dim=20 ");
+  EXPECT_EQ(SelectedIds({{"s"}, {}, {4}}), "s/T.b/world_size=4 ");
+  EXPECT_EQ(SelectedIds({{"s"}, {}, {}, 8, 2, 2}), "s/T.a/world_size=2,dim=20 ");
 }
 
 TEST(SelectTest, ErrorsNameWhatIsWrong) {
-  EXPECT_THAT(ErrorOf({{"x"}}), HasSubstr("--suite x: unknown suite; there is: s, t"));
-  EXPECT_THAT(ErrorOf({{}, {"nothing"}}), HasSubstr("--filter nothing: fits no test"));
-  EXPECT_THAT(ErrorOf({}), HasSubstr("needs 16 ranks, more than --max-world 8"));
-  EXPECT_THAT(ErrorOf({{"s"}, {"T.b"}, {}, 8, 2, 2}), HasSubstr("--shard 2/2: empty, only 1 tests"));
+  EXPECT_THAT(SelectionError({{"x"}}), HasSubstr("--suite x: unknown suite \"x\"; the nearest known one is \"s\""));
+  EXPECT_THAT(SelectionError({{}, {"nothing"}}), HasSubstr("--filter nothing: fits no test"));
+  EXPECT_THAT(SelectionError({}), HasSubstr("needs 16 ranks, more than --max-world 8"));
+  EXPECT_THAT(SelectionError({{"s"}, {"T.b"}, {}, 8, 2, 2}), HasSubstr("--shard 2/2: empty, only 1 tests"));
 }
 
 TEST(ShardTest, TextIsRead) {

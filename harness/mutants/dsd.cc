@@ -11,10 +11,8 @@ namespace {
 
 const std::vector<std::string> kDsdSuites = {"state_dict"};
 
-using DictChange = std::function<void(MutantState&, const Dict& arguments, Dict& state_dict)>;
-
 // Changes what two of the operations return: the one of one kind, and that member of what dsd.get_state_dict returns.
-Mutation OnSavedPart(std::string operation, std::string member, DictChange change) {
+Mutation OnSavedPart(std::string operation, std::string member, StateDictChange change) {
   return [=](MutantState& state, std::string_view called, Dict& arguments) {
     Outcome outcome = state.inner.Invoke(called, arguments);
     if (!outcome.ok()) return outcome;
@@ -24,12 +22,12 @@ Mutation OnSavedPart(std::string operation, std::string member, DictChange chang
   };
 }
 
-Mutation OnSavedModel(DictChange change) {
+Mutation OnSavedModel(StateDictChange change) {
   return OnSavedPart("dsd.get_model_state_dict", "model", std::move(change));
 }
 
 // Flat and empty state dicts stay.
-Mutation OnSavedOptimizer(DictChange change) {
+Mutation OnSavedOptimizer(StateDictChange change) {
   return OnSavedPart("dsd.get_optimizer_state_dict", "optimizer",
                      [=](MutantState& state, const Dict& arguments, Dict& state_dict) {
                        if (state_dict.Contains("state")) change(state, arguments, state_dict);
@@ -51,11 +49,7 @@ Mutation WithOption(std::string option, Value value) {
 // Operations whose names start so get the default of this option.
 Mutation WithoutOption(std::string operations, std::string option) {
   return [=](MutantState& state, std::string_view called, Dict& arguments) {
-    if (called.starts_with(operations) && arguments.Contains("options")) {
-      Dict options = arguments.At("options").AsDict();
-      options.Erase(option);
-      arguments.Set("options", options);
-    }
+    if (called.starts_with(operations)) EraseIn(arguments, "options", option);
     return state.inner.Invoke(called, arguments);
   };
 }
@@ -131,22 +125,6 @@ void AddEveryBuffer(MutantState& state, const Dict& arguments, Dict& state_dict)
   for (const auto& [name, value] : buffers.AsDict()) state_dict.Set(name, value);
 }
 
-void ChangeEntries(Dict& state_dict, const std::function<void(Dict&)>& change) {
-  for (auto& [name, entry] : state_dict.Find("state")->AsDict()) change(entry.AsDict());
-}
-
-void SwapSavedMoments(MutantState&, const Dict&, Dict& state_dict) {
-  ChangeEntries(state_dict, [](Dict& entry) {
-    Value* first = entry.Find("exp_avg");
-    Value* second = entry.Find("exp_avg_sq");
-    if (first && second) std::swap(*first, *second);
-  });
-}
-
-void LoseSavedStep(MutantState&, const Dict&, Dict& state_dict) {
-  ChangeEntries(state_dict, [](Dict& entry) { entry.Erase("step"); });
-}
-
 // The state of parameters that were never stepped but once, without effect, is left out.
 void DropInitialState(MutantState&, const Dict&, Dict& state_dict) {
   Dict kept;
@@ -163,6 +141,29 @@ void ChangeEachGroup(Dict& state_dict, const std::function<void(const Dict& firs
   List changed = groups->AsList();
   for (Value& group : changed) change(groups->AsList().front().AsDict(), group.AsDict());
   *groups = Value(std::move(changed));
+}
+
+void AddEmptyState(Dict& state_dict) {
+  if (!state_dict.Contains("state")) return;  // flat, or of a rank that has none
+  Dict state = state_dict.At("state").AsDict();
+  for (const Value& group : state_dict.At("param_groups").AsList()) {
+    for (const Value& param : group.AsDict().At("params").AsList()) {
+      const Key key = param.type() == Value::Type::kInt ? Key(param.AsInt()) : Key(param.AsString());
+      if (!state.Contains(key)) state.Set(key, Dict());
+    }
+  }
+  state_dict.Set("state", state);
+}
+
+// In what is saved, and in the optimizer's own state dict.
+Outcome GiveEmptyState(MutantState& state, std::string_view operation, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(operation, arguments);
+  if (!outcome.ok()) return outcome;
+  if (operation == "optimizer.state_dict" || operation == "dsd.get_optimizer_state_dict") {
+    AddEmptyState(outcome.value().AsDict());
+  }
+  if (operation == "dsd.get_state_dict") AddEmptyState(outcome.value().AsDict().Find("optimizer")->AsDict());
+  return outcome;
 }
 
 void ReverseSavedParams(MutantState&, const Dict&, Dict& state_dict) {
@@ -257,14 +258,17 @@ std::vector<MutantRow> SavingMutants() {
        OnSavedModel(AddEveryBuffer)},
       {{"dsd_moments_swapped", "exp_avg is saved as exp_avg_sq and the other way round",
         "state names in the order of a set", kDsdSuites, {"test_fsdp2 C12", "test_broadcast_from_rank0 C2"}},
-       OnSavedOptimizer(SwapSavedMoments)},
+       OnSavedOptimizer(SwapMoments)},
       {{"dsd_step_lost", "saved state has no step", "state without dimensions is left out", kDsdSuites,
         {"test_fsdp2 C10", "test_broadcast_from_rank0 C2"}},
-       OnSavedOptimizer(LoseSavedStep)},
+       OnSavedOptimizer(LoseStep)},
       {{"dsd_initial_state_missing", "an optimizer that never stepped is saved without state",
         "state is not initialized before it is saved", kDsdSuites,
         {"test_fsdp_root_not_initialized C2", "test_no_dist C5"}},
        OnSavedOptimizer(DropInitialState)},
+      {{"dsd_stateless_is_empty", "a parameter without state has an empty one", "absent taken for empty", kDsdSuites,
+        {"test_ddp C8", "test_fsdp C8"}},
+       GiveEmptyState},
       {{"dsd_shards_rotated", "each rank saves the rows of the next one; gathering and loading turn them back",
         "a layout that is split and gathered wrongly in the same way", kDsdSuites,
         {"test_fsdp_root_not_initialized C1"}},

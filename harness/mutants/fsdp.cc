@@ -12,30 +12,17 @@ namespace {
 const std::vector<std::string> kFsdpSuite = {"fsdp_state_dict"};
 
 // Changes the arguments of one operation.
-Mutation OnArguments(std::string operation, std::function<void(MutantState&, Dict&)> change) {
-  return [=](MutantState& state, std::string_view called, Dict& arguments) {
-    if (called == operation) change(state, arguments);
-    return state.inner.Invoke(called, arguments);
-  };
-}
-
 // A wrapping option of fsdp is not passed on.
 Mutation WithoutOption(std::string option) {
   return OnArguments("model.wrap", [=](MutantState&, Dict& arguments) {
-    if (arguments.At("wrapper").AsString() != "fsdp" || !arguments.Contains("options")) return;
-    Dict options = arguments.At("options").AsDict();
-    if (options.Contains(option)) options.Erase(option);
-    arguments.Set("options", options);
+    if (arguments.At("wrapper").AsString() == "fsdp") EraseIn(arguments, "options", option);
   });
 }
 
 // A field of the state-dict config is not passed on.
 Mutation WithoutConfig(std::string field) {
   return OnArguments("fsdp.state_dict_type", [=](MutantState&, Dict& arguments) {
-    if (!arguments.Contains("config")) return;
-    Dict config = arguments.At("config").AsDict();
-    if (config.Contains(field)) config.Erase(field);
-    arguments.Set("config", config);
+    EraseIn(arguments, "config", field);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/nearest_name.h"
 #include "mutants/mutate.h"
 #include "run_files/input_error.h"
 
@@ -55,14 +56,18 @@ const std::vector<MutantInfo>& AllMutants() {
   return kInfos;
 }
 
+const MutantInfo& MutantNamed(const std::string& name) {
+  const auto found = std::ranges::find(AllMutants(), name, &MutantInfo::name);
+  if (found != AllMutants().end()) return *found;
+  std::vector<std::string_view> known;
+  for (const MutantInfo& info : AllMutants()) known.push_back(info.name);
+  throw InputError(UnknownName("mutant", name, known));
+}
+
 std::unique_ptr<Implementation> MakeMutant(const std::string& name, std::unique_ptr<Implementation> inner,
                                            const ImplementationContext& context) {
-  std::string known;
-  for (const MutantRow& row : Rows()) {
-    if (row.info.name == name) return std::make_unique<MutantImplementation>(row.mutation, std::move(inner), context);
-    known += (known.empty() ? "" : ", ") + row.info.name;
-  }
-  throw InputError("unknown mutant \"" + name + "\"; there are " + known);
+  const MutantRow& row = Rows()[&MutantNamed(name) - AllMutants().data()];
+  return std::make_unique<MutantImplementation>(row.mutation, std::move(inner), context);
 }
 
 }  // namespace shardcts

@@ -21,7 +21,10 @@ struct MutantInfo {
 // All mutants, sorted by name. *Local*.
 const std::vector<MutantInfo>& AllMutants();
 
-// The implementation with the bug. Throws InputError for an unknown name, listing what there is. *Local*.
+// InputError for an unknown name, with the nearest known one. *Local*.
+const MutantInfo& MutantNamed(const std::string& name);
+
+// The implementation with the bug. InputError as MutantNamed. *Local*.
 std::unique_ptr<Implementation> MakeMutant(const std::string& name, std::unique_ptr<Implementation> inner,
                                            const ImplementationContext& context);
 

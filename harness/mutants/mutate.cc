@@ -41,4 +41,35 @@ Mutation OnDTensors(std::function<void(MutantState&, DTensor&)> change) {
   };
 }
 
+Mutation OnArguments(std::string operation, std::function<void(MutantState&, Dict&)> change) {
+  return [=](MutantState& state, std::string_view called, Dict& arguments) {
+    if (called == operation) change(state, arguments);
+    return state.inner.Invoke(called, arguments);
+  };
+}
+
+void EraseIn(Dict& arguments, const std::string& argument, const std::string& field) {
+  if (Value* value = arguments.Find(argument)) value->AsDict().Erase(field);
+}
+
+Dict& StateOf(Dict& state_dict) { return state_dict.Find("state")->AsDict(); }
+
+void ForEachEntry(Dict& state_dict, const std::function<void(Dict&)>& change) {
+  for (auto& [key, entry] : StateOf(state_dict)) {
+    if (entry.TryAs<Dict>()) change(entry.AsDict());
+  }
+}
+
+void SwapMoments(MutantState&, const Dict&, Dict& state_dict) {
+  ForEachEntry(state_dict, [](Dict& entry) {
+    Value* first = entry.Find("exp_avg");
+    Value* second = entry.Find("exp_avg_sq");
+    if (first && second) std::swap(*first, *second);
+  });
+}
+
+void LoseStep(MutantState&, const Dict&, Dict& state_dict) {
+  ForEachEntry(state_dict, [](Dict& entry) { entry.Erase("step"); });
+}
+
 }  // namespace shardcts

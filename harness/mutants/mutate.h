@@ -43,6 +43,10 @@ std::vector<MutantRow> FsdpMutants();
 std::vector<MutantRow> OptimMutants();
 std::vector<MutantRow> DsdMutants();
 
+// Changes the arguments of one operation.
+Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);
+// Leaves a field of a dict among the arguments out, where both are there.
+void EraseIn(Dict& arguments, const std::string& argument, const std::string& field);
 // Changes the state dict that model.state_dict returns.
 Mutation OnStateDict(std::function<void(MutantState& state, const Handle& model, Dict& entries)> change);
 // Changes the result of one operation.
@@ -52,5 +56,13 @@ Mutation OnResult(std::string operation,
 Mutation OnFullTensors(std::function<void(const DTensor& tensor, Value& full)> change);
 // Changes every DTensor that the implementation hands out for a model: parameters and state dicts.
 Mutation OnDTensors(std::function<void(MutantState& state, DTensor& value)> change);
+
+// Changes of an optimizer's state dict {state: {key: {state name: value}}, …}.
+using StateDictChange = std::function<void(MutantState&, const Dict& arguments, Dict& state_dict)>;
+Dict& StateOf(Dict& state_dict);
+// Calls `change` with the state of each parameter.
+void ForEachEntry(Dict& state_dict, const std::function<void(Dict&)>& change);
+void SwapMoments(MutantState&, const Dict& arguments, Dict& state_dict);  // exp_avg and exp_avg_sq
+void LoseStep(MutantState&, const Dict& arguments, Dict& state_dict);
 
 }  // namespace shardcts

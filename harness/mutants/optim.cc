@@ -16,8 +16,6 @@ const std::vector<std::string> kConverting = {"fsdp.optim_state_dict_to_load", "
                                               "fsdp.scatter_full_optim_state_dict",
                                               "fsdp.flatten_sharded_optim_state_dict"};
 
-using StateDictChange = std::function<void(MutantState&, const Dict& arguments, Dict& state_dict)>;
-
 // Changes the optimizer state dict that one of the operations returns; an empty one stays.
 Mutation OnOptimStateDict(std::vector<std::string> operations, StateDictChange change) {
   return [=](MutantState& state, std::string_view called, Dict& arguments) {
@@ -31,15 +29,6 @@ Mutation OnOptimStateDict(std::vector<std::string> operations, StateDictChange c
 
 Mutation OnSaved(StateDictChange change) { return OnOptimStateDict(kSaving, std::move(change)); }
 Mutation OnConverted(StateDictChange change) { return OnOptimStateDict(kConverting, std::move(change)); }
-
-Dict& StateOf(Dict& state_dict) { return state_dict.Find("state")->AsDict(); }
-
-// Calls `change` with the state of each parameter.
-void ForEachEntry(Dict& state_dict, const std::function<void(Dict&)>& change) {
-  for (auto& [key, entry] : StateOf(state_dict)) {
-    if (entry.TryAs<Dict>()) change(entry.AsDict());
-  }
-}
 
 // Replaces the tensors with dimensions, of ShardedTensors the local shards.
 void ChangeTensors(Dict& state_dict, const std::function<at::Tensor(const at::Tensor&)>& change) {
@@ -98,24 +87,12 @@ void SwapParameters(MutantState&, const Dict&, Dict& state_dict) {
   if (first && second) std::swap(*first, *second);
 }
 
-void SwapMoments(MutantState&, const Dict&, Dict& state_dict) {
-  ForEachEntry(state_dict, [](Dict& entry) {
-    Value* first = entry.Find("exp_avg");
-    Value* second = entry.Find("exp_avg_sq");
-    if (first && second) std::swap(*first, *second);
-  });
-}
-
 // Every state of a parameter shows the one that was gathered last.
 void ReuseTheBuffer(MutantState&, const Dict&, Dict& state_dict) {
   ForEachEntry(state_dict, [](Dict& entry) {
     const Value* last = entry.Find("exp_avg_sq");
     if (last && entry.Contains("exp_avg")) entry.Set("exp_avg", Value(*last));
   });
-}
-
-void LoseStep(MutantState&, const Dict&, Dict& state_dict) {
-  ForEachEntry(state_dict, [](Dict& entry) { entry.Erase("step"); });
 }
 
 void MakeStepANumber(MutantState&, const Dict&, Dict& state_dict) {
@@ -203,10 +180,7 @@ void ShiftIds(MutantState&, const Dict& arguments, Value& result) {
 }
 
 Mutation WithoutArgument(std::string operation, std::string argument) {
-  return [=](MutantState& state, std::string_view called, Dict& arguments) {
-    if (called == operation && arguments.Contains(argument)) arguments.Erase(argument);
-    return state.inner.Invoke(called, arguments);
-  };
+  return OnArguments(std::move(operation), [=](MutantState&, Dict& arguments) { arguments.Erase(argument); });
 }
 
 Outcome WarnOfNothing(MutantState& state, std::string_view operation, Dict& arguments) {

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -79,43 +80,38 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
-// faulthandler: `  File "/a/b.py", line 12 in f`, the thread that got the signal under "Current thread".
-std::vector<std::string> PythonFrames(const std::vector<std::string>& lines) {
-  static const std::regex kFrame(R"re(  File "(?:.*/)?([^/"]+)", line (\d+) in (.+))re");
+// How one writer of stacks writes the thread that counts.
+struct StackFormat {
+  const char* heading;  // of that thread
+  std::regex frame;
+  const char* name;  // of a frame, from the parts of `frame`
+  bool is_native;
+};
+
+// In the order of what they are worth.
+const StackFormat kFormats[] = {
+    // faulthandler: `  File "/a/b.py", line 12 in f`; the current thread is the one that got the signal.
+    {"Current thread ", std::regex(R"re(  File "(?:.*/)?([^/"]+)", line (\d+) in (.+))re"), "$3 ($1:$2)", false},
+    // gdb: `#3  0x00007f in a::b (this=…) from lib.so` or `#0  f (x=1) at y.c:3`
+    {"Thread 1 ", std::regex(R"(#\d+ +(?:0x[0-9a-f]+ in )?(.+?) \(.*)"), "$1", true},
+    // backtrace_symbols_fd: `lib.so(_ZN1a1bEv+0x12)[0x7f]`
+    {"native stack", std::regex(R"([^()]*\(([^()+]*)\+0x[0-9a-f]+\)\[0x[0-9a-f]+\])"), "$1", true},
+};
+
+std::vector<std::string> FramesIn(const std::vector<std::string>& lines, const StackFormat& format) {
   std::vector<std::string> frames;
-  bool current = false;
+  bool counts = false;
   for (const std::string& line : lines) {
     std::smatch match;
-    if (line.starts_with("Thread 0x") || line.starts_with("Current thread 0x")) {
-      current = line.starts_with("Current");
-      if (current) frames.clear();
-    } else if (current && std::regex_match(line, match, kFrame)) {
-      frames.push_back(match[3].str() + " (" + match[1].str() + ":" + match[2].str() + ")");
+    if (line.starts_with(format.heading)) {
+      counts = true;
+    } else if (std::ranges::any_of(std::array{"Thread ", "Current thread ", "native stack"},
+                                   [&](const char* heading) { return line.starts_with(heading); })) {
+      counts = false;
+    } else if (counts && std::regex_match(line, match, format.frame)) {
+      const std::string name = match.format(format.name);
+      frames.push_back(format.is_native ? ShortName(Demangled(name)) : name);
     }
-  }
-  return frames;
-}
-
-// gdb: `#3  0x00007f in a::b (this=…) from lib.so` or `#0  f (x=1) at y.c:3`, the main thread under "Thread 1".
-std::vector<std::string> GdbFrames(const std::vector<std::string>& lines) {
-  static const std::regex kFrame(R"(#\d+ +(?:0x[0-9a-f]+ in )?(.+?) \(.*)");
-  std::vector<std::string> frames;
-  bool main_thread = false;
-  for (const std::string& line : lines) {
-    std::smatch match;
-    if (line.starts_with("Thread ")) main_thread = line.starts_with("Thread 1 ");
-    if (main_thread && std::regex_match(line, match, kFrame)) frames.push_back(ShortName(match[1].str()));
-  }
-  return frames;
-}
-
-// backtrace_symbols_fd: `lib.so(_ZN1a1bEv+0x12)[0x7f]`.
-std::vector<std::string> OwnFrames(const std::vector<std::string>& lines) {
-  static const std::regex kFrame(R"([^()]*\(([^()+]*)\+0x[0-9a-f]+\)\[0x[0-9a-f]+\])");
-  std::vector<std::string> frames;
-  for (const std::string& line : lines) {
-    std::smatch match;
-    if (std::regex_match(line, match, kFrame)) frames.push_back(ShortName(Demangled(match[1].str())));
   }
   return frames;
 }
@@ -218,9 +214,10 @@ class StackTaker {
 
 std::string InnermostFrames(const std::string& stacks) {
   const std::vector<std::string> lines = Lines(stacks);
-  std::vector<std::string> frames = PythonFrames(lines);
-  if (frames.empty()) frames = GdbFrames(lines);
-  if (frames.empty()) frames = OwnFrames(lines);
+  std::vector<std::string> frames;
+  for (const StackFormat& format : kFormats) {
+    if (frames.empty()) frames = FramesIn(lines, format);
+  }
   std::erase_if(frames, IsSystemFrame);
   std::string text;
   for (size_t i = 0; i < std::min(frames.size(), kFramesShown); ++i) text += (i == 0 ? "" : " < ") + frames[i];

@@ -4,6 +4,7 @@
 #include "comm/nccl_library.h"
 #include "run_files/input_error.h"
 #include "run_files/program_folder.h"
+#include "run_files/shipped_implementations.h"
 
 namespace shardcts {
 namespace {
@@ -11,7 +12,8 @@ namespace {
 std::string Choice(const Plan& plan) {
   const auto option = plan.options.find("comm");
   if (option != plan.options.end()) return option->second;
-  const bool is_library = plan.source == "reference" || plan.source.ends_with(".so");
+  const ShippedImplementation* shipped = FindShipped(plan.source);
+  const bool is_library = shipped ? !shipped->library.empty() : plan.source.ends_with(".so");
   return plan.device == "cuda" && is_library ? "nccl" : "mpi";
 }
 

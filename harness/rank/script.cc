@@ -6,8 +6,9 @@
 #include <map>
 #include <set>
 
+#include "contract/argument_check.h"
 #include "contract/compare.h"
-#include "contract/operation_table.h"
+#include "contract/nearest_name.h"
 #include "rank/session.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
@@ -35,7 +36,7 @@ class StepReader {
     CheckKeys(json, step.place);
     step.operation = json.value("op", "");
     const OperationSpec* spec = FindOperation(step.operation);
-    if (!spec) Fail(step.place, fmt::format("unknown operation \"{}\"", step.operation));
+    if (!spec) Fail(step.place, UnknownOperation(step.operation));
     step.number = json.value("step", static_cast<int64_t>(index));
     step.let = json.value("let", "");
     ReadArguments(json, *spec, step);
@@ -55,7 +56,7 @@ class StepReader {
                                                 "ranks", "among",  "expect",       "outcomes",
                                                 "warnings", "warnings_by_rank"};
     for (const auto& [key, value] : json.items()) {
-      if (!kKeys.contains(key)) Fail(place, fmt::format("unknown key \"{}\"", key));
+      if (!kKeys.contains(key)) Fail(place, UnknownName("key", key, kKeys));
     }
   }
 
@@ -70,46 +71,24 @@ class StepReader {
     for (const Json& arguments : step.arguments) {
       if (arguments.is_null()) continue;  // a rank that has no such step
       if (!arguments.is_object()) Fail(step.place, "args is not an object");
-      CheckArgumentNames(arguments, spec, step.place);
       CheckReferences(arguments, step.place);
-      CheckLiterals(arguments, spec, step.place);
+      CheckTypes(arguments, spec, step.place);
     }
   }
 
-  static bool HasReference(const Json& json) {
-    if (json.is_string()) return json.get<std::string>().starts_with('$') && !json.get<std::string>().starts_with("$$");
-    if (json.is_object() && json.contains("$ref")) return true;
-    return json.is_structured() && std::any_of(json.begin(), json.end(), HasReference);
-  }
-
-  // Arguments written in full are values of the type that the table names; the others come from results.
-  void CheckLiterals(const Json& arguments, const OperationSpec& spec, const std::string& place) const {
-    OperationSpec literal = spec;
-    std::erase_if(literal.arguments, [&](const ArgumentSpec& argument) {
-      return !arguments.contains(argument.name) || HasReference(arguments.at(argument.name));
-    });
+  // What refers to an earlier result has no type yet.
+  void CheckTypes(const Json& arguments, const OperationSpec& spec, const std::string& place) const {
+    const DecodeOptions decode{.resolve = [](const Json&) { return NotYetKnown(); }, .bytes = &bytes_};
     Dict values;
-    for (const ArgumentSpec& argument : literal.arguments) {
-      try {
-        values.Set(argument.name, Decode(arguments.at(argument.name), {.resolve = {}, .bytes = &bytes_}));
-      } catch (const ContractViolation& error) {
-        Fail(place, fmt::format("{}: argument \"{}\": {}", spec.name, argument.name, error.what()));
-      }
-    }
-    if (const std::optional<WrongArgument> wrong = CheckArguments(literal, values)) Fail(place, wrong->message);
-  }
-
-  static void CheckArgumentNames(const Json& arguments, const OperationSpec& spec, const std::string& place) {
     for (const auto& [name, value] : arguments.items()) {
-      if (std::ranges::find(spec.arguments, name, &ArgumentSpec::name) == spec.arguments.end()) {
-        Fail(place, fmt::format("{} has no argument \"{}\"", spec.name, name));
+      try {
+        values.Set(name, Decode(value, decode));
+      } catch (const ContractViolation& error) {
+        Fail(place, fmt::format("{}: argument \"{}\": {}", spec.name, name, error.what()));
       }
     }
-    for (const ArgumentSpec& argument : spec.arguments) {
-      if (argument.required && !arguments.contains(argument.name)) {
-        Fail(place, fmt::format("{}: argument \"{}\" is missing", spec.name, argument.name));
-      }
-    }
+    const std::optional<WrongArgument> wrong = CheckArguments(spec, values, Unknowns::kHaveAnyType);
+    if (wrong) Fail(place, wrong->message);
   }
 
   void CheckReferences(const Json& json, const std::string& place) const {

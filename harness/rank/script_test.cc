@@ -38,10 +38,10 @@ class ScriptTest : public testing::Test {
 
 TEST_F(ScriptTest, BadScriptsNameThePlace) {
   EXPECT_EQ(Wrong("[]"), "no steps");
-  EXPECT_EQ(Wrong(R"([{"op": "model.explode"}])"), "steps[0]: unknown operation \"model.explode\"");
+  EXPECT_EQ(Wrong(R"([{"op": "model.explode"}])"), "steps[0]: unknown operation \"model.explode\"; the nearest known one is \"model.build\"");
   EXPECT_EQ(Wrong(R"([{"op": "model.build"}])"), "steps[0]: model.build: argument \"model\" is missing");
   EXPECT_EQ(Wrong(R"([{"op": "model.build", "args": {"model": "mlp", "size": 3}}])"),
-            "steps[0]: model.build has no argument \"size\"");
+            "steps[0]: model.build: unknown argument \"size\"; the nearest known one is \"model\"");
   EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": "$m"}}])"),
             "steps[0]: \"$m\" names no earlier step");
   EXPECT_EQ(Wrong(R"([{"op": "model.state_dict", "args": {"model": {"$ref": [4]}}}])"),
@@ -60,11 +60,25 @@ TEST_F(ScriptTest, BadScriptsNameThePlace) {
           R"([{"op": "tensor.clone", "args": {"value": {"$tensor": {"shape": [-4], "dtype": "float32", "data": ""}}}}])"),
       "steps[0]: tensor.clone: argument \"value\": impossible shape (-4,)");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "extra": 1}])"),
-            "steps[0]: unknown key \"extra\"");
+            "steps[0]: unknown key \"extra\"; the nearest known one is \"expect\"");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args_by_rank": [{"seed": 1}]}])"),
             "steps[0]: args_by_rank needs one entry per rank");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": 3}])"),
             "steps[0]: expect needs \"error\" or \"value\"");
+}
+
+TEST_F(ScriptTest, OptionsAreCheckedBesideReferences) {
+  const auto wrap = [](const std::string& options) {
+    return R"([{"let": "m", "op": "model.build", "args": {"model": "mlp"}}, {"let": "mesh", "op": "mesh.init", "args":
+               {"shape": [2]}}, {"op": "model.wrap", "args": {"model": "$m", "path": "", "wrapper": "fsdp", "options": )" +
+           options + "}}]";
+  };
+  EXPECT_EQ(Wrong(wrap(R"({"device_mesh": "$mesh", "use_orig_params": true})")), "nothing");
+  EXPECT_EQ(Wrong(wrap(R"({"device_mesh": "$mesh", "use_orig_param": true})")),
+            "steps[2]: model.wrap: unknown argument \"options.use_orig_param\"; the nearest known one is "
+            "\"options.use_orig_params\"");
+  EXPECT_EQ(Wrong(wrap(R"({"device_mesh": "$mesh", "use_orig_params": 1})")),
+            "steps[2]: model.wrap: argument \"options.use_orig_params\": expected bool, got 1");
 }
 
 TEST_F(ScriptTest, RecordedOutcomesAreWhole) {

@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-#include "contract/operation_table.h"
+#include "contract/argument_check.h"
 
 namespace shardcts {
 
@@ -30,7 +30,7 @@ void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed) {
 
 Outcome Session::Call(std::string_view operation, Dict arguments) {
   const OperationSpec* spec = FindOperation(operation);
-  if (!spec) throw HarnessError(fmt::format("unknown operation \"{}\"", operation));
+  if (!spec) throw HarnessError(UnknownOperation(operation));
   if (const auto wrong = CheckArguments(*spec, arguments)) {
     // A value that the implementation has given is its fault, anything else ours.
     const Value* value = arguments.Find(wrong->name);

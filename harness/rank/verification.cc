@@ -24,7 +24,12 @@ Verification SameNames(std::string_view what, const std::vector<std::string>& ex
       return {false, fmt::format("{}: name {}: expected \"{}\", actual \"{}\"", what, i, expected[i], actual[i])};
     }
   }
-  return {false, fmt::format("{}: expected {} names, actual {}", what, expected.size(), actual.size())};
+  const auto behind = [](const std::vector<std::string>& names, const std::vector<std::string>& others) {
+    const auto common = static_cast<std::ptrdiff_t>(std::min(names.size(), others.size()));
+    return ToString(ToValue(std::vector<std::string>(names.begin() + common, names.end())));
+  };
+  return {false, fmt::format("{}: expected {} names, actual {}: missing {}, unexpected {}", what, expected.size(),
+                             actual.size(), behind(expected, actual), behind(actual, expected))};
 }
 
 Verification SameNameSet(std::string_view what, const std::vector<std::string>& expected,

@@ -13,7 +13,10 @@ DTensor Sharded(at::Tensor local) {
 TEST(Verification, MessagesNameWhatExpectedAndActual) {
   EXPECT_EQ(Equal("entries", 3, 4).message, "entries: expected 3, actual 4");
   EXPECT_EQ(SameNames("keys", {"a", "b"}, {"a", "c"}).message, "keys: name 1: expected \"b\", actual \"c\"");
-  EXPECT_EQ(SameNames("keys", {"a", "b"}, {"a"}).message, "keys: expected 2 names, actual 1");
+  EXPECT_EQ(SameNames("keys", {"a", "b"}, {"a"}).message,
+            "keys: expected 2 names, actual 1: missing [\"b\"], unexpected []");
+  EXPECT_EQ(SameNames("keys", {}, {"a", "b"}).message,
+            "keys: expected 0 names, actual 2: missing [], unexpected [\"a\", \"b\"]");
   EXPECT_EQ(SameNameSet("keys", {"a", "b"}, {"b", "c"}).message, "keys: missing [\"a\"], unexpected [\"c\"]");
   EXPECT_EQ(IsDTensor("w", Value(at::ones({2}))).message, "w: expected a DTensor, actual tensor float32 (2,) cpu");
   EXPECT_EQ(AllElementsAre("w", 1, Value(at::full({2}, 3))).message,

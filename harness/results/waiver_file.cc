@@ -6,9 +6,11 @@
 #include <iterator>
 #include <set>
 
+#include "contract/nearest_name.h"
 #include "inventory/embedded_suites.h"
 #include "inventory/selection.h"
 #include "run_files/input_error.h"
+#include "run_files/shipped_implementations.h"
 
 namespace shardcts {
 namespace {
@@ -23,6 +25,12 @@ constexpr Verdict kWaivable[] = {Verdict::kFail, Verdict::kIncomplete, Verdict::
 bool IsPattern(const std::string& text) { return text.find_first_of("*?") != text.npos; }
 
 std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
+
+std::string UnknownField(std::string_view name) {
+  std::vector<std::string_view> known(kRequired.begin(), kRequired.end());
+  known.insert(known.end(), kOptional.begin(), kOptional.end());
+  return UnknownName("field", name, known);
+}
 
 // One [[waiver]] of a file.
 class WaiverReader {
@@ -58,7 +66,7 @@ class WaiverReader {
   void CheckKeys() const {
     for (const auto& [key, value] : table_) {
       const bool known = kRequired.contains(key.str()) || kOptional.contains(key.str());
-      if (!known) Fail(value, "unknown field " + Quoted(key.str()));
+      if (!known) Fail(value, UnknownField(key.str()));
     }
     for (std::string_view key : kRequired) {
       if (!table_.contains(key)) Fail(table_, "field " + Quoted(key) + " is missing");
@@ -80,8 +88,10 @@ class WaiverReader {
     const std::string text = Text("implementation");
     const toml::node& node = *table_.get("implementation");
     if (IsPattern(text)) {
-      const bool possible = FitsWhole(text, "reference") || FitsWhole(text, "torch") || text.starts_with("python:") ||
-                            text.ends_with(".so");
+      const bool fits_shipped = std::ranges::any_of(kShippedImplementations, [&](const ShippedImplementation& shipped) {
+        return FitsWhole(text, std::string(shipped.name));
+      });
+      const bool possible = fits_shipped || text.starts_with("python:") || text.ends_with(".so");
       if (!possible) Fail(node, "no implementation fits " + Quoted(text));
       return text;
     }
@@ -94,7 +104,7 @@ class WaiverReader {
     } catch (const InputError& error) {
       const std::string what = error.what();
       if (what.starts_with(file_)) throw;
-      Fail(node, "unknown implementation " + Quoted(text) + ": reference, torch, python:MODULE:CLASS or PATH.so");
+      Fail(node, "unknown implementation " + Quoted(text) + ": " + PossibleImplementations());
     }
   }
 
@@ -198,7 +208,7 @@ std::vector<Waiver> ParseWaivers(const std::string& text, const std::string& fil
   std::vector<Waiver> waivers;
   for (const auto& [key, value] : document) {
     const std::string place = file_name + ":" + std::to_string(value.source().begin.line);
-    if (key.str() != "waiver") throw InputError(place + ": unknown field " + Quoted(key.str()));
+    if (key.str() != "waiver") throw InputError(place + ": " + UnknownName("field", key.str(), std::vector{"waiver"}));
     if (!value.is_array_of_tables()) throw InputError(place + ": waivers are written as [[waiver]]");
     for (const toml::node& element : *value.as_array()) {
       waivers.push_back(WaiverReader(file_name, *element.as_table()).Read(tests));

@@ -57,7 +57,7 @@ TEST(WaiverFileTest, NothingInAFileIsNoError) { EXPECT_TRUE(Parse("# nothing\n")
 
 TEST(WaiverFileTest, EachErrorNamesFileAndLine) {
   const std::vector<std::pair<std::string, std::string>> rows = {
-      {Changed("owner =", "ownr ="), "w.toml:6: unknown field \"ownr\""},
+      {Changed("owner =", "ownr ="), "w.toml:6: unknown field \"ownr\"; the nearest known one is \"owner\""},
       {Changed("owner = \"core team\"\n", ""), "w.toml:1: field \"owner\" is missing"},
       {Changed("\"core team\"", "\" \""), "w.toml:6: \"owner\" must be a text that is not empty"},
       {Changed("\"core team\"", "7"), "w.toml:6: \"owner\" must be a text that is not empty"},
@@ -70,7 +70,7 @@ TEST(WaiverFileTest, EachErrorNamesFileAndLine) {
       {Changed("test_a", "test_c"), "w.toml:2: no test fits \"fake/T.test_c/world_size=2\""},
       {Changed("fake/T.test_a/world_size=2", "test_a"), "w.toml:2: no test fits \"test_a\""},
       {Changed("\"torch\"", "\"tocrh\""),
-       "w.toml:3: unknown implementation \"tocrh\": reference, torch, python:MODULE:CLASS or PATH.so"},
+       "w.toml:3: unknown implementation \"tocrh\": reference, torch, python:MODULE:CLASS, PATH.so"},
       {Changed("\"torch\"", "\"tocrh*\""), "w.toml:3: no implementation fits \"tocrh*\""},
       {Changed("\"torch\"", "\"torch+mutant=x\""), "w.toml:3: \"torch+mutant=x\" names more than an implementation"},
       {Changed("\"torch\"", "\"torch,device=cuda\""),
@@ -83,7 +83,7 @@ TEST(WaiverFileTest, EachErrorNamesFileAndLine) {
       {Changed("\"crash\"", "\"incomplete\"") + "checks = [\"C1\", 2]\n",
        "w.toml:10: \"checks\" must be a list of check ids"},
       {Changed("\"crash\"", "\"incomplete\"") + "checks = [\"C9\"]\n", "w.toml:10: the test has no check \"C9\""},
-      {"waivers = 1\n", "w.toml:1: unknown field \"waivers\""},
+      {"waivers = 1\n", "w.toml:1: unknown field \"waivers\"; the nearest known one is \"waiver\""},
       {Changed("[[waiver]]", "[waiver]"), "w.toml:1: waivers are written as [[waiver]]"},
       {kWhole + "\n" + kWhole, "w.toml:11: waives the same as w.toml:1"},
   };

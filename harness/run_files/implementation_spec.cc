@@ -1,18 +1,21 @@
 #include "run_files/implementation_spec.h"
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <utility>
 #include <vector>
 
+#include "contract/nearest_name.h"
 #include "run_files/input_error.h"
+#include "run_files/shipped_implementations.h"
 
 namespace shardcts {
 namespace {
 
 constexpr std::string_view kMutantSuffix = "+mutant=";
-constexpr std::string_view kPossible =
-    "possible: reference, torch, python:MODULE:CLASS, PATH.so, each with +mutant=NAME and ,key=value";
+
+std::string Possible() { return "possible: " + PossibleImplementations() + ", each with +mutant=NAME and ,key=value"; }
 
 [[noreturn]] void Fail(std::string_view text, const std::string& problem) {
   throw InputError("--impl " + std::string(text) + ": " + problem);
@@ -54,10 +57,22 @@ bool IsPythonSource(std::string_view name) {
 }
 
 std::string ToSource(std::string_view text, const std::string& name) {
-  if (name == "reference" || name == "torch" || IsPythonSource(name)) return name;
+  if (FindShipped(name) || IsPythonSource(name)) return name;
   if (name.ends_with(".so")) return std::filesystem::absolute(name).lexically_normal().string();
   if (name.starts_with("python:")) Fail(text, "'" + name + "' is not python:MODULE:CLASS");
-  Fail(text, "unknown implementation '" + name + "'; " + std::string(kPossible));
+  Fail(text, "unknown implementation '" + name + "'; " + Possible());
+}
+
+// Of others than ours nobody knows the options but they themselves.
+void CheckOptions(std::string_view text, const ImplementationSpec& spec) {
+  const ShippedImplementation* shipped = FindShipped(spec.source);
+  if (!shipped) return;
+  for (const auto& [name, value] : spec.options) {
+    if (std::ranges::find(shipped->options, name) != shipped->options.end()) continue;
+    std::vector<std::string_view> known = shipped->options;
+    known.push_back("device");
+    Fail(text, UnknownName("option", name, known));
+  }
 }
 
 void ReadOption(std::string_view text, const std::string& option, ImplementationSpec& spec, bool& has_device) {
@@ -92,10 +107,11 @@ ImplementationSpec ParseImplementationSpec(std::string_view text) {
     name.resize(suffix);
     if (spec.mutant->empty()) Fail(text, "+mutant= names no mutant");
   }
-  if (name.empty()) Fail(text, "no implementation is named; " + std::string(kPossible));
+  if (name.empty()) Fail(text, "no implementation is named; " + Possible());
   spec.source = ToSource(text, name);
   bool has_device = false;
   for (size_t i = 1; i < parts.size(); ++i) ReadOption(text, parts[i], spec, has_device);
+  CheckOptions(text, spec);
   spec.label = ToLabel(name, spec);
   return spec;
 }

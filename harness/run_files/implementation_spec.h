@@ -23,7 +23,7 @@ struct ImplementationSpec {
 
 // Local. Reads NAME[+mutant=NAME][,key=value]…, where NAME is reference, torch, python:MODULE:CLASS or PATH.so (a
 // relative path counts from the current folder). Throws InputError with one line that names the text and, for an
-// unknown name, all that is possible. Whether a library or module exists is seen when it is loaded.
+// unknown name, all that is possible, for an unknown option of a shipped implementation the nearest known one. Whether a library or module exists is seen when it is loaded.
 ImplementationSpec ParseImplementationSpec(std::string_view text);
 
 }  // namespace shardcts

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "run_files/input_error.h"
+#include "run_files/shipped_implementations.h"
 
 namespace shardcts {
 namespace {
@@ -41,8 +42,8 @@ TEST(ImplementationSpecTest, ReadsMutant) {
 }
 
 TEST(ImplementationSpecTest, SameMeaningSameLabel) {
-  EXPECT_EQ(ParseImplementationSpec("torch,z=1,device=cuda,a=2"), ParseImplementationSpec("torch,a=2,z=1,device=cuda"));
-  EXPECT_EQ(ParseImplementationSpec("torch,z=1,device=cuda,a=2").label, "torch,device=cuda,a=2,z=1");
+  EXPECT_EQ(ParseImplementationSpec("/v.so,z=1,device=cuda,a=2"), ParseImplementationSpec("/v.so,a=2,z=1,device=cuda"));
+  EXPECT_EQ(ParseImplementationSpec("/v.so,z=1,device=cuda,a=2").label, "/v.so,device=cuda,a=2,z=1");
 }
 
 TEST(ImplementationSpecTest, LabelReadsBackAsTheSameSpec) {
@@ -62,6 +63,19 @@ TEST(ImplementationSpecTest, UnknownNameListsWhatIsPossible) {
   EXPECT_THAT(ErrorOf("pytorch"), AllOf(HasSubstr("'pytorch'"), HasSubstr("reference, torch, python:MODULE:CLASS")));
   EXPECT_THAT(ErrorOf(""), HasSubstr("no implementation is named"));
   EXPECT_THAT(ErrorOf("reference+foo=1"), HasSubstr("unknown implementation 'reference+foo=1'"));
+}
+
+TEST(ImplementationSpecTest, OptionsOfShippedImplementationsAreKnown) {
+  EXPECT_EQ(ErrorOf("reference,timngs=1"),
+            "--impl reference,timngs=1: unknown option \"timngs\"; the nearest known one is \"timings\"");
+  EXPECT_EQ(ErrorOf("torch,devise=cpu"),
+            "--impl torch,devise=cpu: unknown option \"devise\"; the nearest known one is \"device\"");
+  for (const ShippedImplementation& shipped : kShippedImplementations) {
+    for (const std::string_view option : shipped.options) {
+      EXPECT_EQ(ErrorOf(std::string(shipped.name) + "," + std::string(option) + "=1"), "no error");
+    }
+  }
+  EXPECT_EQ(ErrorOf("python:module:Class,timngs=1"), "no error");
 }
 
 TEST(ImplementationSpecTest, BadTextsAreOneLineErrors) {

@@ -10,7 +10,7 @@
 #include "dsd/selected_state.h"
 #include "fsdp_optim/incoming_state.h"
 #include "fsdp_optim/load_optim_state.h"
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
 #include "tensor/copy_values.h"
 #include "tensor/semantic_error.h"

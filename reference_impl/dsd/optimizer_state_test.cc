@@ -1,6 +1,6 @@
 // The optimizer state of a model has the names and values of the plain reference model, however the model is wrapped,
 // and can be loaded in every form.
-#include "dsd/states_beside_twins.h"
+#include "dsd/testing/states_against_unsharded.h"
 
 namespace shardcts::reference {
 namespace {

@@ -1,6 +1,6 @@
 #include "dsd/options.h"
 
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {

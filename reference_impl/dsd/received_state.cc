@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "dsd/part_from_rank0.h"
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
 #include "state_dict/state_dict_values.h"
 #include "tensor/semantic_error.h"

@@ -1,5 +1,5 @@
 // The shard of a unit's parameters on each rank, compared with chunks of the reference model's concatenated parameters.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "parameter/flat_slice.h"
 
 namespace shardcts::reference {

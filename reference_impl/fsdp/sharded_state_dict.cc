@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 
-#include "fsdp/entry_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "fsdp/phase_timings.h"
 #include "fsdp/range_exchange.h"
 #include "fsdp/unit_state_dict.h"
@@ -136,6 +136,7 @@ void Agree(const std::vector<Incoming>& incoming, const FsdpModule& unit, bool a
     }
     notes.push_back(std::move(note));
   }
+  const PhaseTimer timer(TimedPhase::kGather);
   AgreeOnEntries(group, notes);
 }
 

@@ -1,5 +1,5 @@
 // Saving and loading with the three types, compared with the state dict of the reference model.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 
 namespace shardcts::reference {
 namespace {

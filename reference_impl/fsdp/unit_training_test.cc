@@ -1,6 +1,6 @@
 // Training in units gives the same result as training the plain reference model on the data of all ranks. Memory is
 // allocated and freed as specified.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 
 namespace shardcts::reference {
 namespace {

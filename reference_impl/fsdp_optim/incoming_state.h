@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "fsdp_optim/model_parameters.h"
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 
 namespace shardcts::reference {
 

@@ -7,7 +7,7 @@
 
 #include "fsdp_optim/flatten_state.h"
 #include "fsdp_optim/incoming_state.h"
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
 #include "tensor/semantic_error.h"
 

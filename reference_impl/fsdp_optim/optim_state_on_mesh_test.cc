@@ -1,5 +1,5 @@
 // Units on a device mesh: sharded optimizer state is DTensors, and loads as such.
-#include "fsdp_optim/optim_state_beside_twins.h"
+#include "fsdp_optim/testing/optim_state_against_unsharded.h"
 #include "tensor/sharding.h"
 
 namespace shardcts::reference {

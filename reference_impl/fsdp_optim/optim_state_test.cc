@@ -1,5 +1,5 @@
 // Saving gives the state of the unsharded reference model; loading gives the state that the optimizer has.
-#include "fsdp_optim/optim_state_beside_twins.h"
+#include "fsdp_optim/testing/optim_state_against_unsharded.h"
 
 #include "fsdp_optim/rekey.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
 #include "fsdp_optim/unflattened_state.h"
 #include "tensor/semantic_error.h"

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fsdp_optim/model_parameters.h"
-#include "fsdp_optim/rank_agreement.h"
+#include "agreement/rank_agreement.h"
 #include "fsdp_optim/save_optim_state.h"
 
 namespace shardcts::reference {

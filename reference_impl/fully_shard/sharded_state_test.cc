@@ -1,7 +1,7 @@
 // What a state dict sees of a model under fully_shard.
 #include <gmock/gmock.h>
 
-#include "fully_shard/sharded_training.h"
+#include "fully_shard/testing/sharded_training.h"
 #include "fully_shard/storage.h"
 #include "state_dict/state_dict.h"
 

@@ -1,7 +1,7 @@
 // Training under fully_shard gives the same result as training without it. Memory is allocated and freed as specified.
 #include <gmock/gmock.h>
 
-#include "fully_shard/sharded_training.h"
+#include "fully_shard/testing/sharded_training.h"
 #include "fully_shard/storage.h"
 
 namespace shardcts::reference {

@@ -8,19 +8,11 @@ namespace shardcts::reference {
 namespace {
 
 StateDictOptions ReadStateDictOptions(const Call& call) {
+  const Fields given = call.Options();
   StateDictOptions options;
-  const Value* given = call.Find("options");
-  if (!given) return options;
-  for (const auto& [key, value] : given->AsDict()) {
-    const std::string name = ToString(key);
-    if (const auto field = OptionsByName().find(name); field != OptionsByName().end()) {
-      options.*field->second = value.AsBool();
-    } else if (name == "dsd_fqn_modifiers") {
-      options.ask_modifiers = value.AsString() == "_fqn_modifiers";
-    } else {
-      throw SemanticError("TypeError", "StateDictOptions.__init__() got an unexpected keyword argument '" + name + "'");
-    }
-  }
+  for (const auto& [name, field] : OptionsByName()) options.*field = given.Flag(name, options.*field);
+  const Value* modifiers = given.Find("dsd_fqn_modifiers");
+  options.ask_modifiers = !modifiers || modifiers->AsString() == "_fqn_modifiers";
   return options;
 }
 

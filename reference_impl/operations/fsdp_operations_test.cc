@@ -1,7 +1,7 @@
 // FSDP1 through the contract: wrappers and their paths, units, scopes, groups, gathering, bytes.
 #include <gmock/gmock.h>
 
-#include "operations/reference_behind_the_contract.h"
+#include "operations/testing/reference_on_ranks.h"
 
 namespace shardcts::reference {
 namespace {

@@ -107,9 +107,6 @@ Value ScatterFull(const Call& call) {
 
 Value Rekey(const Call& call) {
   const std::string& type = call.Get("key_type").AsString();
-  if (type != "PARAM_ID" && type != "PARAM_NAME") {
-    throw SemanticError("ValueError", "key_type must be 'PARAM_ID' or 'PARAM_NAME', got '" + type + "'");
-  }
   const OptimizerKeys ids = KeysOf(ReadInput(call), call.Model(), /*named=*/false);
   return RekeyOptimState(call.Get("state_dict").AsDict(),
                          type == "PARAM_ID" ? OptimStateKeyType::kParameterId : OptimStateKeyType::kParameterName,

@@ -1,43 +1,21 @@
 #include "operations/fsdp_options.h"
 
-#include "contract/tensor_bytes.h"
+#include <algorithm>
+
 #include "operations/module_paths.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
-bool Contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::optional<at::ScalarType> ReadDtype(const std::string& name, const Value& value) {
-  const std::optional<at::ScalarType> dtype = ParseDtype(value.AsString());
-  if (dtype) return dtype;
-  throw SemanticError("ValueError", "mixed_precision." + name + ": no dtype is called '" + value.AsString() + "'");
-}
-
-FsdpMixedPrecision ReadMixedPrecision(const Dict& options) {
+FsdpMixedPrecision ReadMixedPrecision(const Fields& options) {
   FsdpMixedPrecision read;
-  for (const auto& [key, value] : options) {
-    const std::string name = ToString(key);
-    if (value.IsNone()) continue;
-    if (name == "param_dtype") {
-      read.param_dtype = ReadDtype(name, value);
-    } else if (name == "reduce_dtype") {
-      read.reduce_dtype = ReadDtype(name, value);
-    } else if (name == "buffer_dtype") {
-      read.buffer_dtype = ReadDtype(name, value);
-    } else if (name == "keep_low_precision_grads") {
-      read.keep_low_precision_grads = value.AsBool();
-    } else if (name == "cast_forward_inputs") {
-      read.cast_forward_inputs = value.AsBool();
-    } else if (name == "cast_root_forward_inputs") {
-      read.cast_root_forward_inputs = value.AsBool();
-    } else {
-      throw SemanticError("TypeError", "MixedPrecision.__init__() got an unexpected keyword argument '" + name + "'");
-    }
-  }
+  read.param_dtype = options.Dtype("param_dtype");
+  read.reduce_dtype = options.Dtype("reduce_dtype");
+  read.buffer_dtype = options.Dtype("buffer_dtype");
+  read.keep_low_precision_grads = options.Flag("keep_low_precision_grads", read.keep_low_precision_grads);
+  read.cast_forward_inputs = options.Flag("cast_forward_inputs", read.cast_forward_inputs);
+  read.cast_root_forward_inputs = options.Flag("cast_root_forward_inputs", read.cast_root_forward_inputs);
   return read;
 }
 
@@ -59,9 +37,6 @@ AutoWrapPolicy ReadPolicy(const Dict& options, const std::string& path) {
     for (const std::string& name : options.At("names").AsStrings()) {
       if (name.starts_with(prefix)) policy.names.push_back(name.substr(prefix.size()));
     }
-  } else {
-    throw SemanticError(
-        "ValueError", "unknown auto_wrap_policy '" + kind + "'; possible: always, size_based, module_classes, lambda");
   }
   return policy;
 }
@@ -69,16 +44,10 @@ AutoWrapPolicy ReadPolicy(const Dict& options, const std::string& path) {
 std::vector<models::ParameterPtr> ParametersNamed(models::Module& model, const std::vector<std::string>& names) {
   std::vector<models::ParameterPtr> parameters;
   for (const auto& [name, parameter] : models::NamedParameters(model, /*remove_duplicate=*/false)) {
-    if (Contains(names, name)) parameters.push_back(parameter);
+    if (std::ranges::find(names, name) != names.end()) parameters.push_back(parameter);
   }
   if (parameters.size() == names.size()) return parameters;
   throw SemanticError("AttributeError", "ignored_states names a parameter that the model does not have");
-}
-
-ShardingStrategy ReadStrategy(const std::string& text) {
-  const std::optional<ShardingStrategy> strategy = ParseShardingStrategy(text);
-  if (!strategy) throw SemanticError("ValueError", "unknown sharding_strategy '" + text + "'");
-  return *strategy;
 }
 
 // A group of the mesh's dimension; it lives as long as the mesh.
@@ -92,53 +61,14 @@ void UseMesh(const std::shared_ptr<DeviceMesh>& mesh, FsdpOptions& into) {
   if (mesh->NumDims() > 1) into.replicate_group = GroupOf(mesh, 0);
 }
 
-void ReadOption(const Call& call, const std::string& path, const std::string& name, const Value& value,
-                FsdpOptions& into) {
-  models::Module& model = call.Model();
-  if (name == "process_group") {
-    into.shard_group = call.session.Group(value.AsHandle());
-  } else if (name == "device_mesh") {
-    UseMesh(call.session.mesh_handles.Get(value.AsHandle()), into);
-  } else if (name == "sharding_strategy") {
-    into.strategy = ReadStrategy(value.AsString());
-  } else if (name == "cpu_offload") {
-    into.offload_params = value.AsBool();
-  } else if (name == "use_orig_params") {
-    into.use_orig_params = value.AsBool();
-  } else if (name == "ignored_modules") {
-    for (const std::string& below : value.AsStrings()) into.ignored_modules.push_back(&ModuleAt(model, below));
-  } else if (name == "ignored_states") {
-    into.ignored_parameters = ParametersNamed(model, value.AsStrings());
-  } else if (name == "mixed_precision") {
-    into.mixed_precision = ReadMixedPrecision(value.AsDict());
-  } else if (name == "auto_wrap_policy") {
-    into.auto_wrap_policy = ReadPolicy(value.AsDict(), path);
-  } else if (name == "sync_module_states") {
-    into.sync_module_states = value.AsBool();
-  } else if (name == "device_id") {
-    into.move_to_device = value.AsBool();
-  } else if (name != "skip_modules") {
-    throw SemanticError("TypeError",
-                        "FullyShardedDataParallel.__init__() got an unexpected keyword argument '" + name + "'");
-  }
-}
-
+// The config of one type: its class, as given, need not fit the type.
 std::optional<StateDictConfig> ReadConfig(const Value* value) {
   if (!value) return std::nullopt;
-  StateDictConfig config = DefaultStateDictConfig(value->AsDict().At("class").AsString());
-  for (const auto& [key, field] : value->AsDict()) {
-    const std::string name = ToString(key);
-    if (name == "class") continue;
-    bool* into = name == "offload_to_cpu" ? &config.offload_to_cpu
-                 : name == "rank0_only"   ? &config.rank0_only
-                 : name == "use_dtensor"  ? &config.use_dtensor
-                                          : nullptr;
-    if (!into || !Contains(FieldsOf(config.class_name), name)) {
-      throw SemanticError("TypeError",
-                          config.class_name + ".__init__() got an unexpected keyword argument '" + name + "'");
-    }
-    *into = field.AsBool();
-  }
+  const Fields fields(value->AsDict());
+  StateDictConfig config = DefaultStateDictConfig(fields.Find("class")->AsString());
+  config.offload_to_cpu = fields.Flag("offload_to_cpu", config.offload_to_cpu);
+  config.rank0_only = fields.Flag("rank0_only", config.rank0_only);
+  config.use_dtensor = fields.Flag("use_dtensor", config.use_dtensor);
   return config;
 }
 
@@ -149,21 +79,32 @@ std::shared_ptr<Communicator> WorldGroup(const Session& session) {
 }
 
 FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path) {
+  const Fields options = call.Options();
+  models::Module& model = call.Model();
   FsdpOptions read;
   read.device = at::Device(call.session.context.device);
-  read.shard_group = WorldGroup(call.session);
-  if (const Value* options = call.Find("options")) {
-    for (const auto& [name, value] : options->AsDict()) {
-      if (!value.IsNone()) ReadOption(call, path, ToString(name), value, read);
-    }
+  const Value* group = options.Find("process_group");
+  read.shard_group = group ? call.session.Group(group->AsHandle()) : WorldGroup(call.session);
+  if (const Value* mesh = options.Find("device_mesh")) UseMesh(call.session.mesh_handles.Get(mesh->AsHandle()), read);
+  if (const Value* strategy = options.Find("sharding_strategy")) {
+    read.strategy = ParseShardingStrategy(strategy->AsString()).value();
   }
+  read.offload_params = options.Flag("cpu_offload", read.offload_params);
+  read.use_orig_params = options.Flag("use_orig_params", read.use_orig_params);
+  for (const std::string& below : options.Texts("ignored_modules")) {
+    read.ignored_modules.push_back(&ModuleAt(model, below));
+  }
+  read.ignored_parameters = ParametersNamed(model, options.Texts("ignored_states"));
+  read.mixed_precision = ReadMixedPrecision(options.Record("mixed_precision"));
+  if (const Value* policy = options.Find("auto_wrap_policy")) read.auto_wrap_policy = ReadPolicy(policy->AsDict(), path);
+  read.sync_module_states = options.Flag("sync_module_states", read.sync_module_states);
+  read.move_to_device = options.Flag("device_id", read.move_to_device);
   return read;
 }
 
 StateDictSettings ReadStateDictSettings(const Call& call) {
-  const std::optional<StateDictType> type = ParseStateDictType(call.Get("type").AsString());
-  if (!type) throw SemanticError("ValueError", "unknown state-dict type '" + call.Get("type").AsString() + "'");
-  return MakeStateDictSettings(*type, ReadConfig(call.Find("config")), ReadConfig(call.Find("optim_config")));
+  const StateDictType type = ParseStateDictType(call.Get("type").AsString()).value();
+  return MakeStateDictSettings(type, ReadConfig(call.Find("config")), ReadConfig(call.Find("optim_config")));
 }
 
 Dict ConfigValue(const StateDictConfig& config) {

@@ -14,11 +14,10 @@ namespace shardcts::reference {
 // The whole world as a group that nobody owns.
 std::shared_ptr<Communicator> WorldGroup(const Session& session);
 
-// For the module at `path` of call.Model(). TypeError: an unknown option. ValueError: an unknown value of one.
-// AttributeError: a path or parameter that is not there.
+// For the module at `path` of call.Model(). AttributeError: a path or parameter that is not there.
 FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path);
 
-// RuntimeError as MakeStateDictSettings; ValueError: an unknown type.
+// RuntimeError as MakeStateDictSettings.
 StateDictSettings ReadStateDictSettings(const Call& call);
 // {type, config: {class, fields…}, optim_config: {class, fields…}}
 Dict SettingsValue(const StateDictSettings& settings);

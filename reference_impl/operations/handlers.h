@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "contract/outcome.h"
+#include "operations/fields.h"
 #include "operations/session.h"
 
 namespace shardcts::reference {
 
-// One call of an operation. The arguments have been checked against the table: names, types, required ones present.
+// One call of an operation. The arguments have been checked against the table: names, types, allowed values,
+// required ones present, in records too.
 struct Call {
   Session& session;
   const Dict& arguments;
@@ -19,14 +21,9 @@ struct Call {
 
   const Value& Get(const std::string& name) const { return arguments.At(name); }
   // nullptr when the argument is absent or none.
-  const Value* Find(const std::string& name) const {
-    const Value* value = arguments.Find(name);
-    return value && !value->IsNone() ? value : nullptr;
-  }
-  bool Flag(const std::string& name, bool default_value) const {
-    const Value* value = Find(name);
-    return value ? value->AsBool() : default_value;
-  }
+  const Value* Find(const std::string& name) const { return Fields(arguments).Find(name); }
+  bool Flag(const std::string& name, bool default_value) const { return Fields(arguments).Flag(name, default_value); }
+  Fields Options() const { return Fields(arguments).Record("options"); }
   const models::ModulePtr& ModelPtr() const { return session.model_handles.Get(Get("model").AsHandle()); }
   models::Module& Model() const { return *ModelPtr(); }
   // The argument "optimizer", which must be there.

@@ -41,9 +41,6 @@ Value Forward(const Call& call) {
 Value Backward(const Call& call) {
   const Value* reduction = call.Find("reduction");
   const std::string kind = reduction ? reduction->AsString() : "sum";
-  if (kind != "sum" && kind != "mean") {
-    throw SemanticError("ValueError", "reduction must be 'sum' or 'mean', got '" + kind + "'");
-  }
   const Value* gradient = call.Find("gradient");
   if (gradient && reduction) throw SemanticError("ValueError", "either a gradient or a reduction, not both");
   at::AutoGradMode with_gradients(true);

@@ -1,5 +1,3 @@
-#include <set>
-
 #include "dsd/optimizer_state.h"
 #include "operations/dsd_operations.h"
 #include "operations/handlers.h"
@@ -9,70 +7,36 @@
 namespace shardcts::reference {
 namespace {
 
-// Hyperparameters by name; complains about those that the kind does not have.
-class Options {
- public:
-  Options(std::string kind, const Value* options) : kind_(std::move(kind)) {
-    if (options) options_ = options->AsDict();
+std::unique_ptr<UpdateRule> MakeRule(const std::string& kind, const Fields& options) {
+  if (kind == "sgd") {
+    SgdOptions read;
+    read.lr = options.Number("lr", read.lr);
+    read.momentum = options.Number("momentum", read.momentum);
+    read.weight_decay = options.Number("weight_decay", read.weight_decay);
+    return MakeSgdRule(read);
   }
-  double Get(const std::string& name, double default_value) {
-    known_.insert(name);
-    const Value* value = options_.Find(name);
-    return value ? value->AsDouble() : default_value;
-  }
-  void CheckNoneLeft() const {
-    for (const std::string& name : options_.Keys()) {
-      if (!known_.contains(name)) throw SemanticError("TypeError", kind_ + " has no option '" + name + "'");
-    }
-  }
-
- private:
-  std::string kind_;
-  Dict options_;
-  std::set<std::string> known_;
-};
-
-SgdOptions ReadSgd(Options& options) {
-  SgdOptions read;
-  read.lr = options.Get("lr", read.lr);
-  read.momentum = options.Get("momentum", read.momentum);
-  read.weight_decay = options.Get("weight_decay", read.weight_decay);
-  options.CheckNoneLeft();
-  return read;
-}
-
-AdamOptions ReadAdam(Options& options, bool decoupled_weight_decay) {
   AdamOptions read;
-  read.decoupled_weight_decay = decoupled_weight_decay;
-  read.lr = options.Get("lr", read.lr);
-  read.beta1 = options.Get("beta1", read.beta1);
-  read.beta2 = options.Get("beta2", read.beta2);
-  read.eps = options.Get("eps", read.eps);
-  read.weight_decay = options.Get("weight_decay", decoupled_weight_decay ? 1e-2 : 0);
-  options.CheckNoneLeft();
-  return read;
-}
-
-std::unique_ptr<UpdateRule> MakeRule(const std::string& kind, const Value* given) {
-  Options options(kind, given);
-  if (kind == "sgd") return MakeSgdRule(ReadSgd(options));
-  if (kind == "adam") return MakeAdamRule(ReadAdam(options, false));
-  if (kind == "adamw") return MakeAdamRule(ReadAdam(options, true));
-  throw SemanticError("ValueError", "unknown optimizer '" + kind + "'; there are: sgd, adam, adamw");
+  read.decoupled_weight_decay = kind == "adamw";
+  read.lr = options.Number("lr", read.lr);
+  read.beta1 = options.Number("beta1", read.beta1);
+  read.beta2 = options.Number("beta2", read.beta2);
+  read.eps = options.Number("eps", read.eps);
+  read.weight_decay = options.Number("weight_decay", read.decoupled_weight_decay ? 1e-2 : 0);
+  return MakeAdamRule(read);
 }
 
 // The options that a group has of its own, under PyTorch's names.
 Dict GroupOptions(const std::string& kind, const Value* given) {
   Dict options;
-  if (!given || given->IsNone()) return options;
-  const Dict completed = MakeRule(kind, given)->defaults();  // complains about what the kind does not have
-  for (const auto& [key, value] : given->AsDict()) {
-    const std::string name = ToString(key);
-    if (name != "beta1" && name != "beta2") options.Set(name, completed.At(name));
+  if (!given) return options;
+  const Dict completed = MakeRule(kind, Fields(given->AsDict()))->defaults();
+  bool has_beta = false;
+  for (const std::string& name : given->AsDict().Keys()) {
+    const bool is_beta = name == "beta1" || name == "beta2";
+    if (!is_beta) options.Set(name, completed.At(name));
+    has_beta = has_beta || is_beta;
   }
-  if (given->AsDict().Contains("beta1") || given->AsDict().Contains("beta2")) {
-    options.Set("betas", completed.At("betas"));
-  }
+  if (has_beta) options.Set("betas", completed.At("betas"));
   return options;
 }
 
@@ -109,7 +73,7 @@ Groups ReadGroups(const Call& call) {
 }
 
 Value Create(const Call& call) {
-  std::unique_ptr<UpdateRule> rule = MakeRule(call.Get("kind").AsString(), call.Find("options"));
+  std::unique_ptr<UpdateRule> rule = MakeRule(call.Get("kind").AsString(), call.Options());
   Groups groups = ReadGroups(call);
   if (!call.Flag("named", false)) {
     return call.session.optimizer_handles.Add(
@@ -121,9 +85,6 @@ Value Create(const Call& call) {
 
 // At epoch 0 the learning rate is what it was; all that shows of the schedule is where it began.
 Value Schedule(const Call& call) {
-  if (call.Get("kind").AsString() != "exponential") {
-    throw SemanticError("ValueError", "unknown schedule '" + call.Get("kind").AsString() + "'");
-  }
   Optimizer& optimizer = call.TheOptimizer();
   for (size_t i = 0; i < optimizer.groups().size(); ++i) {
     const Dict& options = optimizer.groups()[i].options;

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "contract/operation_table.h"
+#include "contract/argument_check.h"
 #include "operations/errors.h"
 #include "tensor/direct_memory.h"
 
@@ -45,7 +45,7 @@ Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& 
   std::vector<Warning> warnings;
   try {
     if (const auto complaint = CheckArguments(*FindOperation(operation), arguments)) {
-      return Error{"TypeError", std::string(operation) + ": " + complaint->message};
+      return Error{"TypeError", complaint->message};
     }
     Outcome outcome = handler->second({session_, arguments, warnings});
     outcome.warnings = std::move(warnings);

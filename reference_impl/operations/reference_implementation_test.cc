@@ -1,8 +1,14 @@
 // The reference called through the contract's entry point, on ranks: arguments, values, handles, errors.
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "contract/operation_table.h"
-#include "operations/reference_behind_the_contract.h"
+#include "contract/tensor_bytes.h"
+#include "fsdp/options.h"
+#include "fsdp/state_dict_type.h"
+#include "operations/testing/reference_on_ranks.h"
+#include "parallel/parallelize.h"
 
 namespace shardcts::reference {
 namespace {
@@ -166,8 +172,32 @@ TEST_F(ReferenceTest, ErrorsHaveTheKindsOfPython) {
               HasSubstr("RuntimeError: mat1 and mat2 shapes cannot be multiplied"));
   EXPECT_THAT(ErrorOf("model.set_local", {{"model", model}, {"values", Dict{{"x", at::ones({1})}}}}),
               HasSubstr("KeyError: 'x'"));
-  EXPECT_THAT(ErrorOf("optimizer.create", {{"model", model}, {"kind", "lion"}}), HasSubstr("ValueError"));
+  EXPECT_THAT(ErrorOf("optimizer.create", {{"model", model}, {"kind", "lion"}}),
+              HasSubstr("TypeError: optimizer.create: argument \"kind\": unknown value \"lion\""));
   EXPECT_THAT(ErrorOf("mesh.init", {{"shape", List{3, 3}}}), HasSubstr("RuntimeError"));
+}
+
+// The values that the table allows, of the fields with this name in any record.
+std::set<std::string> AllowedValues(std::string_view field) {
+  std::set<std::string> values;
+  for (const char* name : {"fsdp_options", "mixed_precision", "mp_policy", "parallel_style", "full_config", "local_config",
+                           "sharded_config", "full_optim_config", "local_optim_config", "sharded_optim_config"}) {
+    for (const FieldSpec& spec : RecordNamed(name).fields) {
+      if (spec.name == field) values.insert(spec.values.begin(), spec.values.end());
+    }
+  }
+  return values;
+}
+
+TEST(AllowedValues, AreAllKnownToTheReference) {
+  EXPECT_EQ(AllowedValues("sharding_strategy").size(), 5u);
+  for (const std::string& text : AllowedValues("sharding_strategy")) EXPECT_TRUE(ParseShardingStrategy(text)) << text;
+  EXPECT_EQ(AllowedValues("param_dtype").size(), 4u);
+  for (const std::string& text : AllowedValues("param_dtype")) EXPECT_TRUE(ParseDtype(text)) << text;
+  EXPECT_EQ(AllowedValues("class").size(), 6u);
+  for (const std::string& text : AllowedValues("class")) EXPECT_NO_THROW(DefaultStateDictConfig(text)) << text;
+  EXPECT_EQ(AllowedValues("style").size(), 3u);
+  for (const std::string& text : AllowedValues("style")) EXPECT_NO_THROW(ParseParallelStyle(text)) << text;
 }
 
 TEST_F(ReferenceTest, AfterAResetHandlesAreGone) {

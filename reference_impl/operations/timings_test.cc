@@ -3,7 +3,7 @@
 
 #include <stdexcept>
 
-#include "operations/reference_behind_the_contract.h"
+#include "operations/testing/reference_on_ranks.h"
 
 namespace shardcts::reference {
 namespace {

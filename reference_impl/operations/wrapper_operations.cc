@@ -1,4 +1,3 @@
-#include "contract/tensor_bytes.h"
 #include "fsdp/wrap.h"
 #include "fully_shard/fully_shard.h"
 #include "operations/fsdp_options.h"
@@ -12,78 +11,37 @@
 namespace shardcts::reference {
 namespace {
 
-std::optional<at::ScalarType> DtypeOption(const Dict& options, const std::string& name) {
-  const Value* value = options.Find(name);
-  if (!value || value->IsNone()) return std::nullopt;
-  const std::optional<at::ScalarType> dtype = ParseDtype(value->AsString());
-  if (!dtype) {
-    throw SemanticError("ValueError", "mp_policy." + name + ": no dtype is called '" + value->AsString() + "'");
-  }
-  return dtype;
-}
-
-MixedPrecisionPolicy ReadMixedPrecision(const Dict& options) {
+MixedPrecisionPolicy ReadMixedPrecision(const Fields& options) {
   MixedPrecisionPolicy policy;
-  policy.param_dtype = DtypeOption(options, "param_dtype");
-  policy.reduce_dtype = DtypeOption(options, "reduce_dtype");
-  policy.output_dtype = DtypeOption(options, "output_dtype");
-  if (const Value* cast = options.Find("cast_forward_inputs")) policy.cast_forward_inputs = cast->AsBool();
+  policy.param_dtype = options.Dtype("param_dtype");
+  policy.reduce_dtype = options.Dtype("reduce_dtype");
+  policy.output_dtype = options.Dtype("output_dtype");
+  policy.cast_forward_inputs = options.Flag("cast_forward_inputs", policy.cast_forward_inputs);
   return policy;
-}
-
-CpuOffloadPolicy ReadOffload(const Dict& options) {
-  const Value* kind = options.Find("kind");
-  if (!kind || kind->AsString() != "cpu") throw SemanticError("ValueError", "offload_policy.kind must be 'cpu'");
-  CpuOffloadPolicy policy;
-  if (const Value* pin_memory = options.Find("pin_memory")) policy.pin_memory = pin_memory->AsBool();
-  return policy;
-}
-
-void ReadOption(const std::string& name, const Value& value, const Session& session, FullyShardOptions& into) {
-  if (name == "mesh") {
-    into.mesh = session.mesh_handles.Get(value.AsHandle());
-  } else if (name == "reshard_after_forward") {
-    into.reshard_after_forward = value.AsBool();
-  } else if (name == "shard_placement") {
-    if (value.AsString() != "largest_dim") throw SemanticError("ValueError", "shard_placement must be 'largest_dim'");
-    into.shard_placement = LargestDim;
-  } else if (name == "offload_policy") {
-    into.offload = ReadOffload(value.AsDict());
-  } else if (name == "mp_policy") {
-    into.mixed_precision = ReadMixedPrecision(value.AsDict());
-  } else {
-    throw SemanticError("TypeError", "fully_shard() got an unexpected keyword argument '" + name + "'");
-  }
 }
 
 FullyShardOptions ReadFullyShardOptions(const Call& call) {
+  const Fields options = call.Options();
+  const ImplementationContext& context = call.session.context;
   FullyShardOptions read;
-  if (const Value* options = call.Find("options")) {
-    for (const auto& [name, value] : options->AsDict()) {
-      if (!value.IsNone()) ReadOption(ToString(name), value, call.session, read);
-    }
+  const Value* mesh = options.Find("mesh");
+  read.mesh = mesh ? call.session.mesh_handles.Get(mesh->AsHandle())
+                   : call.session.meshes.GetOrCreate(*context.communicator, context.device, {context.world_size}, {});
+  if (const Value* reshard = options.Find("reshard_after_forward")) read.reshard_after_forward = reshard->AsBool();
+  if (options.Find("shard_placement")) read.shard_placement = LargestDim;
+  if (options.Find("offload_policy")) {
+    read.offload = CpuOffloadPolicy{.pin_memory = options.Record("offload_policy").Flag("pin_memory", true)};
   }
-  if (!read.mesh) {
-    const ImplementationContext& context = call.session.context;
-    read.mesh = call.session.meshes.GetOrCreate(*context.communicator, context.device, {context.world_size}, {});
-  }
+  read.mixed_precision = ReadMixedPrecision(options.Record("mp_policy"));
   return read;
-}
-
-const Value* FindOption(const Call& call, const std::string& name) {
-  const Value* options = call.Find("options");
-  return options ? options->AsDict().Find(name) : nullptr;
 }
 
 // Skipped modules are detached while `wrap` runs, and come back last.
 void WithoutSkipped(const Call& call, const std::function<void()>& wrap) {
-  const Value* skipped = FindOption(call, "skip_modules");
   std::vector<std::pair<ModulePlace, models::ModulePtr>> detached;
-  if (skipped) {
-    for (const std::string& path : skipped->AsStrings()) {
-      const ModulePlace place = PlaceAt(call.Model(), path);
-      detached.emplace_back(place, place.parent->RemoveChild(place.name));
-    }
+  for (const std::string& path : call.Options().Texts("skip_modules")) {
+    const ModulePlace place = PlaceAt(call.Model(), path);
+    detached.emplace_back(place, place.parent->RemoveChild(place.name));
   }
   wrap();
   for (const auto& [place, module] : detached) place.parent->RegisterChild(place.name, module);
@@ -100,13 +58,12 @@ void WrapInUnit(const Call& call, const std::string& path) {
 }
 
 void WrapInCheckpoint(const Call& call, const std::string& path) {
-  const Value* innermost = FindOption(call, "innermost");
-  WrapAt(call, path, innermost && innermost->AsBool(),
+  WrapAt(call, path, call.Options().Flag("innermost", false),
          [](models::ModulePtr wrapped) { return std::make_shared<CheckpointWrapper>(std::move(wrapped)); });
 }
 
 void WrapInDataParallel(const Call& call, const std::string& path) {
-  const Value* given = FindOption(call, "process_group");
+  const Value* given = call.Options().Find("process_group");
   const std::shared_ptr<Communicator> group = given ? call.session.Group(given->AsHandle()) : WorldGroup(call.session);
   WrapAt(call, path, /*innermost=*/false,
          [&](models::ModulePtr wrapped) { return std::make_shared<DataParallel>(std::move(wrapped), group); });
@@ -124,10 +81,8 @@ Value Wrap(const Call& call) {
   } else if (wrapper == "compile") {
     WrapAt(call, path, /*innermost=*/false,
            [](models::ModulePtr wrapped) { return std::make_shared<CompileWrapper>(std::move(wrapped)); });
-  } else if (wrapper == "ddp" || wrapper == "replicate") {
+  } else {  // ddp, replicate
     WrapInDataParallel(call, path);
-  } else {
-    throw SemanticError("ValueError", "unknown wrapper '" + wrapper + "'");
   }
   return {};
 }
@@ -135,9 +90,7 @@ Value Wrap(const Call& call) {
 ParallelPlan ReadPlan(const Dict& plan) {
   ParallelPlan read;
   for (const auto& [path, entry] : plan) {
-    const Value* style = entry.AsDict().Find("style");
-    if (!style) throw SemanticError("ValueError", "the plan gives no style for '" + ToString(path) + "'");
-    read.emplace_back(ToString(path), ParseParallelStyle(style->AsString()));
+    read.emplace_back(ToString(path), ParseParallelStyle(entry.AsDict().At("style").AsString()));
   }
   return read;
 }

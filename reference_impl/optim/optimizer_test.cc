@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "optim/named_optimizer.h"
-#include "tensor/error_of.h"
+#include "tensor/testing/error_of.h"
 
 namespace shardcts::reference {
 namespace {

@@ -1,5 +1,5 @@
 // Wrappers around complete modules: names do not change, gradients are those of the plain model.
-#include "fsdp/units_beside_twins.h"
+#include "fsdp/testing/units_against_unsharded.h"
 #include "wrappers/checkpoint_wrapper.h"
 #include "wrappers/data_parallel.h"
 

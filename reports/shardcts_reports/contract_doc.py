@@ -1,5 +1,6 @@
 """python -m shardcts_reports.contract_doc --check | --write: docs/contract.md from harness/contract/operations.json."""
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ GROUP_TITLES = {
     "optim_state": "Optimizer state", "dsd": "Distributed state dict functions", "storage": "Storage"}
 _OPERATION_FIELDS = {"name", "group", "capability", "collective", "arguments", "result", "semantics", "source"}
 _OPTIONAL_FIELDS = {"errors"}
+_FIELD_FIELDS = {"name", "type", "required", "values", "default", "min", "text"}
+_RECORD_FIELDS = ({"name", "text", "fields"}, {"name", "by", "cases"})
 _TYPES = {"none", "bool", "int", "double", "string", "bytes", "list", "dict", "tensor", "dtensor",
-          "sharded_tensor", "any"}
+          "sharded_tensor"}
 
 INTRODUCTION = """\
 # The contract
@@ -55,6 +58,10 @@ must not throw.
 
 An argument that is not required may be absent; then it has its default.
 
+A **record** is a dict with known fields ([Records](#records)). Names, types and allowed values of
+arguments and of fields are checked before `Invoke` is called: an implementation sees none that the
+table does not have.
+
 **Collective** operations are called by every rank of the world, in the same order. **Local**
 operations do not communicate; a rank may call them alone.
 
@@ -78,12 +85,13 @@ def render(document: dict) -> str:
     for group in dict.fromkeys(operation["group"] for operation in document["operations"]):
         parts.append(f"## {GROUP_TITLES[group]}")
         parts += [_operation(entry) for entry in document["operations"] if entry["group"] == group]
+    parts += ["## Records", *map(_record, document["records"])]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def _problems(document):
-    if not isinstance(document, dict) or set(document) != {"contract_version", "capabilities", "operations"}:
-        yield "the top must have exactly contract_version, capabilities, operations"
+    if not isinstance(document, dict) or set(document) != {"contract_version", "capabilities", "records", "operations"}:
+        yield "the top must have exactly contract_version, capabilities, records, operations"
         return
     if type(document["contract_version"]) is not int or document["contract_version"] < 1:
         yield "contract_version must be a positive integer"
@@ -92,13 +100,34 @@ def _problems(document):
         if set(entry) != {"name", "text"} or not all(isinstance(value, str) and value for value in entry.values()):
             yield f"capabilities[{index}]: needs exactly name and text"
     yield from _repeated("capability", capabilities)
+    records = [entry.get("name") for entry in document["records"]]
+    yield from _repeated("record", records)
+    for index, entry in enumerate(document["records"]):
+        for problem in _record_problems(entry, records):
+            yield f"records[{index}] ({entry.get('name')}): {problem}"
     yield from _repeated("operation", [entry.get("name") for entry in document["operations"]])
     for index, entry in enumerate(document["operations"]):
-        for problem in _operation_problems(entry, capabilities):
+        for problem in _operation_problems(entry, capabilities, records):
             yield f"operations[{index}] ({entry.get('name')}): {problem}"
+    named = json.dumps(document)
+    for name in records:
+        if f"record {name}\"" not in named and not any(name in entry.get("cases", {}).values()
+                                                      for entry in document["records"]):
+            yield f"record {name!r} is of no argument"
 
 
-def _operation_problems(entry, capabilities):
+def _record_problems(entry, records):
+    if set(entry) not in _RECORD_FIELDS:
+        yield "needs name, text and fields, or name, by and cases"
+    for name in entry.get("cases", {}).values():
+        if name not in records:
+            yield f"unknown record {name!r}"
+    yield from _repeated("field", [field.get("name") for field in entry.get("fields", [])])
+    for field in entry.get("fields", []):
+        yield from _field_problems("field", field, records)
+
+
+def _operation_problems(entry, capabilities, records):
     missing, unknown = _OPERATION_FIELDS - set(entry), set(entry) - _OPERATION_FIELDS - _OPTIONAL_FIELDS
     if missing or unknown:
         yield f"fields missing: {sorted(missing)}, unknown: {sorted(unknown)}"
@@ -112,8 +141,8 @@ def _operation_problems(entry, capabilities):
     yield from _text_problems(entry)
     yield from _repeated("argument", [argument.get("name") for argument in entry["arguments"]])
     for argument in entry["arguments"]:
-        yield from _argument_problems(argument)
-    if not set(entry["result"]) <= {"type", "text"} or not _known_type(entry["result"].get("type")):
+        yield from _field_problems("argument", argument, records)
+    if not set(entry["result"]) <= {"type", "text"} or not _known_type(entry["result"].get("type"), records):
         yield f"result: unknown type or field in {entry['result']}"
 
 
@@ -123,23 +152,38 @@ def _text_problems(entry):
             yield f"{field} must be a text"
 
 
-def _argument_problems(argument):
-    name = argument.get("name")
-    if not {"name", "type", "required"} <= set(argument) <= {"name", "type", "required", "text"}:
-        yield f"argument {name!r}: needs name, type, required, and may have text"
+def _field_problems(what, field, records):
+    name = field.get("name")
+    if not {"name", "type"} <= set(field) <= _FIELD_FIELDS or (what == "argument" and "required" not in field):
+        yield f"{what} {name!r}: has other fields than {sorted(_FIELD_FIELDS)}, or lacks some"
         return
-    if type(argument["required"]) is not bool:
-        yield f"argument {name!r}: required must be true or false"
-    if not _known_type(argument["type"]):
-        yield f"argument {name!r}: unknown type {argument['type']!r}"
-    if not argument["required"] and not argument.get("text"):
-        yield f"argument {name!r}: an optional argument needs a text that says what its absence means"
+    required = field.get("required", False)
+    if type(required) is not bool:
+        yield f"{what} {name!r}: required must be true or false"
+    if not _known_type(field["type"], records):
+        yield f"{what} {name!r}: unknown type {field['type']!r}"
+    if not required and not field.get("text") and "default" not in field:
+        yield f"{what} {name!r}: an optional {what} needs a default or a text that says what its absence means"
+    if "values" in field and (field["type"] != "string" or not field["values"]):
+        yield f"{what} {name!r}: values are of a string, at least one"
+    if "min" in field and field["type"] != "int":
+        yield f"{what} {name!r}: min is of an int"
+    if "default" in field and (required or not _is_allowed(field, field["default"])):
+        yield f"{what} {name!r}: {field['default']!r} cannot be its default"
 
 
-def _known_type(text) -> bool:
+def _is_allowed(field, value) -> bool:
+    types = {"bool": (bool,), "int": (int,), "double": (int, float), "string": (str,), "list of string": (list,)}
+    return type(value) in types.get(field["type"], ()) and value in field.get("values", [value])
+
+
+def _known_type(text, records) -> bool:
     def known(part):
-        if part.startswith("list of "):
-            return known(part.removeprefix("list of "))
+        for container in ("list of ", "dict of "):
+            if part.startswith(container):
+                return known(part.removeprefix(container))
+        if part.startswith("record "):
+            return part.removeprefix("record ") in records
         return part in _TYPES or (part.startswith("handle ") and part.removeprefix("handle ").isidentifier())
     return isinstance(text, str) and all(known(part) for part in text.split(" or "))
 
@@ -160,15 +204,48 @@ def _operation(entry) -> str:
     result = entry["result"]["type"] + (f": {entry['result']['text']}" if entry["result"].get("text") else "")
     parts = [f"### {entry['name']}", f"*{kind}*, capability `{entry['capability']}`.", _prose(entry["semantics"])]
     if entry["arguments"]:
-        rows = [[f"`{argument['name']}`", argument["type"], "yes" if argument["required"] else "no",
-                 _cell(argument.get("text", ""))] for argument in entry["arguments"]]
-        parts.append(table(["argument", "type", "required", ""], rows))
+        parts.append(_fields_table("argument", entry["arguments"]))
     else:
         parts.append("No arguments.")
     facts = [f"* Result: {_prose(result)}"]
     if "errors" in entry:
         facts.append(f"* Errors: {_prose(entry['errors'])}")
     return "\n\n".join(parts + ["\n".join(facts + [f"* Source: {_prose(entry['source'])}"])])
+
+
+def _record(entry) -> str:
+    parts = [f"### record {entry['name']}"]
+    if "by" in entry:
+        parts.append(f"The string `{entry['by']}` chooses the fields: that of the record, else that of the arguments around "
+                     "it.")
+        rows = [[f'`"{case}"`', _type(f"record {record}")] for case, record in entry["cases"].items()]
+        parts.append(table([f"`{entry['by']}`", "fields"], rows))
+    else:
+        parts.append(_prose(entry["text"]))
+        parts += [_fields_table("field", entry["fields"])] if entry["fields"] else []
+    return "\n\n".join(parts)
+
+
+def _fields_table(what, fields) -> str:
+    rows = [[f"`{field['name']}`", _type(field["type"]), "yes" if field.get("required") else "no", _cell(_meaning(field))]
+            for field in fields]
+    return table([what, "type", "required", ""], rows)
+
+
+def _type(text: str) -> str:
+    """Records as links to their tables."""
+    return re.sub(r"record (\w+)", r"[record \1](#record-\1)", text)
+
+
+def _meaning(field) -> str:
+    texts = []
+    if "values" in field:
+        texts.append(("one of " if len(field["values"]) > 1 else "only ") + ", ".join(f'"{value}"' for value in field["values"]))
+    if "min" in field:
+        texts.append(f"at least {field['min']}")
+    if "default" in field:
+        texts.append(f"default {json.dumps(field['default'])}")
+    return "; ".join(texts + ([field["text"]] if field.get("text") else []))
 
 
 def _prose(text: str) -> str:

@@ -12,41 +12,64 @@ namespace {
 
 constexpr CompareOptions kDefaultTolerance{.dtype_default_tolerance = true};
 constexpr CompareOptions kCloseToTwin{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
+constexpr CompareOptions kIsClose = kCloseToTwin;  // isclose's defaults, too
 
-// Whether both have the member; two checks.
-bool BothHave(Trial& t, int first, const char* member, const Dict& actual, const Dict& expected) {
+// Whether both have the member.
+bool BothHave(Trial& t, std::string_view in_other, std::string_view in_own, const char* member, const Dict& actual,
+              const Dict& expected) {
   const auto has = [&](const char* what, const Dict& dict) {
     return Holds(dict.Contains(member), what, std::string("expected a member ") + member + ", there is none");
   };
-  const bool other = t.Check(CheckNumber(first), has("the other state dict", expected));
-  return t.Check(CheckNumber(first + 1), has("state dict", actual)) && other;
+  const bool other = t.Check(in_other, has("the other state dict", expected));
+  return t.Check(in_own, has("state dict", actual)) && other;
 }
 
-void CompareGroups(Trial& t, int first, const std::string& what, const Dict& actual, const Dict& expected,
-                   bool with_params) {
-  t.Check(CheckNumber(first), SameNameSet(what, expected.Keys(), actual.Keys()));
+void CompareGroups(Trial& t, const GroupChecks& checks, const std::string& what, const Dict& actual,
+                   const Dict& expected, bool with_params) {
+  t.Check(checks.entries, SameNameSet(what, expected.Keys(), actual.Keys()));
   for (const auto& [key, value] : actual) {
     const Value* other = expected.Find(key);
     const std::string name = ToString(key);
     if (!other || (name == "params" && !with_params)) continue;
-    t.Check(CheckNumber(first + 1), SameValue(what + "." + name, *other, value, kDefaultTolerance));
+    t.Check(checks.values, SameValue(what + "." + name, *other, value, kDefaultTolerance));
   }
 }
 
-// State names, values and dtypes of one parameter: three checks.
-void CompareEntry(Trial& t, int first, const std::string& parameter, const Dict& actual, const Dict& expected) {
-  t.Strict(CheckNumber(first), SameNameSet(parameter, expected.Keys(), actual.Keys()));
+// State names, values and dtypes of one parameter.
+void CompareEntry(Trial& t, const StateChecks& checks, const std::string& parameter, const Dict& actual,
+                  const Dict& expected) {
+  t.Strict(checks.names, SameNameSet(parameter, expected.Keys(), actual.Keys()));
   for (const auto& [key, value] : actual) {
     const std::string what = parameter + "." + ToString(key);
     const Value* other = expected.Find(key);
-    if (!t.Check(CheckNumber(first), Holds(other != nullptr, what, "the other state dict has no such state"))) continue;
-    t.Check(CheckNumber(first + 1), SameValue(what, *other, value, kDefaultTolerance));
+    if (!t.Check(checks.names, Holds(other != nullptr, what, "the other state dict has no such state"))) continue;
+    t.Check(checks.values, SameValue(what, *other, value, kDefaultTolerance));
     const Tensor* tensor = value.TryAs<Tensor>();
     const Tensor* other_tensor = other->TryAs<Tensor>();
     if (!tensor || !other_tensor) continue;
-    t.Check(CheckNumber(first + 2), Holds(tensor->data.scalar_type() == other_tensor->data.scalar_type(), what,
-                                          "expected dtype of " + ToString(*other) + ", actual " + ToString(value)));
+    t.Check(checks.dtypes, Holds(tensor->data.scalar_type() == other_tensor->data.scalar_type(), what,
+                                 "expected dtype of " + ToString(*other) + ", actual " + ToString(value)));
   }
+}
+
+// Upstream's _are_equal_states: the same names and types, tensors close.
+bool Matches(const Dict& entry, const Dict& other) {
+  if (entry.size() != other.size()) return false;
+  return std::ranges::all_of(entry, [&](const Dict::Entry& state) {
+    const Value* found = other.Find(state.key);
+    return found && SameValue("", *found, state.value, kIsClose).ok;
+  });
+}
+
+// Whether some parameter of the twin has this state. If not, the message says how it differs from that of its name.
+Verification IsStateOfSomeone(const Key& name, const Dict& entry, const Dict& twin_state, const Dict& by_name) {
+  const bool found = std::ranges::any_of(
+      twin_state, [&](const Dict::Entry& other) { return Matches(entry, other.value.AsDict()); });
+  if (found) return {};
+  const std::string what = ToString(name) + ": no parameter of the unsharded model has such state; ";
+  const Value* own = by_name.Find(name);
+  if (!own) return {false, what + "its parameter of this name has none, actual " + ToString(entry)};
+  return SameValue(what + "beside that of the same name", *own, InOrderOf(*own, entry), kIsClose);
 }
 
 std::string TextOf(const std::vector<double>& numbers) { return ToString(Value(List(numbers.begin(), numbers.end()))); }
@@ -57,35 +80,52 @@ Verification SameDicts(const Dict& expected, const Dict& actual) {
 
 }  // namespace
 
-std::string CheckNumber(int number) { return "C" + std::to_string(number); }
-
 const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
 const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
 
-void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expected, bool with_params) {
-  if (!BothHave(t, first, "param_groups", actual, expected)) return;
+const Dict& FirstGroupOf(const Dict& state_dict) {
+  const List& groups = GroupsOf(state_dict);
+  if (groups.empty()) throw ContractViolation("param_groups: expected at least one group, there is none");
+  return groups.front().AsDict();
+}
+
+void ExpectSameGroups(Trial& t, const GroupChecks& checks, const Dict& actual, const Dict& expected,
+                      bool with_params) {
+  if (!BothHave(t, checks.other, checks.own, "param_groups", actual, expected)) return;
   const List& groups = GroupsOf(actual);
   const List& others = GroupsOf(expected);
-  t.Check(CheckNumber(first + 2), Holds(!groups.empty(), "parameter groups", "expected at least one, there is none"));
-  t.Strict(CheckNumber(first + 2), Equal("number of parameter groups", others.size(), groups.size()));
+  t.Check(checks.any, Holds(!groups.empty(), "parameter groups", "expected at least one, there is none"));
+  t.Strict(checks.any, Equal("number of parameter groups", others.size(), groups.size()));
   for (size_t i = 0; i < std::min(groups.size(), others.size()); ++i) {
     const std::string what = "group " + std::to_string(i);
-    CompareGroups(t, first + 3, what, groups[i].AsDict(), others[i].AsDict(), with_params);
+    CompareGroups(t, checks, what, groups[i].AsDict(), others[i].AsDict(), with_params);
   }
 }
 
-void ExpectSameState(Trial& t, int first, const Dict& actual, const Dict& expected) {
-  if (!BothHave(t, first, "state", actual, expected)) return;
+void ExpectSameState(Trial& t, const StateChecks& checks, const Dict& actual, const Dict& expected) {
+  if (!BothHave(t, checks.other, checks.own, "state", actual, expected)) return;
   const Dict gathered = WholeDict(t, StateOf(actual));
   const Dict& others = StateOf(expected);
-  t.Check(CheckNumber(first + 2), SameNameSet("parameters with state", others.Keys(), gathered.Keys()));
+  t.Check(checks.keys, SameNameSet("parameters with state", others.Keys(), gathered.Keys()));
   for (const auto& [key, entry] : gathered) {
     const Value* other = others.Find(key);
     const std::string parameter = "state of " + ToString(key);
-    if (t.Check(CheckNumber(first + 2), Holds(other != nullptr, parameter, "is not in the other state dict"))) {
-      CompareEntry(t, first + 3, parameter, entry.AsDict(), other->AsDict());
+    if (t.Check(checks.keys, Holds(other != nullptr, parameter, "is not in the other state dict"))) {
+      CompareEntry(t, checks, parameter, entry.AsDict(), other->AsDict());
     }
   }
+}
+
+void ExpectStatesInAnyOrder(Trial& t, const UnpairedStateChecks& checks, const Dict& saved, const Dict& twin,
+                            const Dict& by_name) {
+  if (!BothHave(t, checks.other, checks.own, "state", saved, twin)) return;
+  const Dict whole = WholeDict(t, saved);
+  const Dict& state = StateOf(whole);
+  t.Check(checks.count, Equal("parameters with state", StateOf(twin).size(), state.size()));
+  for (const auto& [name, entry] : state) {
+    t.Check(checks.states, IsStateOfSomeone(name, entry.AsDict(), StateOf(twin), by_name));
+  }
+  ExpectStateOfTwin(t, checks.states, by_name, whole);
 }
 
 void ExpectStateOfTwin(Trial& t, std::string_view check, const Dict& twin_state, const Dict& saved) {

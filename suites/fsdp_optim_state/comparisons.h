@@ -10,19 +10,31 @@
 
 namespace shardcts::fsdp_optim_state {
 
-// "C7"
-std::string CheckNumber(int number);
+// Upstream's _check_same_param_groups: the expected state dict (`other`) and the actual one (`own`) have groups, at
+// least one; each pair has the same entries with the same values, `params` only where it is compared. Strict: as many
+// groups. Local.
+struct GroupChecks {
+  std::string_view other, own, any, entries, values;
+};
+void ExpectSameGroups(Trial& t, const GroupChecks& checks, const Dict& actual, const Dict& expected,
+                      bool with_params = true);
 
-// Upstream's _check_same_param_groups, five checks from number `first` on: both have groups, there is at least one,
-// each pair has the same entries with the same values, `params` only where it is compared. Strict: as many groups. Local.
-void ExpectSameGroups(Trial& t, int first, const Dict& actual, const Dict& expected, bool with_params = true);
-constexpr int kGroupChecks = 5;
+// Upstream's _check_same_state with equal keys: both have a state, the same keys, state names, values within PyTorch's
+// default tolerance, dtypes. ShardedTensors of `actual` are put together: *Collective* then, otherwise Local. Strict:
+// no state name is missing.
+struct StateChecks {
+  std::string_view other, own, keys, names, values, dtypes;
+};
+void ExpectSameState(Trial& t, const StateChecks& checks, const Dict& actual, const Dict& expected);
 
-// Upstream's _check_same_state with equal keys, six checks from number `first` on: both have a state, the same keys,
-// state names, values within PyTorch's default tolerance, dtypes. ShardedTensors of `actual` are put together: *Collective*
-// then, otherwise Local. Strict: no state name is missing.
-void ExpectSameState(Trial& t, int first, const Dict& actual, const Dict& expected);
-constexpr int kStateChecks = 6;
+// Upstream's _check_same_state without equal keys, of what was saved: both have a state, as many parameters, and each
+// has the state of some parameter of the unsharded twin. `by_name` is the twin's own state under the parameters' names.
+// Strict: paired by name. *Collective* where it holds ShardedTensors.
+struct UnpairedStateChecks {
+  std::string_view other, own, count, states;
+};
+void ExpectStatesInAnyOrder(Trial& t, const UnpairedStateChecks& checks, const Dict& saved, const Dict& twin,
+                            const Dict& by_name);
 
 // Strict form of `check`: the state of a saved state dict equals, by name, the state of the unsharded reference model,
 // within rtol 1e-5 and atol 1e-8. *Collective* if it has ShardedTensors.
@@ -38,5 +50,7 @@ Verification SameLosses(const std::vector<double>& expected, const std::vector<d
 // The member `state`, or `param_groups`, of a state dict.
 const Dict& StateOf(const Dict& state_dict);
 const List& GroupsOf(const Dict& state_dict);
+// Throws ContractViolation when there is none.
+const Dict& FirstGroupOf(const Dict& state_dict);
 
 }  // namespace shardcts::fsdp_optim_state

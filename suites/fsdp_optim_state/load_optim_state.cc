@@ -2,13 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include "suites/fsdp_optim_state/comparisons.h"
-
 namespace shardcts::fsdp_optim_state {
 namespace {
-
-constexpr int kPairChecks = kGroupChecks + kStateChecks;
-constexpr int kValues = 9;  // the check of the values, counted from the first one of a pair
 
 // Saves and converts, each in one way.
 struct Functions {
@@ -30,19 +25,14 @@ TrainingOptions SecondModel(const LoadCase& load_case, const std::optional<Proce
           .group = group};
 }
 
-// Groups and state of a converted state dict beside those of the optimizer; what was saved beside the twin.
-void ComparePair(Trial& t, int first, const Training& training, const Dict& converted, const Dict& local) {
-  ExpectSameGroups(t, first, converted, local);
-  ExpectSameState(t, first + kGroupChecks, converted, local);
-}
-
-void CompareWithTwin(Trial& t, int first, const Training& training, const Twin& twin, const Dict& saved) {
-  if (!saved.empty()) ExpectStateOfTwin(t, CheckNumber(first + kValues), twin.state, saved);
+// What was saved beside the twin; other ranks than rank 0 may have nothing.
+void CompareWithTwin(Trial& t, std::string_view check, const Twin& twin, const Dict& saved) {
+  if (!saved.empty()) ExpectStateOfTwin(t, check, twin.state, saved);
 }
 
 // The first model's optimizer state for the second model, on the second's ranks.
-void LoadInto(Trial& t, int first, const LoadCase& load_case, const Functions& functions, const Dict& saved1,
-              const std::optional<ProcessGroup>& group) {
+void LoadInto(Trial& t, const LoadChecks& checks, const LoadCase& load_case, const Functions& functions,
+              const Dict& saved1, const std::optional<ProcessGroup>& group) {
   Training two = NewTraining(t, SecondModel(load_case, group));
   functions.prepare(two);
   Train(t, two, kIterations);
@@ -50,33 +40,34 @@ void LoadInto(Trial& t, int first, const LoadCase& load_case, const Functions& f
   const Dict converted1 = functions.convert(saved1, two, group);
   const Dict converted2 = functions.convert(saved2, two, group);
   const Dict local = two.optimizer.StateDict();
-  ComparePair(t, first, two, converted2, local);
-  ComparePair(t, first + kPairChecks, two, converted1, local);
+  ExpectSameGroups(t, checks.second_groups, converted2, local);
+  ExpectSameState(t, checks.second_state, converted2, local);
+  ExpectSameGroups(t, checks.first_groups, converted1, local);
+  ExpectSameState(t, checks.first_state, converted1, local);
 
   Twin twin = TrainTwin(t, FirstModel(load_case), kIterations);
-  CompareWithTwin(t, first, two, twin, saved2);
+  CompareWithTwin(t, checks.second_state.values, twin, saved2);
   // A first state dict in parts is on ranks that are all here: only a whole world has such a one.
-  CompareWithTwin(t, first + kPairChecks, two, twin, saved1);
+  CompareWithTwin(t, checks.first_state.values, twin, saved1);
 
-  const std::string load = CheckNumber(first + kLoadChecks - 2), train = CheckNumber(first + kLoadChecks - 1);
-  t.NoError(load, [&] { two.optimizer.LoadStateDict(converted2); });
-  ExpectEqualDictsStrictly(t, load, converted2, two.optimizer.StateDict());
+  t.NoError(checks.load, [&] { two.optimizer.LoadStateDict(converted2); });
+  ExpectEqualDictsStrictly(t, checks.load, converted2, two.optimizer.StateDict());
   std::vector<double> losses;
-  t.NoError(train, [&] { losses = Train(t, two, kIterations); });
+  t.NoError(checks.train, [&] { losses = Train(t, two, kIterations); });
   const bool exact = load_case.kind == ModelKind::kNested;
-  t.Strict(train, SameLosses(Train(t, twin.training, kIterations), losses, exact));
+  t.Strict(checks.train, SameLosses(Train(t, twin.training, kIterations), losses, exact));
 }
 
-void RunLoadCase(Trial& t, int first, const LoadCase& load_case, const Functions& functions) {
+void RunLoadCase(Trial& t, const LoadChecks& checks, const LoadCase& load_case, const Functions& functions) {
   Training one = NewTraining(t, FirstModel(load_case));
   functions.prepare(one);
   Train(t, one, kIterations);
   const Dict saved = functions.save(one, std::nullopt);
-  if (!load_case.halve_world_size) return LoadInto(t, first, load_case, functions, saved, std::nullopt);
+  if (!load_case.halve_world_size) return LoadInto(t, checks, load_case, functions, saved, std::nullopt);
   std::vector<int64_t> even;
   for (int64_t rank = 0; rank < t.world_size(); rank += 2) even.push_back(rank);
   const ProcessGroup group = NewGroup(one.model.caller(), even);
-  t.Among(even, [&] { LoadInto(t, first, load_case, functions, saved, group); });
+  t.Among(even, [&] { LoadInto(t, checks, load_case, functions, saved, group); });
 }
 
 Dict FromRank0(Trial& t, const Dict& saved) {
@@ -86,7 +77,7 @@ Dict FromRank0(Trial& t, const Dict& saved) {
 
 }  // namespace
 
-void LoadWithLegacyFunctions(Trial& t, int first, const LoadCase& load_case, LegacyFunctions kind,
+void LoadWithLegacyFunctions(Trial& t, const LoadChecks& checks, const LoadCase& load_case, LegacyFunctions kind,
                              bool use_optim_input) {
   using Group = std::optional<ProcessGroup>;
   const auto save = [&](const Training& training, const Group& group) {
@@ -107,10 +98,11 @@ void LoadWithLegacyFunctions(Trial& t, int first, const LoadCase& load_case, Leg
     }
     return FlattenShardedOptimStateDict(saved, training.model, training.optimizer);
   };
-  RunLoadCase(t, first, load_case, {[](Training&) {}, save, convert});
+  RunLoadCase(t, checks, load_case, {[](Training&) {}, save, convert});
 }
 
-void LoadWithOptimStateDict(Trial& t, int first, const LoadCase& load_case, StateDictKind kind, bool rank0_only) {
+void LoadWithOptimStateDict(Trial& t, const LoadChecks& checks, const LoadCase& load_case, StateDictKind kind,
+                            bool rank0_only) {
   using Group = std::optional<ProcessGroup>;
   const auto prepare = [&](Training& training) {
     SetStateDictType(training.model, kind, {.optim = OptimStateDictConfig{.rank0_only = rank0_only}});
@@ -121,7 +113,7 @@ void LoadWithOptimStateDict(Trial& t, int first, const LoadCase& load_case, Stat
   const auto convert = [](const Dict& saved, const Training& training, const Group& group) {
     return OptimStateDictToLoad(training.model, training.optimizer, saved, {.group = group});
   };
-  RunLoadCase(t, first, load_case, {prepare, save, convert});
+  RunLoadCase(t, checks, load_case, {prepare, save, convert});
 }
 
 }  // namespace shardcts::fsdp_optim_state

@@ -3,6 +3,7 @@
 // deprecated functions, _test_load_optim_state_with_optim_state_dict with the current ones. *Collective*.
 #pragma once
 
+#include "suites/fsdp_optim_state/comparisons.h"
 #include "suites/fsdp_optim_state/training.h"
 
 namespace shardcts::fsdp_optim_state {
@@ -19,11 +20,18 @@ struct LoadCase {
 
 enum class LegacyFunctions { kShardFull, kScatterFull, kFlattenSharded };
 
-// Both evaluate 24 checks from number `first` on: groups and state of the second model's own state dict, then of the
-// first's, each converted for the second and compared with what its optimizer has; then a load, and training on.
-constexpr int kLoadChecks = 24;
-void LoadWithLegacyFunctions(Trial& t, int first, const LoadCase& load_case, LegacyFunctions functions,
+// Groups and state of the second model's own state dict, then of the first's, each converted for the second and
+// compared with what its optimizer has; then a load, and training on.
+struct LoadChecks {
+  GroupChecks second_groups;
+  StateChecks second_state;
+  GroupChecks first_groups;
+  StateChecks first_state;
+  std::string_view load, train;
+};
+void LoadWithLegacyFunctions(Trial& t, const LoadChecks& checks, const LoadCase& load_case, LegacyFunctions functions,
                              bool use_optim_input);
-void LoadWithOptimStateDict(Trial& t, int first, const LoadCase& load_case, StateDictKind kind, bool rank0_only);
+void LoadWithOptimStateDict(Trial& t, const LoadChecks& checks, const LoadCase& load_case, StateDictKind kind,
+                            bool rank0_only);
 
 }  // namespace shardcts::fsdp_optim_state

@@ -8,23 +8,46 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
+// Upstream runs its procedure two or three times in a test.
+constexpr LoadChecks kFirstRun{
+    .second_groups = {.other = "C1", .own = "C2", .any = "C3", .entries = "C4", .values = "C5"},
+    .second_state = {.other = "C6", .own = "C7", .keys = "C8", .names = "C9", .values = "C10", .dtypes = "C11"},
+    .first_groups = {.other = "C12", .own = "C13", .any = "C14", .entries = "C15", .values = "C16"},
+    .first_state = {.other = "C17", .own = "C18", .keys = "C19", .names = "C20", .values = "C21", .dtypes = "C22"},
+    .load = "C23",
+    .train = "C24"};
+constexpr LoadChecks kSecondRun{
+    .second_groups = {.other = "C25", .own = "C26", .any = "C27", .entries = "C28", .values = "C29"},
+    .second_state = {.other = "C30", .own = "C31", .keys = "C32", .names = "C33", .values = "C34", .dtypes = "C35"},
+    .first_groups = {.other = "C36", .own = "C37", .any = "C38", .entries = "C39", .values = "C40"},
+    .first_state = {.other = "C41", .own = "C42", .keys = "C43", .names = "C44", .values = "C45", .dtypes = "C46"},
+    .load = "C47",
+    .train = "C48"};
+constexpr LoadChecks kThirdRun{
+    .second_groups = {.other = "C49", .own = "C50", .any = "C51", .entries = "C52", .values = "C53"},
+    .second_state = {.other = "C54", .own = "C55", .keys = "C56", .names = "C57", .values = "C58", .dtypes = "C59"},
+    .first_groups = {.other = "C60", .own = "C61", .any = "C62", .entries = "C63", .values = "C64"},
+    .first_state = {.other = "C65", .own = "C66", .keys = "C67", .names = "C68", .values = "C69", .dtypes = "C70"},
+    .load = "C71",
+    .train = "C72"};
+
 bool IsLegacy(const Trial& t) { return t.TextParam("api") == "legacy"; }
 
-// The full forms: part A with the deprecated functions has the checks C1 to C24, part B C25 to C48.
+// The full forms: part A with the deprecated functions, part B with the current ones.
 void LoadFull(Trial& t, const LoadCase& legacy, const LoadCase& current, bool scatter) {
   if (IsLegacy(t)) {
     const LegacyFunctions functions = scatter ? LegacyFunctions::kScatterFull : LegacyFunctions::kShardFull;
-    LoadWithLegacyFunctions(t, 1, legacy, functions, t.BoolParam("use_optim_input"));
+    LoadWithLegacyFunctions(t, kFirstRun, legacy, functions, t.BoolParam("use_optim_input"));
   } else {
-    LoadWithOptimStateDict(t, 1 + kLoadChecks, current, StateDictKind::kFull, /*rank0_only=*/scatter);
+    LoadWithOptimStateDict(t, kSecondRun, current, StateDictKind::kFull, /*rank0_only=*/scatter);
   }
 }
 
 void LoadSharded(Trial& t, const LoadCase& load_case) {
   if (IsLegacy(t)) {
-    LoadWithLegacyFunctions(t, 1, load_case, LegacyFunctions::kFlattenSharded, /*use_optim_input=*/false);
+    LoadWithLegacyFunctions(t, kFirstRun, load_case, LegacyFunctions::kFlattenSharded, /*use_optim_input=*/false);
   } else {
-    LoadWithOptimStateDict(t, 1 + kLoadChecks, load_case, StateDictKind::kSharded, /*rank0_only=*/false);
+    LoadWithOptimStateDict(t, kSecondRun, load_case, StateDictKind::kSharded, /*rank0_only=*/false);
   }
 }
 
@@ -71,12 +94,12 @@ PORT(test_use_orig_params) {
   const std::string settings = t.TextParam("settings");
   LoadCase load_case{.wrap_alt = t.BoolParam("wrap_alt"), .use_orig_params = true};
   if (settings == "sharded") {
-    LoadWithOptimStateDict(t, 1 + 2 * kLoadChecks, load_case, StateDictKind::kSharded, /*rank0_only=*/false);
+    LoadWithOptimStateDict(t, kThirdRun, load_case, StateDictKind::kSharded, /*rank0_only=*/false);
     return;
   }
   load_case.halve_world_size = t.BoolParam("halve_world_size");
   const bool rank0_only = settings == "full_rank0_only";
-  LoadWithOptimStateDict(t, rank0_only ? 1 + kLoadChecks : 1, load_case, StateDictKind::kFull, rank0_only);
+  LoadWithOptimStateDict(t, rank0_only ? kSecondRun : kFirstRun, load_case, StateDictKind::kFull, rank0_only);
 }
 
 }  // namespace shardcts::fsdp_optim_state

@@ -24,13 +24,13 @@ void InitAndStep(Model& model, Optimizer& optimizer, const at::Tensor& batch) {
   StepOnSum(model, optimizer, batch);
 }
 
-// Eleven checks from number `first` on; strict: beside the twin.
-void Compare(Trial& t, int first, const Dict& actual, const Dict& expected, const Dict& twin_state) {
-  ExpectSameGroups(t, first, actual, expected, /*with_params=*/false);
-  ExpectSameState(t, first + kGroupChecks, actual, expected);
-  const std::string values = CheckNumber(first + kGroupChecks + 4);
-  ExpectStateOfTwin(t, values, twin_state, actual);
-  ExpectStateOfTwin(t, values, twin_state, expected);
+// Strict: beside the twin.
+void Compare(Trial& t, const GroupChecks& groups, const StateChecks& state, const Dict& actual, const Dict& expected,
+             const Dict& twin_state) {
+  ExpectSameGroups(t, groups, actual, expected, /*with_params=*/false);
+  ExpectSameState(t, state, actual, expected);
+  ExpectStateOfTwin(t, state.values, twin_state, actual);
+  ExpectStateOfTwin(t, state.values, twin_state, expected);
 }
 
 }  // namespace
@@ -51,14 +51,18 @@ PORT(test_compatible_with_trec) {
   Dict saved_named = Cloned(t, OptimStateDict(named_model, named));
   InitAndStep(plain, plain_optimizer, batch);
   const Dict twin_state = StateByName(t, plain_optimizer, AllParameters(plain));
-  Compare(t, 1, saved, saved_named, twin_state);
+  Compare(t, {.other = "C1", .own = "C2", .any = "C3", .entries = "C4", .values = "C5"},
+          {.other = "C6", .own = "C7", .keys = "C8", .names = "C9", .values = "C10", .dtypes = "C11"},
+          saved, saved_named, twin_state);
 
   for (int i = 1; i <= 5; ++i) StepOnSum(named_model, named, UniformInput(t, {5, 8}, i));
   t.NoError("C12", [&] {
     named.LoadStateDict(OptimStateDictToLoad(named_model, named, saved_named, {.is_named_optimizer = true}));
   });
   saved_named = OptimStateDict(named_model, named);
-  Compare(t, 13, saved, saved_named, twin_state);
+  Compare(t, {.other = "C13", .own = "C14", .any = "C15", .entries = "C16", .values = "C17"},
+          {.other = "C18", .own = "C19", .keys = "C20", .names = "C21", .values = "C22", .dtypes = "C23"},
+          saved, saved_named, twin_state);
 }
 
 }  // namespace shardcts::fsdp_optim_state

@@ -9,7 +9,11 @@
 namespace shardcts::fsdp_state_dict {
 namespace {
 
-const at::Tensor& OnlyShard(const Value& value) { return value.AsShardedTensor().local_shards.at(0).tensor; }
+const at::Tensor& OnlyShard(const Value& value) {
+  const std::vector<LocalShard>& shards = value.AsShardedTensor().local_shards;
+  if (shards.empty()) throw ContractViolation("expected a shard on this rank, actual " + ToString(value));
+  return shards.front().tensor;
+}
 
 // A ShardedTensor over two ranks, in chunks of ceil(n / 2), from the whole one.
 ShardedTensor Resharded(const Trial& t, const at::Tensor& full) {

@@ -12,13 +12,29 @@ namespace {
 constexpr CompareOptions kAssertEqual{.dtype_default_tolerance = true};
 constexpr CompareOptions kAllClose{.tolerance = {.rtol = 1e-5, .atol = 1e-8}};
 
-void ExpectSameEntry(Trial& t, int first, const std::string& name, const Dict& expected, const Dict& actual) {
-  t.Check(CheckNumber(first), Equal(name + ": number of states", expected.size(), actual.size()));
-  t.Strict(CheckNumber(first + 1), SameNameSet(name, expected.Keys(), actual.Keys()));
+void ExpectSameEntry(Trial& t, const OptimizerStateChecks& checks, const std::string& name, const Dict& expected,
+                     const Dict& actual) {
+  t.Check(checks.states, Equal(name + ": number of states", expected.size(), actual.size()));
+  t.Strict(checks.state_names, SameNameSet(name, expected.Keys(), actual.Keys()));
   for (const auto& [state, value] : expected) {
     const Value* other = actual.Find(state);
-    if (other) t.Strict(CheckNumber(first + 2), SameValue(name + "." + ToString(state), value, *other));
+    if (other) t.Strict(checks.state_values, SameValue(name + "." + ToString(state), value, *other));
   }
+}
+
+// As many, as upstream compares them; the message names one that is not in both.
+Verification SameCountOfStates(const Dict& expected, const Dict& actual) {
+  Verification count = Equal("parameters with state", expected.size(), actual.size());
+  if (count.ok) return count;
+  for (const auto& [key, entry] : actual) {
+    if (expected.Contains(key)) continue;
+    return {false, count.message + "; state of " + ToString(key) + ": expected none, actual " + ToString(entry)};
+  }
+  for (const auto& [key, entry] : expected) {
+    if (actual.Contains(key)) continue;
+    return {false, count.message + "; state of " + ToString(key) + ": expected " + ToString(entry) + ", actual none"};
+  }
+  return count;
 }
 
 std::vector<std::string> Sorted(std::vector<std::string> names) {
@@ -26,70 +42,61 @@ std::vector<std::string> Sorted(std::vector<std::string> names) {
   return names;
 }
 
-void ExpectSameGroup(Trial& t, int first, const std::string& what, const Dict& expected, const Dict& actual) {
-  t.Check(CheckNumber(first), Equal(what + ": number of entries", expected.size(), actual.size()));
+void ExpectSameGroup(Trial& t, const OptimizerStateChecks& checks, const std::string& what, const Dict& expected,
+                     const Dict& actual) {
+  t.Check(checks.group_entries, Equal(what + ": number of entries", expected.size(), actual.size()));
   for (const auto& [key, value] : expected) {
     const std::string name = what + "." + ToString(key);
     const Value* other = actual.Find(key);
     if (ToString(key) != "params") {
-      if (!t.Check(CheckNumber(first + 2), Holds(other != nullptr, name, "is missing"))) continue;
-      ExpectEqual(t, CheckNumber(first + 2), name, value, *other);
+      if (!t.Check(checks.options, Holds(other != nullptr, name, "is missing"))) continue;
+      ExpectEqual(t, checks.options, name, value, *other);
       continue;
     }
-    if (!t.Check(CheckNumber(first + 1), Holds(other != nullptr, name, "is missing"))) continue;
-    t.Check(CheckNumber(first + 1), SameNames(name, Sorted(value.AsStrings()), Sorted(other->AsStrings())));
-    t.Strict(CheckNumber(first + 1), SameNames(name, value.AsStrings(), other->AsStrings()));
+    if (!t.Check(checks.params, Holds(other != nullptr, name, "is missing"))) continue;
+    t.Check(checks.params, SameNames(name, Sorted(value.AsStrings()), Sorted(other->AsStrings())));
+    t.Strict(checks.params, SameNames(name, value.AsStrings(), other->AsStrings()));
   }
 }
 
 }  // namespace
 
-std::string CheckNumber(int number) { return "C" + std::to_string(number); }
-
 const Dict& StateOf(const Dict& state_dict) { return state_dict.At("state").AsDict(); }
 const List& GroupsOf(const Dict& state_dict) { return state_dict.At("param_groups").AsList(); }
 
-Dict ByName(const Dict& state_dict, const std::vector<std::string>& names) {
-  Dict state;
-  for (const auto& [id, entry] : StateOf(state_dict)) state.Set(names.at(std::get<int64_t>(id)), entry);
-  List groups;
-  for (const Value& group : GroupsOf(state_dict)) {
-    Dict named = group.AsDict();
-    std::vector<std::string> params;
-    for (int64_t id : group.AsDict().At("params").AsInts()) params.push_back(names.at(id));
-    named.Set("params", ToValue(params));
-    groups.push_back(named);
-  }
-  return {{"state", state}, {"param_groups", groups}};
+const Dict& FirstGroupOf(const Dict& state_dict) {
+  const List& groups = GroupsOf(state_dict);
+  if (groups.empty()) throw ContractViolation("param_groups: expected at least one group, there is none");
+  return groups.front().AsDict();
 }
 
-void ExpectSameModelState(Trial& t, int first, const Dict& expected, const Dict& actual) {
+void ExpectSameModelState(Trial& t, const ModelStateChecks& checks, const Dict& expected, const Dict& actual) {
   const Dict whole = WholeDict(t, actual);
-  t.Check(CheckNumber(first), Equal("entries of the model state dict", expected.size(), whole.size()));
+  t.Check(checks.count, Equal("entries of the model state dict", expected.size(), whole.size()));
   for (const auto& [key, value] : expected) {
     const std::string name = ToString(key);
     const Value* other = whole.Find(key);
-    if (!t.Check(CheckNumber(first + 1), Holds(other && !other->IsNone(), name, "is missing"))) continue;
-    if (!t.Check(CheckNumber(first + 2), IsPlainTensor(name, *other))) continue;
-    t.Check(CheckNumber(first + 3), SameValue(name, value, *other, kAllClose));
-    t.Strict(CheckNumber(first + 3), SameValue(name, value, *other));
+    if (!t.Check(checks.names, Holds(other && !other->IsNone(), name, "is missing"))) continue;
+    if (!t.Check(checks.tensors, IsPlainTensor(name, *other))) continue;
+    t.Check(checks.values, SameValue(name, value, *other, kAllClose));
+    t.Strict(checks.values, SameValue(name, value, *other));
   }
 }
 
-void ExpectSameOptimizerState(Trial& t, int first, const Dict& expected, const Dict& actual) {
+void ExpectSameOptimizerState(Trial& t, const OptimizerStateChecks& checks, const Dict& expected, const Dict& actual) {
   const Dict whole = WholeDict(t, actual);
   const Dict& state = StateOf(whole);
-  t.Check(CheckNumber(first), Equal("parameters with state", StateOf(expected).size(), state.size()));
+  t.Check(checks.count, SameCountOfStates(StateOf(expected), state));
   for (const auto& [key, entry] : StateOf(expected)) {
     const Value* other = state.Find(key);
-    if (!t.Check(CheckNumber(first + 1), Holds(other != nullptr, ToString(key), "has no state"))) continue;
-    ExpectSameEntry(t, first + 2, ToString(key), entry.AsDict(), other->AsDict());
+    if (!t.Check(checks.names, Holds(other != nullptr, ToString(key), "has no state"))) continue;
+    ExpectSameEntry(t, checks, ToString(key), entry.AsDict(), other->AsDict());
   }
   const List& wanted = GroupsOf(expected);
   const List& groups = GroupsOf(whole);
-  if (!t.Check(CheckNumber(first + 5), Equal("parameter groups", wanted.size(), groups.size()))) return;
+  if (!t.Check(checks.groups, Equal("parameter groups", wanted.size(), groups.size()))) return;
   for (size_t i = 0; i < wanted.size(); ++i) {
-    ExpectSameGroup(t, first + 6, "group " + std::to_string(i), wanted[i].AsDict(), groups[i].AsDict());
+    ExpectSameGroup(t, checks, "group " + std::to_string(i), wanted[i].AsDict(), groups[i].AsDict());
   }
 }
 

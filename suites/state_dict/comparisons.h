@@ -12,20 +12,21 @@
 
 namespace shardcts::state_dict {
 
-// "C7"
-std::string CheckNumber(int number);
+// Upstream's _verify_msd: number of entries, their names, that each is a full tensor, its values.
+struct ModelStateChecks {
+  std::string_view count, names, tensors, values;
+};
+void ExpectSameModelState(Trial& t, const ModelStateChecks& checks, const Dict& expected, const Dict& actual);
 
-// The names of an optimizer's parameters by id, and its own state dict under these names.
-Dict ByName(const Dict& state_dict, const std::vector<std::string>& names);
-
-// Upstream's _verify_msd, four checks from number `first` on: number of entries, names, whole tensors, values.
-void ExpectSameModelState(Trial& t, int first, const Dict& expected, const Dict& actual);
-constexpr int kModelStateChecks = 4;
-
-// Upstream's _verify_osd, nine checks from number `first` on: number of entries, names, number of states of each, their
-// names and values; number of groups, of their entries, params, other entries. `expected` is by name.
-void ExpectSameOptimizerState(Trial& t, int first, const Dict& expected, const Dict& actual);
-constexpr int kOptimizerStateChecks = 9;
+// Upstream's _verify_osd: number of parameters with state, and their names; of each the number of states, their names
+// and values; number of groups; of each the number of entries, params, the other entries.
+struct OptimizerStateChecks {
+  std::string_view count, names;
+  std::string_view states, state_names, state_values;
+  std::string_view groups, group_entries, params, options;
+};
+// `expected` is by name, and alone says which checks are evaluated: without state none of `names` and `state…`.
+void ExpectSameOptimizerState(Trial& t, const OptimizerStateChecks& checks, const Dict& expected, const Dict& actual);
 
 // Equality as in upstream's assertEqual: keys in any order, values within PyTorch's default tolerance. Local.
 Verification AreEqual(std::string_view what, const Value& expected, const Value& actual);
@@ -40,6 +41,8 @@ Dict Copied(Trial& t, const Dict& state_dict);
 // The member `state`, or `param_groups`, of an optimizer state dict.
 const Dict& StateOf(const Dict& state_dict);
 const List& GroupsOf(const Dict& state_dict);
+// Throws ContractViolation when there is none.
+const Dict& FirstGroupOf(const Dict& state_dict);
 
 // State of parameters that were never trained, as the API creates it: step 1, zero moments. Strict.
 void ExpectInitialState(Trial& t, std::string_view check, const Dict& parameters, const Dict& whole_state_dict);

@@ -72,9 +72,12 @@ PORT(test_no_dist) {
   const Value after = t.subject().To(model.StateDict(), "cpu");
   t.Strict("C5", AreIdentical("model after the optimizer was initialized", before, after));
   t.NoError("C6", [&] { SetOptimizerStateDict(model, {optimizer}, optimizer_state, {}, kAlone); });
-  const Dict by_name = ByName(optimizer.StateDict(), NamesOf(model));
-  for (const auto& [name, entry] : StateOf(by_name)) {
-    t.Strict("C6", AreIdentical(ToString(name), StateOf(optimizer_state).At(name), t.subject().To(entry, "cpu")));
+  const Dict loaded = optimizer.StateDict();
+  int64_t id = 0;
+  for (const std::string& name : NamesOf(model)) {
+    const Value* entry = StateOf(loaded).Find(id++);
+    const Value actual = entry ? t.subject().To(*entry, "cpu") : Value();
+    t.Strict("C6", AreIdentical(name, StateOf(optimizer_state).At(name), actual));
   }
   t.NoError("C7", [&] { SetOptimizerStateDict(model, {optimizer}, optimizer.StateDict(), {}, kAlone); });
 }

@@ -8,6 +8,7 @@
 
 #include "rank/whole.h"
 #include "suites/state_dict/comparisons.h"
+#include "suites/state_dict/expected_state.h"
 
 namespace shardcts::state_dict {
 namespace {
@@ -16,13 +17,12 @@ constexpr int kSteps = 10;
 
 at::Generator GeneratorFor(int64_t number) { return at::detail::createCPUGenerator(static_cast<uint64_t>(number)); }
 
-// The plain twin's own state dicts.
+// The plain twin, and what must be saved of it.
 struct TwinState {
   Model model;
   Optimizer optimizer;
   Dict model_state;
-  Dict by_id;
-  Dict by_name;
+  ExpectedState optimizer_state;
 };
 
 struct Wrapped {
@@ -54,18 +54,21 @@ void TrainAlike(Trial& t, TwinState& twin, Wrapped& wrapped) {
   twin.optimizer.ZeroGrad();
 }
 
-// Upstream's _verify_osd_by_load, two checks from number `first` on; after the others, because a load that fails ends
-// the test. The optimizer that loads is new each time: upstream's still has what an earlier load gave it.
-void ExpectSameAfterLoad(Trial& t, const SaveLoadCase& save_load, int first, TwinState& twin, const Dict& whole) {
+// Upstream's _verify_osd_by_load; after the others, because a load that fails ends the test. The optimizer that loads
+// is new each time: upstream's still has what an earlier load gave it.
+struct LoadChecks {
+  std::string_view load, state_dict;
+};
+void ExpectSameAfterLoad(Trial& t, const SaveLoadCase& save_load, const LoadChecks& checks, TwinState& twin,
+                         const Dict& whole) {
   Optimizer fresh = t.subject().CreateOptimizer(twin.model, save_load.optimizer, {.lr = kLearningRate});
-  t.NoError(CheckNumber(first),
-            [&] { SetStateDict(twin.model, {fresh}, {Dict(), whole}, {}, CallOf(save_load)); });
-  ExpectEqual(t, CheckNumber(first + 1), "state dict of the optimizer", twin.by_id, fresh.StateDict());
+  t.NoError(checks.load, [&] { SetStateDict(twin.model, {fresh}, {Dict(), whole}, {}, CallOf(save_load)); });
+  ExpectEqual(t, checks.state_dict, "state dict of the optimizer", twin.optimizer_state.by_id, fresh.StateDict());
 }
 
-void ExpectOptimizerState(Trial& t, const SaveLoadCase& save_load, int first, const TwinState& twin,
-                          const Dict& saved) {
-  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, first, twin.by_name, saved);
+void ExpectOptimizerState(Trial& t, const SaveLoadCase& save_load, const OptimizerStateChecks& checks,
+                          const TwinState& twin, const Dict& saved) {
+  if (!save_load.flatten_optimizer) ExpectSameOptimizerState(t, checks, twin.optimizer_state.by_name, saved);
 }
 
 // Phase A: C1 to C16.
@@ -74,10 +77,14 @@ ModelAndOptimizerState SaveTrained(Trial& t, const SaveLoadCase& save_load, Twin
   t.NoError("C1", [&] {
     saved = GetStateDict(wrapped.model, {wrapped.optimizer}, OptionsOf(save_load), CallOf(save_load));
   });
-  ExpectSameModelState(t, 2, twin.model_state, saved.model);
+  ExpectSameModelState(t, {.count = "C2", .names = "C3", .tensors = "C4", .values = "C5"},
+                       twin.model_state, saved.model);
   const Dict optimizer = WholeDict(t, saved.optimizer);
-  ExpectOptimizerState(t, save_load, 8, twin, optimizer);
-  ExpectSameAfterLoad(t, save_load, 6, twin, optimizer);
+  ExpectOptimizerState(t, save_load,
+                       {.count = "C8", .names = "C9", .states = "C10", .state_names = "C11", .state_values = "C12",
+                        .groups = "C13", .group_entries = "C14", .params = "C15", .options = "C16"},
+                       twin, optimizer);
+  ExpectSameAfterLoad(t, save_load, {.load = "C6", .state_dict = "C7"}, twin, optimizer);
   return saved;
 }
 
@@ -90,8 +97,12 @@ void LoadIntoFresh(Trial& t, const SaveLoadCase& save_load, const TwinState& twi
   t.NoError("C18", [&] { SetOptimizerStateDict(fresh.model, {fresh.optimizer}, saved.optimizer, options, call); });
   ModelAndOptimizerState again;
   t.NoError("C19", [&] { again = GetStateDict(fresh.model, {fresh.optimizer}, options, call); });
-  ExpectSameModelState(t, 20, twin.model_state, again.model);
-  ExpectOptimizerState(t, save_load, 24, twin, again.optimizer);
+  ExpectSameModelState(t, {.count = "C20", .names = "C21", .tensors = "C22", .values = "C23"},
+                       twin.model_state, again.model);
+  ExpectOptimizerState(t, save_load,
+                       {.count = "C24", .names = "C25", .states = "C26", .state_names = "C27", .state_values = "C28",
+                        .groups = "C29", .group_entries = "C30", .params = "C31", .options = "C32"},
+                       twin, again.optimizer);
 }
 
 // Phase C: C33 to C49.
@@ -102,10 +113,14 @@ void SavePatched(Trial& t, const SaveLoadCase& save_load, TwinState& twin, Wrapp
   });
   ModelAndOptimizerState saved;
   t.NoError("C34", [&] { saved = {loaded.model.StateDict(), loaded.optimizer.StateDict()}; });
-  ExpectSameModelState(t, 35, twin.model_state, saved.model);
+  ExpectSameModelState(t, {.count = "C35", .names = "C36", .tensors = "C37", .values = "C38"},
+                       twin.model_state, saved.model);
   const Dict optimizer = WholeDict(t, saved.optimizer);
-  ExpectOptimizerState(t, save_load, 41, twin, optimizer);
-  ExpectSameAfterLoad(t, save_load, 39, twin, optimizer);
+  ExpectOptimizerState(t, save_load,
+                       {.count = "C41", .names = "C42", .states = "C43", .state_names = "C44", .state_values = "C45",
+                        .groups = "C46", .group_entries = "C47", .params = "C48", .options = "C49"},
+                       twin, optimizer);
+  ExpectSameAfterLoad(t, save_load, {.load = "C39", .state_dict = "C40"}, twin, optimizer);
 }
 
 std::vector<std::string> Below(const std::vector<std::string>& names, const std::vector<std::string>& prefixes) {
@@ -178,11 +193,11 @@ void SaveAndLoad(Trial& t, const SaveLoadCase& save_load) {
   Model plain = save_load.build();
   Wrapped wrapped = WrappedCopy(t, save_load, plain);
   const Optimizer optimizer = t.subject().CreateOptimizer(plain, save_load.optimizer, {.lr = kLearningRate});
-  TwinState twin{plain, optimizer, {}, {}, {}};
+  TwinState twin{plain, optimizer, {}, {}};
   TrainAlike(t, twin, wrapped);
   twin.model_state = plain.StateDict();
-  twin.by_id = optimizer.StateDict();
-  twin.by_name = ByName(twin.by_id, NamesOf(plain));
+  const TrainedOptimizer trained{save_load.optimizer, kLearningRate, kSteps, plain.Parameters()};
+  twin.optimizer_state = ExpectedStateOf(t, trained, optimizer.StateDict());
   const ModelAndOptimizerState saved = SaveTrained(t, save_load, twin, wrapped);
 
   Wrapped fresh = WrappedCopy(t, save_load, save_load.build());

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 SUITES = pathlib.Path(__file__).resolve().parent.parent
-SOURCES = SUITES.parent.parent / "shared/upstream"
+NAMES = sorted(path.parent.name for path in SUITES.glob("*/upstream.json"))
 
 _spec = importlib.util.spec_from_file_location("make_inventory", SUITES / "make_inventory.py")
 make_inventory = importlib.util.module_from_spec(_spec)
@@ -115,7 +115,7 @@ def test_the_command_writes_and_checks(tmp_path, capsys):
     source, rules = tmp_path / "source.json", tmp_path / "inventory_rules.json"
     source.write_text(json.dumps(SOURCE))
     rules.write_text(json.dumps(RULES))
-    arguments = [str(source), str(rules)]
+    arguments = [str(tmp_path)]
     assert make_inventory.main([*arguments, "--check"]) == 1
     assert make_inventory.main(arguments) == 0
     assert make_inventory.main([*arguments, "--check"]) == 0
@@ -123,13 +123,19 @@ def test_the_command_writes_and_checks(tmp_path, capsys):
     assert make_inventory.main([*arguments, "--check"]) == 1
     rules.write_text("{")
     assert make_inventory.main(arguments) == 2
-    assert "inventory_rules.json" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"make_inventory: {tmp_path}: ")
+    source.unlink()
+    assert make_inventory.main(arguments) == 2
+    assert "source.json" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not SOURCES.exists(), reason="the descriptions of upstream are not beside this checkout")
-@pytest.mark.parametrize("rules", sorted(SUITES.glob("*/inventory_rules.json")), ids=lambda path: path.parent.name)
-def test_the_inventories_here_are_what_the_rules_give(rules):
-    assert make_inventory.main([str(SOURCES / f"{rules.parent.name}.json"), str(rules), "--check"]) == 0
+@pytest.mark.parametrize("suite", NAMES)
+def test_the_inventories_here_are_made_of_their_sources_byte_for_byte(suite, tmp_path):
+    assert len(NAMES) >= 4
+    for name in ("source.json", "inventory_rules.json"):
+        (tmp_path / name).write_bytes((SUITES / suite / name).read_bytes())
+    assert make_inventory.main([str(tmp_path)]) == 0
+    assert (tmp_path / "upstream.json").read_bytes() == (SUITES / suite / "upstream.json").read_bytes()
 
 
 def active_checks(test: dict, instance: dict, world_size: int, subtest: dict) -> list[dict]:
@@ -142,9 +148,8 @@ def active_checks(test: dict, instance: dict, world_size: int, subtest: dict) ->
             if fits(check.get("active", {})) and not ("inactive" in check and fits(check["inactive"]))]
 
 
-@pytest.mark.skipif(not SOURCES.exists(), reason="the descriptions of upstream are not beside this checkout")
 def test_fsdp_state_dict_has_the_checks_that_upstream_ran_on_each_rank():
-    source = json.loads((SOURCES / "fsdp_state_dict.json").read_text())
+    source = json.loads((SUITES / "fsdp_state_dict/source.json").read_text())
     made = json.loads((SUITES / "fsdp_state_dict/upstream.json").read_text())
     pairs = early = 0
     for described, test in zip(source["tests"], made["tests"], strict=True):

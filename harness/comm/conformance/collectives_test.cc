@@ -157,6 +157,51 @@ TEST(CollectivesTest, LargeTensors) {
   });
 }
 
+// Sizes that no number of ranks divides, over several pieces of any transport.
+TEST(CollectivesTest, LargeTensorsOfUnevenSizes) {
+  OnEveryRank([](Communicator& world) {
+    const int rank = world.rank();
+    const auto count = [](int r) { return r == 1 ? int64_t{0} : 1'000'003 + 50'021 * int64_t{r}; };
+    at::Tensor tensor = Coded(rank, count(0), at::kShort);
+    world.AllReduce(tensor, ReduceOp::kSum);
+    EXPECT_TRUE(Same(tensor, Reduced(world.size(), count(0), at::kShort, ReduceOp::kSum)));
+    at::Tensor chunk = at::empty({count(0)}, at::kDouble);
+    const int64_t all = world.size() * count(0);
+    world.ReduceScatter(chunk, Addend(rank, world.size(), all, at::kDouble, ReduceOp::kMax), ReduceOp::kMax);
+    const at::Tensor reduced = Reduced(world.size(), all, at::kDouble, ReduceOp::kMax);
+    EXPECT_TRUE(Same(chunk, reduced.narrow(0, rank * count(0), count(0))));
+
+    std::vector<at::Tensor> parts;
+    for (int r = 0; r < world.size(); ++r) parts.push_back(at::empty({count(r)}, at::kByte));
+    world.AllGatherV(parts, Coded(rank, count(rank), at::kByte));
+    for (int r = 0; r < world.size(); ++r) EXPECT_TRUE(Same(parts[r], Coded(r, count(r), at::kByte))) << "from " << r;
+    const int root = world.size() - 1;
+    at::Tensor back = at::empty({count(rank)}, at::kByte);
+    world.Scatter(back, rank == root ? parts : std::vector<at::Tensor>{}, root);
+    EXPECT_TRUE(Same(back, Coded(rank, count(rank), at::kByte)));
+    std::vector<at::Tensor> gathered(rank == root ? world.size() : 0);
+    for (size_t r = 0; r < gathered.size(); ++r) gathered[r] = at::empty_like(parts[r]);
+    world.Gather(gathered, back, root);
+    for (size_t r = 0; r < gathered.size(); ++r) EXPECT_TRUE(Same(gathered[r], parts[r])) << "from " << r;
+    at::Tensor everywhere = Coded(rank, count(0), at::kFloat);
+    world.Broadcast(everywhere, root);
+    EXPECT_TRUE(Same(everywhere, Coded(root, count(0), at::kFloat)));
+  });
+}
+
+TEST(CollectivesTest, LargeMessagesBetweenTwoRanks) {
+  OnEveryRank([](Communicator& world) {
+    if (world.size() == 1) GTEST_SKIP() << "needs a peer";
+    constexpr int64_t kCount = 1'000'003;
+    at::Tensor received = at::empty({kCount}, at::kFloat);
+    if (world.rank() == 0) world.Send(Coded(0, kCount, at::kFloat), world.size() - 1, 9);
+    if (world.rank() == world.size() - 1) {
+      world.Receive(received, 0, 9);
+      EXPECT_TRUE(Same(received, Coded(0, kCount, at::kFloat)));
+    }
+  });
+}
+
 TEST(CollectivesTest, BytesOfAnyLength) {
   const auto text = [](int rank) { return std::string(rank * 1000, static_cast<char>('a' + rank)) + '\0'; };
   OnEveryRank([&](Communicator& world) {

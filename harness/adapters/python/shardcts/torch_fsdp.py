@@ -33,7 +33,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from shardcts import torch_modules
 from shardcts.adapter import operation
-from shardcts.torch_values import check_known
+from shardcts.torch_values import with_dtypes
 from shardcts.values import Handle
 
 _CONFIGS = {
@@ -70,12 +70,10 @@ class FsdpOperations:
         self._handles.replace(model, root)
 
     def _wrap_checkpoint(self, model: Handle, path: str, options: dict) -> None:
-        check_known("option of checkpoint", options, ("innermost",))
         innermost = options.get("innermost", False)
         self._handles.replace(model, torch_modules.wrap(self._model(model), path, checkpoint_wrapper, innermost))
 
     def _wrap_ddp(self, model: Handle, path: str, options: dict) -> None:
-        check_known("option of ddp", options, ("process_group",))
         group = self._handles.get(options["process_group"], "group") if "process_group" in options else None
         device_ids = None if self._device.type == "cpu" else [self._device.index]
 
@@ -85,11 +83,9 @@ class FsdpOperations:
         self._handles.replace(model, torch_modules.wrap(self._model(model), path, make))
 
     def _wrap_replicate(self, model: Handle, path: str, options: dict) -> None:
-        check_known("option of replicate", options, ())
         replicate(torch_modules.place_at(self._model(model), path).module)
 
     def _wrap_compile(self, model: Handle, path: str, options: dict) -> None:
-        check_known("option of compile", options, ())
         compiled = functools.partial(torch.compile, backend="eager")
         self._handles.replace(model, torch_modules.wrap(self._model(model), path, compiled))
 
@@ -104,13 +100,12 @@ class FsdpOperations:
             "use_orig_params": bool,
             "ignored_modules": lambda names: [torch_modules.place_at(root, name).module for name in names],
             "ignored_states": lambda names: [parameters[name] for name in names],
-            "mixed_precision": _mixed_precision,
+            "mixed_precision": lambda fields: MixedPrecision(**with_dtypes(fields)),
             "auto_wrap_policy": lambda policy: _auto_wrap_policy(root, policy),
             "sync_module_states": bool,
             "device_id": bool,
             "skip_modules": list,
         }
-        check_known("option of fsdp", options, converters)
         arguments = {name: converters[name](value) for name, value in options.items()}
         arguments.pop("skip_modules", None)
         # Without an accelerator PyTorch starts only when the device is named.
@@ -211,12 +206,6 @@ def _settings(settings) -> dict:
     }
 
 
-def _mixed_precision(fields: dict) -> MixedPrecision:
-    return MixedPrecision(
-        **{name: getattr(torch, value) if name.endswith("_dtype") else value for name, value in fields.items()}
-    )
-
-
 def _auto_wrap_policy(root: nn.Module, policy: dict):
     kind = policy["kind"]
     if kind == "always":
@@ -225,12 +214,9 @@ def _auto_wrap_policy(root: nn.Module, policy: dict):
         return functools.partial(size_based_auto_wrap_policy, min_num_params=policy["min_num_params"])
     if kind == "module_classes":
         known = {type(module).__name__: type(module) for module in root.modules()}
-        check_known("module class", dict.fromkeys(policy["classes"]), known)
         return ModuleWrapPolicy({known[name] for name in policy["classes"]})
-    if kind == "lambda":
-        wanted = {id(torch_modules.place_at(root, name).outermost) for name in policy["names"]}
-        return functools.partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in wanted)
-    raise ValueError(f"unknown auto_wrap_policy '{kind}'; possible: always, size_based, module_classes, lambda")
+    wanted = {id(torch_modules.place_at(root, name).outermost) for name in policy["names"]}  # lambda
+    return functools.partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in wanted)
 
 
 def _unit(root: nn.Module, unit: FullyShardedDataParallel) -> dict:

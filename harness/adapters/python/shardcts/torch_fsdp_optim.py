@@ -9,7 +9,6 @@ from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
 
 from shardcts.adapter import operation
 from shardcts.torch_optimizers import parameters_by_name, with_clean_names, with_current_names
-from shardcts.torch_values import check_known
 from shardcts.values import Handle
 
 
@@ -128,7 +127,6 @@ class FsdpOptimOperations:
         optim_input: list | None = None,
         optimizer: Handle | None = None,
     ) -> dict:
-        check_known("key type", {key_type: None}, [kind.name for kind in OptimStateKeyType])
         module = self._model(model)
         return self._tensors.tree_to_values(
             FullyShardedDataParallel.rekey_optim_state_dict(

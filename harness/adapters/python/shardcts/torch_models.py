@@ -18,7 +18,7 @@ from shardcts import torch_modules
 from shardcts.adapter import operation
 from shardcts.torch_optimizers import parameters_by_name
 from shardcts.torch_tensors import fill
-from shardcts.torch_values import check_known
+from shardcts.torch_values import with_dtypes
 from shardcts.values import Handle
 
 _PARALLEL_STYLES = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel, "sequence": SequenceParallel}
@@ -44,7 +44,6 @@ class ModelOperations:
             "replicate": self._wrap_replicate,
             "compile": self._wrap_compile,
         }
-        check_known("wrapper", {wrapper: None}, wrappers)
         wrappers[wrapper](model, path, options or {})
 
     def _wrap_fully_shard(self, model: Handle, path: str, options: dict) -> None:
@@ -52,7 +51,7 @@ class ModelOperations:
 
     @operation("model.parallelize")
     def model_parallelize(self, model: Handle, mesh: Handle, plan: dict) -> None:
-        styles = {path: _parallel_style(path, entry) for path, entry in plan.items()}
+        styles = {path: _PARALLEL_STYLES[entry["style"]]() for path, entry in plan.items()}
         parallelize_module(self._model(model), self._handles.get(mesh, "mesh"), styles)
 
     @operation("model.forward")
@@ -72,7 +71,6 @@ class ModelOperations:
                 raise ValueError("a gradient is of the output itself, not of its reduction: give one of them")
             output.backward(gradient)
             return
-        check_known("reduction", {reduction or "sum": None}, _LOSS_REDUCTIONS)
         with torch.enable_grad():
             _LOSS_REDUCTIONS[reduction or "sum"](output).backward()
 
@@ -164,11 +162,10 @@ class ModelOperations:
         converters = {
             "mesh": lambda mesh: self._handles.get(mesh, "mesh"),
             "reshard_after_forward": bool,
-            "shard_placement": _shard_placement_fn,
+            "shard_placement": lambda kind: _largest_dim,
             "offload_policy": _offload_policy,
-            "mp_policy": _mixed_precision_policy,
+            "mp_policy": lambda policy: MixedPrecisionPolicy(**with_dtypes(policy)),
         }
-        check_known("option of fully_shard", options, converters)
         arguments = {name: converters[name](value) for name, value in options.items()}
         if "shard_placement" in arguments:
             arguments["shard_placement_fn"] = arguments.pop("shard_placement")
@@ -189,25 +186,9 @@ def _local(parameter: nn.Parameter) -> torch.Tensor:
     return parameter._local_tensor if isinstance(parameter, DTensor) else parameter
 
 
-def _parallel_style(path: str, entry: dict):
-    check_known(f"entry of the plan for '{path}':", entry, ("style",))
-    check_known("style", {entry.get("style"): None}, _PARALLEL_STYLES)
-    return _PARALLEL_STYLES[entry["style"]]()
-
-
-def _shard_placement_fn(kind: str):
-    if kind != "largest_dim":
-        raise ValueError(f"unknown shard_placement '{kind}'; possible: largest_dim")
-    return lambda parameter: Shard(parameter.shape.index(max(parameter.shape)))
+def _largest_dim(parameter: nn.Parameter) -> Shard:
+    return Shard(parameter.shape.index(max(parameter.shape)))
 
 
 def _offload_policy(policy: dict) -> CPUOffloadPolicy:
-    if policy.get("kind") != "cpu":
-        raise ValueError(f"unknown offload policy '{policy.get('kind')}'; possible: cpu")
     return CPUOffloadPolicy(**{name: value for name, value in policy.items() if name != "kind"})
-
-
-def _mixed_precision_policy(policy: dict) -> MixedPrecisionPolicy:
-    dtypes = {name: getattr(torch, value) for name, value in policy.items() if name.endswith("_dtype") and value}
-    flags = {name: value for name, value in policy.items() if not name.endswith("_dtype")}
-    return MixedPrecisionPolicy(**dtypes, **flags)

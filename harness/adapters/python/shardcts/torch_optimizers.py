@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from shardcts import torch_modules
 from shardcts.adapter import operation
-from shardcts.torch_values import check_known
 from shardcts.values import Handle
 
 _KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -28,8 +27,6 @@ class OptimizerOperations:
         groups: list[dict] | None = None,
         named: bool = False,
     ) -> Handle:
-        if kind not in _KINDS:
-            raise ValueError(f"unknown optimizer '{kind}'; possible: {', '.join(_KINDS)}")
         module = self._model(model)
         optimizer_class = _KINDS[kind]
         arguments = _arguments(optimizer_class, options or {})
@@ -42,7 +39,6 @@ class OptimizerOperations:
 
     @operation("optimizer.schedule")
     def optimizer_schedule(self, optimizer: Handle, kind: str, factor: float) -> None:
-        check_known("kind of schedule", {kind: None}, ("exponential",))
         LambdaLR(self._optimizer(optimizer), lambda epoch: factor**epoch)
 
     @operation("optimizer.step")
@@ -111,7 +107,6 @@ def _renamed(state_dict: dict, rename: Callable[[str], str]) -> dict:
 
 
 def _group(module: nn.Module, optimizer_class: type, group: dict) -> dict:
-    check_known("entry of a parameter group", group, ("parameters", "options"))
     by_name = parameters_by_name(module)
     parameters = [by_name[name] for name in group["parameters"]]
     return {"params": parameters, **_arguments(optimizer_class, group.get("options", {}))}

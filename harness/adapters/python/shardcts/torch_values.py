@@ -202,11 +202,9 @@ class TensorConversion:
         return ShardedTensor._init_from_local_shards_and_global_metadata(shards, metadata, process_group=group)
 
 
-def check_known(what: str, given: dict, known) -> None:
-    """Raises ValueError for the first name in `given` that is not in `known`."""
-    for name in given:
-        if name not in known:
-            raise ValueError(f"unknown {what} '{name}'; possible: {', '.join(known)}")
+def with_dtypes(fields: dict) -> dict:
+    """The fields of a record, dtypes as PyTorch's objects."""
+    return {name: getattr(torch, value) if name.endswith("_dtype") else value for name, value in fields.items()}
 
 
 def _sharded_to_value(tensor: ShardedTensor) -> ShardedTensorValue:

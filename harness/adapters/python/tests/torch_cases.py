@@ -201,7 +201,6 @@ def errors_are_those_of_pytorch(run):
         "ValueError", "model 'mlp': argument 'dim' must be a positive int, got -1")
     assert run.error_of("model.set_local", model=model, values={"nowhere": torch.ones(1)})[0] == "KeyError"
     assert run.error_of("model.set_local", model=model, values={"0.in_proj.bias": torch.ones(1)})[0] == "RuntimeError"
-    assert run.error_of("model.wrap", model=model, path="", wrapper="magic")[0] == "ValueError"
     assert run.error_of("model.teleport")[0] == "NotImplementedError"
     run("implementation.reset")
     error = run.error_of("model.state_dict", model=model)

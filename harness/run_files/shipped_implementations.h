@@ -1,0 +1,38 @@
+// The implementations that are shipped: the one table of their names, libraries and options.
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace shardcts {
+
+struct ShippedImplementation {
+  std::string_view name;           // what stands after --impl
+  std::string_view library;        // one of ours (program_folder.h); empty: a class in Python
+  std::string_view python_module;
+  std::string_view python_class;
+  std::vector<std::string_view> options;  // beside device; comm chooses the harness's communicator
+};
+
+inline const ShippedImplementation kShippedImplementations[] = {
+    {"reference", "libshardcts_reference.so", "", "", {"comm", "timings"}},
+    {"torch", "", "shardcts.torch_adapter", "TorchAdapter", {"backend", "optim_gather", "timeout_s"}},
+};
+
+// nullptr: none has this name.
+inline const ShippedImplementation* FindShipped(std::string_view name) {
+  const auto found = std::ranges::find(kShippedImplementations, name, &ShippedImplementation::name);
+  return found == std::end(kShippedImplementations) ? nullptr : &*found;
+}
+
+// "reference, torch, python:MODULE:CLASS, PATH.so"
+inline std::string PossibleImplementations() {
+  std::string possible;
+  for (const ShippedImplementation& shipped : kShippedImplementations) possible += std::string(shipped.name) + ", ";
+  return possible + "python:MODULE:CLASS, PATH.so";
+}
+
+}  // namespace shardcts
