@@ -1,4 +1,4 @@
-// Whether arguments and results are what the table of operations says. All functions are *Local*.
+// Checks arguments and results against the table of operations. All functions are *Local*.
 #pragma once
 
 #include <optional>
@@ -14,14 +14,14 @@ struct WrongArgument {
   std::string message;  // "model.wrap: argument \"options.mesh\": expected handle mesh, got 3"
 };
 
-// What stands in arguments that are checked before they are known, where a script refers to an earlier result.
+// A placeholder in arguments that are checked before their values are known: a script's reference to an earlier result.
 Value NotYetKnown();
 
 enum class Unknowns { kAreWrong, kHaveAnyType };
 
-// The first thing that is wrong with the arguments: an unknown, missing or mistyped one, or a value that is not allowed.
-// In records and lists the message names the place: "options.offload_policy.kind", "groups[1].options.lr".
-// `unknowns`: what NotYetKnown() is taken for.
+// The first error in the arguments: an unknown, missing or mistyped one, or a value that is not allowed. In records and
+// lists the message gives the path: "options.offload_policy.kind", "groups[1].options.lr".
+// `unknowns`: how NotYetKnown() is treated.
 std::optional<WrongArgument> CheckArguments(const OperationSpec& operation, const Dict& arguments,
                                             Unknowns unknowns = Unknowns::kAreWrong);
 

@@ -1,4 +1,4 @@
-// How an unknown name is reported: with the known one that is nearest to it. Everything here is *Local*.
+// Reports an unknown name together with the nearest known one. Everything here is *Local*.
 #pragma once
 
 #include <algorithm>
@@ -11,9 +11,9 @@
 
 namespace shardcts {
 
-constexpr size_t kMaxComparedName = 100;  // bytes; of a longer name the rest is neither compared nor printed
+constexpr size_t kMaxComparedName = 100;  // bytes; the rest of a longer name is neither compared nor printed
 
-// How many letters must be added, dropped or replaced to make one name the other.
+// The number of letters that must be added, removed or replaced to turn one name into the other.
 inline size_t EditDistance(std::string_view from, std::string_view to) {
   std::vector<size_t> row(to.size() + 1);  // of the first letters of `from` to all beginnings of `to`
   std::iota(row.begin(), row.end(), size_t{0});
@@ -28,7 +28,7 @@ inline size_t EditDistance(std::string_view from, std::string_view to) {
   return row.back();
 }
 
-// The first of those with the smallest distance; empty where nothing is known.
+// The first name with the smallest distance; empty if there are no known names.
 inline std::string_view NearestName(std::string_view name, const std::vector<std::string_view>& known) {
   const auto distance = [&](std::string_view other) {
     return EditDistance(name.substr(0, kMaxComparedName), other.substr(0, kMaxComparedName));
@@ -37,7 +37,8 @@ inline std::string_view NearestName(std::string_view name, const std::vector<std
   return nearest == known.end() ? std::string_view() : *nearest;
 }
 
-// `unknown option "stict"; the nearest known one is "strict"`. `known`: a range of texts. `path` stands before both names.
+// `unknown option "stict"; the nearest known one is "strict"`. `known`: a range of strings. `path` is put in front of
+// both names.
 template <class Names>
 std::string UnknownName(std::string_view what, std::string_view name, const Names& known, std::string_view path = {}) {
   const std::string_view nearest = NearestName(name, {std::begin(known), std::end(known)});

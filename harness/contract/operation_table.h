@@ -14,12 +14,13 @@ struct FieldSpec {
   std::string name;
   std::string type;                 // "list of int", "handle model", "record fsdp_options", "tensor or dtensor", ...
   bool required = false;
-  std::vector<std::string> values;  // of a string: those that are allowed; empty: all
-  std::optional<int64_t> min;       // of an int: the smallest that is allowed
+  std::vector<std::string> values;  // allowed values of a string; empty: all
+  std::optional<int64_t> min;       // smallest allowed value of an int
 };
 
-// A dict with known fields: `fields`, or those of another record, which the string field `by` chooses. That field stands
-// in the dict itself or, nearest first, in one of the dicts around it, at last in the operation's arguments.
+// A dict with known fields: its own `fields`, or those of another record, which is selected by the string field `by`.
+// That field is looked up in the dict itself, then in the enclosing dicts from the innermost outwards, last in the
+// operation's arguments.
 struct RecordSpec {
   std::string name;
   std::vector<FieldSpec> fields;

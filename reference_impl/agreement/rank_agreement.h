@@ -54,9 +54,9 @@ struct EntryNote {
   std::optional<SemanticError> refusal;  // the entry cannot be gathered
 };
 
-// *Collective* over the group; every rank gives the same keys in the same order. Throws this rank's first refusal. Else
-// RuntimeError, naming key and ranks, on every rank whose peer refuses an entry or has something else for a key. Without
-// it PyTorch hangs, or gathers something else (docs/deviations.md).
+// *Collective* over the group; every rank passes the same keys in the same order. Throws this rank's first refusal. A
+// rank without one throws a RuntimeError that names key and ranks, if a peer refuses an entry or has something else for
+// a key. PyTorch, which has no such exchange, hangs or gathers wrong data in these cases (docs/deviations.md).
 void AgreeOnEntries(Communicator& group, const std::vector<EntryNote>& notes);
 
 }  // namespace shardcts::reference

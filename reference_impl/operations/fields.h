@@ -32,12 +32,12 @@ class Fields {
     const Value* value = Find(name);
     return value ? ParseDtype(value->AsString()) : std::nullopt;
   }
-  // A list of texts; empty when it is absent.
+  // A list of strings; empty when it is absent.
   std::vector<std::string> Texts(const std::string& name) const {
     const Value* value = Find(name);
     return value ? value->AsStrings() : std::vector<std::string>();
   }
-  // A record inside; one without fields when it is absent.
+  // A nested record; one without fields when it is absent.
   Fields Record(const std::string& name) const {
     static const Dict kNothing;
     const Value* value = Find(name);

@@ -11,10 +11,10 @@
 
 namespace shardcts::reference {
 
-// The whole world as a group that nobody owns.
+// The world as a group, without ownership.
 std::shared_ptr<Communicator> WorldGroup(const Session& session);
 
-// For the module at `path` of call.Model(). AttributeError: a path or parameter that is not there.
+// For the module at `path` of call.Model(). AttributeError: a path or parameter that does not exist.
 FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path);
 
 // RuntimeError as MakeStateDictSettings.

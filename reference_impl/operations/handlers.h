@@ -12,8 +12,8 @@
 
 namespace shardcts::reference {
 
-// One call of an operation. The arguments have been checked against the table: names, types, allowed values,
-// required ones present, in records too.
+// One call of an operation. The arguments have been checked against the table: names, types, allowed values and
+// required ones, also in records.
 struct Call {
   Session& session;
   const Dict& arguments;

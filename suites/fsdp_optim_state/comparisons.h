@@ -11,8 +11,8 @@
 namespace shardcts::fsdp_optim_state {
 
 // Upstream's _check_same_param_groups: the expected state dict (`other`) and the actual one (`own`) have groups, at
-// least one; each pair has the same entries with the same values, `params` only where it is compared. Strict: as many
-// groups. Local.
+// least one; each pair has the same entries with the same values; `params` only if they are compared. Strict: the same
+// number of groups. Local.
 struct GroupChecks {
   std::string_view other, own, any, entries, values;
 };
@@ -20,16 +20,16 @@ void ExpectSameGroups(Trial& t, const GroupChecks& checks, const Dict& actual, c
                       bool with_params = true);
 
 // Upstream's _check_same_state with equal keys: both have a state, the same keys, state names, values within PyTorch's
-// default tolerance, dtypes. ShardedTensors of `actual` are put together: *Collective* then, otherwise Local. Strict:
-// no state name is missing.
+// default tolerance, dtypes. *Collective* if `actual` has ShardedTensors, which are gathered to full tensors; otherwise
+// Local. Strict: no state name is missing.
 struct StateChecks {
   std::string_view other, own, keys, names, values, dtypes;
 };
 void ExpectSameState(Trial& t, const StateChecks& checks, const Dict& actual, const Dict& expected);
 
-// Upstream's _check_same_state without equal keys, of what was saved: both have a state, as many parameters, and each
-// has the state of some parameter of the unsharded twin. `by_name` is the twin's own state under the parameters' names.
-// Strict: paired by name. *Collective* where it holds ShardedTensors.
+// Upstream's _check_same_state without equal keys, of the saved state: both have a state for the same number of
+// parameters, and each equals the state of some parameter of the unsharded reference model. `by_name`: the state of the
+// reference model by parameter names. Strict: matched by name. *Collective* if it has ShardedTensors.
 struct UnpairedStateChecks {
   std::string_view other, own, count, states;
 };

@@ -20,8 +20,8 @@ struct LoadCase {
 
 enum class LegacyFunctions { kShardFull, kScatterFull, kFlattenSharded };
 
-// Groups and state of the second model's own state dict, then of the first's, each converted for the second and
-// compared with what its optimizer has; then a load, and training on.
+// Groups and state of the second model's own state dict, then of the first's, each converted for the second model and
+// compared with its optimizer's state; then a load and further training.
 struct LoadChecks {
   GroupChecks second_groups;
   StateChecks second_state;

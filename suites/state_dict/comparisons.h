@@ -25,7 +25,7 @@ struct OptimizerStateChecks {
   std::string_view states, state_names, state_values;
   std::string_view groups, group_entries, params, options;
 };
-// `expected` is by name, and alone says which checks are evaluated: without state none of `names` and `state…`.
+// `expected` is by name. It alone determines which checks are evaluated: without state, none of `names` and `state…`.
 void ExpectSameOptimizerState(Trial& t, const OptimizerStateChecks& checks, const Dict& expected, const Dict& actual);
 
 // Equality as in upstream's assertEqual: keys in any order, values within PyTorch's default tolerance. Local.
