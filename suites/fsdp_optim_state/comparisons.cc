@@ -61,7 +61,8 @@ bool Matches(const Dict& entry, const Dict& other) {
   });
 }
 
-// Whether some parameter of the twin has this state. If not, the message says how it differs from that of its name.
+// Whether some parameter of the reference model has this state. If not, the message says how it differs from the state
+// of the same name.
 Verification IsStateOfSomeone(const Key& name, const Dict& entry, const Dict& twin_state, const Dict& by_name) {
   const bool found = std::ranges::any_of(
       twin_state, [&](const Dict::Entry& other) { return Matches(entry, other.value.AsDict()); });

@@ -17,7 +17,7 @@ class UnpairedState : public testing::Test {
     for (const char* id : {"C1", "C2", "C3", "C4"}) case_.checks.push_back({.id = id});
   }
 
-  // The first failure where `saved` is compared with a twin that has stepped w three times.
+  // The first failure when `saved` is compared with a reference model that has stepped w three times.
   std::string FailureOf(const Dict& saved) {
     Trial t(case_, rank_.session());
     ExpectStatesInAnyOrder(t, {.other = "C1", .own = "C2", .count = "C3", .states = "C4"}, {{"state", saved}},

@@ -1,4 +1,4 @@
-// The arguments of optim_state_dict and of its settings: which state dict, which form, where the values are.
+// The arguments of optim_state_dict and of its settings: which state dict, its form, and where the values are.
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_optim_state/comparisons.h"

@@ -5,7 +5,7 @@
 namespace shardcts::fsdp_optim_state {
 namespace {
 
-// Saves and converts, each in one way.
+// The functions that save and convert.
 struct Functions {
   std::function<void(Training&)> prepare;
   std::function<Dict(const Training&, const std::optional<ProcessGroup>&)> save;
@@ -25,7 +25,7 @@ TrainingOptions SecondModel(const LoadCase& load_case, const std::optional<Proce
           .group = group};
 }
 
-// What was saved beside the twin; other ranks than rank 0 may have nothing.
+// Compares the saved state with the reference model's; ranks other than rank 0 may have nothing.
 void CompareWithTwin(Trial& t, std::string_view check, const Twin& twin, const Dict& saved) {
   if (!saved.empty()) ExpectStateOfTwin(t, check, twin.state, saved);
 }
@@ -47,7 +47,7 @@ void LoadInto(Trial& t, const LoadChecks& checks, const LoadCase& load_case, con
 
   Twin twin = TrainTwin(t, FirstModel(load_case), kIterations);
   CompareWithTwin(t, checks.second_state.values, twin, saved2);
-  // A first state dict in parts is on ranks that are all here: only a whole world has such a one.
+  // A sharded first state dict needs all ranks, so only a full world has one.
   CompareWithTwin(t, checks.first_state.values, twin, saved1);
 
   t.NoError(checks.load, [&] { two.optimizer.LoadStateDict(converted2); });

@@ -1,4 +1,4 @@
-// Optimizer state of which something is not there: the first parameter's, all of it, the groups, or a value (None).
+// Optimizer state with missing parts: the first parameter's, all of it, the groups, or a value (None).
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_optim_state/comparisons.h"

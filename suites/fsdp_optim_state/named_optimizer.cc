@@ -1,4 +1,4 @@
-// An optimizer that is keyed by names, over a model of which each rank has another part.
+// An optimizer keyed by names, over a model of which each rank has a different part.
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_optim_state/comparisons.h"
@@ -24,7 +24,7 @@ void InitAndStep(Model& model, Optimizer& optimizer, const at::Tensor& batch) {
   StepOnSum(model, optimizer, batch);
 }
 
-// Strict: beside the twin.
+// Strict: compared with the reference model.
 void Compare(Trial& t, const GroupChecks& groups, const StateChecks& state, const Dict& actual, const Dict& expected,
              const Dict& twin_state) {
   ExpectSameGroups(t, groups, actual, expected, /*with_params=*/false);

@@ -1,4 +1,4 @@
-// Whoever gives optim_input is told that it is deprecated.
+// Passing optim_input gives a warning that it is deprecated.
 #include <ATen/ATen.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Saving: beside an unsharded twin, under clean names, and with state that some ranks lack.
+// Saving: compared with an unsharded reference model, under clean names, and with state that some ranks lack.
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_optim_state/comparisons.h"

@@ -1,4 +1,4 @@
-// Units that are not sharded, and parameters that are frozen for a while.
+// Units that are not sharded, and parameters that are frozen temporarily.
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_optim_state/comparisons.h"
@@ -40,7 +40,7 @@ void SaveAndLoadWhileFrozen(Trial& t, Model model) {
 }
 
 // The strict form of the values. Gradients are dropped before each iteration, because an unsharded optimizer steps
-// whatever still has one, frozen or not.
+// every parameter that has one, frozen or not.
 void SaveBesideTwin(Trial& t, Model model, Model twin) {
   WrapWithOriginalParameters(model);
   Optimizer optimizer = AdamOver(t, model);

@@ -1,4 +1,4 @@
-// Activation-checkpoint wrappers inside, below and next to fsdp units: state dicts do not show them.
+// Activation-checkpoint wrappers inside, below and next to FSDP units: state dicts do not contain them.
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_state_dict/ports.h"
@@ -9,7 +9,7 @@ namespace {
 
 using Builder = std::function<Model(bool checkpoint)>;
 
-// Upstream's apply_ac_to_linears: every Linear gets a wrapper, below the units that are there.
+// Upstream's apply_ac_to_linears: every Linear gets a wrapper, inside existing units.
 void CheckpointLinears(Model& model) {
   for (const Value& module : Modules(model)) {
     if (module.AsDict().At("class").AsString() == "Linear") {

@@ -15,7 +15,7 @@ const at::Tensor& OnlyShard(const Value& value) {
   return shards.front().tensor;
 }
 
-// A ShardedTensor over two ranks, in chunks of ceil(n / 2), from the whole one.
+// A ShardedTensor over two ranks, in chunks of ceil(n / 2), made from the full tensor.
 ShardedTensor Resharded(const Trial& t, const at::Tensor& full) {
   const std::vector<at::Tensor> chunks = full.chunk(2);
   ShardedTensor resharded{.shape = full.sizes().vec(), .dtype = full.scalar_type(), .ranks = {0, 1}};

@@ -1,4 +1,5 @@
-// What fsdp saves fits the unwrapped model: keys, training against a data-parallel twin, loads into plain modules.
+// State dicts saved with FSDP match the unwrapped model: keys, training compared with a data-parallel reference model,
+// loads into plain modules.
 #include <ATen/ATen.h>
 
 #include <algorithm>

@@ -14,7 +14,7 @@ bool OffloadsParameters(const Trial& t) { return t.BoolParam("cpu_offload"); }
 
 using Builder = std::function<Model()>;
 
-// Forward and backward on an input of its own; the gradients stay.
+// Forward and backward on an input of its own; the gradients are kept.
 void ForwardAndBackward(Trial& t, Model& model, bool half, int64_t number) {
   const at::Tensor input = RandomInput(t, {3, 10}, number);
   model.Backward(model.Forward({half ? input.to(at::kHalf) : input}));

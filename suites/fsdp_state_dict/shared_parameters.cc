@@ -7,7 +7,7 @@
 namespace shardcts::fsdp_state_dict {
 namespace {
 
-// Adds one to every parameter and buffer that is zero throughout, so that a loaded state is told from a zeroed one.
+// Adds one to every parameter and buffer that is zero everywhere, so that a loaded state differs from a zeroed one.
 void MakeAllNonZero(Trial& t, Model& model) {
   WithFullParams(model, [&] {
     Dict changed;

@@ -42,7 +42,7 @@ PORT(test_state_dict_type) {
   for (const Value& unit : FsdpUnits(model)) {
     t.Check("C1", Equal<std::string>("type after the scope", "FULL", unit.AsDict().At("type").AsString()));
   }
-  // Also when the body raises.
+  // Also if the body raises.
   struct Raised {};
   try {
     WithStateDictType(model, StateDictKind::kSharded, [] { throw Raised(); });

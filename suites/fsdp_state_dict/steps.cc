@@ -14,7 +14,7 @@ Model Linears(Trial& t, std::vector<int64_t> sizes) {
 
 Dict Cloned(Trial& t, const Dict& tensors) { return t.subject().Clone(tensors).AsDict(); }
 
-// Whether any pair that both have differs, or one has a name that the other lacks.
+// Whether any common pair differs, or one has a name that the other lacks.
 bool AnyDiffers(const Dict& expected, const Dict& actual) {
   if (expected.Keys() != actual.Keys()) return true;
   for (const auto& [name, value] : expected) {

@@ -1,4 +1,4 @@
-// Modules that no unit manages: left out while wrapping, or ignored.
+// Modules that no unit manages: skipped while wrapping, or ignored.
 #include <ATen/ATen.h>
 
 #include "suites/fsdp_state_dict/ports.h"

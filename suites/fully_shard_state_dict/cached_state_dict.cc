@@ -6,7 +6,8 @@
 namespace shardcts::fully_shard_state_dict {
 namespace {
 
-// Moves all parameters to new storage: through another device where there is one, else as such a move would.
+// Moves all parameters to new storage: through another device if there is one, otherwise by the same code of the
+// implementation.
 void MoveStorage(Trial& t, Model& model) {
   if (t.device() == "cpu") {
     model.Reallocate();
@@ -18,7 +19,7 @@ void MoveStorage(Trial& t, Model& model) {
 
 }  // namespace
 
-// A state dict taken once, before any forward, stays live: the first forward must not move a shard to other storage.
+// A state dict taken before any forward stays valid: the first forward must not move a shard to other storage.
 PORT(test_cached_state_dict) {
   const int64_t dim = t.IntParam("mlp_dim");
   const bool mutate = t.BoolParam("mutate_after_state_dict");

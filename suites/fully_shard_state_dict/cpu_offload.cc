@@ -10,7 +10,7 @@ namespace {
 
 const std::vector<std::string> kNames = {"0.weight", "1.weight"};
 
-// Loads one parameter; the other ones stay as they are.
+// Loads one parameter; the others do not change.
 void LoadOne(Trial& t, Model& model, size_t index, const Value& value) {
   const std::string& name = kNames[index];
   LoadResult result;

@@ -7,7 +7,7 @@
 namespace shardcts::fully_shard_state_dict {
 namespace {
 
-// What upstream remembers of each parameter before it saves.
+// What upstream stores of each parameter before it saves.
 struct Before {
   std::vector<int64_t> shape;
   uintptr_t data = 0;
@@ -21,14 +21,14 @@ std::map<std::string, Before> Remember(const Dict& parameters) {
   return before;
 }
 
-// The parameters were there before the save: throws ContractViolation for one that was not.
+// Throws ContractViolation for a parameter that did not exist before the save.
 const Before& BeforeOf(const std::map<std::string, Before>& before, const std::string& name) {
   const auto found = before.find(name);
   if (found == before.end()) throw ContractViolation(name + ": expected among the model's parameters, it is missing");
   return found->second;
 }
 
-// The rows behind the local part in its storage, when the storage is the padded shard; else no elements.
+// The rows after the local part in its storage, if the storage is the padded shard; otherwise no elements.
 at::Tensor Padding(const Value& value, const ExpectedParameter& expected, const MeshLayout& mesh) {
   const at::Tensor& local = LocalPart(value);
   const int64_t padded = LocalSlice(at::empty(expected.shape), mesh, expected.placements, mesh.ranks.front()).numel();
@@ -75,7 +75,7 @@ void CheckSaved(Trial& t, const ExpectedLayout& expected, const std::map<std::st
   t.Strict("C5", SameNames("state-dict keys", expected.Names(), saved.Keys()));
   for (const ExpectedParameter& parameter : expected.parameters) {
     const Value* value = saved.Find(parameter.name);
-    if (!value) continue;  // C5 has said so
+    if (!value) continue;  // C5 has failed already
     t.Strict("C6", HasLayout(parameter.name, expected.mesh, parameter.placements, *value));
     if (t.Check("C6", IsDTensor(parameter.name, *value))) {
       CheckSavedEntry(t, expected, parameter, BeforeOf(before, parameter.name), *value);
@@ -105,7 +105,8 @@ void CheckLoaded(Trial& t, const Model& model, const ExpectedLayout& expected,
     t.Check("C12", AllElementsAre(parameter.name + " after load", value, actual));
     const uintptr_t address = BeforeOf(before, parameter.name).data;
     const int64_t rows = LocalSlice(at::empty(parameter.shape), expected.mesh, parameter.placements, t.rank()).size(0);
-    // Upstream's own condition: it counts the ranks of the whole mesh. The specified local shape decides, not the actual.
+    // Upstream's own condition: it counts the ranks of the full mesh. The specified local shape decides, not the actual
+    // one.
     if (rows * expected.mesh.Size() == parameter.shape[0]) {
       t.Check("C13", Equal(parameter.name + ": address after load", address, DataPointer(actual)));
     }

@@ -1,4 +1,4 @@
-// The three tests that put fully_shard on top of tensor parallelism.
+// The three tests that apply fully_shard to tensor-parallel models.
 #include <ATen/ATen.h>
 
 #include "suites/fully_shard_state_dict/ports.h"

@@ -1,4 +1,4 @@
-// Names do not show activation checkpointing, whatever stands around it.
+// Names do not contain activation-checkpoint wrappers, whatever else wraps the model.
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
@@ -19,8 +19,8 @@ void CheckpointEveryModule(Model& model) {
   }
 }
 
-// C1 and C2. Strict: the names of the plain model's own state dict in their order, and its values; what was saved can
-// be loaded.
+// C1 and C2. Strict: the names of the plain model's own state dict in their order, and its values; the saved state dict
+// can be loaded.
 void ExpectNamesOfPlainModel(Trial& t, const std::function<void(Model&)>& wrap) {
   t.subject().Seed(1234);
   Model plain = CompositeParam(t);

@@ -66,7 +66,7 @@ void DeleteCountedMemory(void* context) {
   counted->budget->GiveBack(counted->bytes);
 }
 
-// LibTorch's own allocator gives all memory; what a thread with a budget gets is counted.
+// LibTorch's own allocator provides all memory; allocations of a thread that is being measured are counted.
 class CountingAllocator final : public c10::Allocator {
  public:
   explicit CountingAllocator(c10::Allocator* own) : own_(own) {}
@@ -87,7 +87,7 @@ class CountingAllocator final : public c10::Allocator {
   c10::Allocator* own_;
 };
 
-// For the rest of the process, because storages remember their allocator.
+// Installed until the process ends, because storages refer to their allocator.
 void InstallCountingAllocator() {
   static std::once_flag once;
   std::call_once(once, [] { c10::SetAllocator(at::kCPU, new CountingAllocator(c10::GetAllocator(at::kCPU))); });

@@ -67,7 +67,7 @@ PORT(test_broadcast_from_rank0) {
   ModelAndOptimizerState saved = SaveWhole(model, optimizer);
   ExpectEqual(t, "C1", "model", twin.model, saved.model);
   ExpectEqual(t, "C2", "optimizer", twin.optimizer, saved.optimizer);
-  // Upstream's twin is saved by the same functions, so that both sides may be wrong alike.
+  // Upstream saves its reference model with the same functions, so both sides may have the same error.
   t.Strict("C1", AreIdentical("model, by its own state dict", plain.StateDict(), saved.model));
   const TrainedOptimizer trained{.kind = "adam", .parameters = plain.Parameters()};
   const Dict own = ExpectedStateOf(t, trained, plain_optimizer.StateDict()).by_name;
@@ -93,7 +93,7 @@ PORT(test_broadcast_from_rank0) {
   t.Raises("C9", "RuntimeError", "Missing key", [&] { SetModelStateDict(model, given, BroadcastFull()); });
 }
 
-// A model that is not wrapped; nothing but the broadcast is distributed.
+// A model without wrappers; only the broadcast is distributed.
 PORT(test_set_cpu_model_state_dict_broadcast_from_rank0) {
   t.subject().Seed(42);
   Model model = t.subject().Build("linear", {{"in", 2}, {"out", 2}}, "cpu");

@@ -22,7 +22,7 @@ void ExpectSameEntry(Trial& t, const OptimizerStateChecks& checks, const std::st
   }
 }
 
-// As many, as upstream compares them; the message names one that is not in both.
+// Compares the counts, as upstream does; the message names an entry that is not in both.
 Verification SameCountOfStates(const Dict& expected, const Dict& actual) {
   Verification count = Equal("parameters with state", expected.size(), actual.size());
   if (count.ok) return count;

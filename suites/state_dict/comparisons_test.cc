@@ -30,7 +30,7 @@ class StateComparison : public testing::Test {
   static TrainedOptimizer Trained(const char* kind) {
     return {.kind = kind, .lr = 0.5, .steps = 3, .parameters = {{"w", at::zeros({2})}, {"b", at::zeros({2})}}};
   }
-  // What an unsharded optimizer over w and b would say.
+  // The state dict of an unsharded optimizer over w and b.
   static Dict Own(const Dict& state) { return {{"state", state}, {"param_groups", List{}}}; }
   static std::string ErrorOf(Trial& t, const Dict& own) {
     try {

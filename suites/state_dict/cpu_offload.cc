@@ -1,4 +1,4 @@
-// Options that say where values are and who has them.
+// Options that determine where values are and which ranks have them.
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
@@ -34,7 +34,7 @@ void ExpectWhole(Trial& t, std::string_view check, const Dict& tree) {
                 [&](const std::string& path, const Value& value) { t.Check(check, IsPlainTensor(path, value)); });
 }
 
-// Strict: the values of the model before it was wrapped, and what an optimizer that never stepped is initialized to.
+// Strict: the values of the model before it was wrapped, and the initial state of an optimizer that was never stepped.
 void ExpectUntrained(Trial& t, std::string_view model_check, std::string_view optimizer_check, const Model& plain,
                      const Value& own, const ModelAndOptimizerState& whole) {
   const Value saved = t.subject().To(whole.model, "cpu");

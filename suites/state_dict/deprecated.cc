@@ -1,4 +1,4 @@
-// What the API still does and warns about.
+// Deprecated features of the API, which warn.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -40,7 +40,7 @@ void Zero(Trial& t, Model& model, const Dict& whole) {
   model.LoadStateDict(zeros);
 }
 
-// The two entries of l are back; strict: all others are still zero.
+// The two entries of l have been restored; strict: all others are still zero.
 void ExpectOnlySubmodule(Trial& t, std::string_view weight, std::string_view bias, const Model& model,
                          const Dict& whole) {
   for (const auto& [key, value] : model.StateDict()) {
@@ -82,7 +82,7 @@ void ExpectSubmoduleForms(Trial& t, Model& model) {
   ExpectOnlySubmodule(t, "C11", "C12", model, whole);
 }
 
-// The warnings of a scope with a state-dict type, and of what is done in it.
+// The warnings of a scope with a state-dict type, and of the calls inside it.
 std::vector<Warning> WarningsOfStateDictType(Model& model) {
   Caller& caller = model.caller();
   const Outcome scope = caller.Call("fsdp.state_dict_type", {{"model", model.handle()}, {"type", "FULL"}});
@@ -106,7 +106,7 @@ PORT(test_deprecate_api) {
   fsdp.device_mesh = t.subject().InitMesh({t.world_size()});
   WrapFsdp(model, "", fsdp);
   t.Check("C13", Warns(WarningsOfStateDictType(model), kStateDictType));
-  // Upstream asks a model without FSDP, which cannot warn.
+  // Upstream uses a model without FSDP here, which cannot warn.
   std::vector<Warning> warnings;
   GetModelStateDict(model, {}, {.warnings = &warnings});
   t.Strict("C14", Holds(!HasFutureWarning(warnings, kStateDictType), "warnings of get_model_state_dict",

@@ -29,11 +29,11 @@ PORT(test_state_dict_with_hook_on_keys) {
   t.NoError("C2", [&] { result = SetModelStateDict(modifying, saved); });
   t.Strict("C2", SameNames("missing keys", {}, result.missing_keys));
   t.Strict("C2", SameNames("unexpected keys", {}, result.unexpected_keys));
-  // Upstream's target is on meta, into which nothing is copied.
+  // Upstream's target is on the meta device, so nothing is copied into it.
   Model target = Fusion(t, "ModifyingFusionEmbedding", t.device());
   t.NoError("C2", [&] { SetModelStateDict(target, saved); });
   t.Strict("C2", AreIdentical("model", saved, GetModelStateDict(target)));
-  // Hooks alone load a plain model; whole values are cut by the names that the modules' modifiers give.
+  // For a plain model the hooks alone suffice; full tensors are sharded by the names of the modules' modifiers.
   Model sharded = Fusion(t, "ModifyingFusionEmbedding", t.device());
   sharded.FullyShard("");
   t.NoError("C2", [&] { SetModelStateDict(sharded, saved, {.full_state_dict = true}); });

@@ -20,7 +20,7 @@ Model ShardedOnMeta(Trial& t, int64_t width, int64_t layers) {
   return model;
 }
 
-// Whole values beside the CPU model's.
+// Compares full values with those of the CPU model.
 void ExpectValues(Trial& t, std::string_view check, const Dict& expected, const Dict& state_dict) {
   for (const auto& [name, value] : expected) {
     const Value whole = t.subject().To(t.subject().FullTensor(state_dict.At(name)), "cpu");
@@ -28,7 +28,7 @@ void ExpectValues(Trial& t, std::string_view check, const Dict& expected, const 
   }
 }
 
-// Strict: every parameter of the model is a DTensor with its rows of the whole, none is on meta.
+// Strict: every parameter of the model is a DTensor with its rows of the full tensor; none is on the meta device.
 void ExpectShards(Trial& t, std::string_view check, const Model& model, int64_t width) {
   for (const auto& [key, value] : model.Parameters()) {
     const std::string name = ToString(key);
@@ -73,8 +73,8 @@ PORT(test_setting_meta_device_model) {
   ExpectShards(t, "C2", model, kWidth);
 }
 
-// Upstream's layers are 25 times as large; its limits are scaled like them. Shards are a quarter of the model, and a
-// whole tensor is as large: the limits leave room for that, and for 0.7 % more.
+// Upstream's layers are 25 times as large; its limits are scaled accordingly. Shards are a quarter of the model, and a
+// full tensor is as large: the limits leave room for that, and for 0.7 % more.
 PORT(test_setting_meta_device_model_broadcasting_and_memory) {
   constexpr int64_t kWidth = 2000;
   constexpr int64_t kLayers = 4;

@@ -23,7 +23,7 @@ Model ShardedLayers(Trial& t) {
   return model;
 }
 
-// Placements and all; keys in any order.
+// Compares placements too; keys in any order.
 void ExpectSameStateDict(Trial& t, std::string_view check, const Optimizer& expected, const Optimizer& actual) {
   ExpectEqual(t, check, "state dict of the optimizer", expected.StateDict(), actual.StateDict());
 }
@@ -99,7 +99,7 @@ PORT(test_flattened_osd) {
   const Optimizer from_flat = t.subject().CreateOptimizer(model, "adamw");
   t.NoError("C2", [&] { SetOptimizerStateDict(model, {from_flat}, flat); });
   ExpectSameStateDict(t, "C3", trained, from_flat);
-  // A new one: upstream's has loaded the flat form already.
+  // A new optimizer, because upstream's has already loaded the flat form.
   const Optimizer from_nested = t.subject().CreateOptimizer(model, "adamw");
   t.NoError("C4", [&] { SetOptimizerStateDict(model, {from_nested}, nested); });
   ExpectSameStateDict(t, "C5", trained, from_nested);

@@ -33,7 +33,7 @@ void ExpectOwnedParameters(Trial& t, std::string_view check, const Dict& saved,
   }
 }
 
-// Strict: as the weight of that id is placed.
+// Strict: with the placements of the weight of that id.
 void ExpectPlacements(Trial& t, std::string_view check, const Dict& state) {
   const std::vector<std::string> placements = {"S(0)", "S(1)"};
   for (size_t id = 0; id < placements.size(); ++id) {

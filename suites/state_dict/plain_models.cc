@@ -1,4 +1,4 @@
-// Models that nothing wraps, without a process group.
+// Models without wrappers, without a process group.
 #include <ATen/ATen.h>
 
 #include "suites/state_dict/comparisons.h"
@@ -10,14 +10,14 @@ namespace {
 
 const StateDictCall kAlone{.distributed = false};
 
-// Strict: what the API saves is what the model's own state dict says.
+// Strict: the API saves the model's own state dict.
 Dict SavedState(Trial& t, std::string_view check, const Model& model) {
   const Dict saved = GetModelStateDict(model, {}, kAlone);
   t.Strict(check, AreIdentical("model", model.StateDict(), saved));
   return saved;
 }
 
-// Another model's state dict loaded into `target`, as upstream loads the target's own, which proves nothing.
+// Loads another model's state dict into `target`; upstream loads the target's own, which proves nothing.
 Dict LoadedFrom(Trial& t, std::string_view check, const Dict& source, Model& target) {
   t.NoError(check, [&] { SetModelStateDict(target, GetModelStateDict(target, {}, kAlone), {}, kAlone); });
   t.NoError(check, [&] { SetModelStateDict(target, source, {}, kAlone); });

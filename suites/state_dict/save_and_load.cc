@@ -17,7 +17,7 @@ constexpr int kSteps = 10;
 
 at::Generator GeneratorFor(int64_t number) { return at::detail::createCPUGenerator(static_cast<uint64_t>(number)); }
 
-// The plain twin, and what must be saved of it.
+// The plain reference model, and the state dicts that must be saved.
 struct TwinState {
   Model model;
   Optimizer optimizer;
@@ -54,8 +54,8 @@ void TrainAlike(Trial& t, TwinState& twin, Wrapped& wrapped) {
   twin.optimizer.ZeroGrad();
 }
 
-// Upstream's _verify_osd_by_load; after the others, because a load that fails ends the test. The optimizer that loads
-// is new each time: upstream's still has what an earlier load gave it.
+// Upstream's _verify_osd_by_load. It comes last, because a failed load ends the test. Each load uses a new optimizer;
+// upstream's still has the state of an earlier load.
 struct LoadChecks {
   std::string_view load, state_dict;
 };
@@ -145,7 +145,7 @@ void ExpectNoFrozenParameters(Trial& t, const SaveLoadCase& save_load) {
   for (const auto& [name, value] : saved) t.Strict("C50", SameValue(ToString(name), own.At(name), value));
 }
 
-// C51, which upstream never reaches: several optimizers give a group each.
+// C51, which upstream never reaches: each of several optimizers contributes a group.
 void ExpectOneGroupEach(Trial& t, const SaveLoadCase& save_load) {
   Model plain = save_load.build();
   Model model = plain.Copy();

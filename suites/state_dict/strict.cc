@@ -1,4 +1,4 @@
-// Names that are missing or unexpected, strictly and not.
+// Missing and unexpected names, with and without strict.
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
@@ -8,8 +8,8 @@
 
 namespace shardcts::state_dict {
 
-// Upstream's dict is changed by the load that fails, so that its later loads under DDP look for wrapped names. Here a
-// load leaves its dict alone, and names never show a wrapper.
+// The failed load changes upstream's state dict, so that its later loads under DDP look for wrapped names. Here a load
+// does not change the state dict, and names never contain a wrapper.
 PORT(test_strict) {
   t.subject().Seed(1234);
   Model model = CompositeParam(t);

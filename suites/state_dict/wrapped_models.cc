@@ -1,4 +1,4 @@
-// The seven tests that run the engine, each with another wrapper around the copy.
+// The seven tests that run SaveAndLoad (save_and_load.h), each with another wrapper around the copy.
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
@@ -40,7 +40,7 @@ void SaveAndLoadFsdp(Trial& t) {
 
 PORT(test_fsdp) { SaveAndLoadFsdp(t); }
 
-// Upstream's test compiles nothing either.
+// Upstream's test does not compile anything either.
 PORT(test_compiled_fsdp) { SaveAndLoadFsdp(t); }
 
 PORT(test_fsdp2) {
@@ -61,8 +61,8 @@ PORT(test_ddp) {
   SaveAndLoad(t, save_load);
 }
 
-// Upstream wraps l of a copy with DDP, which it then drops, and tells FSDP to ignore that l, which is no part of the
-// model. Here FSDP ignores the model's own l. With DDP around it PyTorch's optimizer names would show the wrapper:
+// Upstream wraps l of a copy in DDP, discards the copy, and tells FSDP to ignore that l, which is not part of the
+// model. Here FSDP ignores the model's own l. With DDP around it, PyTorch's optimizer names would contain the wrapper:
 // docs/deviations.md.
 PORT(test_fsdp_ddp) {
   SaveLoadCase save_load = CompositeCase(t);
@@ -83,7 +83,7 @@ PORT(test_single_gpu) {
   SaveAndLoad(t, save_load);
 }
 
-// A tied parameter is one flat parameter's only once, so all are frozen or none.
+// A tied parameter is in one flat parameter only, so all are frozen or none.
 PORT(test_shared_weight) {
   const Mesh mesh = t.subject().InitMesh({t.world_size()});
   SaveLoadCase save_load;
