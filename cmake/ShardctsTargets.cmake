@@ -44,10 +44,11 @@ function(shardcts_use_pch target name)
   target_precompile_headers(${target} REUSE_FROM shardcts_pch_${name})
 endfunction()
 
-# shardcts_test(NAME SOURCES… LIBS… [PCH aten] [RANKS n…] [TIMEOUT s]): a GoogleTest program run by ctest,
-# with RANKS once per number under mpiexec. The target unit_tests builds them all, their label is unit.
+# shardcts_test(NAME SOURCES… LIBS… [PCH aten] [RANKS n… [MPIEXEC]] [TIMEOUT s]): a GoogleTest program run by ctest,
+# with RANKS once per number: it forks its ranks itself (harness/comm/testing/rank_tests.h) or, with MPIEXEC, is started
+# under mpiexec. The target unit_tests builds them all, their label is unit.
 function(shardcts_test name)
-  cmake_parse_arguments(arg "" "PCH;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
+  cmake_parse_arguments(arg "MPIEXEC" "PCH;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/harness")
   target_link_libraries(${name} PRIVATE ${arg_LIBS} shardcts_warnings)
@@ -62,7 +63,12 @@ function(shardcts_test name)
   if(arg_RANKS)
     target_link_libraries(${name} PRIVATE GTest::gtest GTest::gmock)
     foreach(ranks ${arg_RANKS})
-      add_test(NAME ${name}_${ranks}_ranks COMMAND ${MPIEXEC_EXECUTABLE} -n ${ranks} $<TARGET_FILE:${name}>)
+      if(arg_MPIEXEC)
+        set(command ${MPIEXEC_EXECUTABLE} -n ${ranks} $<TARGET_FILE:${name}>)
+      else()
+        set(command ${name} --ranks ${ranks})
+      endif()
+      add_test(NAME ${name}_${ranks}_ranks COMMAND ${command})
       set_tests_properties(${name}_${ranks}_ranks PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS 2 LABELS unit)
     endforeach()
   else()

@@ -151,5 +151,5 @@ TEST_P(DsdMemoryTest, AnOptimizerIsSavedAndLoadedMomentByMoment) {
 
 int main(int argc, char** argv) {
   shardcts::ReturnWhatIsFreed();
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120)});
 }

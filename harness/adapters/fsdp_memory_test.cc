@@ -101,5 +101,5 @@ TEST_P(FsdpMemoryTest, WithoutBothEveryRankHoldsOneCopy) {
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60)});
 }

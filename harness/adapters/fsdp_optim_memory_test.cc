@@ -105,5 +105,5 @@ TEST_P(FsdpOptimMemoryTest, RanksThatKeepNothingNeedNoMoreThanOneParametersState
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(120)});
 }

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "adapters/loader.h"
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts {
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <thread>
 
-#include "comm/host_memory.h"
+#include "comm/local/host_memory.h"
 
 namespace shardcts {
 

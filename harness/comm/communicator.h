@@ -1,7 +1,7 @@
 // Communicator: the collectives that the harness and the reference implementation use, over one group of ranks.
 //
 // Every call here is *Collective* over the group unless marked *Local*. Tensors are contiguous and live on the
-// backend's device (mpi, threads: CPU; nccl: CUDA). Calls return when the result may be used. A call that cannot
+// backend's device (local, mpi, threads: CPU; nccl: CUDA). Calls return when the result may be used. A call that cannot
 // finish (peer died, deadline, abort) throws CommunicationError; the communicator is unusable afterwards.
 #pragma once
 
@@ -33,7 +33,7 @@ class Communicator {
 
   virtual int rank() const = 0;         // Local. In this group
   virtual int size() const = 0;         // Local.
-  virtual std::string backend() const = 0;  // Local. "mpi", "nccl", "threads"
+  virtual std::string backend() const = 0;  // Local. "local", "mpi", "nccl", "threads"
   virtual const std::vector<int64_t>& global_ranks() const = 0;  // Local. global_ranks()[rank()] is this process
 
   // `output` holds size() times the elements of `input`, in rank order.
@@ -55,9 +55,9 @@ class Communicator {
 
   // For each rank the tensors that go there, or come from there.
   using TensorsByRank = std::vector<std::vector<at::Tensor>>;
-  // `sends[r]` goes to rank r, `receives[r]` comes from there: as many tensors, each as many bytes, as that rank says of
-  // the same. False, on all ranks: nothing was moved, since the backend has no way that is better than messages, or not
-  // for these. Worth the call from some 64 KiB on.
+  // `sends[r]` goes to rank r, `receives[r]` comes from there; both ranks pass matching counts and sizes. False, on all
+  // ranks: nothing was moved, since the backend has no way that is better than messages, or not for these tensors. Worth
+  // the call from some 64 KiB on.
   virtual bool ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) { return false; }
   // Local. Where tensors should lie that are to be gathered, broadcast or exchanged directly. nullptr: anywhere.
   virtual c10::Allocator* DirectMemory() { return nullptr; }

@@ -92,9 +92,14 @@ int LocalRank(Communicator& world) {
 }
 
 std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason) {
+  return FailureText(group.backend(), operation, group.global_ranks(), group.rank(), reason);
+}
+
+std::string FailureText(const std::string& backend, const std::string& operation,
+                        const std::vector<int64_t>& global_ranks, int rank, const std::string& reason) {
   std::string ranks;
-  for (int64_t rank : group.global_ranks()) ranks += (ranks.empty() ? "" : ",") + std::to_string(rank);
-  return group.backend() + " " + operation + " on rank " + std::to_string(group.global_ranks()[group.rank()]) +
+  for (int64_t each : global_ranks) ranks += (ranks.empty() ? "" : ",") + std::to_string(each);
+  return backend + " " + operation + " on rank " + std::to_string(global_ranks[static_cast<size_t>(rank)]) +
          " in group [" + ranks + "]: " + reason;
 }
 

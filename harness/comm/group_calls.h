@@ -25,9 +25,11 @@ int LocalRank(Communicator& world);
 
 // *Local*. What a CommunicationError says: "mpi all_reduce on rank 1 in group [0,1,2]: REASON".
 std::string FailureText(const Communicator& group, const std::string& operation, const std::string& reason);
+std::string FailureText(const std::string& backend, const std::string& operation,
+                        const std::vector<int64_t>& global_ranks, int rank, const std::string& reason);
 
 // *Local*. Polls until `poll` returns true, without a pause for the first `busy`; later other processes get to run, while
-// this one sleeps for a while, or in `rest`, where somebody can wake it; `rest` returns after 1 ms or before.
+// this one sleeps for a while, or in `rest`, where a peer can wake it; `rest` returns after 10 ms or before.
 // Returns why the wait has ended before: an abort, the deadline, or the text that `poll` has put into `problem`.
 std::optional<std::string> WaitFor(CallState& state, const std::function<bool(std::string& problem)>& poll,
                                    std::chrono::nanoseconds busy = std::chrono::microseconds(200),

@@ -10,10 +10,9 @@
 
 #include "comm/call_state.h"
 #include "comm/group_calls.h"
-#include "comm/half_reduction.h"
 #include "comm/mpi_call.h"
 #include "comm/mpi_names.h"
-#include "comm/shared_memory_calls.h"
+#include "comm/reduction.h"
 #include "comm/tensor_bytes.h"
 
 namespace shardcts {
@@ -23,17 +22,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kSignalTag = 32767;  // the largest that MPI promises
 
-// All-gathers and broadcasts of parts of at least this size go through memory that ranks share, where there is any.
-constexpr int64_t kSharedBytes = 64 << 10;
-
 // How long a call keeps the processor: as long as a message needs that finds its peers ready, with its bytes copied
 // at 1 GB/s. MPI moves bytes only while it is polled.
 std::chrono::nanoseconds BusyTime(std::span<const at::Tensor> tensors) {
   return std::chrono::microseconds(200) + std::chrono::nanoseconds(TotalBytes(tensors));
 }
-
-// The same while peers copy, who go on without being polled and wake this rank: they may need its processor.
-constexpr std::chrono::microseconds kBusyWhilePeersCopy{20};
 
 int ByteCount(int64_t bytes) {
   if (bytes > std::numeric_limits<int>::max()) {
@@ -78,8 +71,6 @@ class MpiCommunicator final : public Communicator {
   void Send(const at::Tensor& tensor, int to, int tag) override;
   void Receive(at::Tensor tensor, int from, int tag) override;
   void Barrier() override;
-  bool ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) override;
-  c10::Allocator* DirectMemory() override { return HostMemory::OfThisProcess(); }
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override {
     return AllGatherBytesAsTensors(*this, bytes, at::kCPU);
   }
@@ -102,12 +93,6 @@ class MpiCommunicator final : public Communicator {
   void Wait(const char* operation, const std::shared_ptr<PendingCall>& call);
   [[noreturn]] void Fail(const char* operation, const std::string& reason);
   void CheckUsable(const char* operation);  // or fails
-  // *Collective*, with the same `bytes` on every rank: whether parts of that size go through memory that ranks share.
-  bool GoesThroughMemory(int64_t bytes) const { return size_ > 1 && bytes >= kSharedBytes; }
-  // *Collective*. What `call`, one of SharedMemoryCalls, gives. `tensors` are what it moves.
-  bool ThroughMemory(const char* operation, std::vector<at::Tensor> tensors,
-                     const std::function<bool(const WaitUntil&)>& call);
-  WaitUntil AwaitPeers(const char* operation);
 
   MPI_Comm comm_;
   std::vector<int64_t> global_ranks_;
@@ -116,7 +101,6 @@ class MpiCommunicator final : public Communicator {
   int size_ = 1;
   bool failed_ = false;
   std::vector<std::shared_ptr<PendingCall>> signals_sent_;
-  SharedMemoryCalls memory_{*this};
 };
 
 void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
@@ -163,51 +147,9 @@ void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) 
   CheckTensor(input, "all_gather input");
   CheckChunks(output, input, size_, "all_gather");
   const int bytes = ByteCount(input);
-  const auto in_memory = [&](const WaitUntil& wait_until) { return memory_.AllGather(output, input, wait_until); };
-  if (GoesThroughMemory(bytes) && ThroughMemory("all_gather", {output, input}, in_memory)) return;
   Run("all_gather", {output, input}, [&](PendingCall& call) {
     return MPI_Iallgather(input.const_data_ptr(), bytes, MPI_BYTE, output.mutable_data_ptr(), bytes, MPI_BYTE, comm_,
                           &call.request);
-  });
-}
-
-WaitUntil MpiCommunicator::AwaitPeers(const char* operation) {
-  return [this, operation](Bell& bell, const std::function<bool()>& condition) {
-    if (condition()) return;
-    uint32_t rings = 0;
-    const auto is_done = [&](std::string&) {
-      rings = bell.Rings();
-      return condition();
-    };
-    const auto rest = [&] { bell.Await(rings, std::chrono::milliseconds(1)); };
-    if (const auto reason = WaitFor(*state_, is_done, kBusyWhilePeersCopy, rest)) Fail(operation, *reason);
-  };
-}
-
-bool MpiCommunicator::ThroughMemory(const char* operation, std::vector<at::Tensor> tensors,
-                                    const std::function<bool(const WaitUntil&)>& call) {
-  CheckUsable(operation);
-  try {
-    return call(AwaitPeers(operation));
-  } catch (const CommunicationError&) {
-    auto kept = std::make_shared<PendingCall>();
-    kept->tensors = std::move(tensors);
-    KeepForever(std::move(kept));
-    throw;
-  }
-}
-
-bool MpiCommunicator::ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) {
-  std::vector<at::Tensor> tensors;
-  for (const TensorsByRank* lists : {&sends, &receives}) {
-    if (lists->size() != static_cast<size_t>(size_)) throw std::invalid_argument("exchange: one list for each rank");
-    for (const std::vector<at::Tensor>& of_rank : *lists) {
-      for (const at::Tensor& tensor : of_rank) CheckTensor(tensor, "exchange tensor");
-      tensors.insert(tensors.end(), of_rank.begin(), of_rank.end());
-    }
-  }
-  return ThroughMemory("exchange", std::move(tensors), [&](const WaitUntil& wait_until) {
-    return memory_.Exchange(sends, receives, wait_until);
   });
 }
 
@@ -291,8 +233,6 @@ void MpiCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
 void MpiCommunicator::Broadcast(at::Tensor tensor, int root) {
   CheckTensor(tensor, "broadcast tensor");
   const int bytes = ByteCount(tensor);
-  const auto in_memory = [&](const WaitUntil& wait_until) { return memory_.Broadcast(tensor, root, wait_until); };
-  if (GoesThroughMemory(bytes) && ThroughMemory("broadcast", {tensor}, in_memory)) return;
   Run("broadcast", {tensor}, [&](PendingCall& call) {
     return MPI_Ibcast(tensor.mutable_data_ptr(), bytes, MPI_BYTE, root, comm_, &call.request);
   });

@@ -9,10 +9,6 @@
 // a split-off group does not touch the communicator that it came from.
 // Tensors up to 2 GiB less one byte per call; beyond that std::invalid_argument, as for tensors that are not contiguous
 // or not on the CPU, or a ReduceOp that the dtype does not have. bool sums and products are logical or and logical and.
-// All-gathers into one tensor and broadcasts of 64 KiB or more, and exchanges, go through shared memory where all ranks
-// are processes of one host that see it: from one tensor into the other, where these lie in DirectMemory()
-// (direct_exchange.h); else all-gathers through a window (window_all_gather.h), 4 MiB for each rank, from the first such
-// call on.
 // The tag 32767 is taken by Signal.
 // float16 and bfloat16 are reduced in float32, in rank order, and rounded once.
 #pragma once

@@ -7,7 +7,8 @@
 
 #include "comm/conformance/ranks.h"
 #include "comm/group_calls.h"
-#include "comm/rank_test_main.h"
+#include "comm/mpi_session.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts {
 
@@ -52,3 +53,9 @@ TEST(MpiCommunicatorTest, SignalOfAPeerEndsAWaitElsewhere) {
 
 }  // namespace
 }  // namespace shardcts
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const shardcts::MpiSession session(&argc, &argv);
+  return shardcts::RunTestsOn(shardcts::MakeMpiCommunicator());
+}

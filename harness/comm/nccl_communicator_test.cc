@@ -9,7 +9,7 @@
 
 #include "comm/conformance/ranks.h"
 #include "comm/nccl_library.h"
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts {
 namespace {

@@ -13,7 +13,7 @@
 #include "comm/mpi_communicator.h"
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts {
 namespace {

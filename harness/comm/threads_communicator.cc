@@ -1,7 +1,6 @@
 #include "comm/threads_communicator.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,7 +12,7 @@
 #include <utility>
 
 #include "comm/call_state.h"
-#include "comm/half_reduction.h"
+#include "comm/reduction.h"
 #include "comm/tensor_bytes.h"
 #include "comm/thread_group.h"
 
@@ -41,47 +40,6 @@ void CopyInRow(const std::vector<at::Tensor>& parts, at::Tensor row) {
   char* to = static_cast<char*>(row.mutable_data_ptr());
   for (const at::Tensor& part : parts)
     to = std::copy_n(static_cast<const char*>(part.const_data_ptr()), NumBytes(part), to);
-}
-
-const char* NameOf(ReduceOp op) {
-  switch (op) {
-    case ReduceOp::kSum: return "sum";
-    case ReduceOp::kAvg: return "average";
-    case ReduceOp::kMin: return "minimum";
-    case ReduceOp::kMax: return "maximum";
-    case ReduceOp::kProduct: return "product";
-  }
-  return "unknown";
-}
-
-// Throws std::invalid_argument for a reduction that the dtype does not have.
-void CheckReduction(at::ScalarType type, ReduceOp op) {
-  const bool known = c10::isIntegralType(type, /*includeBool=*/true) || type == at::kHalf || type == at::kBFloat16 ||
-                     type == at::kFloat || type == at::kDouble;
-  if (!known) throw std::invalid_argument(std::string("no reduction of dtype ") + c10::toString(type));
-  if (op == ReduceOp::kAvg && !c10::isFloatingType(type))
-    throw std::invalid_argument("an average needs a floating-point dtype");
-}
-
-void ReduceInto(at::Tensor total, const at::Tensor& part, ReduceOp op) {
-  const bool is_bool = total.scalar_type() == at::kBool;
-  switch (op) {
-    case ReduceOp::kSum:
-    case ReduceOp::kAvg: is_bool ? total.logical_or_(part) : total.add_(part); break;
-    case ReduceOp::kMin: at::minimum_out(total, total, part); break;
-    case ReduceOp::kMax: at::maximum_out(total, total, part); break;
-    case ReduceOp::kProduct: is_bool ? total.logical_and_(part) : total.mul_(part); break;
-  }
-}
-
-// The reduction of `parts`, one per rank, in rank order.
-at::Tensor Reduce(const std::vector<at::Tensor>& parts, ReduceOp op) {
-  c10::NoGradGuard no_grad;
-  if (IsHalf(parts.front())) return ReduceHalf(at::stack(parts), op);
-  at::Tensor total = parts.front().clone();
-  for (size_t rank = 1; rank < parts.size(); ++rank) ReduceInto(total, parts[rank], op);
-  if (op == ReduceOp::kAvg) total.div_(static_cast<double>(parts.size()));
-  return total;
 }
 
 class ThreadsCommunicator final : public Communicator {

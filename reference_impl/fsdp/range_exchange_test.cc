@@ -6,7 +6,7 @@
 
 #include <random>
 
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 namespace shardcts::reference {
 namespace {

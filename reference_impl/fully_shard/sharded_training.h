@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 #include "fully_shard/fsdp_state.h"
 #include "fully_shard/fully_shard.h"
 #include "models/zoo.h"

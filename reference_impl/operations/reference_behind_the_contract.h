@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 #include "operations/reference_implementation.h"
 
 namespace shardcts::reference {

@@ -6,7 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 #include "models/mlp.h"
 #include "parameter/dtensor_parameter.h"
 #include "tensor/redistribute.h"

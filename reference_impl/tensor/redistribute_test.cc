@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 #include "tensor/direct_memory.h"
 #include "tensor/sharding.h"
 

@@ -74,5 +74,5 @@ TEST_F(TorchRanksTest, ResetEndsHandlesAndKeepsProcessGroups) {
 }  // namespace shardcts
 
 int main(int argc, char** argv) {
-  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60), .threads = 1});
+  return shardcts::RunRankTests(argc, argv, {.limit_per_test = std::chrono::seconds(60)});
 }

@@ -1,3 +1,3 @@
-#include "comm/rank_test_main.h"
+#include "comm/testing/rank_tests.h"
 
 int main(int argc, char** argv) { return shardcts::RunRankTests(argc, argv); }

@@ -1,11 +1,14 @@
 // The main function of tests that run on several ranks: link shardcts::rank_test_main instead of GTest's main. A program
 // that needs other settings has a main of its own that calls RunRankTests.
+//
+//   PROGRAM --ranks N [GoogleTest's options]
 #pragma once
 
 #include <chrono>
-#include <optional>
+#include <memory>
 
 #include "comm/communicator.h"
+#include "comm/rendezvous.h"
 
 namespace shardcts {
 
@@ -15,10 +18,14 @@ Communicator& World();
 
 struct RankTestSettings {
   std::chrono::seconds limit_per_test{30};
-  std::optional<int> threads;  // of LibTorch in each rank; nullopt: its own choice
+  int threads = 1;  // of LibTorch in each rank, as in a rank of a pool
 };
 
-// *Collective* over all processes. Runs all tests of the program, with World(); returns main's exit code.
+// *Local*. Forks the ranks, whose World() is a local communicator, and runs all tests of the program on them. Returns
+// main's exit code: 0 only when every rank gives it.
 int RunRankTests(int argc, char** argv, const RankTestSettings& settings = {});
+
+// *Collective*. The same on ranks that exist, GoogleTest being initialized.
+int RunTestsOn(std::unique_ptr<Communicator> world, const RankTestSettings& settings = {});
 
 }  // namespace shardcts

@@ -6,22 +6,25 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
+#include "comm/local/shared_memory.h"
+
 namespace shardcts {
 
-// One file without a name, mapped as a whole, as large as the machine's memory; of it exists what has been touched.
-// Freed memory is kept for the next tensor, since the system gives new memory page by page, several times slower than
-// it is copied; it goes back to the system before more than ever before is taken. Thread-safe. Children of a fork do
-// not have it.
+// One mapping as large as the machine's memory; pages are allocated on first touch. Freed memory is kept for the next
+// tensor, since the kernel gives new memory page by page, several times slower than it is copied; what is free is
+// returned to the kernel before the peak grows. Thread-safe. Children of a fork do not have it.
 class HostMemory final : public c10::Allocator {
  public:
   // From this size on tensors lie in it; smaller ones are malloc's.
   static constexpr int64_t kLeastBytes = 64 << 10;
 
-  // Made at the first call; it lasts as long as the process. nullptr: the system gives no such memory.
+  // Made at the first call; it lasts as long as the process. nullptr: the system gives no such memory, or less than a
+  // limit of this process allows (ulimit -f, ulimit -v).
   static HostMemory* OfThisProcess();
 
   // c10::OutOfMemoryError when there is no room left.
@@ -36,22 +39,16 @@ class HostMemory final : public c10::Allocator {
   int64_t peak_bytes() const;
   void ForgetPeak();
 
-  // With it another process finds this memory.
-  std::string Ticket() const;
-  // The memory that belongs to a ticket, in this process's addresses; it stays mapped. nullptr: it cannot be seen from
-  // here, because its process has ended, is on another host or in a container of its own.
-  static char* Find(const std::string& ticket);
+  // Where offsets count from.
+  const SharedMemory& memory() const { return *memory_; }
 
  private:
-  HostMemory(int file, char* begin, int64_t bytes, std::string token);
+  explicit HostMemory(std::unique_ptr<SharedMemory> memory);
   int64_t Take(int64_t bytes);
   void Free(void* begin);
-  void GiveBack();
+  void ReturnFreePages();
 
-  int file_;
-  char* begin_;
-  int64_t bytes_;
-  std::string token_;
+  std::unique_ptr<SharedMemory> memory_;
   mutable std::mutex mutex_;
   std::map<int64_t, int64_t> free_;   // offset → bytes; no two adjoin
   std::map<int64_t, int64_t> taken_;  // offset → bytes

@@ -1,4 +1,4 @@
-#include "comm/bell.h"
+#include "comm/local/event.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -11,7 +11,7 @@ namespace shardcts {
 namespace {
 
 static_assert(std::atomic<uint32_t>::is_always_lock_free && sizeof(std::atomic<uint32_t>) == sizeof(uint32_t),
-              "the system and other processes know these numbers");
+              "the kernel and other processes know these numbers");
 
 // Not a private futex: other processes have the number at other addresses.
 void Futex(std::atomic<uint32_t>& number, int operation, uint32_t value, const timespec* limit) {
@@ -20,16 +20,16 @@ void Futex(std::atomic<uint32_t>& number, int operation, uint32_t value, const t
 
 }  // namespace
 
-void Bell::Ring() {
-  rings_.fetch_add(1);
-  if (waiting_.load() > 0) Futex(rings_, FUTEX_WAKE, INT_MAX, nullptr);
+void Event::Notify() {
+  count_.fetch_add(1);
+  if (waiting_.load() > 0) Futex(count_, FUTEX_WAKE, INT_MAX, nullptr);
 }
 
-void Bell::Await(uint32_t rings, std::chrono::nanoseconds limit) {
+void Event::Wait(uint32_t count, std::chrono::nanoseconds limit) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
   const timespec time{static_cast<time_t>(seconds.count()), static_cast<long>((limit - seconds).count())};
   waiting_.fetch_add(1);
-  Futex(rings_, FUTEX_WAIT, rings, &time);  // the system compares once more
+  Futex(count_, FUTEX_WAIT, count, &time);  // the kernel compares once more
   waiting_.fetch_sub(1);
 }
 

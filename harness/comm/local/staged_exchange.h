@@ -1,0 +1,63 @@
+// StagedExchange: the ranks of a group give each other bytes through memory that they share.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/local/group.h"
+
+namespace shardcts {
+
+using Bytes = std::span<const char>;
+
+// What a rank brings to a call.
+struct Contribution {
+  std::string call;       // ranks whose calls differ do not meet
+  bool for_all = true;    // the same bytes for every rank; on all ranks the same
+  std::vector<Bytes> to;  // one where `for_all`, else one for each rank; empty: nothing
+  // By rank: how many bytes this one gets from there. Empty: it does not look at them, or takes any number.
+  std::vector<int64_t> expected;
+};
+
+// What this rank gets in one step, by rank: bytes from `offset` on of that rank's for it, as far as it has any. They stay
+// as they are until it returns.
+using Consume = std::function<void(int64_t offset, std::span<const Bytes> from)>;
+
+// Bytes go in pieces through a few slots that each rank has in the group's memory. A rank writes ahead as long as it has
+// a slot that all peers have read, so that ranks which share a processor seldom wait for each other, and the peers read
+// what still is in the processor's cache. No rank ends a call before all have begun it.
+class StagedExchange {
+ public:
+  explicit StagedExchange(LocalGroup& group);
+
+  // *Collective*. CommunicationError, besides what a wait of the group ends with: the calls or sizes do not fit.
+  void Run(const Contribution& contribution, const Consume& consume);
+  // *Collective*. Returns when all ranks have returned from `consume` of the last Run.
+  void AwaitReaders() { group_.AwaitAll(&LocalGroup::Counters::read, next_piece_); }
+  // *Local*. The most that goes in one step where it is the same for all.
+  int64_t StepBytes() const { return data_bytes_; }
+
+ private:
+  struct Head;  // of a call's first piece
+
+  void WriteHead(const Contribution& contribution);
+  void WriteData(const Contribution& contribution, int64_t step);
+  // The number of steps of this call.
+  int64_t CheckHeads(const Contribution& contribution);
+  std::vector<Bytes> DataOfStep(const Contribution& contribution, int64_t step) const;
+  const Head& HeadOf(int rank) const;
+  int64_t SizeFor(int from, int to, bool for_all) const;
+  char* Data(int rank, int64_t step) const { return group_.Slot(rank, next_piece_ + step) + head_bytes_; }
+  int64_t PartBytes(bool for_all) const { return for_all ? data_bytes_ : data_bytes_ / group_.size() / 64 * 64; }
+
+  LocalGroup& group_;
+  int64_t head_bytes_;
+  int64_t data_bytes_;
+  int64_t next_piece_ = 0;  // the first one of this call
+  std::vector<int64_t> sizes_;  // of this call: from each rank to this one
+};
+
+}  // namespace shardcts
