@@ -61,16 +61,16 @@ bool Matches(const Dict& entry, const Dict& other) {
   });
 }
 
-// Whether some parameter of the reference model has this state. If not, the message says how it differs from the state
-// of the same name.
-Verification IsStateOfSomeone(const Key& name, const Dict& entry, const Dict& twin_state, const Dict& by_name) {
+// Whether some parameter of the unsharded model has this state. If none, the message says how the one of the same name
+// differs.
+Verification HasEqualState(const Key& name, const Dict& entry, const Dict& twin_state, const Dict& by_name) {
   const bool found = std::ranges::any_of(
       twin_state, [&](const Dict::Entry& other) { return Matches(entry, other.value.AsDict()); });
   if (found) return {};
   const std::string what = ToString(name) + ": no parameter of the unsharded model has such state; ";
   const Value* own = by_name.Find(name);
   if (!own) return {false, what + "its parameter of this name has none, actual " + ToString(entry)};
-  return SameValue(what + "beside that of the same name", *own, InOrderOf(*own, entry), kIsClose);
+  return SameValue(what + "compared with the parameter of the same name", *own, InOrderOf(*own, entry), kIsClose);
 }
 
 std::string TextOf(const std::vector<double>& numbers) { return ToString(Value(List(numbers.begin(), numbers.end()))); }
@@ -124,7 +124,7 @@ void ExpectStatesInAnyOrder(Trial& t, const UnpairedStateChecks& checks, const D
   const Dict& state = StateOf(whole);
   t.Check(checks.count, Equal("parameters with state", StateOf(twin).size(), state.size()));
   for (const auto& [name, entry] : state) {
-    t.Check(checks.states, IsStateOfSomeone(name, entry.AsDict(), StateOf(twin), by_name));
+    t.Check(checks.states, HasEqualState(name, entry.AsDict(), StateOf(twin), by_name));
   }
   ExpectStateOfTwin(t, checks.states, by_name, whole);
 }

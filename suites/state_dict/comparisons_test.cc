@@ -54,7 +54,8 @@ TEST_F(StateComparison, AnEmptyStateOfSgdIsAFailureThatNamesIt) {
   ExpectSameOptimizerState(sgd_, kChecks, expected, actual);
   ASSERT_EQ(sgd_.failures().size(), 1u);
   EXPECT_EQ(sgd_.failures()[0].check, "C1");
-  EXPECT_EQ(sgd_.failures()[0].message, "parameters with state: expected 0, actual 2; state of w: expected none, actual {}");
+  EXPECT_EQ(sgd_.failures()[0].message,
+            "parameters with state: expected 0, actual 2; state of w: expected none, actual {}");
 }
 
 TEST_F(StateComparison, AnEmptyStateInTheUnshardedOptimizerIsAFailureAndNotExpected) {
@@ -106,7 +107,8 @@ TEST_F(StateComparison, AnUnshardedOptimizerThatIsWrongIsNoOracle) {
   EXPECT_EQ(ErrorOf(adam_, Own({{int64_t{0}, other_shape}})),
             who + "w.exp_avg: expected a float32 tensor (2,), actual tensor float32 (3,) cpu");
   EXPECT_FALSE(adam_.failed());
-  EXPECT_EQ(ErrorOf(adam_, Own({{int64_t{0}, AdamEntry(3)}, {int64_t{1}, AdamEntry(3)}, {int64_t{7}, Dict()}})), "none");
+  const Dict other_id = Own({{int64_t{0}, AdamEntry(3)}, {int64_t{1}, AdamEntry(3)}, {int64_t{7}, Dict()}});
+  EXPECT_EQ(ErrorOf(adam_, other_id), "none");
   ASSERT_EQ(adam_.failures().size(), 1u);
   EXPECT_EQ(adam_.failures()[0].message, who + "id 7: expected none, actual {}");
 }

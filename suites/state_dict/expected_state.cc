@@ -37,7 +37,7 @@ Dict ExpectedEntry(const TrainedOptimizer& optimizer, const std::string& name, c
   return expected;
 }
 
-// State under keys that belong to no parameter, or to one that must have none.
+// State under keys that belong to no parameter, or to one that must have none: the first is named.
 void ExpectNoOtherState(Trial& t, const TrainedOptimizer& optimizer, const Dict& own_state) {
   const std::vector<std::string> names = optimizer.parameters.Keys();
   for (const auto& [key, entry] : own_state) {
@@ -45,7 +45,7 @@ void ExpectNoOtherState(Trial& t, const TrainedOptimizer& optimizer, const Dict&
     const bool has_parameter = id && *id >= 0 && *id < static_cast<int64_t>(names.size());
     if (has_parameter && !StateNames(optimizer).empty()) continue;
     const std::string name = has_parameter ? names[static_cast<size_t>(*id)] : "id " + ToString(key);
-    t.Fail(StateOfParameter(name) + ": expected none, actual " + ToString(entry));
+    return t.Fail(StateOfParameter(name) + ": expected none, actual " + ToString(entry));
   }
 }
 
