@@ -22,6 +22,7 @@
 #include "comm/mpi_communicator.h"
 #include "comm/mpi_session.h"
 #include "comm/threads_communicator.h"
+#include "contract/torch_version.h"
 #include "inventory/inventory.h"
 #include "mutants/mutant.h"
 #include "rank/crash_report.h"
@@ -133,6 +134,7 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
 
   std::vector<std::string> capabilities;
   Json description = Describe(implementation, &capabilities);
+  if (Json& notes = description["notes"]; notes.is_object() || notes.is_null()) notes["torch"] = LoadedTorchVersion();
   if (!data_kind.nccl_version().empty()) description["notes"]["nccl"] = data_kind.nccl_version();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
