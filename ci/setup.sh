@@ -42,7 +42,8 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   rm -f "$stamp"
   .venv/bin/python -m pip install --quiet "$torch" -r ci/requirements.txt
   # What pip chose depends on its own settings, too: other indexes, constraints.
-  installed=$(.venv/bin/python -I -c 'import importlib.metadata as m; print(m.version("torch"))')
+  installed=$(.venv/bin/python -I -c 'import importlib.util as u, runpy
+print(runpy.run_path(u.find_spec("torch").submodule_search_locations[0] + "/version.py")["__version__"])')
   echo "setup: installed PyTorch $installed; .venv has $(du -sh .venv | cut -f1)"
   if [ "$torch" = "$default_torch" ]; then rm -f "$named_torch"; else echo "$torch" >"$named_torch"; fi
   echo "$wanted" >"$stamp"
@@ -65,7 +66,6 @@ if [ ! -d "${crt[0]}" ] || [ ! -f "$include/crt/host_defines.h" ] || [ ! -f "$in
 fi
 # Of NCCL's wheel (300 MB) only the header is kept.
 nccl=nvidia-nccl-cu13==2.32.3
-site=(.venv/lib/python3*/site-packages)
 if [ ! -f "${site[0]}/nvidia/nccl/include/nccl.h" ]; then
   echo "setup: fetching NCCL's header"
   wheels=$(mktemp -d)

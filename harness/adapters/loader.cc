@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "comm/communicator.h"
+#include "contract/torch_version.h"
 #include "run_files/input_error.h"
 #include "run_files/one_line.h"
 #include "run_files/program_folder.h"
@@ -76,6 +77,13 @@ Door FindDoor(const std::string& source) {
   throw InputError("unknown implementation '" + source + "'; possible: " + PossibleImplementations());
 }
 
+// The library has passed for the LibTorch that we were built with; that one must also be the one that is loaded.
+void CheckLoadedTorch() {
+  if (LoadedTorchIsTheBuilt()) return;
+  throw InputError("built with LibTorch " TORCH_VERSION ", but the one that is loaded is " + LoadedTorchVersion() +
+                   ": build ShardCTS with that one, or look at LD_LIBRARY_PATH and LD_PRELOAD (docs/versions.md)");
+}
+
 // The library's handle, when it speaks our contract.
 void* OpenDoor(const std::string& library) {
   void* handle = Open(library);
@@ -84,6 +92,7 @@ void* OpenDoor(const std::string& library) {
     throw InputError(library + ": built for contract ABI '" + abi +
                      "', this harness speaks '" SHARDCTS_CONTRACT_ABI "'");
   }
+  CheckLoadedTorch();
   return handle;
 }
 

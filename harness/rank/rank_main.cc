@@ -17,6 +17,7 @@
 
 #include "adapters/loader.h"
 #include "comm/mpi_session.h"
+#include "contract/torch_version.h"
 #include "control/connection.h"
 #include "inventory/inventory.h"
 #include "mutants/mutant.h"
@@ -98,6 +99,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
 
   std::vector<std::string> capabilities;
   Json description = Describe(implementation, &capabilities);
+  if (Json& notes = description["notes"]; notes.is_object() || notes.is_null()) notes["torch"] = LoadedTorchVersion();
   if (!data_kind.nccl_version().empty()) description["notes"]["nccl"] = data_kind.nccl_version();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});

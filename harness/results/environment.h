@@ -8,7 +8,7 @@
 namespace shardcts {
 
 // {os, cpu, cores, memory_gib, gpu, driver, mpi, nccl, torch, python, compiler}; what is unknown is null. `torch`,
-// `python` and `nccl` come later from what the implementations say (AddImplementationNotes). Runs nvidia-smi and the
+// `python` and `nccl` come later from the notes of the ranks and implementations (AddImplementationNotes). Runs nvidia-smi and the
 // launcher's --version, each for at most 5 s.
 nlohmann::ordered_json CaptureEnvironment(const std::string& launcher);
 

@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <torch/headeronly/version.h>
 
 #include "models/random_stream.h"
 #include "operations/handlers.h"
@@ -22,7 +21,7 @@ Value Describe(const Call& call) {
               {"capabilities", ToValue(Capabilities(call.session))},
               {"devices", ToValue(std::vector<std::string>{"cpu"})},
               {"patches", List{}},
-              {"notes", Dict{{"torch", TORCH_VERSION}}}};
+              {"notes", Dict{}}};
 }
 
 Value Reset(const Call& call) {

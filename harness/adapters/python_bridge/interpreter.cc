@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "contract/torch_version.h"
 #include "run_files/program_folder.h"
 
 namespace shardcts {
@@ -73,6 +74,17 @@ void ExtendSearchPath() {
   path.append(py::str(std::filesystem::current_path().string()));
 }
 
+// Python's PyTorch brings no LibTorch of its own into a process that has one.
+void CheckTorchOf(const std::string& python) {
+  const py::object spec = py::module_::import("importlib.util").attr("find_spec")("torch");
+  if (spec.is_none()) return;  // what imports it says so
+  const std::string folder = py::str(py::list(spec.attr("submodule_search_locations"))[0]);
+  const std::string version = TorchVersionIn(folder);
+  if (version == LoadedTorchVersion()) return;
+  throw std::runtime_error("Python at " + python + " (SHARDCTS_PYTHON) has PyTorch " + version + " in " + folder +
+                           ", but LibTorch " + LoadedTorchVersion() + " is loaded: build ShardCTS with that Python");
+}
+
 void StartInterpreter() {
   if (Py_IsInitialized()) return;
   const std::string python = FromEnvironment("SHARDCTS_PYTHON", SHARDCTS_DEFAULT_PYTHON);
@@ -80,6 +92,7 @@ void StartInterpreter() {
   MakePythonSymbolsGlobal();
   Initialize(python);
   ExtendSearchPath();
+  CheckTorchOf(python);
   PyEval_SaveThread();
 }
 

@@ -43,6 +43,11 @@ def _let_cpu_streams_be_waited_for() -> None:
     torch.cpu.Stream.synchronize = lambda self: None
 
 
+def _moves_flat_parameters_that_are_there(device_type: str) -> bool:
+    # FlatParamHandle.to_cpu of PyTorch 2.15 leaves a flat parameter that is on the CPU alone, and has this method for others.
+    return _is_cpu(device_type) and not hasattr(FlatParamHandle, "_offload_to_cpu")
+
+
 def _make_transfers_to_the_cpu_copies() -> None:
     move = FlatParamHandle.flat_param_to
 
@@ -92,8 +97,9 @@ PATCHES = [
     Patch(
         target="torch.distributed.fsdp._flat_param.FlatParamHandle.flat_param_to",
         reason="offloading a full state dict to the CPU moves the flat parameter and frees the storage that it came "
-               "from. On a CPU the move is none, so the saved values themselves are freed. The move always copies.",
-        is_needed=_is_cpu,
+               "from. On a CPU the move is none, so the saved values themselves are freed. The move always copies. "
+               "PyTorch 2.15 does without.",
+        is_needed=_moves_flat_parameters_that_are_there,
         apply=_make_transfers_to_the_cpu_copies,
     ),
     Patch(

@@ -1,9 +1,11 @@
 """A patch that is declared is one that is needed."""
 
 import pkgutil
+from unittest import mock
 
 import pytest
 import torch
+from torch.distributed.fsdp._flat_param import FlatParamHandle
 
 from shardcts import patches
 
@@ -39,6 +41,30 @@ def test_a_stream_of_the_cpu_cannot_be_waited_for_without_the_patch():
     assert not hasattr(torch.cpu.Stream, "synchronize")
     patches.apply_needed("cpu")
     assert torch.cpu.Stream().synchronize() is None
+
+
+def frees_a_flat_parameter_that_is_on_the_cpu():
+    """What FlatParamHandle.to_cpu does with it: moves it, which is none, and frees the storage that it came from."""
+    handle = mock.MagicMock()
+    handle.flat_param = handle._get_padded_unsharded_flat_param.return_value = torch.empty(0)
+    handle.flat_param._unpadded_unsharded_size = torch.Size([0])
+    with FlatParamHandle.to_cpu(handle):
+        return handle._free_unsharded_flat_param.called
+
+
+def test_transfers_of_flat_parameters_are_patched_where_they_free_what_they_move():
+    declared = [patch["target"] for patch in patches.apply_needed("cpu")]
+    assert ("torch.distributed.fsdp._flat_param.FlatParamHandle.flat_param_to" in declared) \
+        == frees_a_flat_parameter_that_is_on_the_cpu()
+
+
+def test_pytorch_that_leaves_flat_parameters_on_the_cpu_alone_is_not_patched(monkeypatch):
+    """As PyTorch 2.15 does, which has a method of its own for those that are elsewhere."""
+    monkeypatch.setattr(FlatParamHandle, "_offload_to_cpu", lambda self: None, raising=False)
+    before = FlatParamHandle.flat_param_to
+    declared = [patch["target"] for patch in patches.apply_needed("cpu")]
+    assert "torch.distributed.fsdp._flat_param.FlatParamHandle.flat_param_to" not in declared
+    assert FlatParamHandle.flat_param_to is before
 
 
 def test_every_patch_is_declared_once_with_its_reason():
