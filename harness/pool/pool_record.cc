@@ -1,7 +1,13 @@
 #include "pool/pool_record.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
+
+#include "run_files/foreign_text.h"
+#include "run_files/implementation_description.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {
@@ -9,6 +15,38 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kQuotedBytes = 120;
+constexpr size_t kMaxPhases = 100;
+constexpr int kMaxSignal = 64;
+
+std::string Text(const Json& event, const char* key, size_t max_bytes = kMaxMessageBytes) {
+  return Bounded(event.value(key, ""), max_bytes);
+}
+
+int64_t Count(const Json& number) {
+  if (!number.is_number_integer() || number < 0 || number > INT32_MAX) {
+    throw ProtocolError("no count: " + Bounded(number.dump(-1, ' ', false, Json::error_handler_t::replace), kQuotedBytes));
+  }
+  return number.get<int64_t>();
+}
+
+double Seconds(const Json& number) {
+  const double seconds = number.get<double>();
+  if (!(seconds >= 0) || !std::isfinite(seconds)) throw ProtocolError("no duration: " + number.dump());
+  return seconds;
+}
+
+// A list or object of which each member becomes something that is kept.
+const Json& Entries(const Json& event, const char* key, const Json& none, size_t most = kMaxEntries) {
+  const Json& found = event.contains(key) ? event[key] : none;
+  if (found.type() != none.type()) throw ProtocolError(std::string(key) + " is of a wrong type");
+  if (found.size() > most) throw ProtocolError(std::string(key) + " has more than " + std::to_string(most) + " entries");
+  return found;
+}
+
+std::string Key(const std::string& key) {
+  if (key.size() > kMaxNameBytes) throw ProtocolError("a key longer than " + std::to_string(kMaxNameBytes) + " bytes");
+  return key;
+}
 
 RankReport ParseReport(int rank, const Json& event) {
   static const std::set<std::string> kVerdicts = {"pass",     "fail",          "not_supported", "not_applicable",
@@ -16,27 +54,29 @@ RankReport ParseReport(int rank, const Json& event) {
   RankReport report;
   report.started = report.finished = true;
   report.verdict = event.at("verdict").get<std::string>();
-  if (!kVerdicts.contains(report.verdict)) throw ProtocolError("unknown verdict '" + report.verdict + "'");
-  report.reason = event.value("reason", "");
-  report.seconds = event.value("seconds", 0.0);
-  const Json checks = event.value("checks", Json::object());
-  for (const auto& [id, count] : checks.items()) {
-    report.checks[id] = {count.value("evaluated", int64_t{0}), count.value("strict", int64_t{0}),
-                         count.value("failed", int64_t{0})};
+  if (!kVerdicts.contains(report.verdict)) throw ProtocolError("unknown verdict '" + Bounded(report.verdict, kQuotedBytes) + "'");
+  const Json none = Json::object();
+  const Json no_list = Json::array();
+  report.reason = Text(event, "reason");
+  report.seconds = Seconds(event.value("seconds", Json(0)));
+  for (const auto& [id, count] : Entries(event, "checks", none).items()) {
+    report.checks[Key(id)] = {Count(count.value("evaluated", Json(0))), Count(count.value("strict", Json(0))),
+                              Count(count.value("failed", Json(0)))};
   }
-  const Json device_limited = event.value("device_limited", Json::object());
-  for (const auto& [id, reason] : device_limited.items()) {
-    report.device_limited[id] = reason.get<std::string>();
+  for (const auto& [id, reason] : Entries(event, "device_limited", none).items()) {
+    report.device_limited[Key(id)] = Bounded(reason.get<std::string>());
+    if (report.device_limited[id].empty()) throw ProtocolError("device_limited without a reason");
   }
-  const Json failures = event.value("failures", Json::array());
-  for (const Json& failure : failures) {
-    report.failures.push_back({rank, failure.value("check", ""), failure.value("message", ""),
-                               failure.value("file", ""), failure.value("line", 0), failure.value("operation", "")});
+  for (const Json& failure : Entries(event, "failures", no_list)) {
+    report.failures.push_back({rank, Text(failure, "check", kMaxNameBytes), Text(failure, "message"),
+                               Text(failure, "file", kMaxNameBytes),
+                               static_cast<int>(Count(failure.value("line", Json(0)))),
+                               Text(failure, "operation", kMaxNameBytes)});
   }
   if (event.contains("timings")) {
     report.timings.emplace();
-    for (const auto& [phase, timing] : event["timings"].items()) {
-      report.timings->push_back({phase, timing.at("calls").get<int64_t>(), timing.at("seconds").get<double>()});
+    for (const auto& [phase, timing] : Entries(event, "timings", none, kMaxPhases).items()) {
+      report.timings->push_back({Key(phase), Count(timing.at("calls")), Seconds(timing.at("seconds"))});
     }
   }
   return report;
@@ -52,11 +92,13 @@ PoolRecord::PoolRecord(std::vector<std::string> tests, int world_size)
 void PoolRecord::Apply(int rank, const std::string& line) {
   const std::string where = "rank " + std::to_string(rank) + " wrote an event that does not follow the protocol: ";
   try {
-    const Json event = Json::parse(line);
+    const Json event = ParseJson(line, "event");
     ApplyEvent(rank, event.at("event").get<std::string>(), event);
     while (first_open_ < tests_.size() && LeftByAll(first_open_)) ++first_open_;
   } catch (const Json::exception&) {
-    throw ProtocolError(where + line.substr(0, kQuotedBytes));
+    throw ProtocolError(where + Bounded(line, kQuotedBytes));
+  } catch (const InputError&) {
+    throw ProtocolError(where + Bounded(line, kQuotedBytes));
   } catch (const ProtocolError& error) {
     throw ProtocolError(where + error.what());
   }
@@ -66,24 +108,30 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
   RankState& state = ranks_[static_cast<size_t>(rank)];
   if (name == "rank_started") {
     state.started = true;
-    state.pid = event.at("pid").get<pid_t>();
-    state.host = event.value("host", "");
-    state.stack_signal = event.value("stack_signal", 0);
+    state.pid = static_cast<pid_t>(Count(event.at("pid")));
+    if (state.pid < 1) throw ProtocolError("no process of ours: " + std::to_string(state.pid));
+    state.host = Text(event, "host", kMaxNameBytes);
+    state.stack_signal = static_cast<int>(Count(event.value("stack_signal", Json(0))));
+    if (state.stack_signal > kMaxSignal) throw ProtocolError("no signal: " + std::to_string(state.stack_signal));
     state.warm = event.value("start", "cold") == "warm";
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
       state.failed_kind = "input";
-      state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +
+      state.failed_message = "the launcher started " + std::to_string(Count(event["world_size"])) + " ranks, the plan needs " +
                              std::to_string(ranks_.size());
     }
+  } else if (name == "implementation_started") {
+    state.loading = true;
   } else if (name == "pool_ready") {
     state.ready = true;
-    state.ready_seconds = event.value("seconds", 0.0);
-    state.implementation = event.value("implementation", Json::object());
+    state.ready_seconds = Seconds(event.value("seconds", Json(0)));
+    state.implementation = event.at("implementation");
+    if (const auto problem = FindDescriptionProblem(state.implementation)) throw ProtocolError(*problem);
   } else if (name == "pool_failed") {
-    state.failed_kind = event.value("kind", "harness");
-    state.failed_message = event.value("message", "");
+    state.failed_kind = Text(event, "kind", kMaxNameBytes);
+    state.failed_message = Text(event, "message");
   } else if (name == "rank_crashed") {
-    state.crashed_signal = event.at("signal").get<int>();
+    state.crashed_signal = static_cast<int>(Count(event.at("signal")));
+    if (state.crashed_signal > kMaxSignal) throw ProtocolError("no signal: " + std::to_string(*state.crashed_signal));
   } else if (name == "rank_ended") {
     state.ended = true;
   } else if (name == "test_started") {
@@ -93,15 +141,15 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
   } else if (name == "pool_finished") {
     state.pool_finished = true;
   } else {
-    throw ProtocolError("unknown event '" + name + "'");
+    throw ProtocolError("unknown event '" + Bounded(name, kQuotedBytes) + "'");
   }
 }
 
 size_t PoolRecord::TestIndex(const Json& event) const {
-  const size_t index = event.at("index").get<size_t>();
+  const auto index = static_cast<size_t>(Count(event.at("index")));
   const std::string test = event.at("test").get<std::string>();
   if (index >= tests_.size() || tests_[index] != test) {
-    throw ProtocolError("test " + test + " is not number " + std::to_string(index) + " of the plan");
+    throw ProtocolError("test " + Bounded(test, kQuotedBytes) + " is not number " + std::to_string(index) + " of the plan");
   }
   return index;
 }

@@ -31,6 +31,7 @@ struct RankState {
   std::string host;
   int stack_signal = 0;                       // 0: it knows of none
   bool warm = false;                          // a fork of the warm process
+  bool loading = false;                       // of implementation_started: it makes the implementation, or has it
   bool ready = false;
   double ready_seconds = 0;
   nlohmann::ordered_json implementation;      // of pool_ready

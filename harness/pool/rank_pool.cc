@@ -12,6 +12,7 @@
 
 #include "pool/pool_record.h"
 #include "process/event_tail.h"
+#include "process/log_limit.h"
 #include "process/process.h"
 #include "process/stacks.h"
 #include "run_files/run_folder.h"
@@ -26,6 +27,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kShortestPoll{5};
 constexpr milliseconds kLongestPoll{20};
+constexpr milliseconds kLogInterval{500};
 constexpr milliseconds kFailureGrace{300};  // for the other ranks' pool_failed, and the launcher's own words
 
 // The number of processes that the launcher starts.
@@ -109,6 +111,7 @@ class PoolRun {
       if (!end_) CheckStart();
       if (!end_) CheckProcesses();
       if (!end_) CheckDeadlines();
+      LimitLogs();
       if (!end_ && interrupted_) EndWith(PoolEnd::Kind::kInterrupted, "interrupted");
       if (!end_) WaitForNews(news);
     }
@@ -136,6 +139,9 @@ class PoolRun {
     PoolEnd end;
     end.kind = kind;
     end.reason = reason;
+    end.implementation_failed = kind == PoolEnd::Kind::kStartFailed && std::ranges::any_of(record_.ranks(), [](const RankState& rank) {
+      return rank.loading && !rank.ready && !rank.failed_kind;
+    });
     end_ = end;
   }
 
@@ -387,6 +393,13 @@ class PoolRun {
     return TakeStacks(ranks, plan_.limits.stacks);
   }
 
+  void LimitLogs() {
+    if (Clock::now() - logs_limited_ < kLogInterval) return;
+    logs_limited_ = Clock::now();
+    LimitLog(LauncherLog());
+    for (int rank = 0; rank < Processes(plan_); ++rank) LimitLog(RankLog(plan_.pool_folder, rank));
+  }
+
   // Sleeps until a process ends or the poll interval is over: short after news, growing while there is none.
   void WaitForNews(bool news) {
     interval_ = news ? kShortestPoll : std::min(kLongestPoll, interval_ + milliseconds(1));
@@ -417,6 +430,8 @@ class PoolRun {
     const std::vector<pid_t> left = EndProcessesWithEnvironment(kPoolTokenName, token_, plan_.limits.terminate);
     if (!launcher_->Wait(plan_.limits.terminate)) launcher_->SignalGroup(SIGKILL);
     launcher_->Wait(milliseconds(2000));
+    logs_limited_ = {};
+    LimitLogs();
     if (!left.empty()) end_->reason += "; process " + std::to_string(left.front()) + " could not be killed";
   }
 
@@ -436,6 +451,7 @@ class PoolRun {
   std::optional<double> start_seconds_;
   std::optional<Clock::time_point> stopped_since_;      // a rank ended the running test early
   Clock::time_point begin_, running_since_, idle_since_;
+  Clock::time_point logs_limited_;
   milliseconds interval_ = kShortestPoll;
   std::optional<PoolEnd> end_;
 };

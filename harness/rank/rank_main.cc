@@ -16,6 +16,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "adapters/loader.h"
 #include "comm/group_calls.h"
@@ -31,10 +32,12 @@
 #include "rank/hosted_implementation.h"
 #include "rank/plan.h"
 #include "rank/port.h"
+#include "rank/result_check.h"
 #include "rank/script.h"
 #include "rank/session.h"
 #include "rank/stack_signal.h"
 #include "rank/test_runner.h"
+#include "run_files/implementation_description.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
 #include "start/warm_server.h"
@@ -63,8 +66,13 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   const Outcome outcome = implementation.Invoke("implementation.describe", {});
   if (!outcome.ok())
     throw InputError("implementation.describe: " + outcome.error().kind + ": " + outcome.error().message);
+  if (const auto unreadable = FindUnreadable(outcome.value()))
+    throw InputError("implementation.describe: " + *unreadable);
+  Json description = Encode(outcome.value());
+  if (const auto problem = FindDescriptionProblem(description))
+    throw InputError("implementation.describe: " + *problem);
   *capabilities = outcome.value().AsDict().At("capabilities").AsStrings();
-  return Encode(outcome.value());
+  return description;
 }
 
 // A script counts as one test named "script".
@@ -92,7 +100,9 @@ void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, 
   } catch (const HarnessError& error) {
     verdict = "fail", reason = error.what();  // the script's arguments do not fit the table
   }
-  session.EndTest();
+  if (const std::optional<std::string> problem = session.EndTest()) {
+    if (verdict == "pass") verdict = "fail", reason = "after the script: " + *problem;
+  }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("test_finished", {{"test", "script"},
                                  {"index", 0},
@@ -128,6 +138,7 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   ControlPlane control(*control_ranks, kControlPatience);
   const int local_rank = LocalRank(world);
   const DataCommunicator data_kind(plan);
+  events.Write("implementation_started");  // what ends this rank from here on is the implementation's
   HostedImplementation implementation([&] { return MakeDataCommunicator(data_kind, world, local_rank, control); },
                                       [&](Communicator& data) { return MakeImplementation(plan, data, local_rank); });
 

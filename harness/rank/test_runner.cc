@@ -7,11 +7,13 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "inventory/inventory.h"
 #include "rank/port.h"
 #include "rank/trial.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
 
@@ -35,13 +37,19 @@ Json ChecksToJson(const Trial& trial) {
 Json FailuresToJson(const Trial& trial) {
   Json failures = Json::array();
   for (const RecordedFailure& failure : trial.failures()) {
+    if (failures.size() == kMaxEntries) break;
     failures.push_back({{"check", failure.check},
-                        {"message", failure.message},
+                        {"message", Bounded(failure.message)},
                         {"file", failure.file},
                         {"line", failure.line},
                         {"operation", failure.operation}});
   }
   return failures;
+}
+
+Ending FailWith(const std::string& message, Trial& trial) {
+  trial.Fail(message);
+  return {"fail", message};
 }
 
 // Runs the body; the only place where exceptions of a test become a verdict.
@@ -96,22 +104,33 @@ class Case {
     pool_.events.Write("test_started", {{"test", test_.id}, {"index", index_}});
     const std::string missing = MissingCapability(test_, pool_.capabilities);
     Trial trial(test_, pool_.session);
-    bool failed_early = false;
     Ending ending;
     Json timings;
+    bool failed_early = false;
+    std::optional<std::string> unclean;
     const auto start = std::chrono::steady_clock::now();
+    const auto finish = [&] {
+      Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
+    };
     if (!test_.not_applicable.empty()) {
       ending = {"not_applicable", test_.not_applicable};
+      finish();
     } else if (!missing.empty()) {
       ending = {"not_supported", "capability " + missing + " is not declared"};
+      finish();
     } else {
       ending = RunPort(trial, &failed_early);
       timings = Timings();
+      // A failure is written before foreign code cleans up, which may not come back; a pass is one only afterwards.
+      const bool passed = ending.verdict == "pass";
+      if (!passed) finish();
+      unclean = pool_.session.EndTest();
+      if (passed && unclean) ending = FailWith("after the test: " + *unclean, trial);
+      if (passed) finish();
     }
-    Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
-    if (pool_.control.EndOfTest(failed_early, !pool_.implementation.usable())) pool_.implementation.Renew();
+    if (pool_.control.EndOfTest(failed_early, unclean || !pool_.implementation.usable())) pool_.implementation.Renew();
   }
 
  private:
@@ -124,7 +143,6 @@ class Case {
     const Ending ending = RunBody(body, trial, failed_early);
     const bool peers_stopped_too = ending.verdict == "aborted" || ending.verdict == "diverged";
     if (*failed_early && !peers_stopped_too) pool_.control.RingPeers();
-    pool_.session.EndTest();
     return ending;
   }
 
@@ -141,7 +159,7 @@ class Case {
     Json finished = {{"test", test_.id},
                      {"index", index_},
                      {"verdict", ending.verdict},
-                     {"reason", ending.reason},
+                     {"reason", Bounded(ending.reason)},
                      {"seconds", seconds},
                      {"operations", pool_.session.operations()},
                      {"checks", ChecksToJson(trial)},

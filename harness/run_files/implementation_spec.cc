@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -84,6 +85,10 @@ std::string ToLabel(const std::string& name, const ImplementationSpec& spec) {
 }  // namespace
 
 ImplementationSpec ParseImplementationSpec(std::string_view text) {
+  if (text.size() > kMaxNameBytes) {
+    Fail(text.substr(0, 60), "longer than " + std::to_string(kMaxNameBytes) + " bytes");
+  }
+  if (!IsUtf8(text)) throw InputError("--impl: is not UTF-8");
   const std::vector<std::string> parts = SplitAtCommas(text);
   ImplementationSpec spec;
   std::string name = parts.front();
