@@ -40,6 +40,10 @@ A **value** is one of: none, bool, int (64 bits), double, string, bytes, list, d
 or ints), tensor, dtensor, sharded tensor, handle. Tensors are shared, not copied: who changes a tensor that
 came from the implementation in place changes the implementation's own.
 
+* A **tensor** is dense, has a storage that holds it, and one of these dtypes: float32, float64, float16, bfloat16,
+  int64, int32, int16, int8, uint8, bool, complex64, complex128. Anything else in a result (sparse, nested,
+  quantized, undefined, or repeating its elements to more than 256 MiB) is an error of kind ContractViolation, like
+  lists and dicts more than 100 deep.
 * A **dtensor** is what one rank sees of a distributed tensor: its local part without padding, the mesh
   (device type, shape, dimension names, ranks), one placement per mesh dimension, global shape and stride.
 * A **placement** is written `S(0)` (shard on dimension 0), `R` (replicate), `P(sum)` (partial), and `_S(0,2)`
