@@ -65,7 +65,7 @@ Json Recording() {
            {{{"step", 0}, {"op", "model.build"}, {"args", {{"model", "mlp"}}}, {"ranks", "all"}, {"outcomes", {built, built}}},
             {{"step", 1},
              {"op", "model.state_dict"},
-             {"args", {{"model", {{"$ref", {0}}}}}},
+             {"args", {{"model", {{"$ref", Json::array({0})}}}}},
              {"ranks", "all"},
              {"outcomes", {{{"value", {{"w", tensor}, {"v", sharded}}}}, {{"error", {{"kind", "ValueError"}, {"message", "x"}}}}}},
              {"warnings", {{{"category", "UserWarning"}, {"message", "y"}}}}}}}};

@@ -26,7 +26,7 @@ const std::vector<Json>& HostileValues() {
     for (int i = 0; i < 200; ++i) deep = Json::array({deep});
     return std::vector<Json>{nullptr, true, -1, 0, INT64_MAX, INT64_MIN, UINT64_MAX, 1e300, -0.5, "", "$x", "$$", "..",
                              std::string(2000, 'x'), std::string("\0", 1), Json::array(), Json::object(), deep,
-                             {{"$ref", {0}}}, {{"$ref", 1e300}}, {{"$handle", "model:x"}}, {{"$double", "inf"}}};
+                             {{"$ref", Json::array({0})}}, {{"$ref", 1e300}}, {{"$handle", "model:x"}}, {{"$double", "inf"}}};
   }();
   return values;
 }
