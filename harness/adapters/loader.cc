@@ -7,6 +7,7 @@
 
 #include "comm/communicator.h"
 #include "contract/torch_version.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/one_line.h"
 #include "run_files/program_folder.h"
@@ -106,10 +107,24 @@ std::unique_ptr<LoadedImplementation> Create(const Door& door, const Implementat
   } catch (const CommunicationError&) {
     throw;  // another rank's end is not this library's fault
   } catch (const std::exception& error) {
-    throw InputError(OneLine(subject + ": " + error.what()));
+    throw InputError(OneLine(subject + ": " + Bounded(error.what())));
+  } catch (...) {
+    throw InputError(subject + ": shardcts_create threw what is no std::exception");
   }
   if (implementation == nullptr) throw InputError(subject + ": shardcts_create returned nothing");
   return std::make_unique<LoadedImplementation>(library, std::move(implementation));
+}
+
+// Errors and warnings go into event files, results and reports.
+Outcome WithBoundedTexts(Outcome outcome) {
+  if (outcome.warnings.size() > kMaxEntries) outcome.warnings.resize(kMaxEntries);
+  for (Warning& warning : outcome.warnings) {
+    warning = {Bounded(std::move(warning.category), kMaxNameBytes), Bounded(std::move(warning.message))};
+  }
+  if (outcome.ok()) return outcome;
+  Outcome bounded = Error{Bounded(outcome.error().kind, kMaxNameBytes), Bounded(outcome.error().message)};
+  bounded.warnings = std::move(outcome.warnings);
+  return bounded;
 }
 
 }  // namespace
@@ -119,9 +134,11 @@ LoadedImplementation::LoadedImplementation(std::string library, std::unique_ptr<
 
 Outcome LoadedImplementation::Invoke(std::string_view operation, const Dict& arguments) {
   try {
-    return implementation_->Invoke(operation, arguments);
+    return WithBoundedTexts(implementation_->Invoke(operation, arguments));
   } catch (const std::exception& error) {
-    return Error{"ContractViolation", std::string("Invoke must not throw, it threw: ") + error.what()};
+    return Error{"ContractViolation", Bounded(std::string("Invoke must not throw, it threw: ") + error.what())};
+  } catch (...) {
+    return Error{"ContractViolation", "Invoke must not throw, it threw what is no std::exception"};
   }
 }
 

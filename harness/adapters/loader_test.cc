@@ -72,6 +72,30 @@ TEST(LoaderTest, FailedConstructorIsOneLine) {
   EXPECT_THAT(ErrorOf(TestLibrary("throwing")), EndsWith("throwing.so: no licence for this host"));
 }
 
+TEST(LoaderTest, WhatIsNoExceptionIsTheImplementationsFaultToo) {
+  auto implementation = LoadImplementation(TestLibrary("throwing_int"), ImplementationContext{});
+  EXPECT_EQ(implementation->Invoke("test.any", {}).error(),
+            (Error{"ContractViolation", "Invoke must not throw, it threw what is no std::exception"}));
+  ImplementationContext context;
+  context.options["at"] = "constructor";
+  try {
+    LoadImplementation(TestLibrary("throwing_int"), context);
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), EndsWith("throwing_int.so: shardcts_create threw what is no std::exception"));
+  }
+}
+
+TEST(LoaderTest, TextsOfErrorsAndWarningsAreBounded) {
+  auto implementation = LoadImplementation(TestLibrary("throwing_int"), ImplementationContext{});
+  const Outcome outcome = implementation->Invoke("test.long", {});
+  EXPECT_LT(outcome.error().kind.size(), 1100u);
+  EXPECT_THAT(outcome.error().message, EndsWith("xxx… (5000000 bytes)"));
+  EXPECT_LT(outcome.error().message.size(), 66'000u);
+  EXPECT_EQ(outcome.warnings.size(), 1000u);
+  EXPECT_LT(outcome.warnings.front().message.size(), 66'000u);
+}
+
 TEST(LoaderTest, LibraryThatDoesNotSayThatItCanBePreloadedIsNot) {
   try {
     PreloadImplementation(TestLibrary("echo"), {});

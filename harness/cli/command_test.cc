@@ -142,6 +142,25 @@ TEST_F(CommandTest, WrongCommandsAreOneLineAndCodeTwo) {
       {{"run", "--impl", "reference", "--world", "2", "--require", "pt"},
        "--require pt: unknown capability \"pt\"; the nearest known one is \"tp\""},
       {{"run", "--impl", "reference", "--world", "2", "--repeat", "0"}, "--repeat"},
+      {{"run", "--impl", "reference", "--timeout", "nan"}, "--timeout: Value nan not in range [0.001 - 2592000]"},
+      {{"run", "--impl", "reference", "--timeout", "1e300"}, "--timeout: Value 1e300 not in range"},
+      {{"run", "--impl", "reference", "--timeout", "1e-300"}, "--timeout: Value 1e-300 not in range"},
+      {{"run", "--impl", "reference", "--timeout", "-1"}, "--timeout: Value -1 not in range"},
+      {{"run", "--impl", "reference", "--start-timeout", "inf"}, "--start-timeout: Value inf not in range"},
+      {{"run", "--impl", "reference", "--stop-timeout", "0"}, "--stop-timeout: Value 0 not in range"},
+      {{"run", "--impl", "reference", "--stop-after-hangs", "99999999999"}, "--stop-after-hangs"},
+      {{"run", "--impl", "reference", "--stop-after-hangs", "-1"}, "--stop-after-hangs: Value -1 not in range"},
+      {{"run", "--impl", "reference", "--seed", "-1"}, "--seed"},
+      {{"run", "--impl", "reference", "--seed", "1e300"}, "--seed"},
+      {{"run", "--impl", "reference", "--max-world", "5000"}, "--max-world: Value 5000 not in range"},
+      {{"run", "--impl", "reference", "--world", "0"}, "--world: Value 0 not in range"},
+      {{"run", "--impl", "reference", "--jobs", "0"}, "--jobs: Value 0 not in range"},
+      {{"run", "--impl", "reference", "--shard", "1/99999999999"}, "--shard 1/99999999999"},
+      {{"run", "--impl", "reference,x=" + std::string(1100, 'x')}, "longer than 1000 bytes"},
+      {{"run", "--impl", "reference,x=\xff"}, "argument 3 of the command is not UTF-8"},
+      {{"run", "--impl", "reference", "--out", "\xff\xfe"}, "argument 5 of the command is not UTF-8"},
+      {{"run", "--impl", "reference", "--world", "2", "--continue"}, "--continue: needs the run folder, --out DIR"},
+      {{"recover", "/nothing"}, "/nothing/results.json: cannot be read"},
       {{"report", "/nothing"}, "/nothing/results.json: cannot be read"},
   };
   for (const auto& [words, message] : rows) {
@@ -150,6 +169,37 @@ TEST_F(CommandTest, WrongCommandsAreOneLineAndCodeTwo) {
     EXPECT_THAT(ended.output, testing::StartsWith("shardcts: "));
     EXPECT_THAT(ended.output, HasSubstr(message));
     EXPECT_EQ(std::count(ended.output.begin(), ended.output.end(), '\n'), 1) << ended.output;
+  }
+}
+
+TEST_F(CommandTest, AReaderThatGoesAwayDoesNotEndTheRun) {
+  const std::string command = std::string(SHARDCTS_FAKE) + " run --impl reference --rank-program " + FAKE_RANK +
+                              " --filter test_fail --filter test_a --repeat 3 --out " + Out() + " | true";
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  const auto results = ReadJsonFile(folder_ / "out" / "results.json");
+  EXPECT_EQ(results["complete"], true);
+  EXPECT_EQ(results["summary"]["reference"]["pass"], 2);
+  EXPECT_EQ(results["summary"]["reference"]["fail"], 1);
+}
+
+TEST_F(CommandTest, RecoverMakesTheResultsAgain) {
+  ASSERT_EQ(Run({"--filter", "test_fail", "--filter", "test_a"}).code, 1);
+  const auto file = folder_ / "out" / "results.json";
+  const auto before = ReadJsonFile(file);
+  auto lost = before;
+  lost["complete"] = false;
+  for (auto& test : lost["tests"]) test["verdict"] = "not_run", test["log"] = nullptr, test["checks"] = nullptr;
+  std::ofstream(file) << lost;
+  const Ended ended = Call({"recover", Out(), "--rank-program", FAKE_RANK});
+  EXPECT_EQ(ended.code, 1) << ended.output;
+  const auto after = ReadJsonFile(file);
+  for (const char* key : {"complete", "summary", "tests", "implementations"}) {
+    if (std::string(key) != "tests") EXPECT_EQ(after[key], before[key]) << key;
+  }
+  for (size_t i = 0; i < before["tests"].size(); ++i) {
+    for (const char* key : {"verdict", "reason", "checks", "failures", "log", "trace", "ranks"}) {
+      EXPECT_EQ(after["tests"][i][key], before["tests"][i][key]) << key;
+    }
   }
 }
 

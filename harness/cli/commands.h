@@ -14,6 +14,8 @@ namespace shardcts {
 void AddListCommand(CLI::App& app);
 // `parity` compares the traces of two implementations after the run; empty: `run` has no parity.
 void AddRunCommand(CLI::App& app, ParityFunction parity);
+// Makes the results of a run again from its files; `parity` as of `run`.
+void AddRecoverCommand(CLI::App& app, ParityFunction parity);
 void AddReportCommand(CLI::App& app);
 void AddParityCommand(CLI::App& app);
 void AddExecCommand(CLI::App& app);

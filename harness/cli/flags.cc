@@ -14,9 +14,25 @@ namespace shardcts {
 namespace {
 
 constexpr int kMostJobsUnasked = 4;
+constexpr size_t kMostImplementations = 64;  // as in results.schema.json
+
+constexpr int kMaxWorldSize = 4096;
+constexpr double kShortestSeconds = 0.001;
+constexpr double kLongestSeconds = 30 * 24 * 3600.0;
 
 std::chrono::milliseconds ToMilliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(std::llround(seconds * 1000)));
+}
+
+// CLI::Range lets NaN pass.
+CLI::Option* AddSeconds(CLI::App& command, const char* name, double& seconds, const char* text) {
+  const auto check = [](const std::string& word) -> std::string {
+    double value = 0;
+    const bool number = CLI::detail::lexical_cast(word, value);
+    if (number && value >= kShortestSeconds && value <= kLongestSeconds) return "";
+    return "Value " + word + " not in range [0.001 - 2592000]";
+  };
+  return command.add_option(name, seconds, text)->capture_default_str()->check(CLI::Validator(check, "SECONDS"));
 }
 
 }  // namespace
@@ -27,10 +43,10 @@ void SelectionFlags::AddTo(CLI::App& command) {
       .add_option("--filter", selection_.filters,
                   "only ids that contain this text, or fit it whole when it has * or ?; may repeat")
       ->type_name("TEXT");
-  command.add_option("--world", selection_.world_sizes, "only these world sizes")->delimiter(',')->type_name("N");
+  command.add_option("--world", selection_.world_sizes, "only these world sizes")->delimiter(',')->type_name("N")->check(CLI::Range(1, kMaxWorldSize));
   command.add_option("--max-world", selection_.max_world_size, "largest world size allowed")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, kMaxWorldSize));
   command.add_option("--shard", shard_, "only the i-th of n parts of the selection")->type_name("i/n");
 }
 
@@ -50,6 +66,7 @@ void ImplementationFlags::AddTo(CLI::App& command) {
 }
 
 std::vector<ImplementationSpec> ImplementationFlags::Specs() const {
+  if (texts_.size() > kMostImplementations) throw InputError("--impl: given more than 64 times");
   std::vector<ImplementationSpec> specs;
   std::set<std::string> labels;
   for (const std::string& text : texts_) {
@@ -73,20 +90,13 @@ void PoolFlags::AddTo(CLI::App& command) {
   command.add_option("--trace", defaults_.trace, "tensor data in traces: never, up to 64 KiB, always")
       ->capture_default_str()
       ->check(CLI::IsMember({"digest", "inline", "full"}));
-  command.add_option("--timeout", timeout_seconds_, "seconds that one test may take")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command.add_option("--start-timeout", start_timeout_seconds_, "seconds until the ranks of a pool must be ready")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command
-      .add_option("--stop-timeout", stop_timeout_seconds_,
-                  "seconds that ranks get to stop after a peer has failed the test; then their pool is started anew")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  AddSeconds(command, "--timeout", timeout_seconds_, "seconds that one test may take");
+  AddSeconds(command, "--start-timeout", start_timeout_seconds_, "seconds until the ranks of a pool must be ready");
+  AddSeconds(command, "--stop-timeout", stop_timeout_seconds_,
+             "seconds that ranks get to stop after a peer has failed the test; then their pool is started anew");
   command.add_option("--stop-after-hangs", defaults_.stop_after_hangs, "more hangs than this end a pool's tests")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1'000'000));
   command
       .add_option("--start", start_,
                   "warm: ranks are forks of one process that has loaded the implementation's libraries, where that "

@@ -86,6 +86,7 @@ class OutFlag {
  public:
   void AddTo(CLI::App& command);
   std::filesystem::path Folder() const;
+  bool given() const { return !folder_.empty(); }
 
  private:
   std::string folder_;

@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   return shardcts::RunProgram(argc, argv, [](CLI::App& app) {
     shardcts::AddListCommand(app);
     shardcts::AddRunCommand(app, shardcts::CompareTraceFiles);
+    shardcts::AddRecoverCommand(app, shardcts::CompareTraceFiles);
     shardcts::AddReportCommand(app);
     shardcts::AddParityCommand(app);
     shardcts::AddExecCommand(app);

@@ -41,7 +41,7 @@ struct Kill {
 
 // Whether one of the checks that one would expect to kill the mutant is in this test.
 bool IsExpectedToKill(const MutantInfo& info, const TestCase& test) {
-  return std::ranges::count(info.suites, test.suite) > 0 &&
+  return test.world_size >= info.min_world_size && std::ranges::count(info.suites, test.suite) > 0 &&
          std::ranges::any_of(info.expected_checks,
                              [&](const std::string& check) { return check.starts_with(test.function + " "); });
 }
@@ -125,7 +125,8 @@ bool PrintTable(const std::vector<Kill>& kills) {
         first);
   }
   const auto killed = std::ranges::count_if(kills, [](const Kill& kill) { return kill.ran && kill.Killed(); });
-  std::cout << fmt::format("{} of {} mutants killed\n", killed, kills.size());
+  const auto expected = std::ranges::count_if(kills, &Kill::expected_check_hit);
+  std::cout << fmt::format("{} of {} mutants killed, {} by a check that one would expect\n", killed, kills.size(), expected);
   return all;
 }
 

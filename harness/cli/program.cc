@@ -1,7 +1,11 @@
 #include "cli/program.h"
 
+#include <signal.h>
+
+#include <filesystem>
 #include <iostream>
 
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -9,12 +13,25 @@ namespace {
 
 constexpr int kInputErrorCode = 2;
 constexpr int kHarnessErrorCode = 3;
+constexpr size_t kLongestErrorBytes = 2000;
 
 int Fail(const std::string& message, int code) {
-  std::string line = message.substr(0, message.find_last_not_of(" \n") + 1);
+  std::string line = Bounded(message.substr(0, message.find_last_not_of(" \n") + 1), kLongestErrorBytes);
   for (char& c : line) c = c == '\n' ? ' ' : c;
   std::cerr << "shardcts: " << line << std::endl;
   return code;
+}
+
+void RequireUtf8(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (!IsUtf8(argv[i])) throw InputError("argument " + std::to_string(i) + " of the command is not UTF-8");
+  }
+}
+
+// A reader of the output that has gone must not end a run (`shardcts run … | head -1`). Programs that are started have
+// the signal's default again, which SIG_IGN would not give them.
+void OutliveReaders() {
+  ::signal(SIGPIPE, [](int) {});
 }
 
 }  // namespace
@@ -23,7 +40,9 @@ int RunProgram(int argc, char** argv, const std::function<void(CLI::App&)>& add_
   CLI::App app("Conformance tests for distributed sharded state dicts.", "shardcts");
   app.require_subcommand(0, 1);
   add_commands(app);
+  OutliveReaders();
   try {
+    RequireUtf8(argc, argv);
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) throw InputError("no command is given; see shardcts --help");
     return 0;
@@ -35,6 +54,8 @@ int RunProgram(int argc, char** argv, const std::function<void(CLI::App&)>& add_
     return Fail(error.what(), kInputErrorCode);
   } catch (const InputError& error) {
     return Fail(error.what(), kInputErrorCode);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return Fail(error.path1().string() + ": " + error.code().message(), kInputErrorCode);
   } catch (const std::exception& error) {
     return Fail(std::string("internal error: ") + error.what(), kHarnessErrorCode);
   }

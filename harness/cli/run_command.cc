@@ -12,6 +12,7 @@
 #include "contract/nearest_name.h"
 #include "run/reproduce.h"
 #include "run_files/input_error.h"
+#include "run_files/program_folder.h"
 
 namespace shardcts {
 namespace {
@@ -23,6 +24,7 @@ struct RunCommand {
   PoolFlags pool;
   JobsFlag jobs;
   OutFlag out;
+  bool go_on = false;
   int repeat = 1;
   std::vector<std::string> required;
   std::string pool_mode = "shared";
@@ -66,13 +68,23 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.repeat = command.repeat;
   options.baseline = BaselineLabel(command.baseline, options.implementations);
   options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
+  if (command.go_on && !command.out.given()) throw InputError("--continue: needs the run folder, --out DIR");
   options.run_folder = command.out.Folder();
+  options.go_on = command.go_on;
   command.pool.Apply(options);
   options.jobs = command.jobs.Jobs(options);
   const std::vector<std::string> words = CommandWords();
   if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
   for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
   return options;
+}
+
+int PrintEnd(const Results& results, const std::filesystem::path& folder, const char* incomplete) {
+  std::cout << SummaryTable(results) << (results.complete ? "" : incomplete)
+            << "results: " << (folder / "results.json").string() << std::endl;
+  std::vector<Verdict> verdicts;
+  for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
+  return ExitCode(verdicts, results.complete);
 }
 
 int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
@@ -82,11 +94,24 @@ int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
   ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size() * options.implementations.size());
   const Results results = Run(options, progress, interrupted);
   progress.Clear();
-  std::cout << SummaryTable(results) << (results.complete ? "" : "interrupted; ")
-            << "results: " << (options.run_folder / "results.json").string() << std::endl;
-  std::vector<Verdict> verdicts;
-  for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
-  return ExitCode(verdicts, results.complete);
+  return PrintEnd(results, options.run_folder, "interrupted; ");
+}
+
+struct RecoverCommand {
+  std::string folder;
+  std::string rank_program;
+};
+
+int ExecuteRecover(const RecoverCommand& command, const ParityFunction& parity) {
+  RunOptions options;
+  options.run_folder = command.folder;
+  options.rank_program =
+      command.rank_program.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(command.rank_program);
+  options.parity = parity;
+  ProgressPrinter progress(std::cout, ScreenStyle::Detect(), 0);
+  const Results results = Recover(std::move(options), progress, InterruptFlag());
+  progress.Clear();
+  return PrintEnd(results, command.folder, "not complete: shardcts run --continue runs the rest; ");
 }
 
 }  // namespace
@@ -110,6 +135,8 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
   command->pool.AddTo(*sub);
   command->jobs.AddTo(*sub);
   command->out.AddTo(*sub);
+  sub->add_flag("--continue", command->go_on,
+                "go on with the run that --out holds and that was cut short: only tests without a verdict run");
   sub->add_option("--pool", command->pool_mode, "ranks are started once per world size, or anew for each test")
       ->capture_default_str()
       ->check(CLI::IsMember({"shared", "fresh"}));
@@ -119,6 +146,18 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
   sub->callback([command, parity] {
     const int code = ExecuteRun(*command, parity);
     if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
+void AddRecoverCommand(CLI::App& app, ParityFunction parity) {
+  CLI::App* sub = app.add_subcommand(
+      "recover", "Makes results.json from the event files of a run whose own end was lost (killed, disk full).");
+  sub->footer("Exit code: as of run; 3 when a test has no verdict.");
+  const auto command = std::make_shared<RecoverCommand>();
+  sub->add_option("folder", command->folder, "the run folder")->required()->type_name("DIR");
+  sub->add_option("--rank-program", command->rank_program, "the program that is one rank")->group("");
+  sub->callback([command, parity] {
+    if (const int code = ExecuteRecover(*command, parity)) throw CLI::RuntimeError(code);
   });
 }
 

@@ -91,7 +91,7 @@ Script Prepare(const ScriptCommand& command) {
 
 ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
   const fs::path folder = fs::absolute(command.out.Folder());
-  PrepareRunFolder(folder);
+  const FolderLock lock = PrepareRunFolder(folder);
   RunOptions options;
   command.pool.Apply(options);
   const ImplementationSpec spec = command.implementation.Specs().front();
@@ -133,7 +133,7 @@ CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text,
                            const std::shared_ptr<ScriptCommand>& command) {
   CLI::App* sub = app.add_subcommand(name, text);
   sub->add_option("file", command->file, "the script (docs/formats.md)")->required()->type_name("FILE");
-  sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::PositiveNumber);
+  sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::Range(1, 4096));
   command->implementation.AddTo(*sub);
   command->pool.AddTo(*sub);
   command->out.AddTo(*sub);

@@ -5,11 +5,15 @@
 #include <set>
 
 #include "run_files/input_error.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr int kMaxRanks = 4096;
+constexpr size_t kMaxElements = 10'000;  // of one grid
 
 // A JSON value together with the place it came from, so that every complaint names file and JSON pointer.
 struct Place {
@@ -37,11 +41,11 @@ struct Place {
   }
   std::string Text() const { return Require(Json::value_t::string, "a string").json->get<std::string>(); }
   int PositiveInt() const {
-    if (!json->is_number_integer() || json->get<int64_t>() < 1) Fail("expected a positive integer");
+    if (!json->is_number_integer() || *json < 1 || *json > kMaxRanks) Fail("expected a positive integer up to 4096");
     return json->get<int>();
   }
   int Rank() const {
-    if (!json->is_number_integer() || json->get<int64_t>() < 0) Fail("expected a rank");
+    if (!json->is_number_integer() || *json < 0 || *json >= kMaxRanks) Fail("expected a rank");
     return json->get<int>();
   }
   std::vector<Place> Elements() const {
@@ -175,6 +179,11 @@ GridRule ParseGrid(const Place& place) {
   grid.lists = *place.Object().json;
   for (const char* key : {"when", "world_sizes", "not_applicable"}) grid.lists.erase(key);
   ParseValueLists({&grid.lists, place.file, place.pointer});
+  size_t elements = 1;
+  for (const Json& values : grid.lists) {
+    elements *= values.size();
+    if (elements > kMaxElements) place.Fail("more than 10000 elements");
+  }
   if (place.Has("when")) grid.when = ParseValueLists(place.At("when"));
   if (place.Has("world_sizes")) grid.world_sizes = ParseWorldSizes(place.At("world_sizes"));
   if (place.Has("not_applicable")) grid.not_applicable = place.At("not_applicable").Text();
@@ -248,18 +257,10 @@ void RequireConsistent(const TestCase& test, const Place& place) {
   }
 }
 
-Json ParseText(const std::string& text, const std::string& file_name) {
-  try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    throw InputError(file_name + ": not JSON at byte " + std::to_string(error.byte));
-  }
-}
-
 }  // namespace
 
 std::vector<TestCase> ParseInventory(const std::string& text, const std::string& file_name) {
-  const Json json = ParseText(text, file_name);
+  const Json json = ParseJson(text, file_name);
   const Place root{&json, file_name, ""};
   const std::string suite = root.Member("suite").Text();
   std::vector<TestCase> tests;
@@ -279,7 +280,7 @@ std::vector<TestCase> ParseInventory(const std::string& text, const std::string&
 }
 
 SuiteSize MeasureInventory(const std::string& text, const std::string& file_name) {
-  const Json json = ParseText(text, file_name);
+  const Json json = ParseJson(text, file_name);
   const Place root{&json, file_name, ""};
   SuiteSize size;
   size.name = root.Member("suite").Text();

@@ -165,7 +165,7 @@ TEST(InventoryTest, TheInventoriesHaveEveryInstance) {
 }
 
 TEST(InventoryTest, ErrorsNameFileAndPlace) {
-  EXPECT_EQ(ErrorOf("{\"suite\": "), "x.json: not JSON at byte 11");
+  EXPECT_EQ(ErrorOf("{\"suite\": "), "x.json: line 1, column 11: truncated");
   EXPECT_EQ(ErrorOf("[]"), "x.json: /: expected an object, got array");
   EXPECT_EQ(ErrorOf(R"({"suite": "s"})"), "x.json: /: 'tests' is missing");
   EXPECT_EQ(ErrorOf(R"({"suite": "s", "tests": [{"function": 3}]})"),

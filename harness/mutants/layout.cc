@@ -133,7 +133,8 @@ std::vector<MutantRow> LayoutMutants() {
         "rows are split evenly instead of in ceil-sized chunks",
         "balanced split instead of ceil chunks",
         kFullyShardSuite,
-        {"test_dp_state_dict_save_load C8"}},
+        {"test_dp_state_dict_save_load C8"},
+        3},  // two parts of ceil-sized chunks are balanced ones
        OnStateDict(BalanceRows)},
       {{"save_leaves_unsharded",
         "state_dict after a forward does not reshard",

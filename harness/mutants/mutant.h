@@ -16,6 +16,7 @@ struct MutantInfo {
   std::string models;        // the class of real bugs that it stands for
   std::vector<std::string> suites;           // the suites that must kill it
   std::vector<std::string> expected_checks;  // "FUNCTION C9": at least one of these must fail
+  int min_world_size = 1;                    // with fewer ranks the bug changes nothing that these checks see
 };
 
 // All mutants, sorted by name. *Local*.

@@ -1,7 +1,12 @@
 #include "pool/pool_record.h"
 
 #include <algorithm>
-#include <set>
+
+#include "run_files/event_fields.h"
+#include "run_files/foreign_text.h"
+#include "run_files/implementation_description.h"
+#include "run_files/input_error.h"
+#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {
@@ -9,6 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kQuotedBytes = 120;
+constexpr int kMaxSignal = 64;
 
 }  // namespace
 
@@ -20,11 +26,13 @@ PoolRecord::PoolRecord(std::vector<std::string> tests, int world_size)
 void PoolRecord::Apply(int rank, const std::string& line) {
   const std::string where = "rank " + std::to_string(rank) + " wrote an event that does not follow the protocol: ";
   try {
-    const Json event = Json::parse(line);
+    const Json event = ParseJson(line, "event");
     ApplyEvent(rank, event.at("event").get<std::string>(), event);
     while (first_open_ < tests_.size() && LeftByAll(first_open_)) ++first_open_;
   } catch (const Json::exception&) {
-    throw ProtocolError(where + line.substr(0, kQuotedBytes));
+    throw ProtocolError(where + Bounded(line, kQuotedBytes));
+  } catch (const InputError&) {
+    throw ProtocolError(where + Bounded(line, kQuotedBytes));
   } catch (const std::runtime_error& error) {
     throw ProtocolError(where + error.what());
   }
@@ -34,25 +42,31 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
   RankState& state = ranks_[static_cast<size_t>(rank)];
   if (name == "rank_started") {
     state.started = true;
-    state.pid = event.at("pid").get<pid_t>();
-    state.host = event.value("host", "");
-    state.stack_signal = event.value("stack_signal", 0);
+    state.pid = static_cast<pid_t>(CountOf(event.at("pid")));
+    if (state.pid < 1) throw ProtocolError("no process of ours: " + std::to_string(state.pid));
+    state.host = TextField(event, "host", kMaxNameBytes);
+    state.stack_signal = static_cast<int>(CountOf(event.value("stack_signal", Json(0))));
+    if (state.stack_signal > kMaxSignal) throw ProtocolError("no signal: " + std::to_string(state.stack_signal));
     state.warm = event.value("start", "cold") == "warm";
     state.parent = event.value("parent", pid_t{0});
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
       state.failed_kind = "input";
-      state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +
+      state.failed_message = "the launcher started " + std::to_string(CountOf(event["world_size"])) + " ranks, the plan needs " +
                              std::to_string(ranks_.size());
     }
+  } else if (name == "implementation_started") {
+    state.loading = true;
   } else if (name == "pool_ready") {
     state.ready = true;
-    state.ready_seconds = event.value("seconds", 0.0);
-    state.implementation = event.value("implementation", Json::object());
+    state.ready_seconds = SecondsOf(event.value("seconds", Json(0)));
+    state.implementation = event.at("implementation");
+    if (const auto problem = FindDescriptionProblem(state.implementation)) throw ProtocolError(*problem);
   } else if (name == "pool_failed") {
-    state.failed_kind = event.value("kind", "harness");
-    state.failed_message = event.value("message", "");
+    state.failed_kind = TextField(event, "kind", kMaxNameBytes);
+    state.failed_message = TextField(event, "message");
   } else if (name == "rank_crashed") {
-    state.crashed_signal = event.at("signal").get<int>();
+    state.crashed_signal = static_cast<int>(CountOf(event.at("signal")));
+    if (state.crashed_signal > kMaxSignal) throw ProtocolError("no signal: " + std::to_string(*state.crashed_signal));
   } else if (name == "test_started") {
     StartTest(rank, event);
   } else if (name == "test_finished") {
@@ -60,15 +74,15 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
   } else if (name == "pool_finished") {
     state.pool_finished = true;
   } else {
-    throw ProtocolError("unknown event '" + name + "'");
+    throw ProtocolError("unknown event '" + Bounded(name, kQuotedBytes) + "'");
   }
 }
 
 size_t PoolRecord::TestIndex(const Json& event) const {
-  const size_t index = event.at("index").get<size_t>();
+  const auto index = static_cast<size_t>(CountOf(event.at("index")));
   const std::string test = event.at("test").get<std::string>();
   if (index >= tests_.size() || tests_[index] != test) {
-    throw ProtocolError("test " + test + " is not number " + std::to_string(index) + " of the plan");
+    throw ProtocolError("test " + Bounded(test, kQuotedBytes) + " is not number " + std::to_string(index) + " of the plan");
   }
   return index;
 }

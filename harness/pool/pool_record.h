@@ -32,6 +32,7 @@ struct RankState {
   int stack_signal = 0;                       // 0: it knows of none
   pid_t parent = 0;                           // the process that started it; 0: unknown
   bool warm = false;                          // a fork of the warm process
+  bool loading = false;                       // of implementation_started: it makes the implementation, or has it
   bool ready = false;
   double ready_seconds = 0;
   nlohmann::ordered_json implementation;      // of pool_ready

@@ -65,6 +65,10 @@ class PoolRun {
     PoolEnd end;
     end.kind = kind;
     end.reason = reason;
+    end.implementation_failed =
+        kind == PoolEnd::Kind::kStartFailed && std::ranges::any_of(record_.ranks(), [](const RankState& rank) {
+      return rank.loading && !rank.ready && !rank.failed_kind;
+    });
     end_ = end;
   }
 

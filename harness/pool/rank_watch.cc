@@ -2,11 +2,17 @@
 
 #include <poll.h>
 
+#include "process/log_limit.h"
 #include "process/stacks.h"
 #include "run_files/run_folder.h"
 #include "start/warm_process.h"
 
 namespace shardcts {
+namespace {
+
+constexpr std::chrono::milliseconds kLogInterval{500};
+
+}  // namespace
 
 using std::chrono::milliseconds;
 
@@ -41,7 +47,11 @@ void RankWatch::Start() {
 
 std::string RankWatch::End() {
   const milliseconds grace = plan_.limits.terminate;
-  if (processes_ != nullptr) return processes_->End(token_, grace);
+  if (processes_ != nullptr) {
+    std::string left = processes_->End(token_, grace);
+    LimitLogs();
+    return left;
+  }
   EndProcessesWithEnvironment(kPoolTokenName, token_, grace);
   return "";
 }
@@ -76,7 +86,14 @@ void RankWatch::BindRanks() {
   }
 }
 
+void RankWatch::LimitLogs() {
+  logs_limited_ = std::chrono::steady_clock::now();
+  if (!processes_->log().empty()) LimitLog(processes_->log());
+  for (int rank = 0; rank < plan_.plan.world_size; ++rank) LimitLog(RankLog(plan_.plan.pool_folder, rank));
+}
+
 void RankWatch::Wait(milliseconds limit) {
+  if (std::chrono::steady_clock::now() - logs_limited_ > kLogInterval) LimitLogs();
   std::vector<pollfd> descriptors = {{hub_->news(), POLLIN, 0}};
   for (size_t rank = 0; rank < watched_.size(); ++rank) {
     const bool live = watched_[rank] && !record_.ranks()[rank].pool_finished;

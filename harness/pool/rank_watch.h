@@ -38,7 +38,7 @@ class RankWatch {
   int reading() const { return reading_; }  // the rank whose events are read
   // Binds the ranks of this host to the processors that the plan gives them now.
   void BindRanks();
-  // Sleeps until a process or a connection ends, at most so long.
+  // Sleeps until a process or a connection ends, at most so long. Now and then cuts logs that are too long.
   void Wait(std::chrono::milliseconds limit);
 
   // Its process has ended, for all that can be known, or its connection without a farewell.
@@ -56,6 +56,7 @@ class RankWatch {
 
  private:
   void NoteProcess(size_t rank);
+  void LimitLogs();
 
   const PoolPlan& plan_;
   const std::string token_ = MakePoolToken();
@@ -69,6 +70,7 @@ class RankWatch {
   std::unique_ptr<RankProcesses> processes_;
   std::vector<RankStanding> standings_;
   int reading_ = 0;
+  std::chrono::steady_clock::time_point logs_limited_;
 };
 
 }  // namespace shardcts

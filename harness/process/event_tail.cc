@@ -10,6 +10,8 @@
 
 namespace shardcts {
 
+constexpr size_t kShownBytes = 500;
+
 EventTail::~EventTail() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
@@ -33,6 +35,10 @@ std::vector<std::string> EventTail::ReadLines() {
       begin = end + 1;
     }
     partial_.erase(0, begin);
+    if (partial_.size() > kMaxEventBytes) {
+      lines.push_back(partial_.substr(0, kShownBytes));
+      partial_.clear();
+    }
   }
   return lines;
 }

@@ -7,6 +7,8 @@
 
 namespace shardcts {
 
+inline constexpr size_t kMaxEventBytes = size_t{64} << 20;  // of one line
+
 class EventTail {
  public:
   explicit EventTail(std::filesystem::path file) : file_(std::move(file)) {}
@@ -15,7 +17,7 @@ class EventTail {
   EventTail& operator=(EventTail&&) = delete;
 
   // The complete lines that were appended since the last call, without their newline. A file that is not there yet
-  // has none; a last line without newline waits for its end.
+  // has none; a last line without newline waits for its end. One of more than kMaxEventBytes is given as its first bytes.
   std::vector<std::string> ReadLines();
 
  private:

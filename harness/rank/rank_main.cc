@@ -14,6 +14,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "adapters/loader.h"
 #include "comm/mpi_session.h"
@@ -27,10 +28,12 @@
 #include "rank/hosted_implementation.h"
 #include "rank/port.h"
 #include "rank/rank_number.h"
+#include "rank/result_check.h"
 #include "rank/script_case.h"
 #include "rank/session.h"
 #include "rank/stack_signal.h"
 #include "rank/test_runner.h"
+#include "run_files/implementation_description.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
@@ -61,8 +64,13 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   const Outcome outcome = implementation.Invoke("implementation.describe", {});
   if (!outcome.ok())
     throw InputError("implementation.describe: " + outcome.error().kind + ": " + outcome.error().message);
+  if (const auto unreadable = FindUnreadable(outcome.value()))
+    throw InputError("implementation.describe: " + *unreadable);
+  Json description = Encode(outcome.value());
+  if (const auto problem = FindDescriptionProblem(description))
+    throw InputError("implementation.describe: " + *problem);
   *capabilities = outcome.value().AsDict().At("capabilities").AsStrings();
-  return Encode(outcome.value());
+  return description;
 }
 
 // *Collective*. Among the ranks of this host.
@@ -93,6 +101,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   const auto start = std::chrono::steady_clock::now();
   const int local_rank = LocalRank(control);
   const DataCommunicator data_kind(plan);
+  events.Write("implementation_started");  // what ends this rank from here on is the implementation's
   HostedImplementation implementation(
       [&] { return MakeDataCommunicator(data_kind, control, local_rank); },
       [&](Communicator* data) { return MakeImplementation(plan, control, data, local_rank); });

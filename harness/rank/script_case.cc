@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "rank/script.h"
 #include "rank/trace_data.h"
@@ -37,7 +38,9 @@ void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, Ev
   RankReport report;
   const auto start = std::chrono::steady_clock::now();
   RunInto(report, script, session);
-  session.EndTest();
+  if (const std::optional<std::string> problem = session.EndTest(); problem && report.verdict == RankVerdict::kPass) {
+    report.verdict = RankVerdict::kFail, report.reason = "after the script: " + *problem;
+  }
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.operations = session.operations();
   Json finished = {{"test", "script"}, {"index", 0}};

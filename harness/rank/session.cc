@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "contract/argument_check.h"
+#include "rank/result_check.h"
 
 namespace shardcts {
 
@@ -20,12 +21,15 @@ void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed) {
   operations_ = 0;
   last_operation_.clear();
   recorder_ = std::move(recorder);
-  const auto require = [this](const char* operation, const Dict& arguments) {
-    const Outcome outcome = implementation_.Invoke(operation, arguments);
-    if (!outcome.ok()) throw OperationFailed(operation, outcome.error());
-  };
-  require("implementation.reset", {});
-  require("implementation.seed", {{"seed", seed}});
+  const Outcome outcome = implementation_.Invoke("implementation.seed", {{"seed", seed}});
+  if (!outcome.ok()) throw OperationFailed("implementation.seed", outcome.error());
+}
+
+std::optional<std::string> Session::EndTest() {
+  recorder_.reset();
+  const Outcome outcome = implementation_.Invoke("implementation.reset", {});
+  if (outcome.ok()) return std::nullopt;
+  return OperationFailed("implementation.reset", outcome.error()).what();
 }
 
 Outcome Session::Call(std::string_view operation, Dict arguments) {
@@ -52,9 +56,13 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
   const auto start = std::chrono::steady_clock::now();
   Outcome outcome = implementation_.Invoke(operation, arguments);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (outcome.ok() && !ResultHasType(*spec, outcome.value())) {
-    const std::string given = ToString(outcome.value());
-    outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
+  if (outcome.ok()) {
+    if (const std::optional<std::string> unreadable = FindUnreadable(outcome.value())) {
+      outcome = Error{"ContractViolation", "the result cannot be taken: " + *unreadable};
+    } else if (!ResultHasType(*spec, outcome.value())) {
+      const std::string given = ToString(outcome.value());
+      outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
+    }
   }
   if (recorder_) recorder_->End(outcome, seconds);
   if (!outcome.ok()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "contract/facade.h"
@@ -40,11 +41,12 @@ class Session : public Caller {
   // *Collective*. Runs `body` on the given ranks only, which call collective operations among themselves in it.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { control_.Among(ranks, body); }
 
-  // Local. Between two tests: starts a new recording (nullptr: none), drops the implementation's handles and seeds it.
-  // Throws OperationFailed when it cannot.
+  // Local. Between two tests: starts a new recording (nullptr: none) and seeds the implementation. Throws
+  // OperationFailed when it cannot.
   void StartTest(std::unique_ptr<Recorder> recorder, int64_t seed);
-  // Local. Closes the recording.
-  void EndTest() { recorder_.reset(); }
+  // Local. Closes the recording and drops the implementation's handles. What is wrong when it cannot drop them, so
+  // that it is of no use any more; nothing otherwise.
+  std::optional<std::string> EndTest();
 
   int64_t operations() const { return operations_; }  // of this test
   const std::string& last_operation() const { return last_operation_; }

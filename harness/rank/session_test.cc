@@ -40,16 +40,29 @@ TEST(Session, AMistypedValueThatTheImplementationGaveIsItsFault) {
   EXPECT_THROW(rank.session().Call("tensor.full", {{"value", at::ones({2})}}), HarnessError);
 }
 
-TEST(Session, AnImplementationThatCannotBeResetFailsTheTest) {
+TEST(Session, AResultThatCannotBeReadIsTheImplementationsFault) {
+  LoneRank rank([](std::string_view, const Dict&) { return Outcome(Value(at::zeros({1}).expand({int64_t{1} << 40}))); });
+  const Outcome outcome = rank.session().Call("model.parameters", {{"model", Handle{"model", 1}}});
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.error().kind, "ContractViolation");
+  EXPECT_EQ(outcome.error().message,
+            "the result cannot be taken: a tensor of shape (1099511627776,) that repeats the 4 bytes of its storage");
+}
+
+TEST(Session, AnImplementationThatCannotBeResetIsOfNoUseAfterTheTest) {
   LoneRank rank([](std::string_view operation, const Dict&) {
     return operation == "implementation.reset" ? Outcome(Error{"RuntimeError", "busy"}) : Outcome(Value());
   });
-  try {
-    rank.session().StartTest(nullptr, 7);
-    FAIL() << "no exception";
-  } catch (const OperationFailed& failure) {
-    EXPECT_STREQ(failure.what(), "implementation.reset: RuntimeError: busy");
-  }
+  rank.session().StartTest(nullptr, 7);
+  EXPECT_EQ(rank.session().EndTest(), "implementation.reset: RuntimeError: busy");
+}
+
+TEST(Session, AnImplementationThatCannotBeSeededFailsTheTest) {
+  LoneRank rank([](std::string_view operation, const Dict&) {
+    return operation == "implementation.seed" ? Outcome(Error{"RuntimeError", "busy"}) : Outcome(Value());
+  });
+  EXPECT_THROW(rank.session().StartTest(nullptr, 7), OperationFailed);
+  EXPECT_EQ(rank.session().EndTest(), std::nullopt);
 }
 
 TEST(Session, RecordsArgumentsAsReferencesAndOutcomes) {

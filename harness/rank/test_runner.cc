@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "inventory/inventory.h"
@@ -14,6 +15,7 @@
 #include "rank/trace_data.h"
 #include "rank/trial.h"
 #include "run_files/events.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
 
@@ -25,6 +27,11 @@ struct Ending {
   RankVerdict verdict = RankVerdict::kPass;
   std::string reason;
 };
+
+Ending FailWith(const std::string& message, Trial& trial) {
+  trial.Fail(message);
+  return {RankVerdict::kFail, message};
+}
 
 // Runs the body; the only place where exceptions of a test become a verdict.
 Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_early) {
@@ -78,27 +85,38 @@ class Case {
     pool_.events.Write("test_started", {{"test", test_.id}, {"index", index_}});
     const std::string missing = MissingCapability(test_, pool_.capabilities);
     Trial trial(test_, pool_.session);
-    bool failed_early = false;
     Ending ending;
     std::optional<std::vector<PhaseTiming>> timings;
+    bool failed_early = false;
+    std::optional<std::string> unclean;
     const auto start = std::chrono::steady_clock::now();
+    const auto finish = [&] {
+      Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
+    };
     if (!test_.not_applicable.empty()) {
       ending = {RankVerdict::kNotApplicable, test_.not_applicable};
+      finish();
     } else if (!missing.empty()) {
       ending = {RankVerdict::kNotSupported, "capability " + missing + " is not declared"};
+      finish();
     } else {
       ending = RunPort(trial, &failed_early);
       try {
         timings = Timings();
-      } catch (const Json::exception& error) {
-        trial.Fail(std::string("implementation.timings breaks the contract: ") + error.what());
-        if (ending.verdict == RankVerdict::kPass) ending = {RankVerdict::kFail, trial.failures().back().message};
+      } catch (const std::exception& error) {
+        const Ending broken = FailWith(std::string("implementation.timings breaks the contract: ") + error.what(), trial);
+        if (ending.verdict == RankVerdict::kPass) ending = broken;
       }
+      // A failure is written before foreign code cleans up, which may not come back; a pass is one only afterwards.
+      const bool passed = ending.verdict == RankVerdict::kPass;
+      if (!passed) finish();
+      unclean = pool_.session.EndTest();
+      if (passed && unclean) ending = FailWith("after the test: " + *unclean, trial);
+      if (passed) finish();
     }
-    Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
-    if (pool_.control.EndOfTest(failed_early, !pool_.implementation.usable())) pool_.implementation.Renew();
+    if (pool_.control.EndOfTest(failed_early, unclean || !pool_.implementation.usable())) pool_.implementation.Renew();
   }
 
  private:
@@ -112,7 +130,6 @@ class Case {
     const bool peers_stopped_too =
         ending.verdict == RankVerdict::kAborted || ending.verdict == RankVerdict::kDiverged;
     if (*failed_early && !peers_stopped_too) pool_.control.NotifyPeersOfStop();
-    pool_.session.EndTest();
     return ending;
   }
 

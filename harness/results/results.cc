@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "run_files/foreign_text.h"
 #include "run_files/run_folder.h"
 
 namespace shardcts {
@@ -11,7 +12,17 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Json(text); }
+constexpr size_t kLongestText = 500'000;  // the schema's is 1,000,000 characters
+
+Json Text(const std::string& text) { return Bounded(text, kLongestText); }
+
+Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Text(text); }
+
+Json Texts(const std::vector<std::string>& texts) {
+  Json json = Json::array();
+  for (const std::string& text : texts) json.push_back(Text(text));
+  return json;
+}
 
 Json ChecksJson(const TestResult& result) {
   Json checks = {{"expected", Json::array()},
@@ -144,7 +155,7 @@ Json ToJson(const TestResult& result) {
           {"world_size", result.test.world_size},
           {"params", result.test.params},
           {"verdict", ToString(result.verdict)},
-          {"reason", result.reason},
+          {"reason", Text(result.reason)},
           {"seconds", result.seconds},
           {"checks", ChecksJson(result)},
           {"failures", FailuresJson(result)},
@@ -155,14 +166,14 @@ Json ToJson(const TestResult& result) {
           {"ranks", RanksJson(result)},
           {"log", TextOrNull(result.log)},
           {"trace", TextOrNull(result.trace)},
-          {"reproduce", result.reproduce}};
+          {"reproduce", Text(result.reproduce)}};
 }
 
 Json ToJson(const Results& results) {
   Json json = {{"schema_version", 1},
                {"complete", results.complete},
                {"run",
-                {{"command", results.command},
+                {{"command", Text(results.command)},
                  {"seed", results.seed},
                  {"suite_commit", results.suite_commit},
                  {"started", results.started},
@@ -196,7 +207,7 @@ Json ToJson(const Results& results) {
                              {"starts", pool.starts},
                              {"start_seconds", pool.start_seconds},
                              {"warm_starts", pool.warm_starts},
-                             {"problems", pool.problems}});
+                             {"problems", Texts(pool.problems)}});
   }
   for (const TestResult& test : results.tests) json["tests"].push_back(ToJson(test));
   return json;

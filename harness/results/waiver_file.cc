@@ -9,6 +9,7 @@
 #include "contract/nearest_name.h"
 #include "inventory/embedded_suites.h"
 #include "inventory/selection.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/shipped_implementations.h"
 
@@ -16,6 +17,8 @@ namespace shardcts {
 namespace {
 
 constexpr size_t kMaxFileBytes = 4 * 1024 * 1024;
+constexpr size_t kMaxKeyParts = 100;
+constexpr size_t kMaxFileNameBytes = 900;  // with line and a colon a label of results.json
 const std::set<std::string_view> kRequired = {"test",  "implementation", "device",  "verdict",
                                               "owner", "reason",         "evidence"};
 const std::set<std::string_view> kOptional = {"checks", "reason_contains", "expires", "review_version"};
@@ -81,6 +84,8 @@ class WaiverReader {
     const bool blank = !text || text->find_first_not_of(" \t\r\n") == text->npos;
     if (blank) Fail(*node, Quoted(key) + " must be a text that is not empty");
     if (text->find('\n') != text->npos) Fail(*node, Quoted(key) + " must be one line");
+    const size_t longest = key == "reason" || key == "evidence" ? kMaxMessageBytes : kMaxNameBytes;
+    if (text->size() > longest) Fail(*node, Quoted(key) + " is longer than " + std::to_string(longest) + " bytes");
     return *text;
   }
 
@@ -167,7 +172,31 @@ class WaiverReader {
   const toml::table& table_;
 };
 
+// The parser makes a table inside a table for each part of a key, and calls itself to end them.
+void RequireShortKeys(const std::string& text, const std::string& file_name) {
+  size_t line = 1;
+  size_t parts = 1;
+  char quote = 0;
+  bool comment = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') {
+      ++line, parts = 1, quote = 0, comment = false;
+    } else if (quote != 0) {
+      if (c == '\\' && quote == '"') ++i;
+      if (c == quote) quote = 0;
+    } else if (!comment) {
+      if (c == '"' || c == '\'') quote = c;
+      comment = c == '#';
+      if (c == '.' && ++parts > kMaxKeyParts) {
+        throw InputError(file_name + ":" + std::to_string(line) + ": a key of more than 100 parts");
+      }
+    }
+  }
+}
+
 toml::table ParseToml(const std::string& text, const std::string& file_name) {
+  RequireShortKeys(text, file_name);
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
@@ -189,6 +218,7 @@ void RequireDistinct(const std::vector<Waiver>& waivers) {
 }
 
 std::string ReadText(const std::filesystem::path& file) {
+  if (file.string().size() > kMaxFileNameBytes) throw InputError("--waivers: a path of more than 900 bytes");
   if (!std::filesystem::is_regular_file(file)) throw InputError(file.string() + ": cannot be read");
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw InputError(file.string() + ": cannot be read");

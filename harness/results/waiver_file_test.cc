@@ -62,6 +62,12 @@ TEST(WaiverFileTest, EachErrorNamesFileAndLine) {
       {Changed("\"core team\"", "\" \""), "w.toml:6: \"owner\" must be a text that is not empty"},
       {Changed("\"core team\"", "7"), "w.toml:6: \"owner\" must be a text that is not empty"},
       {Changed("\"core team\"", "\"a\\nb\""), "w.toml:6: \"owner\" must be one line"},
+      {Changed("\"core team\"", "\"" + std::string(1001, 'x') + "\""), "w.toml:6: \"owner\" is longer than 1000 bytes"},
+      {Changed("owner =", [] {
+         std::string key = "a";
+         for (int i = 0; i < 50'000; ++i) key += ".a";
+         return key + " = 1\nowner =";
+       }()), "w.toml:6: a key of more than 100 parts"},
       {Changed("expires = 2027-01-31\n", ""), "w.toml:1: needs \"expires\" or \"review_version\""},
       {Changed("2027-01-31", "\"2027-01-31\""),
        "w.toml:9: \"expires\" must be a date without quotes, as in expires = 2027-01-31"},

@@ -8,6 +8,8 @@
 
 #include "process/processors.h"
 #include "process/workers.h"
+#include "run/earlier_run.h"
+#include "run/restore_pool.h"
 #include "run/run_ledger.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
@@ -55,18 +57,47 @@ class RunDriver {
         ledger_(options, observer, folder_) {}
 
   Results Go() {
-    PrepareRunFolder(folder_);
-    ledger_.Write();
+    Open();
     try {
       std::vector<Piece> pieces = Pieces();
+      ledger_.WriteWhereLocked(*lock_);
+      ledger_.Write();
       RunPieces(
           pieces.size(), static_cast<size_t>(options_.jobs),
           [&](size_t piece) { Run(std::exchange(pieces[piece], {})); }, interrupted_, stop_);
-    } catch (const InputError&) {
-      ledger_.GiveUp("the run ended with an input error");
+    } catch (const std::exception&) {
+      ledger_.GiveUp("the run ended with an error");
       ledger_.Write();
       throw;
     }
+    return Close();
+  }
+
+  // Only what the run before has left.
+  Results GoNowhere() {
+    Open();
+    Pieces();
+    ledger_.WriteWhereLocked(*lock_);
+    const bool complete = ledger_.GiveUp("has no verdict in the files of its run; shardcts run --continue runs it") == 0;
+    ledger_.CompareAll(interrupted_);
+    return ledger_.Close(complete && !interrupted_);
+  }
+
+ private:
+  // Makes the folder this run's own. An earlier results.json stays until there is one that knows as much.
+  void Open() {
+    if (options_.go_on) {
+      lock_.emplace(folder_);
+      earlier_.emplace(folder_);
+      ledger_.GoOnWith(*earlier_);
+      return;
+    }
+    lock_.emplace(PrepareRunFolder(folder_));
+    ledger_.WriteWhereLocked(*lock_);
+    ledger_.Write();
+  }
+
+  Results Close() {
     if (interrupted_) {
       ledger_.GiveUp("interrupted");
     } else {
@@ -75,7 +106,6 @@ class RunDriver {
     return ledger_.Close(!interrupted_);
   }
 
- private:
   std::vector<Piece> Pieces() {
     std::map<std::string, std::shared_ptr<WarmStart>> warm_starts;
     std::vector<Piece> pieces;
@@ -86,10 +116,39 @@ class RunDriver {
       for (const auto& [world_size, jobs] : ledger_.WorldsOf(implementation)) {
         const auto world = std::make_shared<World>(implementation, world_size,
                                                    ledger_.AddPools(implementation, world_size), warm);
+        if (earlier_) Restore(*world);
         for (std::vector<size_t>& share : ShareOut(jobs, options_)) pieces.push_back({world, std::move(share)});
       }
     }
     return pieces;
+  }
+
+  // Takes over what the world's earlier pools have come to.
+  void Restore(const World& world) {
+    const std::string& label = SpecOf(world).label;
+    Plan known;
+    known.implementation = SpecOf(world);
+    known.run_folder = folder_;
+    known.trace_folder = TraceFolder(folder_, label);
+    for (int pool = 0;; ++pool) {
+      known.pool_folder = PoolFolder(folder_, label, world.world_size, pool);
+      if (!fs::exists(known.pool_folder)) return;
+      ledger_.BeginPool(world.pools, 0);
+      const std::string relative = fs::relative(known.pool_folder, folder_).string();
+      RestorePool(
+          known, [&](const std::string& recording) { return earlier_->IncidentOf(label, recording, relative); },
+          [&](const RestoredPool& from, size_t index, const auto& ranks, const auto& incident) {
+            if (!from.implementation.is_null()) ledger_.Describe(world.implementation, from.implementation);
+            const std::optional<size_t> job = ledger_.JobOf(world.implementation, from.plan.recordings[index]);
+            if (job) ledger_.Finish(*job, from.plan, ranks, incident, SecondsOf(ranks));
+          });
+    }
+  }
+
+  static double SecondsOf(const std::vector<RankReport>& ranks) {
+    double seconds = 0;
+    for (const RankReport& rank : ranks) seconds = std::max(seconds, rank.seconds);
+    return seconds;
   }
 
   // One pool after another until each of the jobs has a verdict.
@@ -97,7 +156,8 @@ class RunDriver {
     World& world = *piece.world;
     const ProcessorShares::Share processors(processors_);
     int failed_starts = 0;
-    for (std::vector<size_t> rest = piece.jobs; !rest.empty() && !stop_; rest = ledger_.Undecided(piece.jobs)) {
+    const auto undecided = [&] { return ledger_.Undecided(piece.jobs); };
+    for (std::vector<size_t> rest = undecided(); !rest.empty() && !stop_; rest = undecided()) {
       if (world.hangs > options_.stop_after_hangs) {
         ledger_.Decide(rest, Verdict::kNotRun,
                        "stopped after " + std::to_string(world.hangs) + " hangs (--stop-after-hangs)");
@@ -112,11 +172,15 @@ class RunDriver {
       }
       const bool progress = ledger_.Undecided(rest).size() < rest.size();
       failed_starts = progress ? 0 : failed_starts + 1;
-      if (failed_starts == kFailedStartsAllowed) {
-        ledger_.Decide(rest, Verdict::kHarnessError,
-                       "the ranks could not be started twice in a row: " + end.reason);
-        failed_starts = 0;
+      if (failed_starts < kFailedStartsAllowed) continue;
+      if (end.implementation_failed) {
+        throw InputError(SpecOf(world).label + ": while the implementation was made: " + end.reason);
       }
+      // One cause, one error: the others were not tried.
+      ledger_.Decide({rest.front()}, Verdict::kHarnessError,
+                     "the ranks could not be started twice in a row: " + end.reason);
+      ledger_.Decide(rest, Verdict::kNotRun, "the ranks could not be started: " + end.reason);
+      return;
     }
   }
 
@@ -175,6 +239,8 @@ class RunDriver {
   const std::atomic<bool>& interrupted_;
   std::atomic<bool> stop_ = false;
   const fs::path folder_;
+  std::optional<FolderLock> lock_;
+  std::optional<EarlierRun> earlier_;
   RunLedger ledger_;
   ProcessorShares processors_{AllowedProcessors()};
 };
@@ -187,6 +253,12 @@ bool StartsWarm(const RunOptions& options) {
 
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted) {
   return RunDriver(options, observer, interrupted).Go();
+}
+
+Results Recover(RunOptions options, RunObserver& observer, const std::atomic<bool>& interrupted) {
+  EarlierRun(options.run_folder).FillIn(options);
+  options.go_on = true;
+  return RunDriver(options, observer, interrupted).GoNowhere();
 }
 
 }  // namespace shardcts

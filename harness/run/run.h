@@ -43,6 +43,7 @@ struct RunOptions {
   // Which of them an implementation runs; empty: all.
   std::function<bool(const ImplementationSpec& spec, const TestCase& test)> wanted;
   std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
+  bool go_on = false;  // the folder holds this same run, cut short: only tests without a verdict run
   std::filesystem::path rank_program;
   std::string launcher;         // the user's own, for several hosts; empty: none is needed
   std::string control_address;  // as in PoolPlan
@@ -78,7 +79,13 @@ class RunObserver {
 // Runs everything, `jobs` pools at a time, and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
 // InputError when two waivers name the same test, and when the run folder, the launcher or an implementation (a rank's
 // pool_failed of kind input) is wrong; then results.json is there, with complete: false and the rest not_run.
+// With `go_on`: also when the folder holds another run.
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
+
+// Runs nothing: makes results.json from what the run that left the folder has written, above all the event files of its
+// ranks. `options`: rank_program and parity; the folder says the rest. Tests without a verdict are not_run.
+// Throws InputError when the folder holds no run, or a file in it is wrong.
+Results Recover(RunOptions options, RunObserver& observer, const std::atomic<bool>& interrupted);
 
 // Whether ranks may be forks of a warm process: not where a launcher starts them.
 bool StartsWarm(const RunOptions& options);

@@ -6,6 +6,7 @@
 
 #include "results/environment.h"
 #include "results/merge_traces.h"
+#include "run/earlier_run.h"
 #include "run/reproduce.h"
 #include "run_files/run_folder.h"
 
@@ -83,6 +84,28 @@ std::string RunLedger::IdOf(size_t job) const {
   return results_.tests[IndexOf(job)].test.id;
 }
 
+std::optional<size_t> RunLedger::JobOf(size_t implementation, const std::string& recording) const {
+  const Lock lock(mutex_);
+  if (job_of_.empty()) {
+    for (size_t job = 0; job < Jobs(); ++job) {
+      const std::string& id = results_.tests[IndexOf(job)].test.id;
+      job_of_[{implementation_of_[IndexOf(job)], RecordingName(id, RepetitionOf(job))}] = job;
+    }
+  }
+  const auto found = job_of_.find({implementation, recording});
+  return found == job_of_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void RunLedger::GoOnWith(const EarlierRun& earlier) {
+  earlier.RequireSame(ToJson(results_));
+  const Lock lock(mutex_);
+  results_.started = earlier.started();
+  earlier_seconds_ = earlier.seconds();
+  for (ImplementationResult& implementation : results_.implementations) {
+    implementation.warm = earlier.WarmOf(implementation.label);
+  }
+}
+
 std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const {
   const Lock lock(mutex_);
   std::vector<size_t> rest;
@@ -121,6 +144,7 @@ void RunLedger::EndPool(size_t pools, const PoolEnd& end) {
 void RunLedger::Describe(size_t implementation, const Json& said) {
   const Lock lock(mutex_);
   results_.implementations[implementation].description = said;
+  AddImplementationNotes(said, results_.environment);
 }
 
 void RunLedger::DescribeWarmStart(size_t implementation, const Json& said) {
@@ -194,7 +218,8 @@ std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestRes
   }
   const bool merged = MergeTraces(plan.trace_folder, recording,
                                   {outcome.implementation, outcome.test.id, plan.world_size, plan.seed});
-  return merged ? fs::relative(MergedTrace(plan.trace_folder, recording), folder_).string() : "";
+  const fs::path trace = MergedTrace(plan.trace_folder, recording);
+  return merged || (options_.go_on && fs::exists(trace)) ? fs::relative(trace, folder_).string() : "";
 }
 
 void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason) {
@@ -214,11 +239,15 @@ void RunLedger::Decide(const std::vector<size_t>& jobs, Verdict verdict, const s
   WriteNow();
 }
 
-void RunLedger::GiveUp(const std::string& reason) {
+size_t RunLedger::GiveUp(const std::string& reason) {
   const Lock lock(mutex_);
+  size_t given_up = 0;
   for (size_t job = 0; job < Jobs(); ++job) {
-    if (!decided_.contains(job)) DecideOne(job, Verdict::kNotRun, reason);
+    if (decided_.contains(job)) continue;
+    DecideOne(job, Verdict::kNotRun, reason);
+    ++given_up;
   }
+  return given_up;
 }
 
 void RunLedger::CompareAll(const std::atomic<bool>& interrupted) {
@@ -252,7 +281,9 @@ void RunLedger::Compare(const TestResult& baseline, TestResult& test) {
 }
 
 void RunLedger::WriteNow() {
-  results_.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+  if (lock_ == nullptr) return;
+  lock_->Check();
+  results_.seconds = earlier_seconds_ + std::chrono::duration<double>(Clock::now() - begin_).count();
   WriteResults(results_, folder_);
   written_ = Clock::now();
 }

@@ -17,9 +17,12 @@
 
 #include "results/repetitions.h"
 #include "run/run.h"
+#include "run_files/folder_lock.h"
 #include "run_files/plan.h"
 
 namespace shardcts {
+
+class EarlierRun;
 
 // Each repetition of each result is a job: job % results is the index of the result, job / results the repetition.
 //
@@ -35,6 +38,8 @@ class RunLedger {
   Worlds WorldsOf(size_t implementation) const;
   std::string IdOf(size_t job) const;
   std::string RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
+  // The job that makes this recording on the implementation.
+  std::optional<size_t> JobOf(size_t implementation, const std::string& recording) const;
   std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const;
 
   // An entry for the pools of one implementation and world size: its number.
@@ -52,8 +57,14 @@ class RunLedger {
                  const std::optional<Incident>& incident, double seconds);
   // Those of the jobs that are undecided get this verdict.
   void Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason);
-  // The same with not_run for all that are left; the observer is not told.
-  void GiveUp(const std::string& reason);
+  // The same with not_run for all that are left, whose number it gives; the observer is not told.
+  size_t GiveUp(const std::string& reason);
+
+  // The results are those of an earlier run, continued. Throws InputError when it was another one.
+  void GoOnWith(const EarlierRun& earlier);
+
+  // Before it nothing is written, and after it only while the lock holds.
+  void WriteWhereLocked(const FolderLock& lock) { lock_ = &lock; }
 
   void CompareAll(const std::atomic<bool>& interrupted);
   void Write();
@@ -92,6 +103,9 @@ class RunLedger {
   std::vector<size_t> implementation_of_;     // of each result
   std::set<size_t> decided_;                  // jobs
   Clock::time_point written_ = begin_;
+  const FolderLock* lock_ = nullptr;
+  double earlier_seconds_ = 0;
+  mutable std::map<std::pair<size_t, std::string>, size_t> job_of_;  // implementation, recording
 };
 
 }  // namespace shardcts

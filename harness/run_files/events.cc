@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "run_files/event_fields.h"
+
 namespace shardcts {
 namespace {
 
@@ -18,13 +20,20 @@ constexpr std::pair<RankVerdict, const char*> kNames[] = {
     {RankVerdict::kAborted, "aborted"},
 };
 
+constexpr size_t kMaxPhases = 100;
+
 Failure FailureFromJson(int rank, const Json& json) {
   return {rank,
-          json.value("check", ""),
-          json.value("message", ""),
-          json.value("file", ""),
-          json.value("line", 0),
-          json.value("operation", "")};
+          TextField(json, "check", kMaxNameBytes),
+          TextField(json, "message"),
+          TextField(json, "file", kMaxNameBytes),
+          static_cast<int>(CountOf(json.value("line", Json(0)))),
+          TextField(json, "operation", kMaxNameBytes)};
+}
+
+std::string DeviceLimitReason(const Json& reason) {
+  if (reason.get<std::string>().empty()) throw std::runtime_error("device_limited without a reason");
+  return Bounded(reason.get<std::string>());
 }
 
 }  // namespace
@@ -48,7 +57,7 @@ Json ToJson(const CheckCount& count) {
 }
 
 Json ToJson(const Failure& failure) {
-  return {{"rank", failure.rank}, {"check", failure.check}, {"message", failure.message},
+  return {{"rank", failure.rank}, {"check", failure.check}, {"message", Bounded(failure.message)},
           {"file", failure.file}, {"line", failure.line},   {"operation", failure.operation}};
 }
 
@@ -61,16 +70,19 @@ Json ToJson(const std::vector<PhaseTiming>& timings) {
 }
 
 std::vector<PhaseTiming> TimingsFromJson(const Json& phases) {
+  if (!phases.is_object() || phases.size() > kMaxPhases) {
+    throw std::runtime_error("timings must be an object of at most " + std::to_string(kMaxPhases) + " phases");
+  }
   std::vector<PhaseTiming> timings;
   for (const auto& [phase, timing] : phases.items()) {
-    timings.push_back({phase, timing.at("calls").get<int64_t>(), timing.at("seconds").get<double>()});
+    timings.push_back({BoundedKey(phase), CountOf(timing.at("calls")), SecondsOf(timing.at("seconds"))});
   }
   return timings;
 }
 
 Json ToJson(const RankReport& report) {
   Json json = {{"verdict", report.verdict ? Json(ToString(*report.verdict)) : Json()},
-               {"reason", report.reason},
+               {"reason", Bounded(report.reason)},
                {"seconds", report.seconds},
                {"operations", report.operations},
                {"checks", Json::object()},
@@ -87,19 +99,22 @@ RankReport RankReportFromJson(int rank, const Json& event) {
   report.started = true;
   const std::string verdict = event.at("verdict").get<std::string>();
   report.verdict = RankVerdictNamed(verdict);
-  if (!report.verdict) throw std::runtime_error("unknown verdict '" + verdict + "'");
-  report.reason = event.value("reason", "");
-  report.seconds = event.value("seconds", 0.0);
-  report.operations = event.value("operations", int64_t{0});
-  const Json checks = event.value("checks", Json::object());
-  for (const auto& [id, count] : checks.items()) {
-    report.checks[id] = {count.value("evaluated", int64_t{0}), count.value("strict", int64_t{0}),
-                         count.value("failed", int64_t{0})};
+  if (!report.verdict) throw std::runtime_error("unknown verdict '" + Bounded(verdict, kMaxNameBytes) + "'");
+  report.reason = TextField(event, "reason");
+  report.seconds = SecondsOf(event.value("seconds", Json(0)));
+  report.operations = CountOf(event.value("operations", Json(0)));
+  const Json none = Json::object();
+  const Json no_list = Json::array();
+  for (const auto& [id, count] : EntriesOf(event, "checks", none).items()) {
+    report.checks[BoundedKey(id)] = {CountOf(count.value("evaluated", Json(0))), CountOf(count.value("strict", Json(0))),
+                                     CountOf(count.value("failed", Json(0)))};
   }
-  const Json device_limited = event.value("device_limited", Json::object());
-  for (const auto& [id, reason] : device_limited.items()) report.device_limited[id] = reason.get<std::string>();
-  const Json failures = event.value("failures", Json::array());
-  for (const Json& failure : failures) report.failures.push_back(FailureFromJson(rank, failure));
+  for (const auto& [id, reason] : EntriesOf(event, "device_limited", none).items()) {
+    report.device_limited[BoundedKey(id)] = DeviceLimitReason(reason);
+  }
+  for (const Json& failure : EntriesOf(event, "failures", no_list)) {
+    report.failures.push_back(FailureFromJson(rank, failure));
+  }
   if (event.contains("timings")) report.timings = TimingsFromJson(event["timings"]);
   return report;
 }

@@ -67,12 +67,13 @@ nlohmann::ordered_json ToJson(const CheckCount& count);
 nlohmann::ordered_json ToJson(const Failure& failure);
 nlohmann::ordered_json ToJson(const std::vector<PhaseTiming>& timings);
 
-// Back. Throws nlohmann's exceptions.
+// Back; untrusted. Throws nlohmann's exceptions, and std::runtime_error saying what is wrong.
 std::vector<PhaseTiming> TimingsFromJson(const nlohmann::ordered_json& phases);
 
 // The fields of the event `test_finished`, but for those that say which test it is.
 nlohmann::ordered_json ToJson(const RankReport& report);
-// Back, as `rank` has written it. Throws nlohmann's exceptions, and std::runtime_error for an unknown verdict.
+// Back, as `rank` has written it; untrusted. Texts are cut to their limits (foreign_text.h). Throws nlohmann's
+// exceptions, and std::runtime_error saying what is wrong.
 RankReport RankReportFromJson(int rank, const nlohmann::ordered_json& event);
 
 }  // namespace shardcts

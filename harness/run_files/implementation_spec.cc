@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "contract/nearest_name.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/shipped_implementations.h"
 
@@ -99,6 +100,10 @@ std::string ToLabel(const std::string& name, const ImplementationSpec& spec) {
 }  // namespace
 
 ImplementationSpec ParseImplementationSpec(std::string_view text) {
+  if (text.size() > kMaxNameBytes) {
+    Fail(text.substr(0, 60), "longer than " + std::to_string(kMaxNameBytes) + " bytes");
+  }
+  if (!IsUtf8(text)) throw InputError("--impl: is not UTF-8");
   const std::vector<std::string> parts = SplitAtCommas(text);
   ImplementationSpec spec;
   std::string name = parts.front();

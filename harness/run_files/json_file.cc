@@ -46,8 +46,8 @@ class KeyWatch {
 
   void On(Json::parse_event_t event, const Json& parsed) {
     switch (event) {
-      case Json::parse_event_t::object_start: levels_.push_back({.is_array = false}); break;
-      case Json::parse_event_t::array_start: levels_.push_back({.is_array = true}); break;
+      case Json::parse_event_t::object_start: Enter(false); break;
+      case Json::parse_event_t::array_start: Enter(true); break;
       case Json::parse_event_t::key: EnterKey(parsed); break;
       case Json::parse_event_t::object_end:
       case Json::parse_event_t::array_end: levels_.pop_back(); [[fallthrough]];
@@ -63,6 +63,12 @@ class KeyWatch {
     std::string key;
     size_t index = 0;
   };
+
+  // What reads a parsed value calls itself for each level.
+  void Enter(bool is_array) {
+    if (levels_.size() == kMaxJsonDepth) Fail(file_, "nested more than " + std::to_string(kMaxJsonDepth) + " deep");
+    levels_.push_back({.is_array = is_array});
+  }
 
   void EnterKey(const Json& parsed) {
     Level& level = levels_.back();
@@ -93,20 +99,53 @@ class KeyWatch {
   std::vector<Level> levels_;
 };
 
+// Where the parser gives up.
+class FaultFinder final : public nlohmann::json_sax<Json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
+    position_ = position;
+    return false;
+  }
+
+  static size_t Find(const std::string& text) {
+    FaultFinder finder;
+    Json::sax_parse(text, &finder);
+    return finder.position_ == 0 ? 0 : finder.position_ - 1;
+  }
+
+ private:
+  size_t position_ = 0;
+};
+
 }  // namespace
 
-Json ReadJsonFile(const fs::path& file, uintmax_t max_bytes) {
-  const std::string text = ReadText(file, max_bytes);
-  KeyWatch watch(file);
+Json ParseJson(const std::string& text, const fs::path& name) {
+  KeyWatch watch(name);
   try {
     return Json::parse(text, [&watch](int, Json::parse_event_t event, Json& parsed) {
       watch.On(event, parsed);
       return true;
     });
-  } catch (const Json::parse_error& error) {
-    const size_t offset = error.byte == 0 ? 0 : error.byte - 1;
-    Fail(file, PlaceIn(text, offset) + ": " + (error.byte > text.size() ? "truncated" : "not JSON"));
+  } catch (const Json::out_of_range&) {
+    Fail(name, PlaceIn(text, FaultFinder::Find(text)) + ": a number that is out of range");
+  } catch (const Json::exception&) {
+    const size_t offset = FaultFinder::Find(text);
+    Fail(name, PlaceIn(text, offset) + ": " + (offset >= text.size() ? "truncated" : "not JSON"));
   }
 }
+
+Json ReadJsonFile(const fs::path& file, uintmax_t max_bytes) { return ParseJson(ReadText(file, max_bytes), file); }
 
 }  // namespace shardcts

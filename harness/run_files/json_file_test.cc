@@ -59,6 +59,20 @@ TEST_F(ReadJsonFileTest, NoKeyStandsTwiceInAnObject) {
   EXPECT_EQ(ErrorOf(R"([{"a": {"a": [{"a": 1}, {"a": 1}]}}, "a", "a"])"), "none");
 }
 
+TEST_F(ReadJsonFileTest, NumbersOutOfRangeAreNamedWithTheirPlace) {
+  EXPECT_EQ(ErrorOf("[1,\n 1e999]"), "line 2, column 6: a number that is out of range");
+  EXPECT_EQ(ErrorOf("{\"a\": " + std::string(5000, '9') + "}"), "line 1, column 5006: a number that is out of range");
+}
+
+TEST_F(ReadJsonFileTest, WhatIsNotUtf8IsNotJson) { EXPECT_EQ(ErrorOf("[\"\xff\"]"), "line 1, column 3: not JSON"); }
+
+TEST_F(ReadJsonFileTest, DepthIsLimited) {
+  const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_EQ(ErrorOf(nested(kMaxJsonDepth)), "none");
+  EXPECT_EQ(ErrorOf(nested(kMaxJsonDepth + 1)), "nested more than 500 deep");
+  EXPECT_EQ(ErrorOf(std::string(1'000'000, '[')), "nested more than 500 deep");
+}
+
 TEST_F(ReadJsonFileTest, SizeIsLimited) {
   EXPECT_EQ(ErrorOf("[1, 2]", 6), "none");
   EXPECT_EQ(ErrorOf("[1, 2]", 5), "larger than 5 bytes");

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstring>
 
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -29,19 +31,16 @@ std::string Fnv1aHex(const std::string& text) {
   throw InputError(file.string() + ": " + what + ": " + std::strerror(errno));
 }
 
-void WriteAll(int descriptor, const fs::path& file, const std::string& text) {
+// False with errno.
+bool WriteAll(int descriptor, const std::string& text) {
   size_t done = 0;
   while (done < text.size()) {
     const ssize_t written = ::write(descriptor, text.data() + done, text.size() - done);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      const int error = errno;
-      ::close(descriptor);
-      errno = error;
-      FailWith(file, "cannot be written");
-    }
+    if (written < 0) return false;
     done += static_cast<size_t>(written);
   }
+  return ::fsync(descriptor) == 0;
 }
 
 }  // namespace
@@ -86,29 +85,39 @@ void RemoveRankTraces(const fs::path& trace_folder, const std::string& recording
   fs::remove_all(RankTrace(trace_folder, recording, 0).parent_path());
 }
 
-void PrepareRunFolder(const fs::path& folder) {
+FolderLock PrepareRunFolder(const fs::path& folder) {
+  if (!IsUtf8(fs::absolute(folder).string())) throw InputError("--out: the path of the run folder is not UTF-8");
   std::error_code error;
   fs::create_directories(folder, error);
   if (error || !fs::is_directory(folder)) {
     throw InputError(folder.string() + ": cannot be made a folder: " + (error ? error.message() : "it is a file"));
   }
-  if (!fs::is_empty(folder) && !fs::exists(folder / "results.json")) {
+  const bool empty = std::ranges::all_of(
+      fs::directory_iterator(folder), [](const fs::directory_entry& entry) { return entry.path().filename() == "run.lock"; });
+  if (!empty && !fs::exists(folder / "results.json")) {
     throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
   }
+  FolderLock lock(folder);
   for (const char* name : {"results.json", "results.json.tmp", "runs", "traces"}) {
     fs::remove_all(folder / name, error);
     if (error) throw InputError((folder / name).string() + ": cannot be removed: " + error.message());
   }
   WriteFileAtomically(folder / "results.json", "{\"complete\": false}\n");
+  return lock;
 }
 
 void WriteFileAtomically(const fs::path& file, const std::string& text, unsigned mode) {
   const fs::path temporary = file.string() + ".tmp";
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (descriptor < 0) FailWith(temporary, "cannot be written");
-  WriteAll(descriptor, temporary, text);
-  ::fsync(descriptor);
+  const bool written = WriteAll(descriptor, text);
+  const int error = errno;
   ::close(descriptor);
+  if (!written) {
+    ::unlink(temporary.c_str());  // a full disk needs the place
+    errno = error;
+    FailWith(temporary, "cannot be written");
+  }
   if (::rename(temporary.c_str(), file.c_str()) != 0) FailWith(file, "cannot be replaced");
 }
 

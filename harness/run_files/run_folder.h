@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "run_files/folder_lock.h"
+
 namespace shardcts {
 
 // The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is
@@ -26,9 +28,9 @@ std::filesystem::path MergedTrace(const std::filesystem::path& trace_folder, con
 void RemoveRankTraces(const std::filesystem::path& trace_folder, const std::string& recording);
 
 // Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs and traces, and puts
-// down a results.json that says complete: false. Throws InputError when it cannot be written, or holds things and no
-// earlier run.
-void PrepareRunFolder(const std::filesystem::path& folder);
+// down a results.json that says complete: false. Throws InputError when it cannot be written, holds things and no
+// earlier run, or is in use by another run. The run keeps the lock until it ends.
+[[nodiscard]] FolderLock PrepareRunFolder(const std::filesystem::path& folder);
 
 // Writes NAME.tmp, syncs it and renames it, so that a reader sees the old or the new file, never a part. Throws
 // InputError naming the file.

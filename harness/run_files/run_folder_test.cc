@@ -39,19 +39,19 @@ TEST(FolderNameTest, LongNamesStayDifferent) {
 TEST(RunFolderTest, EarlierRunIsRemovedAndStrangersAreNot) {
   const TemporaryFolder folder;
   const auto out = folder.path() / "out";
-  PrepareRunFolder(out);
+  { const FolderLock first = PrepareRunFolder(out); }
   std::filesystem::create_directories(out / "traces" / "x");
-  PrepareRunFolder(out);
+  const FolderLock second = PrepareRunFolder(out);
   EXPECT_FALSE(std::filesystem::exists(out / "traces"));
   EXPECT_EQ(ReadJsonFile(out / "results.json")["complete"], false);
-  EXPECT_THAT(ErrorOf([&] { PrepareRunFolder(folder.path()); }), HasSubstr("is not empty and holds no earlier run"));
+  EXPECT_THAT(ErrorOf([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }), HasSubstr("is not empty and holds no earlier run"));
 }
 
 TEST(RunFolderTest, FileInItsPlaceIsAnInputError) {
   const TemporaryFolder folder;
   std::ofstream(folder.path() / "file") << "x";
-  EXPECT_THAT(ErrorOf([&] { PrepareRunFolder(folder.path() / "file"); }), HasSubstr("cannot be made a folder"));
-  EXPECT_THAT(ErrorOf([&] { PrepareRunFolder("/proc/nothing/out"); }), HasSubstr("/proc/nothing/out"));
+  EXPECT_THAT(ErrorOf([&] { const FolderLock lock = PrepareRunFolder(folder.path() / "file"); }), HasSubstr("cannot be made a folder"));
+  EXPECT_THAT(ErrorOf([&] { const FolderLock lock = PrepareRunFolder("/proc/nothing/out"); }), HasSubstr("/proc/nothing/out"));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The reference implementation with faults, each in one test, on one rank, at one operation, as the file named by the
-// option `faults` says: {TEST: {"kind": KIND, "rank": 1, "operation": 7}}. Operations count from 1 after the reset at
+// option `faults` says: {TEST: {"kind": KIND, "rank": 1, "operation": 7}}. Operations count from 1 after the seed at
 // the test's begin. Kinds:
 //
 //   kill   the rank's process is killed
@@ -36,7 +36,7 @@ class Faulty final : public Implementation {
   }
 
   Outcome Invoke(std::string_view operation, const Dict& arguments) override {
-    if (operation == "implementation.reset") StartTest();
+    if (operation == "implementation.seed") StartTest();
     if (operation.starts_with("implementation.") || ++operations_ < fault_operation_ || fault_.empty()) {
       return inner_->Invoke(operation, arguments);
     }

@@ -6,5 +6,6 @@ int main(int argc, char** argv) {
   return shardcts::RunProgram(argc, argv, [](CLI::App& app) {
     shardcts::AddListCommand(app);
     shardcts::AddRunCommand(app, {});
+    shardcts::AddRecoverCommand(app, {});
   });
 }

@@ -57,11 +57,11 @@ def test_peers_inside_a_foreign_collective_do_not_hide_the_error(run_shardcts):
     assert run.starts() == 2
 
 
-def test_an_implementation_that_cannot_be_reset_fails_the_test_that_needs_it(run_shardcts):
+def test_an_implementation_that_cannot_be_reset_fails_the_test_whose_objects_it_keeps(run_shardcts):
     ended, run = run_shardcts("python:faulty:RaisingInReset,rank=1", "--filter", CACHED.format(2))
     assert run.complete
-    assert run.verdicts == ["pass", "pass", "fail", "pass"], ended
-    assert "implementation.reset: RuntimeError: seeded error of one rank" in run.tests[2]["reason"]
+    assert run.verdicts == ["pass", "fail", "pass", "pass"], ended
+    assert "after the test: implementation.reset: RuntimeError: seeded error of one rank" in run.tests[1]["reason"]
     assert run.starts() == 1
 
 

@@ -11,7 +11,8 @@ def run_as_command(main) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or type(error).__name__}", file=sys.stderr)
         return 2
     except Exception as error:  # the only handler that converts our own faults to an exit code
         print(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)

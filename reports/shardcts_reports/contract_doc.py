@@ -44,6 +44,10 @@ A **value** is one of: none, bool, int (64 bits), double, string, bytes, list, d
 are strings or ints), tensor, dtensor, sharded tensor, handle. Tensors are shared, not copied: an
 in-place change of a tensor that an implementation returned changes the implementation's tensor.
 
+* A **tensor** is dense, has a storage that holds it, and one of these dtypes: float32, float64,
+  float16, bfloat16, int64, int32, int16, int8, uint8, bool, complex64, complex128. Anything else in
+  a result (sparse, nested, quantized, undefined, or repeating its elements to more than 256 MiB) is
+  an error of kind ContractViolation, like lists and dicts more than 100 deep.
 * A **dtensor** is one rank's view of a distributed tensor: its local part without padding, the mesh
   (device type, shape, dimension names, ranks), one placement per mesh dimension, global shape and
   stride.

@@ -8,7 +8,7 @@ import jinja2
 import markupsafe
 
 from .logs import LogTails
-from .model import Report, tally, until
+from .model import Report, first_reason, tally, until
 from .suites import COLUMNS, PARITY_FIELDS, kill_table_text
 from .verdicts import PROBLEMS, RANK_ONLY, VERDICTS
 
@@ -22,7 +22,7 @@ _RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "waiver", "flaky", "
 def render_html(report: Report) -> str:
     return render_page("report.html.j2", ["page.css", "report.css"], ["detail.js", "report.js"], {
         "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS, "max_pools": MAX_POOLS, "until": until, "tally": tally,
-        "suite_columns": COLUMNS,
+        "suite_columns": COLUMNS, "problems": PROBLEMS, "first_reason": first_reason,
         "kill_table": kill_table_text(report.document, report.mutants) if report.mutants else "",
         "used": [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)],
         "suites": sorted({test["suite"] for test in report.tests}),

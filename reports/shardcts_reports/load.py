@@ -8,6 +8,7 @@ import jsonschema_rs
 
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "schema"
 MAX_BYTES = 512 * 1024 * 1024
+MAX_DIGITS = 20  # of an integer: 64 bits
 
 
 class InputError(Exception):
@@ -22,7 +23,7 @@ def load_json(path: Path, max_bytes: int = MAX_BYTES):
     text = _read_text(path, max_bytes)
     try:
         return json.loads(text, object_pairs_hook=_object_without_duplicates, parse_constant=_reject_constant,
-                          parse_float=_finite_float)
+                          parse_float=_finite_float, parse_int=_bounded_int)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}: "
                          "truncated or corrupt JSON") from None
@@ -86,6 +87,12 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{_shorten(text)} is out of range")
     return value
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{_shorten(text)} has more than {MAX_DIGITS} digits")
+    return int(text)
 
 
 def _shorten(text: str, limit: int = 200) -> str:

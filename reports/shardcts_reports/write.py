@@ -9,7 +9,10 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
     temporary = {name: folder / f"{name}.tmp" for name in files}
     try:
         for name, data in files.items():
-            temporary[name].write_bytes(data)
+            try:
+                temporary[name].write_bytes(data)
+            except OSError as error:  # a full disk does not say which file it was
+                raise OSError(error.errno, error.strerror, str(temporary[name])) from None
         for name in files:
             os.replace(temporary[name], folder / name)
     finally:

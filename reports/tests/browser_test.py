@@ -209,6 +209,30 @@ def test_layout(page, request, width, dark):
         browser.save_screenshot(f"{folder}/{width}-{'dark' if dark else 'light'}.png")
 
 
+def test_the_table_of_the_suites_fits_a_screen_of_1280(page):
+    labels = ["reference", "python:vendor_of_something.module_with_a_name:Implementation"]
+    document = example_run.finish([example_run.make_test(label, "fail") for label in labels])
+    (size,) = [suite for suite in document["suites"] if suite["name"] == example_run.SUITE]
+    size.update(checks=439, unreached=14)
+    browser = page(document)
+    widths = "const card = document.querySelector('#suites .table-card'); return [card.scrollWidth, card.clientWidth]"
+    needed, there = browser.execute_script(widths)
+    assert needed <= there
+    last = one(browser, "#suite-table thead th:last-child")
+    assert last.rect["x"] + last.rect["width"] <= 1280
+
+
+def test_why_a_test_failed_stands_in_its_row(page):
+    browser = page(example_run.make_run())
+    assert not all_of(browser, ".detail")
+    said = {row.find_element(By.CSS_SELECTOR, ".badge").text.split(" ", 1)[-1].strip(): row.text
+            for row in all_of(browser, ".row")}
+    for verdict, why in {"fail": "C9 failed on rank 1", "crash": "signal 11", "hang": "no answer within 30 s"}.items():
+        (text,) = [text for name, text in said.items() if verdict in name]
+        assert why in text
+    assert len(all_of(browser, ".why")) == 8  # of the verdicts that are problems
+
+
 @pytest.mark.parametrize("width", [390, 1280], ids=["narrow", "wide"])
 def test_long_labels_and_messages_fit(page, width):
     labels = ["reference", "python:vendor_of_something.module_with_a_name:Implementation",

@@ -126,6 +126,7 @@ BROKEN_TEXT = {
     "not JSON": (lambda text: "hello", "line 1, column 1"),
     "NaN": (lambda text: text.replace("12.34", "NaN"), "NaN is not a JSON number"),
     "infinite": (lambda text: text.replace("12.34", "1e999"), "1e999 is out of range"),
+    "too many digits": (lambda text: text.replace("12.34", "9" * 5000), "has more than 20 digits"),
     "key twice": (lambda text: text.replace('"schema_version": 1', '"schema_version": 1, "schema_version": 1'),
                   "stands twice"),
     "deep": (lambda text: "[" * 200000, "nested too deeply"),

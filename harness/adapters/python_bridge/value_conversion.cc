@@ -115,6 +115,21 @@ Key KeyFromPython(py::handle key) {
   throw ContractViolation(": a dict key must be str or int, not " + TypeName(key));
 }
 
+constexpr int kMaxDepth = 100;
+
+// A list may contain itself.
+class DepthGuard {
+ public:
+  explicit DepthGuard(int& depth) : depth_(depth) {
+    if (depth_ == kMaxDepth) throw ContractViolation(": nested more than 100 deep");
+    ++depth_;
+  }
+  ~DepthGuard() { --depth_; }
+
+ private:
+  int& depth_;
+};
+
 }  // namespace
 
 ValueConversion::ValueConversion()
@@ -187,6 +202,7 @@ py::object ValueConversion::ToPython(const ShardedTensor& value) const {
 }
 
 Value ValueConversion::ToValue(py::handle object) const {
+  const DepthGuard depth(depth_);
   PyObject* raw = object.ptr();
   if (object.is_none()) return {};
   if (PyBool_Check(raw)) return raw == Py_True;
@@ -214,7 +230,7 @@ Value ValueConversion::DictToValue(py::dict dict) const {
     try {
       result.Set(std::move(converted), ToValue(item));
     } catch (const ContractViolation& violation) {
-      throw ContractViolation("[" + std::string(py::repr(key)) + "]" + violation.what());
+      throw ContractViolation("[" + std::string(py::repr(key)).substr(0, 200) + "]" + violation.what());
     }
   }
   return result;

@@ -33,6 +33,7 @@ class ValueConversion {
   Value DTensorToValue(pybind11::handle object) const;
   Value ShardedTensorToValue(pybind11::handle object) const;
 
+  mutable int depth_ = 0;  // of the value that is being converted
   pybind11::object parameter_type_;
   pybind11::object dtensor_type_;
   pybind11::object mesh_type_;

@@ -71,7 +71,12 @@ class FakeRank {
     events_ << event.dump() << "\n" << std::flush;
   }
 
-  void Start(const std::string& how) {
+  // "load_HOW": the same, while the implementation is made.
+  void Start(std::string how) {
+    if (how.starts_with("load_")) {
+      Write({{"event", "implementation_started"}});
+      how = how.substr(5);
+    }
     if (how == "slow") Sleep(400);
     if (how == "hang") SleepForever();
     if (how == "die" && rank_ == 0) ::kill(::getpid(), SIGSEGV);

@@ -77,7 +77,7 @@ class RaisingInCollective(FaultOnOneRank):
 
 
 class RaisingInReset(FaultOnOneRank):
-    """The rank cannot drop the model of the fault, which the test after it notices."""
+    """The rank cannot drop the model of the fault."""
 
     @operation("implementation.reset")
     def reset(self):

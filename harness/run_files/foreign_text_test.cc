@@ -1,0 +1,33 @@
+#include "run_files/foreign_text.h"
+
+#include <gtest/gtest.h>
+
+namespace shardcts {
+namespace {
+
+TEST(ForeignTextTest, ShortTextsStay) {
+  EXPECT_EQ(Bounded("", 4), "");
+  EXPECT_EQ(Bounded("abcd", 4), "abcd");
+}
+
+TEST(ForeignTextTest, LongTextsSayHowLongTheyWere) {
+  EXPECT_EQ(Bounded("abcde", 4), "abcd… (5 bytes)");
+  EXPECT_LE(Bounded(std::string(5'000'000, 'x')).size(), kMaxMessageBytes + 40);
+}
+
+TEST(ForeignTextTest, CharactersAreNotCut) {
+  EXPECT_EQ(Bounded("abcä!", 4), "abc… (6 bytes)");
+  EXPECT_EQ(Bounded("abcä!", 5), "abcä… (6 bytes)");
+  EXPECT_TRUE(IsUtf8(Bounded("𝄞𝄞𝄞", 6)));
+}
+
+TEST(ForeignTextTest, OnlyWhatIsUtf8IsTakenForIt) {
+  for (const char* good : {"", "plain", "ä", "€", "𝄞", "\xF4\x8F\xBF\xBF"}) EXPECT_TRUE(IsUtf8(good)) << good;
+  for (const char* bad : {"\xFF", "\xC3", "a\xC3(", "\x80", "\xC0\xAF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80",
+                          "\xE2\x82", "\xF0\x9D\x84"}) {
+    EXPECT_FALSE(IsUtf8(bad));
+  }
+}
+
+}  // namespace
+}  // namespace shardcts

@@ -1,0 +1,83 @@
+"""Whatever an implementation says or does is bounded, typed and its own fault, in its own test."""
+
+import resource
+
+import pytest
+
+from conftest import BUILD, CACHED, results
+
+OTHERS_PASS = ["pass", "pass", "pass"]
+
+
+def verdicts_beside(run, faulty):
+    return [test["verdict"] for test in run.tests if test is not faulty]
+
+
+@pytest.mark.parametrize("result, said", [
+    ("sparse", "a tensor of layout Sparse"),
+    ("expanded", "a tensor of shape (1099511627776,) that repeats the 4 bytes of its storage"),
+    ("overlapping", "that repeats the 4096 bytes of its storage"),
+    ("quantized", "a tensor of dtype QInt8, which the contract does not have"),
+    ("float8", "a tensor of dtype Float8_e4m3fn, which the contract does not have"),
+    ("itself", "nested more than 100 deep"),
+    ("deep", "nested more than 100 deep"),
+    ("huge", "an int of more than 64 bits"),
+    ("surrogate", "the result must be tensor"),
+])
+def test_a_result_that_nobody_can_take_fails_its_test(run_shardcts, result, said):
+    ended, run = run_shardcts(f"python:hostile:Hostile,result={result}", "--filter", CACHED.format(2))
+    faulty = run.test("mlp_dim=3,")
+    assert (faulty["verdict"], ended.code) == ("fail", 1), ended
+    assert said in faulty["reason"]
+    assert "ContractViolation" in faulty["reason"] and "model.forward" in faulty["reason"]
+    assert verdicts_beside(run, faulty) == OTHERS_PASS
+    assert (run.starts(), run.complete) == (1, True)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4 << 20  # KiB
+
+
+def test_an_error_of_a_million_characters_is_shortened(run_shardcts, shardcts, tmp_path):
+    ended, run = run_shardcts("python:hostile:LongTexts", "--filter", CACHED.format(2))
+    assert set(run.verdicts) == {"fail"}
+    assert ended.code == 1
+    assert len(ended.out) < 20_000
+    assert "(1000001 bytes)" in run.tests[0]["failures"][0]["message"]
+    assert (tmp_path / "out/results.json").stat().st_size < 4_000_000
+    assert shardcts("report", "out").code == 0
+
+
+@pytest.mark.parametrize("name, said", [
+    ("NumberForName", "implementation.describe: name: expected a text, got 5"),
+    ("LongName", "implementation.describe: name: longer than 1000 bytes"),
+    ("CapabilitiesOfNumbers", "implementation.describe: capabilities[0]: expected a text, got 1"),
+    ("NumberForDescription", "implementation.describe: expected a dict, got 5"),
+    ("KilledConstructor", "while the implementation was made: rank 1 ended"),
+    ("ExitingConstructor", "while the implementation was made: "),
+])
+def test_an_implementation_that_cannot_be_made_or_described_is_wrong_input(shardcts, tmp_path, name, said):
+    ended = shardcts("run", "--impl", f"python:hostile:{name}", "--filter", CACHED.format(2), "--out", "out")
+    assert ended.code == 2, ended
+    assert ended.err.count("\n") == 1 and "hostile" in ended.err and said in ended.err, ended
+    assert set(results(tmp_path / "out").verdicts) == {"not_run"}
+
+
+def test_a_library_that_throws_a_number_is_wrong_input(shardcts):
+    library = BUILD / "harness/adapters/libshardcts_test_throwing_int.so"
+    ended = shardcts("run", "--impl", f"{library},at=constructor", "--filter", CACHED.format(2), "--out", "out")
+    assert ended.code == 2, ended
+    assert "shardcts_create threw what is no std::exception" in ended.err
+
+
+def test_a_crash_in_reset_is_of_the_test_whose_objects_are_dropped(run_shardcts):
+    ended, run = run_shardcts("python:hostile:CrashingInReset", "--filter", CACHED.format(2))
+    faulty = run.test("mlp_dim=3,")
+    assert (faulty["verdict"], ended.code) == ("crash", 1), ended
+    assert verdicts_beside(run, faulty) == OTHERS_PASS
+    assert run.starts() == 2
+
+
+def test_what_can_never_be_reset_again_is_made_anew(run_shardcts):
+    ended, run = run_shardcts("python:hostile:RaisingInEveryReset", "--filter", CACHED.format(2))
+    faulty = run.test("mlp_dim=3,")
+    assert (faulty["verdict"], ended.code) == ("fail", 1), ended
+    assert "after the test: implementation.reset: RuntimeError: nothing can be dropped any more" in faulty["reason"]
+    assert verdicts_beside(run, faulty) == OTHERS_PASS
