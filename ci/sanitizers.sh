@@ -9,7 +9,7 @@ preset="${1:-}"
 
 case "$preset" in
   asan-ubsan)  # every unit test, and the suites on the reference
-    targets=(unit_tests shardcts shardcts-rank shardcts-start-rank shardcts_reference fake_rank)
+    targets=(unit_tests shardcts shardcts-rank shardcts_reference fake_rank)
     label='unit|sanitized'
     run=()
     # They measure memory, and the sanitizer's own is most of what there is.
@@ -21,7 +21,7 @@ case "$preset" in
     ;;
   tsan)  # ranks that are threads, and the launcher
     targets=(threads_communicator_test call_state_test models_test sharding_layout_test process_test run_test
-             shardcts shardcts-rank shardcts-start-rank shardcts_reference)
+             shardcts shardcts-rank shardcts_reference)
     label='tsan'
     tests=()
     run=(setarch -R)  # the sanitizer of GCC 12 breaks now and then where addresses have more random bits than it knows

@@ -2,7 +2,7 @@
 # built (`find_package(ShardCTS)`: shardcts::contract, shardcts::comm, shardcts::models). LibTorch and Python stay where
 # they were at build time.
 #
-#   bin/                 shardcts, shardcts-rank, shardcts-start-rank
+#   bin/                 shardcts, shardcts-rank
 #   lib/shardcts/        the contract's library, the implementations that are shipped
 #   include/shardcts/    headers: contract/, comm/communicator.h, models/
 #   lib/cmake/ShardCTS/  the CMake package
@@ -18,7 +18,7 @@ set_target_properties(shardcts shardcts-rank PROPERTIES
   INSTALL_RPATH "$ORIGIN/../${library_folder};${SHARDCTS_TORCH_ROOT}/lib")
 set_target_properties(shardcts_contract shardcts_reference shardcts_python PROPERTIES
   INSTALL_RPATH "$ORIGIN;${SHARDCTS_TORCH_ROOT}/lib")
-install(TARGETS shardcts shardcts-rank shardcts-start-rank RUNTIME DESTINATION bin)
+install(TARGETS shardcts shardcts-rank RUNTIME DESTINATION bin)
 install(TARGETS shardcts_reference shardcts_python LIBRARY DESTINATION ${library_folder})
 
 foreach(name contract comm models fmt libtorch)

@@ -39,7 +39,6 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
         "instances": [_instance(name, test, rules, own) for name in test["instances"]],
         "capabilities": _capabilities(test, rules, own),
         "world_sizes": test["world_sizes"],
-        **({"rank_kind": own["rank_kind"]} if "rank_kind" in own else {}),
         "subtests": own.get("subtests", []),
         "checks": _checks(test, rules, own),
     }

@@ -129,10 +129,6 @@ std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& sour
   return Create(door, completed);
 }
 
-bool RanksCanBeThreads(const std::string& source) {
-  return dlsym(OpenDoor(FindDoor(source).library), "shardcts_thread_ranks") != nullptr;
-}
-
 void PreloadImplementation(const std::string& source, std::map<std::string, std::string> options) {
   const Door door = FindDoor(source);
   void* preload = dlsym(OpenDoor(door.library), "shardcts_preload");

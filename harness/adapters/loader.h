@@ -39,10 +39,6 @@ class LoadedImplementation final : public Implementation {
 std::unique_ptr<LoadedImplementation> LoadImplementation(const std::string& source,
                                                          const ImplementationContext& context);
 
-// *Local*. Whether the library declares that ranks may be threads of one process (contract/thread_ranks.h). Throws
-// InputError like LoadImplementation.
-bool RanksCanBeThreads(const std::string& source);
-
 // *Local*. Loads what every rank of this implementation needs, so that ranks can be forked from this process
 // (contract/preload.h). Throws InputError like LoadImplementation, and when the library does
 // not offer it.

@@ -93,14 +93,13 @@ void PoolFlags::AddTo(CLI::App& command) {
                   "can be done; cold: each rank loads them")
       ->capture_default_str()
       ->check(CLI::IsMember({"warm", "cold"}));
-  command
-      .add_option("--ranks", ranks_,
-                  "processes or threads of one process; upstream: threads for the tests that upstream runs on threads, "
-                  "where the implementation's ranks can be threads")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"upstream", "processes", "threads"}));
-  command.add_option("--launcher", defaults_.launcher, "starts the ranks; {ranks} stands for the world size")
-      ->capture_default_str();
+  launcher_ = command.add_option("--launcher", defaults_.launcher,
+                     "starts the ranks on several hosts, as in \"mpiexec -f HOSTS -n {ranks}\" or \"srun -n {ranks}\"; "
+                     "{ranks} stands for the world size");
+  launcher_->type_name("WORDS");
+  command.add_option("--control-address", defaults_.control_address,
+                     "with --launcher: this host's address, where the ranks reach it (default: what its name stands for)")
+      ->type_name("ADDRESS");
   command.add_option("--rank-program", rank_program_, "the program that is one rank")->group("");
 }
 
@@ -108,7 +107,7 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.seed = defaults_.seed;
   options.trace = defaults_.trace;
   options.launcher = defaults_.launcher;
-  options.ranks = RankKindNamed(ranks_);  // none for "upstream"
+  options.control_address = defaults_.control_address;
   options.start_mode = start_ == "cold" ? StartMode::kCold : StartMode::kWarm;
   options.stop_after_hangs = defaults_.stop_after_hangs;
   options.limits.test = ToMilliseconds(timeout_seconds_);
@@ -116,8 +115,13 @@ void PoolFlags::Apply(RunOptions& options) const {
   options.limits.stop_peers = ToMilliseconds(stop_timeout_seconds_);
   options.rank_program =
       rank_program_.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(rank_program_);
-  if (options.launcher.find_first_not_of(' ') == std::string::npos) throw InputError("--launcher: is empty");
-  options.own_processors = options.launcher == RunOptions{}.launcher;  // another one may bind ranks itself
+  options.own_processors = options.launcher.empty();  // a launcher may bind ranks itself
+  if (launcher_->count() > 0 && options.launcher.find_first_not_of(' ') == std::string::npos) {
+    throw InputError("--launcher: is empty");
+  }
+  if (!options.control_address.empty() && options.launcher.empty()) {
+    throw InputError("--control-address: is for --launcher");
+  }
   if (!std::filesystem::exists(options.rank_program)) {
     throw InputError(options.rank_program.string() + ": there is no such rank program");
   }
@@ -136,7 +140,7 @@ int JobsFlag::Jobs(const RunOptions& options) const {
   if (jobs_ > 0) return jobs_;
   const auto on_cpu = [](const ImplementationSpec& spec) { return spec.device == "cpu"; };
   if (!std::ranges::all_of(options.implementations, on_cpu)) return 1;
-  if (options.launcher != RunOptions{}.launcher) return 1;  // it may have no place for more ranks
+  if (!options.launcher.empty()) return 1;  // it may have no place for more ranks
   return std::clamp(static_cast<int>(AllowedProcessors().size()), 1, kMostJobsUnasked);
 }
 

@@ -51,7 +51,7 @@ class ImplementationFlags {
   std::string device_;
 };
 
-// --launcher --start --ranks --timeout --start-timeout --stop-timeout --stop-after-hangs --seed --trace: how rank pools
+// --launcher --control-address --start --timeout --start-timeout --stop-timeout --stop-after-hangs --seed --trace: how rank pools
 // are started and watched.
 class PoolFlags {
  public:
@@ -66,7 +66,7 @@ class PoolFlags {
   double start_timeout_seconds_ = 180;
   double stop_timeout_seconds_ = 3;
   std::string start_ = "warm";
-  std::string ranks_ = "upstream";
+  CLI::Option* launcher_ = nullptr;
   std::string rank_program_;  // empty: shardcts-rank beside this program
 };
 

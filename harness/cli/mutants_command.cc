@@ -83,7 +83,7 @@ void AddFindings(const TestResult& test, Kill& kill) {
   if (!IsConformanceFailure(test.verdict)) return;
   std::vector<std::string> checks;
   for (const RankReport& rank : test.ranks) {
-    for (const CheckFailure& failure : rank.failures) {
+    for (const Failure& failure : rank.failures) {
       if (!std::ranges::count(checks, failure.check)) checks.push_back(failure.check);
     }
   }

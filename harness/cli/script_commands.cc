@@ -37,26 +37,28 @@ struct ScriptRun {
 
 PoolPlan MakePlan(const RunOptions& options, const Script& script, const ImplementationSpec& spec,
                   const fs::path& folder) {
-  PoolPlan plan;
-  plan.launcher = options.launcher;
-  plan.rank_program = options.rank_program;
-  plan.implementation = PlanEntry(spec);
+  PoolPlan pool;
+  pool.launcher = options.launcher;
+  pool.control_address = options.control_address;
+  pool.rank_program = options.rank_program;
+  pool.limits = options.limits;
+  Plan& plan = pool.plan;
+  plan.implementation = spec;
   plan.world_size = script.world_size;
-  plan.rank_kind = ChooseRankKinds(options.ranks, {TestCase{}}, spec, options.rank_program).front();
   plan.seed = static_cast<uint64_t>(script.seed);
   plan.trace = options.trace;
   plan.run_folder = folder;
-  plan.pool_folder = PoolFolder(folder, spec.label, script.world_size, 0, plan.rank_kind);
+  plan.pool_folder = PoolFolder(folder, spec.label, script.world_size, 0);
   plan.trace_folder = TraceFolder(folder, spec.label);
   plan.tests = {"script"};
   plan.script = fs::absolute(script.file);
-  plan.limits = options.limits;
-  return plan;
+  return pool;
 }
 
-ScriptRun RunOnPool(PoolPlan plan, StartMode start) {
-  WarmStart warm(plan.rank_program, plan.implementation, plan.run_folder);
-  if (start == StartMode::kWarm) plan.warm = warm.Get(plan.limits.start, InterruptFlag());
+ScriptRun RunOnPool(PoolPlan pool, bool warm_wanted) {
+  const Plan& plan = pool.plan;
+  WarmStart warm(pool.rank_program, plan.implementation, plan.run_folder);
+  if (warm_wanted && !pool.UsesMpi()) pool.warm = warm.Get(pool.limits.start, InterruptFlag());
   ScriptRun run;
   TestCase test;
   test.id = "script";
@@ -68,12 +70,11 @@ ScriptRun RunOnPool(PoolPlan plan, StartMode start) {
     run.verdict = Combine(test, ranks, incident);
     run.ranks = ranks;
   };
-  const PoolEnd end = RunPool(plan, callbacks, InterruptFlag());
+  const PoolEnd end = RunPool(pool, callbacks, InterruptFlag());
   if (end.kind == PoolEnd::Kind::kInputError) throw InputError(end.reason);
   if (end.kind == PoolEnd::Kind::kStartFailed) run.verdict = {Verdict::kHarnessError, end.reason, {}};
   if (end.kind == PoolEnd::Kind::kInterrupted) run.verdict = {Verdict::kNotRun, "interrupted", {}};
-  const std::string label = plan.implementation.at("label").get<std::string>();
-  if (MergeTraces(plan.trace_folder, "script", {label, "script", plan.world_size, plan.seed})) {
+  if (MergeTraces(plan.trace_folder, "script", {plan.implementation.label, "script", plan.world_size, plan.seed})) {
     run.trace = MergedTrace(plan.trace_folder, "script");
   }
   return run;
@@ -94,9 +95,9 @@ ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
   RunOptions options;
   command.pool.Apply(options);
   const ImplementationSpec spec = command.implementation.Specs().front();
-  const ScriptRun run = RunOnPool(MakePlan(options, script, spec, folder), options.start_mode);
+  const ScriptRun run = RunOnPool(MakePlan(options, script, spec, folder), StartsWarm(options));
   for (size_t rank = 0; rank < run.ranks.size(); ++rank) {
-    for (const CheckFailure& failure : run.ranks[rank].failures)
+    for (const Failure& failure : run.ranks[rank].failures)
       std::cout << "rank " << rank << ": " << failure.message << "\n";
   }
   std::cout << ToString(run.verdict.verdict) << (run.verdict.reason.empty() ? "" : ": " + run.verdict.reason) << "\n"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "comm/group_calls.h"
 #include "comm/nccl_library.h"
@@ -398,36 +399,53 @@ std::unique_ptr<Communicator> NcclCommunicator::Split(int color, int key) {
 }
 
 // One device per rank; every rank learns when one has none.
-at::Device DeviceOf(Communicator& bootstrap, const NcclLibrary& nccl, int local_rank) {
+at::Device DeviceOf(Rendezvous& rendezvous, const NcclLibrary& nccl, int local_rank) {
   if (nccl.emulator) return at::kCPU;
   int devices = 0;
   nccl.cudaGetDeviceCount(&devices);
-  at::Tensor missing = at::full({1}, local_rank < devices ? -1 : bootstrap.rank(), at::kLong);
-  bootstrap.AllReduce(missing, ReduceOp::kMax);
-  if (const int64_t rank = missing.item<int64_t>(); rank >= 0) {
-    throw NcclNotUsable("nccl: rank " + std::to_string(rank) + " has no GPU of its own");
+  const std::vector<std::string> has_one = rendezvous.AllGather(local_rank < devices ? "yes" : "no");
+  for (size_t rank = 0; rank < has_one.size(); ++rank) {
+    if (has_one[rank] != "yes") throw NcclNotUsable("nccl: rank " + std::to_string(rank) + " has no GPU of its own");
   }
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
 }
 
+class RendezvousOverCommunicator final : public Rendezvous {
+ public:
+  explicit RendezvousOverCommunicator(Communicator& communicator) : communicator_(communicator) {}
+  int rank() const override { return communicator_.rank(); }
+  int size() const override { return communicator_.size(); }
+  std::vector<std::string> AllGather(const std::string& bytes) override { return communicator_.AllGatherBytes(bytes); }
+
+ private:
+  Communicator& communicator_;
+};
+
 }  // namespace
 
-std::unique_ptr<Communicator> MakeNcclCommunicator(Communicator& bootstrap, std::shared_ptr<const NcclLibrary> nccl,
+std::unique_ptr<Communicator> MakeNcclCommunicator(Rendezvous& rendezvous, std::shared_ptr<const NcclLibrary> nccl,
                                                    int local_rank, std::chrono::milliseconds timeout) {
-  const at::Device device = DeviceOf(bootstrap, *nccl, local_rank);
+  const at::Device device = DeviceOf(rendezvous, *nccl, local_rank);
   ncclUniqueId id = {};
   ncclResult_t code = ncclSuccess;
-  if (bootstrap.rank() == 0) code = nccl->ncclGetUniqueId(&id);
+  if (rendezvous.rank() == 0) code = nccl->ncclGetUniqueId(&id);
   // Without an id: nothing is sent, and every rank says so.
-  const std::string sent(id.internal, code == ncclSuccess ? sizeof id.internal : 0);
-  const std::string received = bootstrap.BroadcastBytes(sent, 0);
+  const std::string received =
+      rendezvous.AllGather(std::string(id.internal, code == ncclSuccess ? sizeof id.internal : 0)).front();
   if (received.size() != sizeof id.internal) throw CommunicationError("nccl: rank 0 could not make a unique id");
   std::memcpy(id.internal, received.data(), sizeof id.internal);
 
-  auto world =
-      std::make_unique<NcclCommunicator>(std::move(nccl), device, bootstrap.global_ranks(), bootstrap.rank(), nullptr);
+  std::vector<int64_t> ranks(static_cast<size_t>(rendezvous.size()));
+  std::iota(ranks.begin(), ranks.end(), int64_t{0});
+  auto world = std::make_unique<NcclCommunicator>(std::move(nccl), device, ranks, rendezvous.rank(), nullptr);
   world->Connect(id, Clock::now() + timeout);
   return world;
+}
+
+std::unique_ptr<Communicator> MakeNcclCommunicator(Communicator& bootstrap, std::shared_ptr<const NcclLibrary> nccl,
+                                                   int local_rank, std::chrono::milliseconds timeout) {
+  RendezvousOverCommunicator rendezvous(bootstrap);
+  return MakeNcclCommunicator(rendezvous, std::move(nccl), local_rank, timeout);
 }
 
 }  // namespace shardcts

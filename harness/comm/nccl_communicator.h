@@ -18,14 +18,19 @@
 
 #include "comm/call_state.h"
 #include "comm/communicator.h"
+#include "comm/rendezvous.h"
 
 namespace shardcts {
 
 struct NcclLibrary;
 
-// *Collective* over `bootstrap`, which carries the unique id and is not needed afterwards: a communicator over the same
+// *Collective* over `rendezvous`, which carries the unique id and is not needed afterwards: a communicator over the same
 // ranks. Uses the GPU number `local_rank`; the emulator needs none. CommunicationError when it is not made within
 // `timeout`; NcclNotUsable, on every rank, when one has no GPU of that number.
+std::unique_ptr<Communicator> MakeNcclCommunicator(Rendezvous& rendezvous, std::shared_ptr<const NcclLibrary> nccl,
+                                                   int local_rank,
+                                                   std::chrono::milliseconds timeout = CallState::kDefaultTimeout);
+// The ranks meet over a communicator that they have already.
 std::unique_ptr<Communicator> MakeNcclCommunicator(Communicator& bootstrap, std::shared_ptr<const NcclLibrary> nccl,
                                                    int local_rank,
                                                    std::chrono::milliseconds timeout = CallState::kDefaultTimeout);

@@ -159,7 +159,6 @@ struct FunctionRule {
   std::string function;
   std::vector<std::string> capabilities;
   std::vector<int> world_sizes;
-  RankKind rank_kind = RankKind::kProcesses;
   std::vector<GridRule> grids;  // one without lists when the function has none
   std::vector<CheckRule> checks;
 };
@@ -169,12 +168,6 @@ std::vector<int> ParseWorldSizes(const Place& place) {
   for (const Place& element : place.Elements()) sizes.push_back(element.PositiveInt());
   if (sizes.empty()) place.Fail("no world size is listed");
   return sizes;
-}
-
-RankKind ParseRankKind(const Place& place) {
-  const std::string text = place.Text();
-  if (const auto kind = RankKindNamed(text)) return *kind;
-  place.Fail("'" + text + "' is none of processes, threads");
 }
 
 GridRule ParseGrid(const Place& place) {
@@ -194,7 +187,6 @@ FunctionRule ParseFunction(const std::string& suite, const Place& place) {
   rule.function = place.Member("function").Text();
   if (place.Has("capabilities")) rule.capabilities = place.At("capabilities").Texts();
   rule.world_sizes = ParseWorldSizes(place.Member("world_sizes"));
-  if (place.Has("rank_kind")) rule.rank_kind = ParseRankKind(place.At("rank_kind"));
   if (place.Has("subtests")) {
     for (const Place& grid : place.At("subtests").Elements()) rule.grids.push_back(ParseGrid(grid));
   }
@@ -220,7 +212,6 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int wo
   test.upstream_id = instance.id;
   test.function = rule.function;
   test.world_size = world_size;
-  test.rank_kind = rule.rank_kind;
   test.capabilities = rule.capabilities;
   test.not_applicable = instance.not_applicable.empty() ? grid.not_applicable : instance.not_applicable;
   test.params = instance.params;

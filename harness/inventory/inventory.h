@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "run_files/rank_kind.h"
-
 namespace shardcts {
 
 struct InventoryCheck {
@@ -29,7 +27,6 @@ struct TestCase {
   std::string upstream_id;   // "TestX.test_y"
   std::string function;      // "test_y"
   int world_size = 1;
-  RankKind rank_kind = RankKind::kProcesses;  // upstream's: what its ranks are where the implementation can
   nlohmann::ordered_json params;             // instance parameters, then the subtest's
   std::vector<std::string> capabilities;     // all must be declared, else not_supported
   std::string not_applicable;                // upstream's reason; empty: applicable

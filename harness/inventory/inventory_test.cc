@@ -23,7 +23,7 @@ constexpr const char* kInventory = R"({
        {"id": "C2", "strength": "weak", "ranks": "rank0", "active": {"dim": [3]}},
        {"id": "C3", "strength": "vacuous", "ranks": "others", "required": false,
         "active": {"world_size": [4], "x": [true]}}]},
-    {"function": "test_plain", "world_sizes": [1], "rank_kind": "threads",
+    {"function": "test_plain", "world_sizes": [1],
      "checks": [{"id": "C1", "strength": "strict", "ranks": [0]},
                 {"id": "C2", "strength": "strict", "active": {"world_size": [1]}},
                 {"id": "C2", "strength": "strict", "ranks": "others", "active": {"world_size": [4]}}],
@@ -79,11 +79,6 @@ TEST(InventoryTest, LastKeyOfAGridVariesFastest) {
                                         grid + "2,mesh=2-D,dim=3", grid + "4,mesh=1-D,dim=2", grid + "4,mesh=1-D,dim=3",
                                         grid + "4,mesh=2-D,dim=2", grid + "4,mesh=2-D,dim=3", grid + "4,mesh=3-D",
                                         "s/T.test_plain/world_size=1"));
-}
-
-TEST(InventoryTest, RanksAreProcessesUnlessTheInventorySaysThreads) {
-  EXPECT_EQ(AllTests().front().rank_kind, RankKind::kProcesses);
-  EXPECT_EQ(AllTests().back().rank_kind, RankKind::kThreads);
 }
 
 TEST(InventoryTest, ParametersAreTheInstancesThenTheSubtests) {
@@ -194,8 +189,6 @@ TEST(InventoryTest, ErrorsNameFileAndPlace) {
             "x.json: /tests/0/instances/0: test s/T.f/world_size=2 has no rank 2");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [4], "checks": [)" + check + "," + check + instances)),
             "x.json: /tests/0/instances/0: test s/T.f/world_size=4 has check C1 twice");
-  EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "rank_kind": "fibers", "checks": [])")),
-            "x.json: /tests/0/rank_kind: 'fibers' is none of processes, threads");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [], "instances": [{"id": "T.f"}, {"id": "T.f"}])")),
             "x.json: /tests/0/instances/1: test s/T.f/world_size=2 exists twice");
 }

@@ -10,38 +10,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kQuotedBytes = 120;
 
-RankReport ParseReport(int rank, const Json& event) {
-  static const std::set<std::string> kVerdicts = {"pass",     "fail",          "not_supported", "not_applicable",
-                                                  "diverged", "harness_error", "aborted"};
-  RankReport report;
-  report.started = report.finished = true;
-  report.verdict = event.at("verdict").get<std::string>();
-  if (!kVerdicts.contains(report.verdict)) throw ProtocolError("unknown verdict '" + report.verdict + "'");
-  report.reason = event.value("reason", "");
-  report.seconds = event.value("seconds", 0.0);
-  const Json checks = event.value("checks", Json::object());
-  for (const auto& [id, count] : checks.items()) {
-    report.checks[id] = {count.value("evaluated", int64_t{0}), count.value("strict", int64_t{0}),
-                         count.value("failed", int64_t{0})};
-  }
-  const Json device_limited = event.value("device_limited", Json::object());
-  for (const auto& [id, reason] : device_limited.items()) {
-    report.device_limited[id] = reason.get<std::string>();
-  }
-  const Json failures = event.value("failures", Json::array());
-  for (const Json& failure : failures) {
-    report.failures.push_back({rank, failure.value("check", ""), failure.value("message", ""),
-                               failure.value("file", ""), failure.value("line", 0), failure.value("operation", "")});
-  }
-  if (event.contains("timings")) {
-    report.timings.emplace();
-    for (const auto& [phase, timing] : event["timings"].items()) {
-      report.timings->push_back({phase, timing.at("calls").get<int64_t>(), timing.at("seconds").get<double>()});
-    }
-  }
-  return report;
-}
-
 }  // namespace
 
 PoolRecord::PoolRecord(std::vector<std::string> tests, int world_size)
@@ -57,7 +25,7 @@ void PoolRecord::Apply(int rank, const std::string& line) {
     while (first_open_ < tests_.size() && LeftByAll(first_open_)) ++first_open_;
   } catch (const Json::exception&) {
     throw ProtocolError(where + line.substr(0, kQuotedBytes));
-  } catch (const ProtocolError& error) {
+  } catch (const std::runtime_error& error) {
     throw ProtocolError(where + error.what());
   }
 }
@@ -70,6 +38,7 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.host = event.value("host", "");
     state.stack_signal = event.value("stack_signal", 0);
     state.warm = event.value("start", "cold") == "warm";
+    state.parent = event.value("parent", pid_t{0});
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
       state.failed_kind = "input";
       state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +
@@ -84,8 +53,6 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.failed_message = event.value("message", "");
   } else if (name == "rank_crashed") {
     state.crashed_signal = event.at("signal").get<int>();
-  } else if (name == "rank_ended") {
-    state.ended = true;
   } else if (name == "test_started") {
     StartTest(rank, event);
   } else if (name == "test_finished") {
@@ -118,8 +85,8 @@ void PoolRecord::StartTest(int rank, const Json& event) {
 void PoolRecord::FinishTest(int rank, const Json& event) {
   const size_t index = TestIndex(event);
   RankReport& report = reports_[index][static_cast<size_t>(rank)];
-  if (!report.started || report.finished) throw ProtocolError("test " + tests_[index] + " was not running");
-  report = ParseReport(rank, event);
+  if (!report.started || report.finished()) throw ProtocolError("test " + tests_[index] + " was not running");
+  report = RankReportFromJson(rank, event);
 }
 
 bool PoolRecord::AllReady() const {
@@ -144,7 +111,7 @@ bool PoolRecord::StartedByAny(size_t test) const {
 }
 
 bool PoolRecord::FinishedByAll(size_t test) const {
-  return std::all_of(reports_[test].begin(), reports_[test].end(), [](const RankReport& r) { return r.finished; });
+  return std::all_of(reports_[test].begin(), reports_[test].end(), [](const RankReport& r) { return r.finished(); });
 }
 
 bool PoolRecord::LeftByAll(size_t test) const {
@@ -154,19 +121,19 @@ bool PoolRecord::LeftByAll(size_t test) const {
 }
 
 std::optional<int> PoolRecord::RankThatStopped(size_t test) const {
-  static const std::set<std::string> kStopping = {"fail", "diverged", "not_supported", "harness_error"};
+  static const std::set<RankVerdict> kStopping = {RankVerdict::kFail, RankVerdict::kDiverged,
+                                                  RankVerdict::kNotSupported, RankVerdict::kHarnessError};
   for (size_t rank = 0; rank < ranks_.size(); ++rank) {
     const RankReport& report = reports_[test][rank];
-    if (report.finished && kStopping.contains(report.verdict)) return static_cast<int>(rank);
+    if (report.verdict && kStopping.contains(*report.verdict)) return static_cast<int>(rank);
   }
   return std::nullopt;
 }
 
 void PoolRecord::AbortUnfinished(size_t test, const std::string& reason) {
   for (RankReport& report : reports_[test]) {
-    if (report.finished) continue;
-    report.finished = true;
-    report.verdict = "aborted";
+    if (report.finished()) continue;
+    report.verdict = RankVerdict::kAborted;
     report.reason = reason;
   }
 }

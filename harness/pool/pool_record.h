@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "results/verdict.h"
+#include "run_files/events.h"
 
 namespace shardcts {
 
@@ -30,6 +30,7 @@ struct RankState {
   pid_t pid = 0;
   std::string host;
   int stack_signal = 0;                       // 0: it knows of none
+  pid_t parent = 0;                           // the process that started it; 0: unknown
   bool warm = false;                          // a fork of the warm process
   bool ready = false;
   double ready_seconds = 0;
@@ -37,7 +38,6 @@ struct RankState {
   std::optional<std::string> failed_kind;     // of pool_failed: "input" or "harness"
   std::string failed_message;
   std::optional<int> crashed_signal;          // of rank_crashed
-  bool ended = false;                         // of rank_ended, which ranks of other hosts have
   std::optional<size_t> last_started;         // index of the test that this rank started last
   bool pool_finished = false;
 };

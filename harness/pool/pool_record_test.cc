@@ -81,8 +81,8 @@ TEST_F(PoolRecordTest, UnfinishedRanksAreAborted) {
   record_.Apply(0, Finished(0, "a", "fail"));
   EXPECT_EQ(record_.RankThatStopped(0), 0);
   record_.AbortUnfinished(0, "killed");
-  EXPECT_EQ(record_.Reports(0)[1].verdict, "aborted");
-  EXPECT_EQ(record_.Reports(0)[0].verdict, "fail");
+  EXPECT_EQ(record_.Reports(0)[1].verdict, RankVerdict::kAborted);
+  EXPECT_EQ(record_.Reports(0)[0].verdict, RankVerdict::kFail);
 }
 
 TEST_F(PoolRecordTest, LinesThatBreakTheProtocolNameTheRank) {

@@ -15,7 +15,7 @@
 
 #include "process/processors.h"
 #include "results/verdict.h"
-#include "run_files/rank_kind.h"
+#include "run_files/plan.h"
 
 namespace shardcts {
 
@@ -23,30 +23,29 @@ class WarmProcess;
 
 struct PoolLimits {
   std::chrono::milliseconds test{60'000};  // from the first rank's test_started until every rank has left the test
-  std::chrono::milliseconds start{180'000};      // from the start of the launcher until every rank is ready
+  std::chrono::milliseconds start{180'000};      // from the start of the ranks until all are ready
   std::chrono::milliseconds stop_peers{3'000};  // how long ranks may go on after a peer has failed the test
   std::chrono::milliseconds stacks{5'000};       // how long a hang's stacks may take
   std::chrono::milliseconds finish{20'000};      // from pool_finished of all ranks until their processes have ended
   std::chrono::milliseconds terminate{1'000};    // between SIGTERM and SIGKILL
 };
 
+// Without --launcher, and for an implementation that communicates through MPI.
+inline constexpr const char* kMpiLauncher = "mpiexec -disable-auto-cleanup -n {ranks}";
+
 struct PoolPlan {
-  std::string launcher = "mpiexec -disable-auto-cleanup -n {ranks}";  // words; {ranks} is how many processes it starts
+  Plan plan;                               // for the ranks; RunPool fills in host and deadline
   std::filesystem::path rank_program;
-  nlohmann::ordered_json implementation;  // label, source, options, device, mutant, as in plan.json
-  int world_size = 1;
-  RankKind rank_kind = RankKind::kProcesses;
-  uint64_t seed = 1234;
-  std::string trace = "inline";
-  std::filesystem::path run_folder;       // absolute
-  std::filesystem::path pool_folder;      // absolute; made by RunPool
-  std::filesystem::path trace_folder;     // absolute
-  std::vector<std::string> tests;         // ids; one may stand here several times
-  std::vector<std::string> recordings;    // what the trace of each is called; empty: as the test
-  std::filesystem::path script;           // absolute; for exec and replay: then `tests` is {"script"}
+  std::string launcher;                    // the user's own, words with {ranks}, for several hosts; empty: none
+  std::string control_address;             // where ranks of other hosts reach the controller; empty: found out
   PoolLimits limits;
-  std::shared_ptr<WarmProcess> warm;      // forks the ranks of this host; nullptr: they start cold
+  std::shared_ptr<WarmProcess> warm;       // forks the ranks; nullptr: they start cold
   std::function<Processors()> processors;  // asked again and again: where the ranks of this host run now; null: anywhere
+
+  // The option comm=mpi: its ranks need a launcher that MPI knows.
+  bool UsesMpi() const;
+  bool UsesLauncher() const { return !launcher.empty() || UsesMpi(); }
+  std::string LauncherWords() const { return launcher.empty() ? kMpiLauncher : launcher; }
 };
 
 struct PoolEnd {

@@ -46,9 +46,10 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }
 
 // Runs in the child between fork and exec: only async-signal-safe calls. Reports errno through `report` on failure.
-[[noreturn]] void ExecuteChild(char* const* arguments, char* const* environment, int output, int report, pid_t parent) {
+[[noreturn]] void ExecuteChild(char* const* arguments, char* const* environment, int output, int report, pid_t parent,
+                               const ProcessCommand& command) {
   ::setsid();
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  ::prctl(PR_SET_PDEATHSIG, command.signal_at_controllers_end);
   if (::getppid() != parent) ::_exit(127);
   for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(signal, SIG_DFL);
   sigset_t none;
@@ -58,6 +59,10 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   ::dup2(input, 0);
   ::dup2(output, 1);
   ::dup2(output, 2);
+  if (command.descriptor >= 0) {  // its number may be the report's; both are out of the way first
+    report = ::fcntl(report, F_DUPFD_CLOEXEC, kGivenDescriptor + 1);
+    ::dup2(::fcntl(command.descriptor, F_DUPFD_CLOEXEC, kGivenDescriptor + 1), kGivenDescriptor);
+  }
   ::execvpe(arguments[0], arguments, environment);
   const int error = errno;
   [[maybe_unused]] const ssize_t written = ::write(report, &error, sizeof(error));
@@ -77,7 +82,7 @@ ChildProcess::ChildProcess(const ProcessCommand& command) {
   if (::pipe2(report, O_CLOEXEC) != 0) throw InputError(std::string("pipe: ") + std::strerror(errno));
   const pid_t parent = ::getpid();
   pid_ = ::fork();
-  if (pid_ == 0) ExecuteChild(argument_pointers.data(), environment_pointers.data(), output, report[1], parent);
+  if (pid_ == 0) ExecuteChild(argument_pointers.data(), environment_pointers.data(), output, report[1], parent, command);
   const int fork_error = errno;
   ::close(output);
   ::close(report[1]);

@@ -2,6 +2,7 @@
 // when they have been killed. *Local*; POSIX and Linux's /proc.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -17,9 +18,13 @@ struct ProcessCommand {
   std::vector<std::string> arguments;               // [0] is looked up in PATH
   std::map<std::string, std::string> environment;   // added to the controller's own
   std::filesystem::path output;                     // standard output and error; input is empty
+  int descriptor = -1;                              // the program has it as number kGivenDescriptor; -1: none
+  int signal_at_controllers_end = SIGTERM;          // what it gets when the thread that started it dies
 };
 
-// A started program that leads a session of its own. It gets SIGTERM when the controller dies, whatever the cause.
+inline constexpr int kGivenDescriptor = 3;
+
+// A started program that leads a session of its own.
 class ChildProcess {
  public:
   // Throws InputError when the program cannot be started (not found, not executable).
@@ -66,7 +71,7 @@ std::string MakePoolToken();
 // What such processes get in their environment: the token, and one thread for each rank unless the user says otherwise.
 std::map<std::string, std::string> PoolEnvironment(const std::string& token);
 
-// "exit code 3", "Segmentation fault (signal 11)"
+// waitpid's form: "exit code 3", "Segmentation fault (signal 11)"
 std::string DescribeStatus(int status);
 std::string HostName();
 

@@ -1,87 +1,114 @@
 #include "rank/control_plane.h"
 
-#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "comm/communicator.h"
-#include "contract/operation_table.h"
+#include "control/connection.h"
 
 namespace shardcts {
 namespace {
 
-constexpr int64_t kOperation = 1;
-constexpr int64_t kEnd = 2;
-constexpr int64_t kFields = 5;
-// In the place of an operation's index.
-constexpr int64_t kAllGather = -1;
-constexpr int64_t kAmong = -2;
-constexpr std::chrono::milliseconds kRingGrace{100};
+using Clock = std::chrono::steady_clock;
 
-std::string Activity(int64_t operation_index) {
-  if (operation_index == kAllGather) return "exchanges values";
-  if (operation_index == kAmong) return "lets some ranks go on alone";
-  return "calls " + Operations()[operation_index].name;
+constexpr std::chrono::milliseconds kStopGrace{100};
+constexpr std::chrono::milliseconds kLookInterval{1};
+// What an end says of itself.
+constexpr char kFailed = 1;
+constexpr char kBroken = 2;
+
+bool Says(const Contribution& end, char what) { return !end.bytes.empty() && (end.bytes.front() & what) != 0; }
+
+std::string Activity(const Contribution& contribution) {
+  switch (contribution.what) {
+    case Together::kOperation: return "calls " + contribution.operation;
+    case Together::kEnd: return Says(contribution, kFailed) ? "stopped after a failure" : "ended the test";
+    case Together::kAllGather: return "exchanges values";
+    case Together::kSubgroup: return "lets some ranks go on alone";
+    case Together::kRendezvous: return "makes a communicator";
+  }
+  return "";
 }
 
 }  // namespace
 
-ControlPlane::ControlPlane(Communicator& communicator, std::chrono::seconds patience)
-    : communicator_(communicator), active_(&communicator), patience_(patience) {}
+ControlPlane::ControlPlane(ControlConnection& connection)
+    : connection_(&connection), rank_(connection.rank()), size_(connection.world_size()) {}
 
-std::vector<ControlPlane::Message> ControlPlane::Exchange(const Message& mine) {
-  std::vector<Message> all(active_->size());
-  const at::Tensor input = at::tensor({mine.kind, mine.operation, mine.step, mine.failed, mine.broken}, at::kLong);
-  at::Tensor output = at::empty({active_->size() * kFields}, at::kLong);
-  active_->SetDeadline(std::chrono::steady_clock::now() + patience_);
-  active_->AllGatherInto(output, input);
-  const int64_t* fields = output.const_data_ptr<int64_t>();
-  for (size_t r = 0; r < all.size(); ++r) {
-    const int64_t* row = fields + r * kFields;
-    all[r] = {row[0], row[1], row[2], row[3], row[4]};
-  }
-  return all;
+ControlPlane::ControlPlane() : connection_(nullptr), rank_(0), size_(1) {}
+
+std::vector<Contribution> ControlPlane::Exchange(Contribution mine) {
+  if (connection_ == nullptr) return {std::move(mine)};
+  return connection_->Exchange(active_, std::move(mine));
 }
 
-int64_t ControlPlane::BeforeCollective(int64_t operation_index, int64_t proposed_step) {
-  const std::vector<Message> all = Exchange({kOperation, operation_index, proposed_step, 0, 0});
-  int64_t step = 0;
+std::vector<Contribution> ControlPlane::ComeTogether(Contribution mine) {
+  const Together what = mine.what;
+  const std::string operation = mine.operation;
+  const std::string activity = Activity(mine);
+  std::vector<Contribution> all;
+  try {
+    all = Exchange(std::move(mine));
+  } catch (const ExchangeEnded& ended) {
+    throw PeerStopped(fmt::format("rank {} {}, but {}", rank_, activity, ended.what()));
+  }
   std::string others;
   bool peer_failed = false;
-  for (size_t r = 0; r < all.size(); ++r) {
-    step = std::max(step, all[r].step);
-    if (all[r].kind == kOperation && all[r].operation == operation_index) continue;
-    peer_failed = peer_failed || (all[r].kind == kEnd && all[r].failed);
-    const std::string does = all[r].kind == kEnd ? (all[r].failed ? "stopped after a failure" : "ended the test")
-                                                 : Activity(all[r].operation);
-    if (others.size() < 200) {
-      others += fmt::format("{}rank {} {}", others.empty() ? "" : ", ", active_->global_ranks()[r], does);
-    }
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].what == what && all[i].operation == operation) continue;
+    peer_failed = peer_failed || (all[i].what == Together::kEnd && Says(all[i], kFailed));
+    if (others.size() > 200) continue;
+    const int64_t rank = active_.empty() ? static_cast<int64_t>(i) : active_[i];
+    others += fmt::format("{}rank {} {}", others.empty() ? "" : ", ", rank, Activity(all[i]));
   }
-  if (others.empty()) return step;
-  const std::string text =
-      fmt::format("rank {} {}, but {}", communicator_.rank(), Activity(operation_index), others);
+  if (others.empty()) return all;
+  const std::string text = fmt::format("rank {} {}, but {}", rank_, activity, others);
   if (peer_failed) throw PeerStopped(text);
   throw Diverged(text);
 }
 
+int64_t ControlPlane::BeforeCollective(const std::string& operation, int64_t proposed_step) {
+  int64_t step = 0;
+  for (const Contribution& one : ComeTogether({Together::kOperation, operation, proposed_step, ""})) {
+    step = std::max(step, one.step);
+  }
+  return step;
+}
+
+std::vector<std::string> ControlPlane::AllGatherInTest(const std::string& bytes) {
+  std::vector<std::string> all;
+  for (Contribution& one : ComeTogether({Together::kAllGather, "", 0, bytes})) all.push_back(std::move(one.bytes));
+  return all;
+}
+
 std::vector<std::string> ControlPlane::AllGather(const std::string& bytes) {
-  BeforeCollective(kAllGather, 0);
-  active_->SetDeadline(std::chrono::steady_clock::now() + patience_);
-  return active_->AllGatherBytes(bytes);
+  std::vector<std::string> all;
+  try {
+    for (Contribution& one : Exchange({Together::kRendezvous, "", 0, bytes})) {
+      if (one.what != Together::kRendezvous) throw CommunicationError("a peer " + Activity(one));
+      all.push_back(std::move(one.bytes));
+    }
+  } catch (const ControlError& error) {
+    throw CommunicationError(error.what());
+  }
+  return all;
 }
 
 void ControlPlane::Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) {
-  BeforeCollective(kAmong, 0);
-  const bool member = std::ranges::find(ranks, int64_t{communicator_.rank()}) != ranks.end();
-  const std::unique_ptr<Communicator> group = communicator_.Split(member ? 0 : -1, communicator_.rank());
-  if (!member) return;
-  active_ = group.get();
+  ComeTogether({Together::kSubgroup, "", 0, ""});
+  if (std::ranges::find(ranks, int64_t{rank_}) == ranks.end()) return;
+  active_ = ranks;
+  std::ranges::sort(active_);
   const auto leave = [this](bool failed) {
-    ExchangeEnd(failed, false);
-    active_ = &communicator_;
+    try {
+      ExchangeEnd(failed, false);
+    } catch (...) {
+      active_.clear();
+      throw;
+    }
+    active_.clear();
   };
   try {
     body();
@@ -92,32 +119,62 @@ void ControlPlane::Among(const std::vector<int64_t>& ranks, const std::function<
   leave(false);
 }
 
-// A ring is the number of the test and the rank in one: it may arrive when the test is over.
-void ControlPlane::RingPeers() { communicator_.Signal(test_ * communicator_.size() + communicator_.rank()); }
+void ControlPlane::TellOperation(std::string_view operation, int64_t step) {
+  if (connection_ != nullptr) connection_->Tell(Position{std::string(operation), step});
+}
+
+void ControlPlane::TellError(std::string_view operation, int64_t step, const std::string& text) {
+  if (connection_ != nullptr) {
+    connection_->Tell(RaisedError{std::string(operation), step, text.substr(0, kMaxNoteBytes)});
+  }
+}
+
+void ControlPlane::NotifyPeersOfStop() {
+  if (connection_ != nullptr) connection_->Tell(StopNotice{test_});
+}
+
+bool ControlPlane::peer_is_gone() const { return connection_ != nullptr && !connection_->gone().empty(); }
 
 std::optional<std::string> ControlPlane::StopOfAPeer() {
-  const auto now = std::chrono::steady_clock::now();
-  for (const int64_t ring : communicator_.Signals()) {
-    if (!ring_ || *ring_ / communicator_.size() < ring / communicator_.size()) ring_ = ring, heard_ = now;
+  const auto now = Clock::now();
+  if (connection_ == nullptr || now < looked_ + kLookInterval) return std::nullopt;
+  looked_ = now;
+  try {
+    connection_->Receive();
+  } catch (const ControlError& error) {
+    return error.what();
   }
-  if (!ring_ || *ring_ / communicator_.size() != test_ || now < heard_ + kRingGrace) return std::nullopt;
-  stopped_by_ = fmt::format("rank {} stopped after a failure", *ring_ % communicator_.size());
+  if (peer_is_gone()) {
+    stopped_by_ = connection_->gone().begin()->second;
+    return stopped_by_;
+  }
+  const std::optional<PeerStop>& stop = connection_->peer_stop();
+  if (!stop || stop->test != test_) return std::nullopt;
+  if (!heard_) heard_ = now;
+  if (now < *heard_ + kStopGrace) return std::nullopt;
+  stopped_by_ = fmt::format("rank {} stopped after a failure", stop->rank);
   return stopped_by_;
 }
 
-std::vector<ControlPlane::Message> ControlPlane::ExchangeEnd(bool failed, bool broken) {
-  std::vector<Message> all;
+std::vector<Contribution> ControlPlane::ExchangeEnd(bool failed, bool broken) {
+  const std::string flags(1, static_cast<char>((failed ? kFailed : 0) | (broken ? kBroken : 0)));
+  std::vector<Contribution> all;
   do {
-    all = Exchange({kEnd, 0, 0, failed, broken});
-  } while (!std::ranges::all_of(all, [](const Message& message) { return message.kind == kEnd; }));
+    try {
+      all = Exchange({Together::kEnd, "", 0, flags});
+    } catch (const ExchangeEnded& ended) {
+      throw PeerStopped(ended.what());
+    }
+  } while (!std::ranges::all_of(all, [](const Contribution& one) { return one.what == Together::kEnd; }));
   return all;
 }
 
 bool ControlPlane::EndOfTest(bool failed, bool broken) {
-  const std::vector<Message> all = ExchangeEnd(failed, broken);
+  const std::vector<Contribution> all = ExchangeEnd(failed, broken);
   ++test_;
   stopped_by_.clear();
-  return std::ranges::any_of(all, [](const Message& message) { return message.broken != 0; });
+  heard_.reset();
+  return std::ranges::any_of(all, [](const Contribution& one) { return Says(one, kBroken); });
 }
 
 }  // namespace shardcts

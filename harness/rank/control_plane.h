@@ -1,13 +1,14 @@
 // ControlPlane: how the ranks of a pool keep in step.
 //
-// Before every collective operation, and at the end of every test, all ranks exchange one small message over a
-// communicator of their own. So no rank enters a collective of the implementation that a peer will not enter: a peer
-// that failed makes the others stop the test (PeerStopped), ranks that ask for different operations are Diverged. The
-// pool survives both.
+// Before every collective operation, and at the end of every test, all ranks exchange one small message through the
+// controller (control/connection.h). So no rank enters a collective of the implementation that a peer will not enter: a
+// peer that failed makes the others stop the test (PeerStopped), ranks that ask for different operations are Diverged.
+// The pool survives both.
 //
-// A rank that fails inside a collective operation, where its peers are as well and wait for it, rings them (RingPeers).
-// Waits of the implementation's communicator listen (StopOfAPeer, given to Communicator::AbortWhen), end, and the pool
-// survives this too. An implementation that brings its own communication does not hear it.
+// A rank that fails inside a collective operation, where its peers are as well and wait for it, tells them
+// (NotifyPeersOfStop). Waits of the implementation's communicator ask for it (StopOfAPeer, given to
+// Communicator::AbortWhen), end, and the pool survives this too. An implementation that brings its own communication does
+// not notice.
 #pragma once
 
 #include <chrono>
@@ -16,13 +17,17 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "comm/rendezvous.h"
+#include "control/messages.h"
 
 namespace shardcts {
 
-class Communicator;
+class ControlConnection;
 
-// A peer has ended the test after a failure.
+// A peer has ended the test after a failure, or is gone.
 class PeerStopped : public std::exception {
  public:
   explicit PeerStopped(std::string text) : text_(std::move(text)) {}
@@ -42,58 +47,67 @@ class Diverged : public std::exception {
   std::string text_;
 };
 
-class ControlPlane {
+// Is also how the ranks of a communicator find each other.
+class ControlPlane : public Rendezvous {
  public:
-  // `communicator` is used by nobody else. `patience`: how long to wait for a peer before CommunicationError; the
-  // launcher's deadline per test is shorter and ends the pool.
-  ControlPlane(Communicator& communicator, std::chrono::seconds patience);
+  // The connection is used by nobody else.
+  explicit ControlPlane(ControlConnection& connection);
+  // Of a rank without peers and controller, for tests.
+  ControlPlane();
 
-  // *Collective* over the pool. All ranks must be about to run the same operation (an index of Operations()).
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  // *Collective* over the pool. All ranks must be about to run the same operation.
   // Returns the step number that all ranks continue with: the largest that any rank proposes.
   // Throws PeerStopped or Diverged on every rank that came here when not all did.
-  int64_t BeforeCollective(int64_t operation_index, int64_t proposed_step);
+  int64_t BeforeCollective(const std::string& operation, int64_t proposed_step);
 
   // *Collective* over the pool. What every rank of the test gives, by rank. Throws as BeforeCollective.
-  std::vector<std::string> AllGather(const std::string& bytes);
+  std::vector<std::string> AllGatherInTest(const std::string& bytes);
+
+  // *Collective* over the pool, between tests. Throws CommunicationError.
+  std::vector<std::string> AllGather(const std::string& bytes) override;
 
   // *Collective* over the pool. Runs `body` on the given ranks only; until it ends, collective operations are those of
   // these ranks among themselves.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
 
-  bool among() const { return active_ != &communicator_; }
+  bool among() const { return !active_.empty(); }
+
+  // Local. The controller is told what this rank does alone, and of errors.
+  void TellOperation(std::string_view operation, int64_t step);
+  void TellError(std::string_view operation, int64_t step, const std::string& text);
 
   // Local. This rank ends the running test after a failure and will not answer its peers.
-  void RingPeers();
-  // Local. For a wait of the running test: the text with which it has to end because a peer has rung, and the wait has
-  // not ended by itself within 100 ms.
+  void NotifyPeersOfStop();
+  // Local. For a wait of the running test: the text with which it has to end because a peer is gone, or has stopped and
+  // the wait has not ended by itself within 100 ms.
   std::optional<std::string> StopOfAPeer();
   // Local. The text with which StopOfAPeer has ended a wait of the running test, whose failure then follows from the
   // peer's; empty: it has not.
   const std::string& stopped_by() const { return stopped_by_; }
+  // Local. A rank of the pool is gone: there is no next test.
+  bool peer_is_gone() const;
 
   // *Collective* over the pool, at the end of a test; never throws for a peer's failure. Returns when all are here:
-  // whether any rank says that its communicator for the implementation is broken.
+  // whether any rank says that its communicator for the implementation is broken. Throws PeerStopped when one is gone.
   bool EndOfTest(bool failed, bool broken);
 
  private:
-  struct Message {
-    int64_t kind;       // kOperation, kEnd
-    int64_t operation;  // index
-    int64_t step;
-    int64_t failed;
-    int64_t broken;
-  };
-  std::vector<Message> Exchange(const Message& mine);
+  std::vector<Contribution> Exchange(Contribution mine);
+  // As BeforeCollective, for any reason to come together.
+  std::vector<Contribution> ComeTogether(Contribution mine);
   // Returns when all active ranks are here.
-  std::vector<Message> ExchangeEnd(bool failed, bool broken);
+  std::vector<Contribution> ExchangeEnd(bool failed, bool broken);
 
-  Communicator& communicator_;
-  Communicator* active_;  // communicator_, or that of the ranks in Among
-  std::chrono::seconds patience_;
-  int64_t test_ = 0;  // how many tests the pool has ended; the same on all ranks
+  ControlConnection* const connection_;  // nullptr: no peers
+  const int rank_, size_;
+  std::vector<int64_t> active_;  // the ranks in Among, ascending; empty: all
+  int64_t test_ = 0;             // how many tests the pool has ended; the same on all ranks
   std::string stopped_by_;
-  std::optional<int64_t> ring_;  // the latest, for this test or one before
-  std::chrono::steady_clock::time_point heard_;
+  std::optional<std::chrono::steady_clock::time_point> heard_;  // when a stop of the running test was seen first
+  std::chrono::steady_clock::time_point looked_;                // for one, last
 };
 
 }  // namespace shardcts

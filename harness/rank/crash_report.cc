@@ -14,14 +14,10 @@ namespace {
 struct Report {
   int file = -1;
   char line[160] = "";
-};
-
-Report of_process;
-thread_local Report of_this_thread;
+} report;
 
 // Only calls that a signal handler may make.
 void OnCrash(int signal) {
-  Report& report = of_this_thread.file >= 0 ? of_this_thread : of_process;
   if (char* digits = std::strstr(report.line, "@@}")) {
     digits[0] = signal < 10 ? ' ' : static_cast<char>('0' + signal / 10);
     digits[1] = static_cast<char>('0' + signal % 10);
@@ -30,7 +26,9 @@ void OnCrash(int signal) {
   raise(signal);
 }
 
-void Fill(Report& report, const std::string& event_file, int rank) {
+}  // namespace
+
+void ReportCrashes(const std::string& event_file, int rank) {
   report.file = open(event_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   std::snprintf(report.line, sizeof report.line,
@@ -40,11 +38,5 @@ void Fill(Report& report, const std::string& event_file, int rank) {
   action.sa_flags = SA_RESETHAND | SA_NODEFER;
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(signal, &action, nullptr);
 }
-
-}  // namespace
-
-void ReportCrashesOfProcess(const std::string& event_file, int rank) { Fill(of_process, event_file, rank); }
-
-void ReportCrashesOfThisThread(const std::string& event_file, int rank) { Fill(of_this_thread, event_file, rank); }
 
 }  // namespace shardcts

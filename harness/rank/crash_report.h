@@ -6,8 +6,7 @@
 namespace shardcts {
 
 // From now on SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT write the event `rank_crashed` of this rank to its event file
-// (docs/formats.md) and then take their course: whichever thread of this process gets them, or those of this thread.
-void ReportCrashesOfProcess(const std::string& event_file, int rank);
-void ReportCrashesOfThisThread(const std::string& event_file, int rank);
+// (docs/formats.md) and then take their course, whichever thread of this process gets them.
+void ReportCrashes(const std::string& event_file, int rank);
 
 }  // namespace shardcts

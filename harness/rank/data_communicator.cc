@@ -1,5 +1,7 @@
 #include "rank/data_communicator.h"
 
+#include "comm/local_communicator.h"
+#include "comm/mpi_communicator.h"
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
 #include "run_files/input_error.h"
@@ -9,39 +11,46 @@ namespace shardcts {
 namespace {
 
 std::string Choice(const Plan& plan) {
-  const auto option = plan.options.find("comm");
-  if (option != plan.options.end()) return option->second;
-  const bool is_library = plan.source == "reference" || plan.source.ends_with(".so");
-  return plan.device == "cuda" && is_library ? "nccl" : "mpi";
+  const ImplementationSpec& spec = plan.implementation;
+  const auto option = spec.options.find("comm");
+  if (option != spec.options.end()) return option->second;
+  if (spec.source != "reference" && !spec.source.ends_with(".so")) return "";
+  if (spec.device == "cuda") return "nccl";
+  return plan.launched ? "mpi" : "local";
 }
 
 // What a value of comm carries tensors of.
 std::string DeviceOf(const std::string& choice) {
-  if (choice == "mpi" || choice == "nccl-emulator") return "cpu";
+  if (choice == "local" || choice == "mpi" || choice == "nccl-emulator") return "cpu";
   if (choice == "nccl") return "cuda";
-  throw InputError("option comm=" + choice + ": possible: mpi, nccl, nccl-emulator");
+  throw InputError("option comm=" + choice + ": possible: local, mpi, nccl, nccl-emulator");
 }
 
 }  // namespace
 
-DataCommunicator::DataCommunicator(const Plan& plan) {
-  const std::string choice = Choice(plan);
-  const std::string device = DeviceOf(choice);
-  if (plan.options.contains("comm") && device != plan.device) {
-    throw InputError("option comm=" + choice + " carries tensors of device " + device + ", not of " + plan.device);
+DataCommunicator::DataCommunicator(const Plan& plan) : choice_(Choice(plan)) {
+  if (choice_.empty()) return;
+  const std::string device = DeviceOf(choice_);
+  if (plan.implementation.options.contains("comm") && device != plan.implementation.device) {
+    throw InputError("option comm=" + choice_ + " carries tensors of device " + device + ", not of " +
+                     plan.implementation.device);
   }
   try {
-    if (choice == "nccl") nccl_ = LoadNccl();
-    if (choice == "nccl-emulator") nccl_ = LoadNcclEmulator(OwnLibrary("libshardcts_nccl_emulator.so"));
+    if (choice_ == "nccl") nccl_ = LoadNccl();
+    if (choice_ == "nccl-emulator") nccl_ = LoadNcclEmulator(OwnLibrary("libshardcts_nccl_emulator.so"));
   } catch (const NcclNotUsable& error) {
-    throw InputError("communicator " + choice + ": " + error.what());
+    throw InputError("communicator " + choice_ + ": " + error.what());
   }
 }
 
-std::unique_ptr<Communicator> DataCommunicator::Make(Communicator& world, int local_rank) const {
-  if (!nccl_) return world.Split(0, world.rank());
+bool DataCommunicator::NeedsMpi(const Plan& plan) { return Choice(plan) == "mpi"; }
+
+std::unique_ptr<Communicator> DataCommunicator::Make(Rendezvous& rendezvous, int local_rank) const {
+  if (choice_.empty()) return nullptr;
+  if (choice_ == "local") return MakeLocalCommunicator(rendezvous);
+  if (choice_ == "mpi") return MakeMpiCommunicator();
   try {
-    return MakeNcclCommunicator(world, nccl_, local_rank);
+    return MakeNcclCommunicator(rendezvous, nccl_, local_rank);
   } catch (const NcclNotUsable& error) {
     throw InputError(error.what());
   }

@@ -16,7 +16,7 @@ Outcome HostedImplementation::Invoke(std::string_view operation, const Dict& arg
 void HostedImplementation::Renew() {
   implementation_.reset();
   communicator_ = make_communicator_();
-  implementation_ = make_implementation_(*communicator_);
+  implementation_ = make_implementation_(communicator_.get());
 }
 
 }  // namespace shardcts

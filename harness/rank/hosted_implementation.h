@@ -1,4 +1,4 @@
-// HostedImplementation: the implementation of a pool on one rank, with the communicator that it was given.
+// HostedImplementation: the implementation of a pool on one rank, with the communicator that it was given, if any.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@ namespace shardcts {
 class HostedImplementation final : public Implementation {
  public:
   using MakeCommunicator = std::function<std::unique_ptr<Communicator>()>;
-  using MakeImplementation = std::function<std::unique_ptr<Implementation>(Communicator& communicator)>;
+  using MakeImplementation = std::function<std::unique_ptr<Implementation>(Communicator* communicator)>;
 
   // *Collective* over the pool, like both functions.
   HostedImplementation(MakeCommunicator make_communicator, MakeImplementation make_implementation);
@@ -21,7 +21,7 @@ class HostedImplementation final : public Implementation {
 
   // Local. False once a call of the communicator, or of a group split from it, has failed: then it is of no use any
   // more, and neither is what the implementation has built on it.
-  bool usable() const { return communicator_->usable(); }
+  bool usable() const { return communicator_ == nullptr || communicator_->usable(); }
 
   // *Collective* over the pool, between two tests. Makes communicator and implementation anew.
   void Renew();
@@ -29,7 +29,7 @@ class HostedImplementation final : public Implementation {
  private:
   MakeCommunicator make_communicator_;
   MakeImplementation make_implementation_;
-  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Communicator> communicator_;  // nullptr: none
   std::unique_ptr<Implementation> implementation_;  // uses the communicator
 };
 

@@ -1,7 +1,6 @@
-// shardcts-rank: the process that is one rank of a pool, or all of them as threads. Started by the launcher under
-// mpiexec.
+// shardcts-rank: the process that is one rank of a pool, or forks the ranks of pools. Started by `shardcts run` or by a
+// launcher.
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -10,7 +9,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <functional>
@@ -18,31 +16,30 @@
 #include <memory>
 
 #include "adapters/loader.h"
-#include "comm/group_calls.h"
-#include "comm/mpi_communicator.h"
 #include "comm/mpi_session.h"
-#include "comm/threads_communicator.h"
+#include "control/connection.h"
 #include "inventory/inventory.h"
 #include "mutants/mutant.h"
 #include "rank/crash_report.h"
 #include "rank/data_communicator.h"
-#include "rank/end_notice.h"
 #include "rank/event_log.h"
 #include "rank/hosted_implementation.h"
-#include "rank/plan.h"
 #include "rank/port.h"
-#include "rank/script.h"
+#include "rank/rank_number.h"
+#include "rank/script_case.h"
 #include "rank/session.h"
 #include "rank/stack_signal.h"
 #include "rank/test_runner.h"
 #include "run_files/input_error.h"
+#include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "start/rank_processes.h"
 #include "start/warm_server.h"
 
 namespace shardcts {
 namespace {
 
-// The launcher's deadlines are shorter; this only keeps an orphan from waiting for ever.
+// The controller's deadlines are shorter; this only keeps an orphan from waiting for ever.
 constexpr std::chrono::seconds kControlPatience{3600};
 
 void RedirectOutput(const std::string& path) {
@@ -67,69 +64,37 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   return Encode(outcome.value());
 }
 
-// A script counts as one test named "script".
-void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, EventLog& events) {
-  const Script script = ReadScript(plan.script);
-  events.Write("test_started", {{"test", "script"}, {"index", 0}});
-  const std::string trace = RankTrace(plan.trace_folder, "script", session.rank());
-  session.StartTest(std::make_unique<Recorder>(trace, plan.trace), script.seed);
-  std::string verdict = "pass";
-  std::string reason;
-  Json failures = Json::array();
-  bool failed_early = true;
-  const auto start = std::chrono::steady_clock::now();
-  try {
-    const ScriptResult result = RunScript(script, session);
-    failed_early = false;
-    for (const std::string& failure : result.failures) {
-      failures.push_back({{"check", ""}, {"message", failure}, {"file", plan.script}, {"line", 0}, {"operation", ""}});
-    }
-    if (!result.failures.empty()) verdict = "fail", reason = result.failures.front();
-  } catch (const PeerStopped& stopped) {
-    verdict = "aborted", reason = stopped.what();
-  } catch (const Diverged& diverged) {
-    verdict = "diverged", reason = diverged.what();
-  } catch (const HarnessError& error) {
-    verdict = "fail", reason = error.what();  // the script's arguments do not fit the table
-  }
-  session.EndTest();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  events.Write("test_finished", {{"test", "script"},
-                                 {"index", 0},
-                                 {"verdict", verdict},
-                                 {"reason", reason},
-                                 {"seconds", seconds},
-                                 {"operations", session.operations()},
-                                 {"checks", Json::object()},
-                                 {"device_limited", Json::object()},
-                                 {"failures", failures}});
-  control.EndOfTest(failed_early, false);  // after the event, which must not wait for a peer that is stuck
+// *Collective*. Among the ranks of this host.
+int LocalRank(ControlPlane& control) {
+  const std::vector<std::string> hosts = control.AllGather(HostName());
+  return static_cast<int>(std::count(hosts.begin(), hosts.begin() + control.rank(), hosts[control.rank()]));
 }
 
 // The implementation's own, whose waits end when a peer has stopped the test.
-std::unique_ptr<Communicator> MakeDataCommunicator(const DataCommunicator& kind, Communicator& world, int local_rank,
-                                                   ControlPlane& control) {
-  std::unique_ptr<Communicator> data = kind.Make(world, local_rank);
-  data->AbortWhen([&control] { return control.StopOfAPeer(); });
+std::unique_ptr<Communicator> MakeDataCommunicator(const DataCommunicator& kind, ControlPlane& control,
+                                                   int local_rank) {
+  std::unique_ptr<Communicator> data = kind.Make(control, local_rank);
+  if (data != nullptr) data->AbortWhen([&control] { return control.StopOfAPeer(); });
   return data;
 }
 
-std::unique_ptr<Implementation> MakeImplementation(const Plan& plan, Communicator& data, int local_rank) {
-  const ImplementationContext context{data.rank(),  data.size(),      local_rank, plan.device,
-                                      plan.options, plan.pool_folder, &data};
-  std::unique_ptr<Implementation> implementation = LoadImplementation(plan.source, context);
-  if (!plan.mutant.empty()) implementation = MakeMutant(plan.mutant, std::move(implementation), context);
+std::unique_ptr<Implementation> MakeImplementation(const Plan& plan, const ControlPlane& control, Communicator* data,
+                                                   int local_rank) {
+  const ImplementationSpec& spec = plan.implementation;
+  const ImplementationContext context{control.rank(), control.size(),     local_rank, spec.device,
+                                      spec.options,   plan.pool_folder, data};
+  std::unique_ptr<Implementation> implementation = LoadImplementation(spec.source, context);
+  if (spec.mutant) implementation = MakeMutant(*spec.mutant, std::move(implementation), context);
   return implementation;
 }
 
-void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
+void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   const auto start = std::chrono::steady_clock::now();
-  const std::unique_ptr<Communicator> control_ranks = world.Split(0, world.rank());
-  ControlPlane control(*control_ranks, kControlPatience);
-  const int local_rank = LocalRank(world);
+  const int local_rank = LocalRank(control);
   const DataCommunicator data_kind(plan);
-  HostedImplementation implementation([&] { return MakeDataCommunicator(data_kind, world, local_rank, control); },
-                                      [&](Communicator& data) { return MakeImplementation(plan, data, local_rank); });
+  HostedImplementation implementation(
+      [&] { return MakeDataCommunicator(data_kind, control, local_rank); },
+      [&](Communicator* data) { return MakeImplementation(plan, control, data, local_rank); });
 
   std::vector<std::string> capabilities;
   Json description = Describe(implementation, &capabilities);
@@ -137,96 +102,88 @@ void RunPool(const Plan& plan, Communicator& world, EventLog& events) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
 
-  Session session(implementation, control, world.rank(), world.size(), plan.device);
+  Session session(implementation, control, control.rank(), control.size(), plan.implementation.device);
   if (plan.script.empty()) {
     RunTests(plan, capabilities, implementation, session, control, events);
   } else {
-    RunScriptAsTest(plan, session, control, events);
+    RunScriptCase(plan, session, control, events);
   }
   events.Write("pool_finished");
 }
 
-// The pool on one rank: `run` is called with its event file, in which stands what goes wrong. Returns the exit code.
-int RunRank(const Plan& plan, int rank, const Json& started, const std::function<void(EventLog& events)>& run) {
-  EventLog events(EventFile(plan.pool_folder, rank), rank);
-  events.Write("rank_started", started);
+// What goes wrong stands in the event file, unless it follows from a peer's end. Returns the exit code.
+int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
   try {
-    run(events);
+    CheckPortsAgainstInventory(AllTests(), AllPorts());
+    RunPool(plan, control, events);
   } catch (const InputError& error) {
     events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
     return 2;
   } catch (const std::exception& error) {
+    if (control.peer_is_gone()) return kPeerGoneExitCode;
     events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
     return 3;
   }
   return 0;
 }
 
-// The controller watches the processes of its own host.
-void LeaveEndNoticeElsewhere(const Plan& plan, int rank) {
-  if (plan.host != HostName()) LeaveEndNotice(EventFile(plan.pool_folder, rank), rank);
-}
-
-int RunAsProcess(const Plan& plan, const MpiSession& mpi, const Json& started) {
-  ReportCrashesOfProcess(EventFile(plan.pool_folder, mpi.rank()), mpi.rank());
-  LeaveEndNoticeElsewhere(plan, mpi.rank());
-  return RunRank(plan, mpi.rank(), started, [&](EventLog& events) {
-    if (mpi.world_size() != plan.world_size) {
-      throw InputError(
-          fmt::format("the launcher started {} ranks, the plan needs {}", mpi.world_size(), plan.world_size));
-    }
-    CheckPortsAgainstInventory(AllTests(), AllPorts());
-    const std::unique_ptr<Communicator> world = MakeMpiCommunicator();
-    RunPool(plan, *world, events);
-  });
-}
-
-// This process is all ranks of the pool.
-int RunAsThreads(const Plan& plan, const MpiSession& mpi, const Json& started) {
-  if (mpi.rank() > 0) return 0;  // the first process says what is wrong
-  for (int rank = 0; rank < plan.world_size; ++rank) LeaveEndNoticeElsewhere(plan, rank);
-  std::atomic<int> code = 0;
-  RunThreadRanks(plan.world_size, [&](Communicator& world) {
-    pthread_setname_np(pthread_self(), fmt::format("rank {}", world.rank()).c_str());
-    ReportCrashesOfThisThread(EventFile(plan.pool_folder, world.rank()), world.rank());
-    const int rank_code = RunRank(plan, world.rank(), started, [&](EventLog& events) {
-      if (mpi.world_size() != 1) {
-        throw InputError(
-            fmt::format("the launcher started {} processes, ranks that are threads need 1", mpi.world_size()));
-      }
-      if (!RanksCanBeThreads(plan.source)) throw InputError(plan.label + ": its ranks cannot be threads");
-      CheckPortsAgainstInventory(AllTests(), AllPorts());
-      RunPool(plan, world, events);
-    });
-    if (rank_code != 0) code = rank_code;
-  });
-  return code;
-}
-
-// Loads LibTorch and the implementation's libraries, and forks the ranks. Returns in the ranks: their command line.
+// Loads LibTorch, the inventory and the implementation's libraries, and forks the ranks. Returns in the ranks: their
+// command line.
 std::vector<std::string> BecomeWarmProcess(const char* task_file) {
   at::set_num_threads(1);
-  return ForkRanks(ReadWarmTask(task_file),
-                   [](const WarmTask& task) { PreloadImplementation(task.source, task.options); });
+  return ForkRanks(task_file, [](const ImplementationSpec& implementation) {
+    PreloadImplementation(implementation.source, implementation.options);
+    CheckPortsAgainstInventory(AllTests(), AllPorts());
+  });
+}
+
+// shardcts-rank --plan PLAN.json [--rank R]
+struct CommandLine {
+  std::string plan;
+  std::optional<int> rank;  // nullopt: the launcher or the controller says
+};
+
+std::optional<CommandLine> ReadCommandLine(int argc, char** argv) {
+  if ((argc != 3 && argc != 5) || std::string(argv[1]) != "--plan") return std::nullopt;
+  if (argc == 5 && std::string(argv[3]) != "--rank") return std::nullopt;
+  return CommandLine{argv[2], argc == 5 ? std::optional(std::atoi(argv[4])) : std::nullopt};
 }
 
 int Main(int argc, char** argv, bool warm) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive its launcher
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive the process that has started it
   testing::InitGoogleTest(&argc, argv);
-  if (argc != 3 || std::string(argv[1]) != "--plan") {
-    std::cerr << "usage: shardcts-rank --plan PLAN.json (started by `shardcts run` under mpiexec)\n";
+  const std::optional<CommandLine> command = ReadCommandLine(argc, argv);
+  if (!command) {
+    std::cerr << "usage: shardcts-rank --plan PLAN.json [--rank R] (started by `shardcts run` or its launcher)\n";
     return 2;
   }
   at::set_num_threads(1);  // ranks share the machine's cores
-  MpiSession mpi(&argc, &argv);
-  const Plan plan = ReadPlan(argv[2]);
-  RedirectOutput(RankLog(plan.pool_folder, mpi.rank()));
-  const Json started = {{"pid", getpid()},
-                        {"host", HostName()},
-                        {"world_size", plan.rank_kind == RankKind::kThreads ? plan.world_size : mpi.world_size()},
-                        {"stack_signal", AnswerStackSignal()},
-                        {"start", warm ? "warm" : "cold"}};
-  return plan.rank_kind == RankKind::kThreads ? RunAsThreads(plan, mpi, started) : RunAsProcess(plan, mpi, started);
+  const Plan plan = ReadPlan(command->plan);
+  std::optional<MpiSession> mpi;
+  std::optional<RankNumber> number;
+  if (command->rank) {
+    number = RankNumber{*command->rank, plan.world_size};
+  } else if (DataCommunicator::NeedsMpi(plan)) {
+    mpi.emplace(&argc, &argv);
+    number = RankNumber{mpi->rank(), mpi->world_size()};
+  } else {
+    number = RankNumberOfLauncher();
+  }
+  ControlConnection connection(plan.pool_folder, number ? number->rank : -1, kControlPatience);
+  const int rank = connection.rank();
+  RedirectOutput(RankLog(plan.pool_folder, rank));
+  ReportCrashes(EventFile(plan.pool_folder, rank), rank);
+  EventLog events(EventFile(plan.pool_folder, rank), rank);
+  events.Write("rank_started", {{"pid", getpid()},
+                                {"host", HostName()},
+                                {"parent", command->rank ? 0 : getppid()},
+                                {"world_size", number && number->world_size ? *number->world_size : plan.world_size},
+                                {"stack_signal", AnswerStackSignal()},
+                                {"start", warm ? "warm" : "cold"}});
+  ControlPlane control(connection);
+  const int code = RunRank(plan, control, events);
+  connection.Tell(Farewell{});
+  return code;
 }
 
 // What libraries do at the end of a process says nothing of the tests, and CPython and LibTorch take a second for it.
@@ -242,10 +199,6 @@ int Main(int argc, char** argv, bool warm) {
 int main(int argc, char** argv) {
   try {
     std::vector<std::string> words(argv, argv + argc);
-    if (argc == 3 && words[1] == "--ranks-can-be-threads") {
-      std::cout << (shardcts::RanksCanBeThreads(words[2]) ? "yes\n" : "no\n");
-      return 0;
-    }
     const bool warm = argc == 3 && words[1] == "--warm";
     if (warm) words = shardcts::BecomeWarmProcess(argv[2]);
     std::vector<char*> arguments;
@@ -253,7 +206,7 @@ int main(int argc, char** argv) {
     arguments.push_back(nullptr);
     shardcts::Leave(shardcts::Main(static_cast<int>(words.size()), arguments.data(), warm));
   } catch (const std::exception& error) {
-    std::cerr << "shardcts-rank: " << error.what() << "\n";
-    return 3;
+    std::cerr << "shardcts-rank: " << error.what() << std::endl;
+    shardcts::Leave(3);
   }
 }

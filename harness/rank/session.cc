@@ -39,7 +39,11 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
   }
 
   int64_t step = next_step_;
-  if (spec->collective) step = control_.BeforeCollective(spec - Operations().data(), step);
+  if (spec->collective) {
+    step = control_.BeforeCollective(spec->name, step);
+  } else {
+    control_.TellOperation(spec->name, step);
+  }
   next_step_ = step + 1;
   ++operations_;
   last_operation_ = operation;
@@ -53,6 +57,9 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
     outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
   }
   if (recorder_) recorder_->End(outcome, seconds);
+  if (!outcome.ok()) {
+    control_.TellError(spec->name, step, outcome.error().kind + ": " + outcome.error().message);
+  }
   if (!outcome.ok() && !control_.stopped_by().empty()) {
     throw PeerStopped(fmt::format("rank {} was in {}, but {}", rank_, operation, control_.stopped_by()));
   }

@@ -35,7 +35,7 @@ class Session : public Caller {
   Outcome Call(std::string_view operation, Dict arguments) override;
 
   // *Collective*. What the ranks' tests give each other; no operation, so the implementation does not see it.
-  std::vector<std::string> AllGather(const std::string& bytes) { return control_.AllGather(bytes); }
+  std::vector<std::string> AllGather(const std::string& bytes) { return control_.AllGatherInTest(bytes); }
 
   // *Collective*. Runs `body` on the given ranks only, which call collective operations among themselves in it.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { control_.Among(ranks, body); }

@@ -11,7 +11,9 @@
 
 #include "inventory/inventory.h"
 #include "rank/port.h"
+#include "rank/trace_data.h"
 #include "rank/trial.h"
+#include "run_files/events.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
 
@@ -20,29 +22,9 @@ namespace {
 
 // How a test ended on this rank.
 struct Ending {
-  std::string verdict = "pass";
+  RankVerdict verdict = RankVerdict::kPass;
   std::string reason;
 };
-
-Json ChecksToJson(const Trial& trial) {
-  Json checks = Json::object();
-  for (const auto& [id, count] : trial.checks()) {
-    checks[id] = {{"evaluated", count.evaluated}, {"strict", count.strict}, {"failed", count.failed}};
-  }
-  return checks;
-}
-
-Json FailuresToJson(const Trial& trial) {
-  Json failures = Json::array();
-  for (const RecordedFailure& failure : trial.failures()) {
-    failures.push_back({{"check", failure.check},
-                        {"message", failure.message},
-                        {"file", failure.file},
-                        {"line", failure.line},
-                        {"operation", failure.operation}});
-  }
-  return failures;
-}
 
 // Runs the body; the only place where exceptions of a test become a verdict.
 Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_early) {
@@ -51,19 +33,19 @@ Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_ear
     body();
     *failed_early = false;
   } catch (const PeerStopped& stopped) {
-    return {"aborted", stopped.what()};
+    return {RankVerdict::kAborted, stopped.what()};
   } catch (const Diverged& diverged) {
-    return {"diverged", diverged.what()};
+    return {RankVerdict::kDiverged, diverged.what()};
   } catch (const OperationFailed& failure) {
     if (!trial.failed()) trial.Fail(failure.what());
   } catch (const ContractViolation& violation) {
     trial.Fail(std::string("the implementation breaks the contract: ") + violation.what());
   } catch (const std::exception& error) {
-    return {"harness_error", error.what()};
+    return {RankVerdict::kHarnessError, error.what()};
   }
   if (!trial.failed()) return {};
-  const RecordedFailure& first = trial.failures().front();
-  return {"fail", first.check.empty() ? first.message : first.check + ": " + first.message};
+  const Failure& first = trial.failures().front();
+  return {RankVerdict::kFail, first.check.empty() ? first.message : first.check + ": " + first.message};
 }
 
 // What all tests of a pool share.
@@ -98,15 +80,20 @@ class Case {
     Trial trial(test_, pool_.session);
     bool failed_early = false;
     Ending ending;
-    Json timings;
+    std::optional<std::vector<PhaseTiming>> timings;
     const auto start = std::chrono::steady_clock::now();
     if (!test_.not_applicable.empty()) {
-      ending = {"not_applicable", test_.not_applicable};
+      ending = {RankVerdict::kNotApplicable, test_.not_applicable};
     } else if (!missing.empty()) {
-      ending = {"not_supported", "capability " + missing + " is not declared"};
+      ending = {RankVerdict::kNotSupported, "capability " + missing + " is not declared"};
     } else {
       ending = RunPort(trial, &failed_early);
-      timings = Timings();
+      try {
+        timings = Timings();
+      } catch (const Json::exception& error) {
+        trial.Fail(std::string("implementation.timings breaks the contract: ") + error.what());
+        if (ending.verdict == RankVerdict::kPass) ending = {RankVerdict::kFail, trial.failures().back().message};
+      }
     }
     Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
@@ -118,42 +105,43 @@ class Case {
   Ending RunPort(Trial& trial, bool* failed_early) const {
     const std::string trace = RankTrace(pool_.plan.trace_folder, pool_.plan.recordings[index_], trial.rank());
     const auto body = [&] {
-      pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
+      pool_.session.StartTest(std::make_unique<Recorder>(trace, TraceDataNamed(pool_.plan.trace)), pool_.plan.seed);
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, failed_early);
-    const bool peers_stopped_too = ending.verdict == "aborted" || ending.verdict == "diverged";
-    if (*failed_early && !peers_stopped_too) pool_.control.RingPeers();
+    const bool peers_stopped_too =
+        ending.verdict == RankVerdict::kAborted || ending.verdict == RankVerdict::kDiverged;
+    if (*failed_early && !peers_stopped_too) pool_.control.NotifyPeersOfStop();
     pool_.session.EndTest();
     return ending;
   }
 
-  // What the implementation has measured of this test; null where nobody has asked it to. Not a step of the test.
-  Json Timings() const {
-    if (!std::ranges::count(pool_.capabilities, "timings") || !pool_.implementation.usable()) return nullptr;
+  // What the implementation has measured of this test, where it does. Not a step of the test.
+  std::optional<std::vector<PhaseTiming>> Timings() const {
+    if (!std::ranges::count(pool_.capabilities, "timings") || !pool_.implementation.usable()) return std::nullopt;
     const Outcome outcome = pool_.implementation.Invoke("implementation.timings", {});
-    return outcome.ok() ? Encode(outcome.value()) : Json();
+    if (!outcome.ok()) return std::nullopt;
+    return TimingsFromJson(Encode(outcome.value()));
   }
 
-  void Finish(const Trial& trial, const Ending& ending, double seconds, const Json& timings) const {
-    Json device_limited = Json::object();
-    for (const auto& [check, reason] : trial.device_limited()) device_limited[check] = reason;
-    Json finished = {{"test", test_.id},
-                     {"index", index_},
-                     {"verdict", ending.verdict},
-                     {"reason", ending.reason},
-                     {"seconds", seconds},
-                     {"operations", pool_.session.operations()},
-                     {"checks", ChecksToJson(trial)},
-                     {"device_limited", device_limited},
-                     {"failures", FailuresToJson(trial)}};
-    if (timings.is_object()) finished["timings"] = timings;
+  void Finish(const Trial& trial, const Ending& ending, double seconds,
+              const std::optional<std::vector<PhaseTiming>>& timings) const {
+    Json finished = {{"test", test_.id}, {"index", index_}};
+    finished.update(ToJson(RankReport{.started = true,
+                                      .verdict = ending.verdict,
+                                      .reason = ending.reason,
+                                      .seconds = seconds,
+                                      .operations = pool_.session.operations(),
+                                      .checks = trial.checks(),
+                                      .device_limited = trial.device_limited(),
+                                      .failures = trial.failures(),
+                                      .timings = timings}));
     pool_.events.Write("test_finished", std::move(finished));
-    for (const RecordedFailure& failure : trial.failures()) {
+    for (const Failure& failure : trial.failures()) {
       ADD_FAILURE_AT(failure.file.c_str(), failure.line) << failure.check << ": " << failure.message;
     }
-    if (ending.verdict == "harness_error" || ending.verdict == "diverged")
-      ADD_FAILURE() << ending.verdict << ": " << ending.reason;
+    if (ending.verdict == RankVerdict::kHarnessError || ending.verdict == RankVerdict::kDiverged)
+      ADD_FAILURE() << ToString(ending.verdict) << ": " << ending.reason;
   }
 
   const Pool pool_;
@@ -206,10 +194,6 @@ void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Ho
     const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
     if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
     cases.emplace_back(pool, *test, ports.at(test->suite + "/" + test->function), static_cast<int>(cases.size()));
-  }
-  if (plan.rank_kind == RankKind::kThreads) {  // GoogleTest runs one test at a time in a process
-    for (const Case& one : cases) one.Run();
-    return;
   }
   for (const Case& one : cases) {
     // One gtest suite per pool keeps the plan's order.

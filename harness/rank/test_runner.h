@@ -6,8 +6,8 @@
 
 #include "rank/event_log.h"
 #include "rank/hosted_implementation.h"
-#include "rank/plan.h"
 #include "rank/session.h"
+#include "run_files/plan.h"
 
 namespace shardcts {
 

@@ -87,7 +87,7 @@ void Trial::Fail(std::string message, Location where) { AddFailure("", std::move
 bool Trial::Evaluate(std::string_view check, bool strict, const Verification& verification, const Location& where) {
   const bool known = std::ranges::any_of(test_.checks, [&](const InventoryCheck& entry) { return entry.id == check; });
   if (!known) throw HarnessError(fmt::format("{}: check {} is not active for this case", test_.id, check));
-  CheckTally& count = checks_[std::string(check)];
+  CheckCount& count = checks_[std::string(check)];
   ++count.evaluated;
   count.strict += strict;
   if (verification.ok) return true;
@@ -101,7 +101,7 @@ void Trial::AddFailure(std::string_view check, std::string message, const Locati
   if (failures_.size() >= kMaxFailures) return;
   std::string file = where.file_name();
   if (const size_t suites = file.rfind("suites/"); suites != std::string::npos) file = file.substr(suites);
-  failures_.push_back({std::string(check), std::move(message), std::move(file), static_cast<int>(where.line()),
+  failures_.push_back({rank(), std::string(check), std::move(message), std::move(file), static_cast<int>(where.line()),
                        session_.last_operation()});
 }
 

@@ -17,25 +17,12 @@
 #include "contract/facade.h"
 #include "contract/json_codec.h"
 #include "rank/verification.h"
+#include "run_files/events.h"
 
 namespace shardcts {
 
 struct TestCase;
 class Session;
-
-struct CheckTally {
-  int64_t evaluated = 0;
-  int64_t strict = 0;  // of them, evaluations of the strict form
-  int64_t failed = 0;
-};
-
-struct RecordedFailure {
-  std::string check;  // empty: not inside a check
-  std::string message;
-  std::string file;
-  int line = 0;
-  std::string operation;  // the last one called before
-};
 
 class Trial {
  public:
@@ -78,9 +65,9 @@ class Trial {
   // A failure outside any check: the port cannot go on.
   void Fail(std::string message, Location where = Location::current());
 
-  const std::map<std::string, CheckTally>& checks() const { return checks_; }
+  const std::map<std::string, CheckCount>& checks() const { return checks_; }
   const std::map<std::string, std::string>& device_limited() const { return device_limited_; }
-  const std::vector<RecordedFailure>& failures() const { return failures_; }  // the first 20
+  const std::vector<Failure>& failures() const { return failures_; }  // the first 20
   bool failed() const { return failure_count_ > 0; }
 
  private:
@@ -91,9 +78,9 @@ class Trial {
   const TestCase& test_;
   Session& session_;
   Subject subject_;
-  std::map<std::string, CheckTally> checks_;
+  std::map<std::string, CheckCount> checks_;
   std::map<std::string, std::string> device_limited_;
-  std::vector<RecordedFailure> failures_;
+  std::vector<Failure> failures_;
   int64_t failure_count_ = 0;
 };
 

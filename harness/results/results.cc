@@ -34,8 +34,8 @@ Json ChecksJson(const TestResult& result) {
   }
   for (const auto& [id, count] : totals) {
     if (count.evaluated == 0) continue;
-    checks["evaluated"][id] = {
-        {"evaluated", count.evaluated}, {"strict", count.strict}, {"failed", count.failed}, {"ranks", ranks[id]}};
+    Json& evaluated = checks["evaluated"][id] = ToJson(count);
+    evaluated["ranks"] = ranks[id];
   }
   return checks;
 }
@@ -43,34 +43,28 @@ Json ChecksJson(const TestResult& result) {
 Json FailuresJson(const TestResult& result) {
   Json failures = Json::array();
   for (const RankReport& rank : result.ranks) {
-    for (const CheckFailure& failure : rank.failures) {
-      failures.push_back({{"rank", failure.rank},
-                          {"check", failure.check},
-                          {"message", failure.message},
-                          {"file", failure.file},
-                          {"line", failure.line},
-                          {"operation", failure.operation}});
-    }
+    for (const Failure& failure : rank.failures) failures.push_back(ToJson(failure));
   }
   return failures;
 }
 
-Json TimingsJson(const std::vector<PhaseTiming>& timings) {
-  Json phases = Json::object();
-  for (const PhaseTiming& timing : timings) {
-    phases[timing.phase] = {{"calls", timing.calls}, {"seconds", timing.seconds}};
+// A rank that did not finish gets the incident's verdict when it is the one that caused it, `aborted` when another did.
+Json RankJson(const TestResult& result, size_t rank) {
+  const RankReport& report = result.ranks[rank];
+  std::string verdict = "aborted", reason = "did not finish";
+  if (report.verdict) {
+    verdict = ToString(*report.verdict), reason = report.reason;
+  } else if (result.incident && (result.incident->rank < 0 || result.incident->rank == static_cast<int>(rank))) {
+    verdict = ToString(result.incident->verdict), reason = result.incident->reason;
   }
-  return phases;
+  Json json = {{"rank", rank}, {"verdict", verdict}, {"seconds", report.seconds}, {"reason", reason}};
+  if (report.timings) json["timings"] = ToJson(*report.timings);
+  return json;
 }
 
 Json RanksJson(const TestResult& result) {
   Json ranks = Json::array();
-  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
-    const RankReport& report = result.ranks[rank];
-    ranks.push_back(
-        {{"rank", rank}, {"verdict", report.verdict}, {"seconds", report.seconds}, {"reason", report.reason}});
-    if (report.timings) ranks.back()["timings"] = TimingsJson(*report.timings);
-  }
+  for (size_t rank = 0; rank < result.ranks.size(); ++rank) ranks.push_back(RankJson(result, rank));
   return ranks;
 }
 
@@ -117,26 +111,16 @@ Json SummaryJson(const Results& results) {
   return summary;
 }
 
-// A rank that did not finish gets the incident's verdict when it is the one that caused it, `aborted` when another did.
-void NameUnfinished(std::vector<RankReport>& ranks, const std::optional<Incident>& incident) {
-  for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    if (ranks[rank].finished) continue;
-    const bool cause = incident && (incident->rank < 0 || incident->rank == static_cast<int>(rank));
-    ranks[rank].verdict = cause ? ToString(incident->verdict) : "aborted";
-    ranks[rank].reason = cause ? incident->reason : "did not finish";
-  }
-}
-
 }  // namespace
 
 void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
                 double seconds) {
   CombinedVerdict combined = Combine(result.test, ranks, incident);
-  NameUnfinished(ranks, incident);
   result.verdict = combined.verdict;
   result.reason = std::move(combined.reason);
   result.missing = std::move(combined.missing);
   result.ranks = std::move(ranks);
+  result.incident = incident;
   result.seconds = seconds;
   std::replace(result.reason.begin(), result.reason.end(), '\n', ' ');
 }
@@ -158,7 +142,6 @@ Json ToJson(const TestResult& result) {
           {"upstream_function", result.test.function},
           {"implementation", result.implementation},
           {"world_size", result.test.world_size},
-          {"rank_kind", ToString(result.rank_kind)},
           {"params", result.test.params},
           {"verdict", ToString(result.verdict)},
           {"reason", result.reason},
@@ -210,7 +193,6 @@ Json ToJson(const Results& results) {
   for (const PoolResult& pool : results.pools) {
     json["pools"].push_back({{"implementation", pool.implementation},
                              {"world_size", pool.world_size},
-                             {"rank_kind", ToString(pool.rank_kind)},
                              {"starts", pool.starts},
                              {"start_seconds", pool.start_seconds},
                              {"warm_starts", pool.warm_starts},

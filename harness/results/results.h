@@ -24,13 +24,13 @@ struct Repetition {
 
 struct TestResult {
   TestCase test;
-  std::string implementation;                  // label
-  RankKind rank_kind = RankKind::kProcesses;   // that it ran on, or was to run on
+  std::string implementation;           // label
   Verdict verdict = Verdict::kNotRun;
   std::string reason;
   double seconds = 0;
   std::vector<std::string> missing;
   std::vector<RankReport> ranks;        // empty when it was not run
+  std::optional<Incident> incident;     // that the controller saw
   std::string log;                      // pool folder, relative to the run folder; empty: not run
   std::string trace;                    // merged trace, relative; empty: none
   std::string reproduce;                // one command line
@@ -53,7 +53,6 @@ struct ImplementationResult {
 struct PoolResult {
   std::string implementation;
   int world_size = 1;
-  RankKind rank_kind = RankKind::kProcesses;
   int starts = 0;
   std::vector<double> start_seconds;  // of the starts that became ready
   int warm_starts = 0;                // in which every rank was a fork of the warm process

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace shardcts {
 namespace {
@@ -26,32 +27,35 @@ constexpr VerdictName kNames[] = {
 };
 
 // A rank that says `pass` and counts a failed check is not believed.
-std::string EffectiveVerdict(const RankReport& rank) {
-  if (!rank.finished) return "";
-  if (rank.verdict != "pass") return rank.verdict;
-  const bool failed =
-      std::any_of(rank.checks.begin(), rank.checks.end(), [](const auto& c) { return c.second.failed > 0; });
-  return failed || !rank.failures.empty() ? "fail" : "pass";
+std::optional<RankVerdict> EffectiveVerdict(const RankReport& rank) {
+  if (rank.verdict != RankVerdict::kPass) return rank.verdict;
+  const bool failed = std::ranges::any_of(rank.checks, [](const auto& check) { return check.second.failed > 0; });
+  return failed || !rank.failures.empty() ? RankVerdict::kFail : RankVerdict::kPass;
 }
 
 std::string ReasonOf(const RankReport& rank) {
   if (!rank.reason.empty() || rank.failures.empty()) return rank.reason;
-  const CheckFailure& first = rank.failures.front();
+  const Failure& first = rank.failures.front();
   return first.check.empty() ? first.message : first.check + ": " + first.message;
 }
 
-std::string FirstReason(const std::vector<RankReport>& ranks, const std::string& verdict) {
+// The first rank that says so, and nullopt when none does.
+std::optional<size_t> FirstRank(const std::vector<RankReport>& ranks, RankVerdict verdict) {
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    if (EffectiveVerdict(ranks[rank]) == verdict) return "rank " + std::to_string(rank) + ": " + ReasonOf(ranks[rank]);
+    if (EffectiveVerdict(ranks[rank]) == verdict) return rank;
   }
-  return "";
+  return std::nullopt;
+}
+
+std::string NamedReason(const std::vector<RankReport>& ranks, size_t rank) {
+  return "rank " + std::to_string(rank) + ": " + ReasonOf(ranks[rank]);
 }
 
 std::string Listing(const std::vector<RankReport>& ranks) {
   std::string text;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    const std::string verdict = EffectiveVerdict(ranks[rank]);
-    text += (rank == 0 ? "rank " : ", rank ") + std::to_string(rank) + ": " + (verdict.empty() ? "none" : verdict);
+    const std::optional<RankVerdict> verdict = EffectiveVerdict(ranks[rank]);
+    text += (rank == 0 ? "rank " : ", rank ") + std::to_string(rank) + ": " + (verdict ? ToString(*verdict) : "none");
   }
   return text;
 }
@@ -74,29 +78,28 @@ CombinedVerdict AllPassed(std::vector<std::string> missing) {
 }
 
 CombinedVerdict CombineRanks(const std::vector<RankReport>& ranks, std::vector<std::string> missing) {
-  std::set<std::string> said;
-  for (const RankReport& rank : ranks) said.insert(EffectiveVerdict(rank));
-  const auto decide = [&](Verdict verdict) {
-    return CombinedVerdict{verdict, FirstReason(ranks, ToString(verdict)), missing};
-  };
-  if (said.contains("")) return {Verdict::kHarnessError, "a rank gave no verdict: " + Listing(ranks), missing};
-  for (Verdict worst : {Verdict::kHarnessError, Verdict::kDiverged, Verdict::kFail}) {
-    if (said.contains(ToString(worst))) return decide(worst);
+  std::set<RankVerdict> said;
+  for (const RankReport& rank : ranks) {
+    const std::optional<RankVerdict> verdict = EffectiveVerdict(rank);
+    if (!verdict) return {Verdict::kHarnessError, "a rank gave no verdict: " + Listing(ranks), missing};
+    said.insert(*verdict);
   }
-  const bool aborted = said.erase("aborted") > 0;
+  constexpr std::pair<RankVerdict, Verdict> kWorst[] = {{RankVerdict::kHarnessError, Verdict::kHarnessError},
+                                                        {RankVerdict::kDiverged, Verdict::kDiverged},
+                                                        {RankVerdict::kFail, Verdict::kFail}};
+  for (const auto& [of_rank, verdict] : kWorst) {
+    if (const auto rank = FirstRank(ranks, of_rank)) return {verdict, NamedReason(ranks, *rank), missing};
+  }
+  const bool aborted = said.erase(RankVerdict::kAborted) > 0;
   if (said.size() > 1) return {Verdict::kDiverged, "ranks disagree: " + Listing(ranks), missing};
-  if (said.empty() || (aborted && said.contains("pass"))) {
+  if (said.empty() || (aborted && said.contains(RankVerdict::kPass))) {
     return {Verdict::kHarnessError, "ranks stopped although none failed: " + Listing(ranks), missing};
   }
-  if (said.contains("pass")) return AllPassed(std::move(missing));
-  if (said.contains("not_supported")) return {Verdict::kNotSupported, ReasonOf(*std::find_if(ranks.begin(), ranks.end(),
-      [](const RankReport& r) { return r.verdict == "not_supported"; })), {}};
-  if (said.contains("not_applicable"))
-    return {Verdict::kNotApplicable,
-            ReasonOf(*std::find_if(ranks.begin(), ranks.end(),
-                                   [](const RankReport& r) { return r.verdict == "not_applicable"; })),
-            {}};
-  return {Verdict::kHarnessError, "unknown verdict: " + Listing(ranks), missing};
+  if (said.contains(RankVerdict::kPass)) return AllPassed(std::move(missing));
+  const RankVerdict common = *said.begin();
+  const Verdict verdict =
+      common == RankVerdict::kNotSupported ? Verdict::kNotSupported : Verdict::kNotApplicable;
+  return {verdict, ReasonOf(ranks[*FirstRank(ranks, common)]), {}};
 }
 
 }  // namespace
@@ -152,8 +155,9 @@ std::vector<std::string> MissingChecks(const TestCase& test, const std::vector<R
 CombinedVerdict Combine(const TestCase& test, const std::vector<RankReport>& ranks,
                         const std::optional<Incident>& incident) {
   std::vector<std::string> missing = MissingChecks(test, ranks);
-  const std::string harness_error = FirstReason(ranks, "harness_error");
-  if (!harness_error.empty()) return {Verdict::kHarnessError, harness_error, missing};
+  if (const auto rank = FirstRank(ranks, RankVerdict::kHarnessError)) {
+    return {Verdict::kHarnessError, NamedReason(ranks, *rank), missing};
+  }
   if (incident) return {incident->verdict, incident->reason, missing};
   return CombineRanks(ranks, std::move(missing));
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "inventory/inventory.h"
+#include "run_files/events.h"
 
 namespace shardcts {
 
@@ -34,42 +35,6 @@ std::string ToString(Verdict verdict);                        // "not_supported"
 std::optional<Verdict> ParseVerdict(std::string_view text);
 bool IsGreen(Verdict verdict);                                // pass, not_applicable, waived
 bool IsConformanceFailure(Verdict verdict);  // fail, incomplete, unexpected_pass, crash, hang, diverged
-
-struct CheckCount {
-  int64_t evaluated = 0;
-  int64_t strict = 0;
-  int64_t failed = 0;
-};
-
-struct CheckFailure {
-  int rank = 0;
-  std::string check;
-  std::string message;
-  std::string file;
-  int line = 0;
-  std::string operation;
-};
-
-// How often a rank was in a phase, and for how long.
-struct PhaseTiming {
-  std::string phase;
-  int64_t calls = 0;
-  double seconds = 0;
-};
-
-// What one rank says about one test. `verdict` is empty until the rank has finished it; "aborted" means that it
-// stopped because a peer had failed, which never decides anything.
-struct RankReport {
-  bool started = false;
-  bool finished = false;
-  std::string verdict;
-  std::string reason;
-  double seconds = 0;
-  std::map<std::string, CheckCount> checks;
-  std::map<std::string, std::string> device_limited;  // check -> why it cannot be evaluated on this device
-  std::vector<CheckFailure> failures;
-  std::optional<std::vector<PhaseTiming>> timings;  // where the implementation measures them
-};
 
 // What the controller saw happen to a test, over and above what the ranks say.
 struct Incident {

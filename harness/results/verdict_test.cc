@@ -10,8 +10,8 @@ using testing::HasSubstr;
 
 RankReport Report(const std::string& verdict) {
   RankReport report;
-  report.started = report.finished = true;
-  report.verdict = verdict;
+  report.started = true;
+  report.verdict = RankVerdictNamed(verdict);
   report.checks["C1"] = {1, 0, 0};
   if (verdict == "fail") report.failures.push_back({0, "C1", "expected 1, got 2", "", 0, ""});
   return report;

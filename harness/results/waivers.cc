@@ -56,7 +56,7 @@ std::set<std::string> ChecksOf(const TestResult& result) {
   if (result.verdict == Verdict::kIncomplete) return {result.missing.begin(), result.missing.end()};
   std::set<std::string> checks;
   for (const RankReport& rank : result.ranks) {
-    for (const CheckFailure& failure : rank.failures) checks.insert(failure.check);
+    for (const Failure& failure : rank.failures) checks.insert(failure.check);
     for (const auto& [id, count] : rank.checks) {
       if (count.failed > 0) checks.insert(id);
     }

@@ -15,7 +15,6 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
   if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
   for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
   for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
-  if (options.ranks) command += std::string(" --ranks ") + ToString(*options.ranks);
   return command + " --out out/reproduce";
 }
 

@@ -22,11 +22,10 @@ namespace fs = std::filesystem;
 constexpr int kFailedStartsAllowed = 2;
 constexpr size_t kTestsWorthAPool = 8;  // fewer are not shared out among several, unless each has its own
 
-// What the pools of one implementation, world size and kind of ranks have in common.
+// What the pools of one implementation and world size have in common.
 struct World {
   size_t implementation = 0;
   int world_size = 1;
-  RankKind rank_kind = RankKind::kProcesses;
   size_t pools = 0;                 // entry in the ledger
   std::shared_ptr<WarmStart> warm;  // null: cold starts
   std::atomic<int> hangs = 0;
@@ -81,13 +80,12 @@ class RunDriver {
     std::map<std::string, std::shared_ptr<WarmStart>> warm_starts;
     std::vector<Piece> pieces;
     for (size_t implementation = 0; implementation < options_.implementations.size(); ++implementation) {
-      const Json entry = PlanEntry(options_.implementations[implementation]);
-      std::shared_ptr<WarmStart>& warm = warm_starts[WarmStart::KeyOf(entry)];
-      if (!warm && StartsWarm(options_)) warm = std::make_shared<WarmStart>(options_.rank_program, entry, folder_);
-      for (const auto& [kind, jobs] : ledger_.WorldsOf(implementation)) {
-        const auto& [world_size, rank_kind] = kind;
-        const auto world = std::make_shared<World>(implementation, world_size, rank_kind,
-                                                   ledger_.AddPools(implementation, world_size, rank_kind), warm);
+      const ImplementationSpec& spec = options_.implementations[implementation];
+      std::shared_ptr<WarmStart>& warm = warm_starts[WarmStart::KeyOf(spec)];
+      if (!warm && StartsWarm(options_)) warm = std::make_shared<WarmStart>(options_.rank_program, spec, folder_);
+      for (const auto& [world_size, jobs] : ledger_.WorldsOf(implementation)) {
+        const auto world = std::make_shared<World>(implementation, world_size,
+                                                   ledger_.AddPools(implementation, world_size), warm);
         for (std::vector<size_t>& share : ShareOut(jobs, options_)) pieces.push_back({world, std::move(share)});
       }
     }
@@ -124,22 +122,23 @@ class RunDriver {
 
   PoolEnd RunOnePool(World& world, const std::vector<size_t>& jobs, const ProcessorShares::Share& processors) {
     const ImplementationSpec& spec = SpecOf(world);
-    PoolPlan plan;
-    plan.launcher = options_.launcher;
-    plan.rank_program = options_.rank_program;
-    plan.implementation = PlanEntry(spec);
+    PoolPlan pool;
+    pool.rank_program = options_.rank_program;
+    pool.launcher = options_.launcher;
+    pool.control_address = options_.control_address;
+    pool.limits = options_.limits;
+    Plan& plan = pool.plan;
+    plan.implementation = spec;
     plan.world_size = world.world_size;
-    plan.rank_kind = world.rank_kind;
     plan.seed = options_.seed;
     plan.trace = options_.trace;
     plan.run_folder = folder_;
-    plan.pool_folder = PoolFolder(folder_, spec.label, world.world_size, ledger_.BeginPool(world.pools, jobs.size()),
-                                  world.rank_kind);
+    plan.pool_folder =
+        PoolFolder(folder_, spec.label, world.world_size, ledger_.BeginPool(world.pools, jobs.size()));
     plan.trace_folder = TraceFolder(folder_, spec.label);
-    plan.limits = options_.limits;
-    plan.warm = WarmFor(world);
+    if (!pool.UsesMpi()) pool.warm = WarmFor(world);
     // Ranks of another device may have to be near it.
-    if (options_.own_processors && spec.device == "cpu") plan.processors = [&processors] { return processors.Now(); };
+    if (options_.own_processors && spec.device == "cpu") pool.processors = [&processors] { return processors.Now(); };
     for (size_t job : jobs) {
       plan.tests.push_back(ledger_.IdOf(job));
       plan.recordings.push_back(ledger_.RecordingOf(job));
@@ -153,8 +152,8 @@ class RunDriver {
       const Verdict verdict = ledger_.Finish(jobs[index], plan, ranks, incident, seconds);
       if (verdict == Verdict::kHang) ++world.hangs;
     };
-    const PoolEnd end = RunPool(plan, callbacks, stop_);
-    if (plan.warm && end.kind == PoolEnd::Kind::kStartFailed) {
+    const PoolEnd end = RunPool(pool, callbacks, stop_);
+    if (pool.warm && end.kind == PoolEnd::Kind::kStartFailed) {
       world.warm->GiveUp("a pool did not start warm: " + end.reason);
     }
     ledger_.EndPool(world.pools, end);
@@ -182,16 +181,8 @@ class RunDriver {
 
 }  // namespace
 
-Json PlanEntry(const ImplementationSpec& spec) {
-  return {{"label", spec.label},
-          {"source", spec.source},
-          {"options", Json(spec.options)},
-          {"device", spec.device},
-          {"mutant", spec.mutant ? Json(*spec.mutant) : Json()}};
-}
-
 bool StartsWarm(const RunOptions& options) {
-  return options.start_mode == StartMode::kWarm && options.pool_mode == PoolMode::kShared;
+  return options.start_mode == StartMode::kWarm && options.pool_mode == PoolMode::kShared && options.launcher.empty();
 }
 
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted) {

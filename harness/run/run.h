@@ -16,7 +16,6 @@
 #include "pool/rank_pool.h"
 #include "results/results.h"
 #include "results/waivers.h"
-#include "run/rank_choice.h"
 #include "run_files/implementation_spec.h"
 
 namespace shardcts {
@@ -45,11 +44,11 @@ struct RunOptions {
   std::function<bool(const ImplementationSpec& spec, const TestCase& test)> wanted;
   std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
   std::filesystem::path rank_program;
-  std::string launcher = PoolPlan{}.launcher;
+  std::string launcher;         // the user's own, for several hosts; empty: none is needed
+  std::string control_address;  // as in PoolPlan
   uint64_t seed = 1234;
   std::string trace = "inline";
   PoolMode pool_mode = PoolMode::kShared;
-  std::optional<RankKind> ranks;  // of all tests; nullopt: of each what upstream has (rank_choice.h)
   StartMode start_mode = StartMode::kWarm;  // kFresh pools start cold
   int jobs = 1;  // how many pools run at the same time, at most
   bool own_processors = true;  // each of them on its part of the processors, where its ranks' device is the CPU
@@ -81,10 +80,7 @@ class RunObserver {
 // pool_failed of kind input) is wrong; then results.json is there, with complete: false and the rest not_run.
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
 
-// An implementation as plan.json names it.
-nlohmann::ordered_json PlanEntry(const ImplementationSpec& spec);
-
-// Whether ranks may be forks of a warm process.
+// Whether ranks may be forks of a warm process: not where a launcher starts them.
 bool StartsWarm(const RunOptions& options);
 
 }  // namespace shardcts

@@ -159,14 +159,12 @@ TEST_F(RunJobsTest, OneThatDoesNotStartLeavesTheOtherAlone) {
 
 TEST_F(RunJobsTest, KilledControllerTakesAllPoolsAlong) {
   RunOptions options = TwoPools({"hang@0", "hang@1"});
-  options.launcher = RunOptions{}.launcher;
   RunAndKillTheController(folder_, options);
   EXPECT_EQ(Read()["complete"], false);
 }
 
 TEST_F(RunJobsTest, InterruptEndsAllPools) {
   RunOptions options = TwoPools({"hang@0", "hang@1"});
-  options.launcher = RunOptions{}.launcher;
   EXPECT_EQ(RunAndInterrupt(folder_, options), 3);
   EXPECT_EQ(Read()["summary"]["fake"]["not_run"].get<int>(), 16);
 }

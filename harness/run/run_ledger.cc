@@ -37,7 +37,7 @@ RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs:
   results_.required_capabilities = options_.required_capabilities;
   results_.waiver_files = options_.waiver_files;
   results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
-  results_.environment = CaptureEnvironment(options_.launcher);
+  results_.environment = CaptureEnvironment(options_.launcher.empty() ? kMpiLauncher : options_.launcher);
   results_.suite_commit = SuiteCommit();
   for (const SuiteSize& suite : AllSuites()) {
     if (std::ranges::count(options_.tests, suite.name, &TestCase::suite)) results_.suites.push_back(suite);
@@ -54,12 +54,10 @@ void RunLedger::AddTests(size_t implementation) {
   std::vector<TestCase> tests;
   std::ranges::copy_if(options_.tests, std::back_inserter(tests),
                        [&](const TestCase& test) { return !options_.wanted || options_.wanted(spec, test); });
-  const std::vector<RankKind> rank_kinds = ChooseRankKinds(options_.ranks, tests, spec, options_.rank_program);
-  for (size_t i = 0; i < tests.size(); ++i) {
+  for (TestCase& test : tests) {
     TestResult result;
-    result.test = tests[i];
+    result.test = std::move(test);
     result.implementation = spec.label;
-    result.rank_kind = rank_kinds[i];
     result.reason = "not run yet";
     result.reproduce = ReproduceCommand(options_, spec, result.test);
     if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
@@ -75,7 +73,7 @@ RunLedger::Worlds RunLedger::WorldsOf(size_t implementation) const {
   for (size_t job = 0; job < Jobs(); ++job) {
     const TestResult& result = results_.tests[IndexOf(job)];
     if (implementation_of_[IndexOf(job)] != implementation) continue;
-    worlds[{result.test.world_size, result.rank_kind}].push_back(job);
+    worlds[result.test.world_size].push_back(job);
   }
   return worlds;
 }
@@ -92,9 +90,9 @@ std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const 
   return rest;
 }
 
-size_t RunLedger::AddPools(size_t implementation, int world_size, RankKind rank_kind) {
+size_t RunLedger::AddPools(size_t implementation, int world_size) {
   const Lock lock(mutex_);
-  results_.pools.push_back({options_.implementations[implementation].label, world_size, rank_kind, 0, {}, 0, {}});
+  results_.pools.push_back({options_.implementations[implementation].label, world_size, 0, {}, 0, {}});
   return results_.pools.size() - 1;
 }
 
@@ -141,12 +139,11 @@ TestResult RunLedger::Blank(size_t job) {
   TestResult blank;
   blank.test = result.test;
   blank.implementation = result.implementation;
-  blank.rank_kind = result.rank_kind;
   blank.reproduce = result.reproduce;
   return blank;
 }
 
-Verdict RunLedger::Finish(size_t job, const PoolPlan& plan, const std::vector<RankReport>& ranks,
+Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
                           const std::optional<Incident>& incident, double seconds) {
   const Lock lock(mutex_);
   decided_.insert(job);
@@ -189,7 +186,7 @@ std::string RunLedger::VersionOf(size_t implementation) const {
 
 // The merged trace, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
 // first one there is none: many repetitions must not fill the disk.
-std::string RunLedger::KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome) {
+std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestResult& outcome) {
   const std::string recording = RecordingName(outcome.test.id, RepetitionOf(job));
   if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) {
     RemoveRankTraces(plan.trace_folder, recording);

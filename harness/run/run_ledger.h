@@ -17,6 +17,7 @@
 
 #include "results/repetitions.h"
 #include "run/run.h"
+#include "run_files/plan.h"
 
 namespace shardcts {
 
@@ -29,15 +30,15 @@ class RunLedger {
   // Plans the results of all implementations. Throws InputError as Run does.
   RunLedger(const RunOptions& options, RunObserver& observer, const std::filesystem::path& folder);
 
-  // The jobs of an implementation, by world size and kind of ranks, in the order of the run.
-  using Worlds = std::map<std::pair<int, RankKind>, std::vector<size_t>>;
+  // The jobs of an implementation, by world size, in the order of the run.
+  using Worlds = std::map<int, std::vector<size_t>>;
   Worlds WorldsOf(size_t implementation) const;
   std::string IdOf(size_t job) const;
   std::string RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
   std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const;
 
-  // An entry for the pools of one implementation, world size and kind of ranks: its number.
-  size_t AddPools(size_t implementation, int world_size, RankKind rank_kind);
+  // An entry for the pools of one implementation and world size: its number.
+  size_t AddPools(size_t implementation, int world_size);
   // One more pool begins, for so many tests: how many did before it.
   int BeginPool(size_t pools, size_t tests);
   void EndPool(size_t pools, const PoolEnd& end);
@@ -47,7 +48,7 @@ class RunLedger {
 
   void TellStarted(size_t job);
   // What came of a test, whose traces are merged. Gives the verdict, before any waiver.
-  Verdict Finish(size_t job, const PoolPlan& plan, const std::vector<RankReport>& ranks,
+  Verdict Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
                  const std::optional<Incident>& incident, double seconds);
   // Those of the jobs that are undecided get this verdict.
   void Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason);
@@ -74,7 +75,7 @@ class RunLedger {
   void Take(size_t job, TestResult outcome);
   void DecideOne(size_t job, Verdict verdict, const std::string& reason);
   void TellWhenOver(size_t job);
-  std::string KeepRecording(const PoolPlan& plan, size_t job, const TestResult& outcome);  // a path, or empty
+  std::string KeepRecording(const Plan& plan, size_t job, const TestResult& outcome);  // a path, or empty
   std::string VersionOf(size_t implementation) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();

@@ -70,10 +70,43 @@ TEST_F(RunTest, CrashNamesRankAndLastLogLine) {
   EXPECT_EQ(results["tests"][0]["ranks"][1]["verdict"], "crash");
 }
 
-TEST_F(RunTest, CrashUnderMpiexecWhichKillsThePeers) {
-  RunOptions options = FakeRun(folder_, {"a", "crash@0", "b"});
-  options.launcher = RunOptions{}.launcher;
-  EXPECT_EQ(Verdicts(RunAndRead(options)), "pass crash pass");
+TEST_F(RunTest, CrashUnderLaunchersThatKillThePeersAndThatDoNot) {
+  for (const char* launcher : {kMpiLauncher, "mpiexec -n {ranks}", FAKE_LAUNCHER " {ranks}"}) {
+    RunOptions options = FakeRun(folder_, {"a", "crash@0", "b"});
+    options.launcher = launcher;
+    const Json results = RunAndRead(options);
+    EXPECT_EQ(Verdicts(results), "pass crash pass") << launcher;
+    EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr("rank 0 ended without finishing"));
+    EXPECT_EQ(results["pools"][0]["warm_starts"], 0);
+  }
+}
+
+TEST_F(RunTest, RanksWithoutANumberAreGivenOne) {
+  RunOptions options = FakeRun(folder_, {"a", "fail@1"});
+  const std::filesystem::path launcher = folder_.path() / "no_numbers.sh";
+  std::ofstream(launcher) << "#!/bin/sh\nshift\n\"$@\" & \"$@\" & wait\n";
+  std::filesystem::permissions(launcher, std::filesystem::perms::owner_all);
+  options.launcher = launcher.string() + " {ranks}";
+  EXPECT_EQ(Verdicts(RunAndRead(options)), "pass fail");
+}
+
+TEST_F(RunTest, ARankThatCutsItsConnectionIsACrash) {
+  for (const auto& [behaviour, words] : {std::pair{"half_closed@1", "its connection to the controller ended"},
+                                         {"noise@1", "it sent the controller a frame of 542393671 bytes"}}) {
+    const Json results = RunAndRead(FakeRun(folder_, {"a", behaviour, "b"}));
+    EXPECT_EQ(Verdicts(results), "pass crash pass");
+    EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr(std::string("rank 1 lives, but ") + words));
+    EXPECT_LT(results["tests"][1]["seconds"].get<double>(), 1.0) << "noticed before the deadline";
+  }
+}
+
+TEST_F(RunTest, ASilentRankIsAHangThatSaysWhereEachRankIs) {
+  const Json results = RunAndRead(FakeRun(folder_, {"silent@1", "raises@1", "a"}));
+  EXPECT_EQ(Verdicts(results), "hang hang pass");
+  EXPECT_THAT(results["tests"][0]["reason"].get<std::string>(),
+              HasSubstr("; rank 0 waits for its peers before model.forward (step 3)"));
+  EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(),
+              HasSubstr("rank 1 raised RuntimeError: out of paper in model.build (step 2)"));
 }
 
 TEST_F(RunTest, RankThatTellsItsSignalIsBelieved) {
@@ -322,7 +355,6 @@ TEST_F(RunTest, WaiverOfATestThatSometimesPassesDoesNotHelp) {
 
 TEST_F(RunTest, InterruptLeavesNoProcessAndValidResults) {
   RunOptions options = FakeRun(folder_, {"a", "hang@0", "b"});
-  options.launcher = RunOptions{}.launcher;
   EXPECT_EQ(RunAndInterrupt(folder_, options), 3);
   EXPECT_EQ(Read()["complete"], false);
   EXPECT_EQ(Verdicts(Read()), "pass not_run not_run");
@@ -331,7 +363,6 @@ TEST_F(RunTest, InterruptLeavesNoProcessAndValidResults) {
 
 TEST_F(RunTest, KilledControllerTakesItsRanksAlong) {
   RunOptions options = FakeRun(folder_, {"hang@0"});
-  options.launcher = RunOptions{}.launcher;
   RunAndKillTheController(folder_, options);
   EXPECT_EQ(Read()["complete"], false);
 }

@@ -3,20 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <charconv>
-#include <algorithm>
 #include <thread>
 
+#include "process/process.h"
 #include "run/tests/pool_setup.h"
 #include "run_files/file_text.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
-#include "start/warm_process.h"
-#include "start/warm_protocol.h"
 
 namespace shardcts {
 namespace {
@@ -26,13 +22,14 @@ using std::chrono::milliseconds;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// The processes of this name (/proc/PID/comm, at most 15 letters) whose command line holds the folder.
-std::vector<pid_t> ProcessesNamed(const std::string& name, const TemporaryFolder& folder) {
+// The processes of this name (/proc/PID/comm, at most 15 letters) that were started for pools of this program.
+std::vector<pid_t> ProcessesNamed(const std::string& name) {
+  const std::string token = std::string(kPoolTokenName) + "=" + std::to_string(::getpid()) + "-";
   std::vector<pid_t> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
     if (FileText(entry.path() / "comm") != name.substr(0, 15) + "\n") continue;
-    if (FileText(entry.path() / "cmdline").find(folder.path().string()) == std::string::npos) continue;
+    if (FileText(entry.path() / "environ").find(token) == std::string::npos) continue;
     const std::string number = entry.path().filename().string();
     pid_t pid = 0;
     std::from_chars(number.data(), number.data() + number.size(), pid);
@@ -53,20 +50,18 @@ class WarmTest : public testing::Test {
     return run;
   }
 
-  // Runs, and kills the processes of this name as soon as a rank of the first pool is in the test that hangs.
-  Json RunAndKill(const std::string& name, const RunOptions& options) {
+  // Runs, and sends a signal to the processes of this name as soon as a rank of the first pool is in the test that hangs.
+  Json RunAndSignal(const std::string& name, const RunOptions& options, int signal) {
     std::thread killer([&] {
       WaitForTheHangingTest(folder_);
-      const std::vector<pid_t> victims = ProcessesNamed(name, folder_);
+      const std::vector<pid_t> victims = ProcessesNamed(name);
       EXPECT_FALSE(victims.empty());
-      for (const pid_t pid : victims) ::kill(pid, SIGKILL);
+      for (const pid_t pid : victims) ::kill(pid, signal);
     });
     Json results = RunAndRead(options);
     killer.join();
     return results;
   }
-
-  std::string LogOfTheLauncher() { return FileText(folder_.path() / "out/runs/fake/world-2/pool-0/launcher.log"); }
 
   TemporaryFolder folder_;
 };
@@ -108,24 +103,34 @@ TEST_F(WarmTest, MutantsShareTheWarmProcessOfTheirImplementation) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out/runs/fake_mutant_x/warm-0"));
 }
 
-TEST_F(WarmTest, RanksUnderMpiexec) {
-  RunOptions options = Warm({"a", "crash@0", "b"});
-  options.launcher = RunOptions{}.launcher;
+TEST_F(WarmTest, ALaunchersRanksAreCold) {
+  RunOptions options = Warm({"a"});
+  options.launcher = kMpiLauncher;
   const Json results = RunAndRead(options);
-  EXPECT_EQ(Verdicts(results), "pass crash pass");
-  EXPECT_EQ(results["pools"][0]["warm_starts"], 2);
-  EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr("ended without finishing its tests"));
-  EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr("Killed (signal 9)"));
+  EXPECT_EQ(Verdicts(results), "pass");
+  EXPECT_EQ(results["run"]["start"], "cold");
+  EXPECT_EQ(results["pools"][0]["warm_starts"], 0);
 }
 
-TEST_F(WarmTest, RankWhoseAskingProcessIsKilledIsKilled) {
-  const Json results = RunAndKill("shardcts-start-rank", Warm({"a", "hang@1", "b"}));
-  EXPECT_EQ(Verdicts(results), "pass crash pass");
-  EXPECT_EQ(results["pools"][0]["warm_starts"], 2);
+TEST_F(WarmTest, TheSignalOfARankIsTheOneThatItGot) {
+  for (const auto& [signal, words] : {std::pair{SIGINT, "Interrupt (signal 2)"}, {SIGTERM, "Terminated (signal 15)"}}) {
+    const Json results = RunAndSignal("shardcts-rank", Warm({"a", "hang@1", "b"}), signal);
+    EXPECT_EQ(Verdicts(results), "pass crash pass");
+    EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr(words));
+  }
+}
+
+TEST_F(WarmTest, ALauncherThatIsKilledIsAHarnessErrorToo) {
+  RunOptions options = Warm({"a", "hang@1", "b"});
+  options.launcher = kMpiLauncher;
+  for (const char* victim : {"mpiexec.hydra", "hydra_pmi_proxy"}) {
+    const Json results = RunAndSignal(victim, options, SIGKILL);
+    EXPECT_EQ(Verdicts(results), "pass harness_error pass") << results["tests"][1]["reason"];
+  }
 }
 
 TEST_F(WarmTest, WarmProcessThatIsKilledIsAHarnessErrorAndIsStartedAnew) {
-  const Json results = RunAndKill("shardcts-warm", Warm({"a", "hang@1", "b"}));
+  const Json results = RunAndSignal("shardcts-warm", Warm({"a", "hang@1", "b"}), SIGKILL);
   EXPECT_EQ(Verdicts(results), "pass harness_error pass");
   EXPECT_EQ(results["tests"][1]["reason"], "the warm process ended and its ranks with it: Killed (signal 9)");
   EXPECT_EQ(results["pools"][0]["warm_starts"], 2);
@@ -137,7 +142,7 @@ TEST_F(WarmTest, StoppedWarmProcessKeepsNoRankAlive) {
   options.limits.start = milliseconds(1500);
   std::thread stopper([&] {
     WaitForTheHangingTest(folder_);
-    for (const pid_t pid : ProcessesNamed("shardcts-warm", folder_)) ::kill(pid, SIGSTOP);
+    for (const pid_t pid : ProcessesNamed("shardcts-warm")) ::kill(pid, SIGSTOP);
   });
   const Json results = RunAndRead(options);
   stopper.join();
@@ -176,27 +181,6 @@ TEST_F(WarmTest, OtherDevicesStartCold) {
   EXPECT_THAT(results["implementations"][0]["warm"]["problem"].get<std::string>(), HasSubstr("device"));
 }
 
-TEST_F(WarmTest, RanksWithAnotherEnvironmentStartCold) {
-  RunOptions options = Warm({"a"});
-  options.launcher = "env LD_DEBUG_OUTPUT=x " + options.launcher;
-  const Json results = RunAndRead(options);
-  EXPECT_EQ(Verdicts(results), "pass");
-  EXPECT_EQ(results["pools"][0]["warm_starts"], 0);
-  EXPECT_THAT(LogOfTheLauncher(), HasSubstr("starts cold: refused the warm process was started with another value of "
-                                            "LD_DEBUG_OUTPUT"));
-}
-
-TEST_F(WarmTest, RanksInAnotherPlaceStartCold) {
-  RunOptions options = Warm({"a"});
-  options.launcher = "nice -n 3 " + options.launcher;
-  const Json results = RunAndRead(options);
-  EXPECT_EQ(Verdicts(results), "pass");
-  EXPECT_EQ(results["pools"][0]["warm_starts"], 0);
-  const int own = ::getpriority(PRIO_PROCESS, 0);
-  EXPECT_THAT(LogOfTheLauncher(), HasSubstr("refused the warm process has 'niceness " + std::to_string(own) +
-                                            "', this one 'niceness " + std::to_string(std::min(own + 3, 19)) + "'"));
-}
-
 TEST_F(WarmTest, PoolThatDoesNotStartWarmIsTriedCold) {
   RunOptions options = FakeRun(folder_, {"a"}, {{"start", "die"}});
   options.start_mode = StartMode::kWarm;
@@ -207,78 +191,21 @@ TEST_F(WarmTest, PoolThatDoesNotStartWarmIsTriedCold) {
               HasSubstr("a pool did not start warm: rank 0 ended"));
 }
 
-// A warm process of the fake rank, without a run.
-class WarmSocketTest : public WarmTest {
- protected:
-  void SetUp() override {
-    const Json implementation = {{"source", "reference"}, {"options", Json::object()}};
-    warm_ = std::make_unique<WarmProcess>(FAKE_RANK, implementation, folder_.path() / "warm");
-    warm_->AwaitReady(milliseconds(5000), never_);
-  }
-  void TearDown() override {
-    EXPECT_EQ(warm_->HowItEnded(), std::nullopt);
-    warm_.reset();
-    WarmTest::TearDown();
-  }
-  std::optional<std::string> AnswerTo(const WarmRequest& request) {
-    const Descriptor socket = Connect(warm_->socket(), milliseconds(5000));
-    SendRequest(socket.number(), request);
-    return ReceiveText(socket.number());
-  }
-
-  const std::atomic<bool> never_ = false;
-  std::unique_ptr<WarmProcess> warm_;
-};
-
-TEST_F(WarmSocketTest, GarbageIsRefused) {
-  for (const std::string& garbage :
-       {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(64, '\0'), std::string("\x01")}) {
-    const Descriptor socket = Connect(warm_->socket(), milliseconds(5000));
-    ::send(socket.number(), garbage.data(), garbage.size(), MSG_NOSIGNAL);
-    ::shutdown(socket.number(), SHUT_WR);
-    EXPECT_THAT(ReceiveText(socket.number()).value_or(""), testing::StartsWith("refused "));
-  }
-}
-
-TEST_F(WarmSocketTest, OtherProgramIsRefused) {
-  const WarmRequest request = RequestOfThisProcess({"/bin/true"}, -1);
-  EXPECT_THAT(AnswerTo(request).value_or(""), HasSubstr("refused the warm process is"));
-}
-
-TEST_F(WarmSocketTest, ProcessOutsideAnyPoolIsRefused) {
-  WarmRequest request = RequestOfThisProcess({FAKE_RANK, "--plan", "none"}, -1);
-  request.environment.push_back("OMP_NUM_THREADS=1");
-  request.descriptors = {0, 1, 2};
-  EXPECT_EQ(AnswerTo(request), "refused SHARDCTS_POOL_TOKEN has another length");
-}
-
-TEST_F(WarmSocketTest, ManyOpenFilesAreAnError) {
-  WarmRequest request = RequestOfThisProcess({FAKE_RANK}, -1);
-  request.descriptors.assign(300, 0);
-  EXPECT_THROW(AnswerTo(request), std::runtime_error);
-}
-
-TEST(WarmProtocolTest, NobodyListens) {
-  EXPECT_THROW(Connect("shardcts-nobody", milliseconds(100)), std::runtime_error);
-  EXPECT_THROW(Connect(std::string(200, 'x'), milliseconds(100)), std::runtime_error);
-}
-
-TEST(WarmProtocolTest, RequestsComeAsTheyWereSent) {
-  int sockets[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
-  const Descriptor here(sockets[0]);
-  const Descriptor there(sockets[1]);
-  WarmRequest sent{{"/bin/x", "", "a b"}, {"A=1", "B=\xff"}, {"place x"}, uint64_t{1} << 63, 5, {0, 2}};
-  SendRequest(here.number(), sent);
-  const auto [got, descriptors] = ReceiveRequest(there.number(), 100);
-  EXPECT_EQ(got.words, sent.words);
-  EXPECT_EQ(got.environment, sent.environment);
-  EXPECT_EQ(got.place, sent.place);
-  EXPECT_EQ(got.ignored_signals, sent.ignored_signals);
-  EXPECT_EQ(got.blocked_signals, sent.blocked_signals);
-  EXPECT_EQ(got.descriptors, sent.descriptors);
-  ASSERT_EQ(descriptors.size(), 2u);
-  EXPECT_GE(descriptors[0].number(), 100);
+TEST_F(WarmTest, StoppedWarmProcessDoesNotHoldUpTheNextPool) {
+  RunOptions options = Warm({"crash@1", "a"});
+  std::thread stopper([&] {
+    const auto warm = [&] { return ProcessesNamed("shardcts-warm"); };
+    const auto log = folder_.path() / "out/runs/fake/world-2/pool-0/rank-0.log";
+    for (int i = 0; i < 2000 && FileText(log).find("running") == std::string::npos; ++i) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    for (const pid_t pid : warm()) ::kill(pid, SIGSTOP);
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  const Json results = RunAndRead(options);
+  stopper.join();
+  EXPECT_EQ(Verdicts(results), "crash pass");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
 }
 
 }  // namespace

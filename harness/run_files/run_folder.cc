@@ -57,9 +57,8 @@ std::string FolderName(const std::string& text) {
   return name.substr(0, kLongestName - kHashDigits - 1) + "_" + Fnv1aHex(text);
 }
 
-fs::path PoolFolder(const fs::path& run_folder, const std::string& label, int world_size, int pool, RankKind rank_kind) {
-  const std::string suffix = rank_kind == RankKind::kThreads ? "-threads" : "";
-  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size) + suffix) /
+fs::path PoolFolder(const fs::path& run_folder, const std::string& label, int world_size, int pool) {
+  return run_folder / "runs" / FolderName(label) / ("world-" + std::to_string(world_size)) /
          ("pool-" + std::to_string(pool));
 }
 
@@ -103,9 +102,9 @@ void PrepareRunFolder(const fs::path& folder) {
   WriteFileAtomically(folder / "results.json", "{\"complete\": false}\n");
 }
 
-void WriteFileAtomically(const fs::path& file, const std::string& text) {
+void WriteFileAtomically(const fs::path& file, const std::string& text, unsigned mode) {
   const fs::path temporary = file.string() + ".tmp";
-  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (descriptor < 0) FailWith(temporary, "cannot be written");
   WriteAll(descriptor, temporary, text);
   ::fsync(descriptor);

@@ -5,8 +5,6 @@
 #include <filesystem>
 #include <string>
 
-#include "run_files/rank_kind.h"
-
 namespace shardcts {
 
 // The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is
@@ -14,9 +12,9 @@ namespace shardcts {
 // "." or "..".
 std::string FolderName(const std::string& text);
 
-// OUT/runs/IMPL/world-W/pool-K, with ranks that are threads OUT/runs/IMPL/world-W-threads/pool-K
+// OUT/runs/IMPL/world-W/pool-K
 std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const std::string& label, int world_size,
-                                 int pool, RankKind rank_kind = RankKind::kProcesses);
+                                 int pool);
 // OUT/traces/IMPL
 std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
 std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);
@@ -34,6 +32,6 @@ void PrepareRunFolder(const std::filesystem::path& folder);
 
 // Writes NAME.tmp, syncs it and renames it, so that a reader sees the old or the new file, never a part. Throws
 // InputError naming the file.
-void WriteFileAtomically(const std::filesystem::path& file, const std::string& text);
+void WriteFileAtomically(const std::filesystem::path& file, const std::string& text, unsigned mode = 0644);
 
 }  // namespace shardcts

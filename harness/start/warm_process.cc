@@ -1,11 +1,20 @@
 #include "start/warm_process.h"
 
-#include <thread>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <utility>
 
 #include "process/event_tail.h"
 #include "run_files/input_error.h"
+#include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "start/warm_server.h"
 
 namespace shardcts {
 namespace {
@@ -14,6 +23,17 @@ using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 using std::chrono::milliseconds;
 
+constexpr milliseconds kForkLimit{10'000};
+constexpr milliseconds kLookAtInterrupted{20};
+
+std::pair<Descriptor, Descriptor> SocketPair() {
+  int sockets[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
+    throw InputError(std::string("socketpair: ") + std::strerror(errno));
+  }
+  return {Descriptor(sockets[0]), Descriptor(sockets[1])};
+}
+
 std::string LastLogLine(const std::filesystem::path& log) {
   const std::string line = LastLine(log);
   return line.empty() ? "" : "; last log line: " + line;
@@ -21,16 +41,18 @@ std::string LastLogLine(const std::filesystem::path& log) {
 
 }  // namespace
 
-WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const Json& implementation,
+WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const ImplementationSpec& implementation,
                          const std::filesystem::path& folder)
     : folder_(folder) {
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = folder / "warm.json";
-  const Json task = {
-      {"socket", socket_}, {"implementation", implementation}, {"event_file", (folder / "events.jsonl").string()}};
-  WriteFileAtomically(file, task.dump(1) + "\n");
-  process_ = std::make_unique<ChildProcess>(
-      ProcessCommand{{rank_program.string(), "--warm", file.string()}, PoolEnvironment(token_), folder / "log"});
+  WriteFileAtomically(file, Json{{"implementation", ToJson(implementation)}}.dump(1) + "\n");
+  auto [own, given] = SocketPair();
+  socket_ = std::move(own);
+  ProcessCommand command{{rank_program.string(), "--warm", file.string()}, PoolEnvironment(token_), folder / "log"};
+  command.descriptor = given.number();
+  command.signal_at_controllers_end = SIGKILL;
+  process_ = std::make_unique<ChildProcess>(command);
 }
 
 WarmProcess::~WarmProcess() {
@@ -38,24 +60,67 @@ WarmProcess::~WarmProcess() {
   EndProcessesWithEnvironment(kPoolTokenName, token_, milliseconds(0));  // what preloading may have started
 }
 
+std::string WarmProcess::Receive(milliseconds limit) {
+  pollfd watched{socket_.number(), POLLIN, 0};
+  if (::poll(&watched, 1, static_cast<int>(limit.count())) != 1) return "";
+  std::string message(kMaxWarmMessageBytes, '\0');
+  const ssize_t got = ::recv(socket_.number(), message.data(), message.size(), MSG_DONTWAIT);
+  message.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  return message;
+}
+
+bool WarmProcess::TakeEnd(const std::string& message) {
+  const Json json = Json::parse(message, nullptr, false);
+  if (!json.is_object() || !json.contains("ended")) return false;
+  statuses_[json.value("ended", pid_t{0})] = json.value("status", 0);
+  return true;
+}
+
 void WarmProcess::AwaitReady(milliseconds limit, const std::atomic<bool>& interrupted) {
-  EventTail events(folder_ / "events.jsonl");
+  const std::lock_guard lock(mutex_);
   const auto begin = Clock::now();
   while (Clock::now() - begin < limit && !interrupted) {
-    const bool ended = HowItEnded().has_value();
-    for (const std::string& line : events.ReadLines()) {
-      const Json event = Json::parse(line, nullptr, false);
-      if (!event.is_object()) continue;
-      if (event.value("event", "") == "warm_failed") throw InputError(event.value("message", "it says no reason"));
-      if (event.value("event", "") != "warm_ready") continue;
+    const Json said = Json::parse(Receive(kLookAtInterrupted), nullptr, false);
+    if (said.is_object() && said.contains("failed")) throw InputError(said.value("failed", ""));
+    if (said.is_object() && said.contains("ready")) {
       seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
       return;
     }
-    if (ended) throw InputError("the warm process ended: " + *HowItEnded() + LastLogLine(folder_ / "log"));
-    std::this_thread::sleep_for(milliseconds(5));
+    if (const std::optional<int> status = process_->Poll()) {
+      throw InputError("the warm process ended: " + DescribeStatus(*status) + LastLogLine(folder_ / "log"));
+    }
   }
   if (interrupted) throw InputError("interrupted");
   throw InputError("the warm process was not ready in time" + LastLogLine(folder_ / "log"));
+}
+
+std::vector<pid_t> WarmProcess::Fork(const std::filesystem::path& plan_file, int ranks, const std::string& token) {
+  const std::lock_guard lock(mutex_);
+  const std::string request = Json{{"plan", plan_file.string()}, {"ranks", ranks}, {"token", token}}.dump();
+  if (::send(socket_.number(), request.data(), request.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    throw std::runtime_error(std::string("the warm process cannot be asked: ") + std::strerror(errno));
+  }
+  for (const auto until = Clock::now() + kForkLimit; Clock::now() < until;) {
+    const std::string message = Receive(kLookAtInterrupted);
+    if (message.empty() && process_->Poll()) throw std::runtime_error("the warm process ended");
+    if (message.empty() || TakeEnd(message)) continue;
+    const Json said = Json::parse(message, nullptr, false);
+    if (said.is_object() && said.contains("forked")) {
+      return said["forked"].get<std::vector<pid_t>>();
+    }
+    throw std::runtime_error("the warm process forks no ranks: " + message.substr(0, kMaxWarmMessageBytes));
+  }
+  throw std::runtime_error("the warm process has not forked the ranks within " + std::to_string(kForkLimit.count() / 1000) +
+                   " s");
+}
+
+std::optional<int> WarmProcess::StatusOf(pid_t rank) {
+  const std::lock_guard lock(mutex_);
+  for (std::string message = Receive(milliseconds(0)); !message.empty(); message = Receive(milliseconds(0))) {
+    TakeEnd(message);
+  }
+  const auto found = statuses_.find(rank);
+  return found == statuses_.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::optional<std::string> WarmProcess::HowItEnded() {
@@ -64,28 +129,23 @@ std::optional<std::string> WarmProcess::HowItEnded() {
   return status ? std::optional(DescribeStatus(*status)) : std::nullopt;
 }
 
-WarmStart::WarmStart(std::filesystem::path rank_program, Json implementation, std::filesystem::path run_folder)
+WarmStart::WarmStart(std::filesystem::path rank_program, ImplementationSpec implementation,
+                     std::filesystem::path run_folder)
     : rank_program_(std::move(rank_program)),
       implementation_(std::move(implementation)),
       run_folder_(std::move(run_folder)) {}
 
-std::string WarmStart::KeyOf(const Json& implementation) {
-  return Json{implementation.at("source"), implementation.at("options"), implementation.at("device")}.dump();
-}
-
-std::string WarmStart::WhatStandsAgainstIt() const {
-  if (implementation_.at("device") != "cpu") return "a device other than the CPU is not opened before a fork";
-  const std::filesystem::path program = StartProgram(rank_program_);
-  return std::filesystem::exists(program) ? "" : program.string() + ": there is no such program";
+std::string WarmStart::KeyOf(const ImplementationSpec& implementation) {
+  return Json{implementation.source, implementation.options, implementation.device}.dump();
 }
 
 std::shared_ptr<WarmProcess> WarmStart::Get(milliseconds limit, const std::atomic<bool>& interrupted) {
   const std::lock_guard lock(mutex_);
   if (process_ && !process_->HowItEnded()) return process_;
   process_.reset();
-  if (problem_.empty()) problem_ = WhatStandsAgainstIt();
+  if (implementation_.device != "cpu") problem_ = "a device other than the CPU is not opened before a fork";
   if (!problem_.empty()) return nullptr;
-  const std::string folder = FolderName(implementation_.at("label").get<std::string>());
+  const std::string folder = FolderName(implementation_.label);
   try {
     const auto process = std::make_shared<WarmProcess>(
         rank_program_, implementation_, run_folder_ / "runs" / folder / ("warm-" + std::to_string(starts_++)));
@@ -106,10 +166,6 @@ void WarmStart::GiveUp(const std::string& problem) {
   const std::lock_guard lock(mutex_);
   process_.reset();
   problem_ = problem;
-}
-
-std::filesystem::path StartProgram(const std::filesystem::path& rank_program) {
-  return rank_program.parent_path() / "shardcts-start-rank";
 }
 
 }  // namespace shardcts

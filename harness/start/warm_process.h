@@ -1,57 +1,72 @@
-// The controller's side of a warm start: starts the warm process of an implementation and keeps it (docs/design.md,
-// "Warm start"). *Local*.
+// The controller's side of a warm start: starts the warm process of an implementation and has it fork ranks
+// (docs/design.md, "Starting ranks"). *Local*; Linux.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <sys/types.h>
 
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "control/descriptor.h"
 #include "process/process.h"
+#include "run_files/implementation_spec.h"
 
 namespace shardcts {
 
 // One warm process, from its start to its end. When it dies, its ranks die. The kernel ends it with the thread that made
-// it. Several threads may ask how it ended.
+// it. Several threads may use it.
 class WarmProcess {
  public:
-  // Starts it with what it needs in `folder`, which is made; does not wait for it. `implementation` as in plan.json.
-  WarmProcess(const std::filesystem::path& rank_program, const nlohmann::ordered_json& implementation,
+  // Starts it with what it needs in `folder`, which is made; does not wait for it.
+  WarmProcess(const std::filesystem::path& rank_program, const ImplementationSpec& implementation,
               const std::filesystem::path& folder);
   ~WarmProcess();  // leaves nothing behind
 
   // Waits until it can fork ranks. Throws InputError saying why it cannot.
   void AwaitReady(std::chrono::milliseconds limit, const std::atomic<bool>& interrupted);
 
+  // Has it fork the ranks of this plan, with this token: their process ids, by rank. Throws std::runtime_error saying
+  // why that was not done; then it is of no use any more.
+  std::vector<pid_t> Fork(const std::filesystem::path& plan_file, int ranks, const std::string& token);
+
+  // How one of its ranks has ended (waitpid's form), once it has.
+  std::optional<int> StatusOf(pid_t rank);
+
   // "Killed (signal 9)" when it has ended, else nullopt.
   std::optional<std::string> HowItEnded();
 
-  const std::string& socket() const { return socket_; }
   double seconds() const { return seconds_; }  // until it was ready
 
  private:
+  // With the lock held. What it says next; empty: nothing within the limit, or it has ended.
+  std::string Receive(std::chrono::milliseconds limit);
+  // True when it is the end of a rank, which is written down.
+  bool TakeEnd(const std::string& message);
+
   const std::filesystem::path folder_;
   const std::string token_ = MakePoolToken();
-  const std::string socket_ = "shardcts-" + token_;
+  Descriptor socket_;
   double seconds_ = 0;
-  std::mutex mutex_;  // of process_, which is polled
+  std::mutex mutex_;  // of the following
   std::unique_ptr<ChildProcess> process_;
+  std::map<pid_t, int> statuses_;
 };
 
 // The warm processes of one implementation, one at a time, for pools that may run on several threads.
 class WarmStart {
  public:
-  // `implementation` as in plan.json. A process is started in OUT/runs/IMPL/warm-K when a pool first asks for one.
-  WarmStart(std::filesystem::path rank_program, nlohmann::ordered_json implementation,
-            std::filesystem::path run_folder);
+  // A process is started in OUT/runs/IMPL/warm-K when a pool first asks for one.
+  WarmStart(std::filesystem::path rank_program, ImplementationSpec implementation, std::filesystem::path run_folder);
 
   // Implementations with the same key can share a warm process: mutants do with what they are made of.
-  static std::string KeyOf(const nlohmann::ordered_json& implementation);
+  static std::string KeyOf(const ImplementationSpec& implementation);
 
   // The warm process, alive and ready; made when there is none. nullptr when the ranks have to start cold; Problem()
   // says why. A process that did not become ready is not tried again.
@@ -61,18 +76,13 @@ class WarmStart {
   void GiveUp(const std::string& problem);
 
  private:
-  std::string WhatStandsAgainstIt() const;  // empty: nothing
-
   const std::filesystem::path rank_program_;
-  const nlohmann::ordered_json implementation_;
+  const ImplementationSpec implementation_;
   const std::filesystem::path run_folder_;
   mutable std::mutex mutex_;
   int starts_ = 0;
   std::shared_ptr<WarmProcess> process_;
   std::string problem_;
 };
-
-// shardcts-start-rank, beside the rank program.
-std::filesystem::path StartProgram(const std::filesystem::path& rank_program);
 
 }  // namespace shardcts

@@ -18,7 +18,6 @@
 #include <stdexcept>
 
 #include "adapters/loader.h"
-#include "contract/thread_ranks.h"
 
 namespace shardcts {
 namespace {
@@ -94,4 +93,3 @@ std::unique_ptr<Implementation> MakeFaulty(const ImplementationContext& context)
 }  // namespace shardcts
 
 SHARDCTS_IMPLEMENTATION(::shardcts::MakeFaulty)
-SHARDCTS_THREAD_RANKS()

@@ -1,6 +1,5 @@
 // The door of the shared library libshardcts_reference.so.
 #include "contract/preload.h"
-#include "contract/thread_ranks.h"
 #include "operations/reference_implementation.h"
 
 namespace {
@@ -16,4 +15,3 @@ void Preload(const std::map<std::string, std::string>& options) {}
 
 SHARDCTS_IMPLEMENTATION(Create)
 SHARDCTS_PRELOAD(Preload)
-SHARDCTS_THREAD_RANKS()

@@ -4,13 +4,11 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <memory>
 #include <stdexcept>
 
 #include "adapters/python_bridge/interpreter.h"
 #include "adapters/python_bridge/value_conversion.h"
-#include "comm/communicator.h"
 #include "contract/implementation.h"
 #include "contract/preload.h"
 
@@ -19,11 +17,10 @@ namespace {
 
 namespace py = pybind11;
 
+// The run folder is the pool's own, and all ranks make their objects in the same order.
 std::string RendezvousFile(const ImplementationContext& context) {
-  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
-  std::string name = context.run_folder + "/rendezvous-" + std::to_string(getpid()) + "-" + std::to_string(now);
-  if (context.communicator != nullptr) return context.communicator->BroadcastBytes(name, 0);
-  return context.world_size == 1 ? name : context.run_folder + "/rendezvous";
+  static int made = 0;
+  return context.run_folder + "/rendezvous-" + std::to_string(made++);
 }
 
 std::string Take(std::map<std::string, std::string>& options, const std::string& key) {

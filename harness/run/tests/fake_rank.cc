@@ -4,6 +4,7 @@
 // How it behaves in a test stands in the test's id: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks
 // pass, or wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -11,13 +12,16 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "control/connection.h"
+#include "control/testing/own_connection.h"
 #include "process/process.h"
 #include "process/processors.h"
+#include "run_files/plan.h"
 #include "run_files/run_folder.h"
 #include "start/warm_server.h"
 
@@ -33,33 +37,31 @@ void Sleep(int milliseconds_to_sleep) { std::this_thread::sleep_for(milliseconds
   while (true) Sleep(1000);
 }
 
-// Of a process, so once for all ranks that are its threads.
-void RedirectOutput(const Json& plan, int rank) {
-  const std::filesystem::path folder = plan["pool_folder"].get<std::string>();
-  [[maybe_unused]] const FILE* log = std::freopen(RankLog(folder, rank).c_str(), "a", stderr);
-}
-
 class FakeRank {
  public:
-  FakeRank(Json plan, int rank, bool warm) : plan_(std::move(plan)), rank_(rank), warm_(warm) {
-    const std::filesystem::path folder = plan_["pool_folder"].get<std::string>();
-    events_.open(EventFile(folder, rank), std::ios::app);
+  FakeRank(Plan plan, int rank, bool warm)
+      : plan_(std::move(plan)), connection_(plan_.pool_folder, rank, std::chrono::seconds(60)), rank_(connection_.rank()),
+        warm_(warm) {
+    events_.open(EventFile(plan_.pool_folder, rank_), std::ios::app);
+    [[maybe_unused]] const FILE* log = std::freopen(RankLog(plan_.pool_folder, rank_).c_str(), "a", stderr);
   }
 
   void Run() {
     Write({{"event", "rank_started"},
            {"pid", ::getpid()},
            {"host", HostName()},
-           {"world_size", plan_["world_size"]},
+           {"parent", plan_.launched ? ::getppid() : 0},
+           {"world_size", plan_.world_size},
            {"start", warm_ ? "warm" : "cold"}});
-    Start(plan_["implementation"]["options"].value("start", ""));
+    const auto how = plan_.implementation.options.find("start");
+    Start(how == plan_.implementation.options.end() ? "" : how->second);
     Write({{"event", "pool_ready"},
            {"seconds", 0.01},
            {"implementation",
             {{"name", "fake"}, {"version", "1"}, {"capabilities", {"core"}}, {"notes", {{"torch", "none"}}}}}});
-    size_t index = 0;
-    for (const Json& test : plan_["tests"]) RunTest(test.get<std::string>(), index++);
+    for (size_t index = 0; index < plan_.tests.size(); ++index) RunTest(plan_.tests[index], index);
     Write({{"event", "pool_finished"}});
+    connection_.Tell(Farewell{});
   }
 
  private:
@@ -74,7 +76,7 @@ class FakeRank {
     if (how == "hang") SleepForever();
     if (how == "die" && rank_ == 0) ::kill(::getpid(), SIGSEGV);
     if (how == "input" || how == "harness") {
-      const bool first = rank_ == 1 || plan_["world_size"] == 1;
+      const bool first = rank_ == 1 || plan_.world_size == 1;
       if (first) Sleep(50);
       Write({{"event", "pool_failed"},
              {"kind", first ? how : "harness"},
@@ -85,9 +87,9 @@ class FakeRank {
 
   // Waits until the event stands `count` times in every rank's file: ranks run their tests together.
   void AwaitPeers(const std::string& event, size_t count) const {
-    for (int rank = 0; rank < plan_["world_size"].get<int>(); ++rank) {
+    for (int rank = 0; rank < plan_.world_size; ++rank) {
       for (size_t seen = 0; seen < count; Sleep(1)) {
-        std::ifstream file(EventFile(plan_["pool_folder"].get<std::string>(), rank));
+        std::ifstream file(EventFile(plan_.pool_folder, rank));
         seen = 0;
         for (std::string line; std::getline(file, line);) seen += line.find("\"" + event + "\"") != line.npos ? 1 : 0;
       }
@@ -98,7 +100,7 @@ class FakeRank {
     AwaitPeers("pool_ready", 1);
     AwaitPeers("test_finished", index);
     Write({{"event", "test_started"}, {"test", test}, {"index", index}});
-    const std::string recording = plan_["recordings"][index].get<std::string>();
+    const std::string recording = plan_.recordings[index];
     WriteTrace(recording);
     std::cerr << "running " << recording << std::endl;
     const std::string verdict = Misbehave(test, recording);
@@ -108,7 +110,7 @@ class FakeRank {
   }
 
   void WriteTrace(const std::string& recording) {
-    const auto file = RankTrace(plan_["trace_folder"].get<std::string>(), recording, rank_);
+    const auto file = RankTrace(plan_.trace_folder, recording, rank_);
     std::filesystem::create_directories(file.parent_path());
     std::ofstream trace(file, std::ios::app);
     trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump()
@@ -132,6 +134,11 @@ class FakeRank {
       if (what == "exit0" && mine) ::_exit(0);
       if (what != "hang" || mine) SleepForever();
     }
+    if (what == "half_closed" || what == "noise" || what == "silent" || what == "raises") {
+      if (mine) MisbehaveOnTheConnection(what);
+      connection_.Exchange({}, {Together::kOperation, "model.forward", 3, ""});  // does not return
+      SleepForever();
+    }
     if (what == "garbage" && mine) events_ << "{\"event\": \"test_fin\x01 garbage\n" << std::flush;
     if (what == "fail" || what == "not_supported") return mine ? what : what == "fail" ? "aborted" : "pass";
     const bool second = recording.ends_with("+repetition=2");
@@ -141,6 +148,14 @@ class FakeRank {
     if (what == "wavering") return second ? "not_supported" : "pass";
     if (what == "slow") Sleep(150);
     return "pass";
+  }
+
+  void MisbehaveOnTheConnection(const std::string& what) {
+    const int socket = OwnControlSocket();
+    if (what == "half_closed") ::shutdown(socket, SHUT_WR);
+    if (what == "noise") [[maybe_unused]] const ssize_t sent = ::send(socket, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL);
+    if (what == "raises") connection_.Tell(RaisedError{"model.build", 2, "RuntimeError: out of paper"});
+    SleepForever();
   }
 
   void Finish(const std::string& test, size_t index, const std::string& verdict) {
@@ -163,7 +178,8 @@ class FakeRank {
            {"failures", failures}});
   }
 
-  const Json plan_;
+  const Plan plan_;
+  ControlConnection connection_;
   const int rank_;
   const bool warm_;
   std::ofstream events_;
@@ -175,9 +191,9 @@ class FakeRank {
 namespace {
 
 // What the option `warm` asks for: "fail", "die", "hang", "threads"; otherwise nothing is to be loaded.
-void FakePreload(const shardcts::WarmTask& task) {
-  const auto found = task.options.find("warm");
-  const std::string how = found == task.options.end() ? "" : found->second;
+void FakePreload(const shardcts::ImplementationSpec& implementation) {
+  const auto found = implementation.options.find("warm");
+  const std::string how = found == implementation.options.end() ? "" : found->second;
   if (how == "fail") throw std::runtime_error("cannot be\npreloaded");
   if (how == "die") ::kill(::getpid(), SIGSEGV);
   if (how == "hang") shardcts::SleepForever();
@@ -189,23 +205,10 @@ void FakePreload(const shardcts::WarmTask& task) {
 int main(int argc, char** argv) {
   std::vector<std::string> words(argv, argv + argc);
   const bool warm = words.size() == 3 && words[1] == "--warm";
-  if (warm) words = shardcts::ForkRanks(shardcts::ReadWarmTask(words[2]), FakePreload);
-  if (words.size() != 3) return 2;
-  if (words[1] == "--ranks-can-be-threads") {
-    std::cout << (words[2] == "reference" ? "yes\n" : "no\n");
-    return 0;
-  }
-  const char* rank = std::getenv("PMI_RANK");
-  std::ifstream file(words[2]);
-  const auto plan = nlohmann::ordered_json::parse(file);
-  if (plan["rank_kind"] == "threads") {
-    shardcts::RedirectOutput(plan, 0);
-    std::vector<std::jthread> ranks;
-    for (int i = 0; i < plan["world_size"]; ++i) ranks.emplace_back([=] { shardcts::FakeRank(plan, i, warm).Run(); });
-  } else {
-    const int number = rank == nullptr ? 0 : std::atoi(rank);
-    shardcts::RedirectOutput(plan, number);
-    shardcts::FakeRank(plan, number, warm).Run();
-  }
+  if (warm) words = shardcts::ForkRanks(words[2], FakePreload);
+  if (words.size() != 3 && words.size() != 5) return 2;
+  const char* of_launcher = std::getenv("PMI_RANK");
+  const int rank = words.size() == 5 ? std::stoi(words[4]) : of_launcher == nullptr ? -1 : std::atoi(of_launcher);
+  shardcts::FakeRank(shardcts::ReadPlan(words[2]), rank, warm).Run();
   return 0;
 }

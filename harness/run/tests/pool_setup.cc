@@ -28,7 +28,6 @@ RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>
   for (const std::string& behaviour : behaviours) options.tests.push_back(FakeTest(behaviour));
   options.run_folder = folder.path() / "out";
   options.rank_program = FAKE_RANK;
-  options.launcher = FAKE_LAUNCHER " {ranks}";
   options.limits.test = std::chrono::milliseconds(1500);
   options.limits.start = std::chrono::milliseconds(3000);
   options.limits.stop_peers = std::chrono::milliseconds(400);

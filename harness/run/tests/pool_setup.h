@@ -1,4 +1,4 @@
-// The vocabulary of the launcher's tests: runs of the fake rank (tests/fake_rank.cc) in a temporary folder.
+// The vocabulary of the tests of runs: runs of the fake rank (tests/fake_rank.cc) in a temporary folder.
 #pragma once
 
 #include <map>
@@ -11,7 +11,7 @@
 
 namespace shardcts {
 
-// Options for a run of these tests with the fake rank and launcher, short deadlines, 2 ranks. They start warm, unless the
+// Options for a run of these tests with the fake rank, short deadlines, 2 ranks. They start warm, unless the
 // environment has SHARDCTS_TEST_START=cold.
 RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours,
                    const std::map<std::string, std::string>& implementation_options = {});

@@ -1,0 +1,63 @@
+#include "pool/loss.h"
+
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "process/process.h"
+#include "start/rank_processes.h"
+
+namespace shardcts {
+namespace {
+
+// Because a peer was gone: not the first.
+bool FollowedAPeer(const RankEnd& rank) {
+  return rank.left || (rank.status && WIFEXITED(*rank.status) && WEXITSTATUS(*rank.status) == kPeerGoneExitCode);
+}
+
+std::vector<int> Culprits(const std::vector<RankEnd>& ranks, const std::vector<int>& lost_in_order) {
+  std::vector<int> ended, first;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    if (ranks[rank].crashed_signal) return {static_cast<int>(rank)};
+    if (!ranks[rank].ended || ranks[rank].done) continue;
+    ended.push_back(static_cast<int>(rank));
+    if (!FollowedAPeer(ranks[rank])) first.push_back(static_cast<int>(rank));
+  }
+  for (const int rank : lost_in_order) {
+    if (std::ranges::count(first, rank)) return {rank};
+  }
+  return first.empty() ? ended : first;
+}
+
+std::string Listing(const std::vector<int>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank" : "one of ranks";
+  for (const int rank : ranks) text += (rank == ranks.front() ? " " : ", ") + std::to_string(rank);
+  return text;
+}
+
+std::string HowItEnded(const RankEnd& rank) {
+  if (rank.crashed_signal) return ": " + DescribeStatus(*rank.crashed_signal);
+  return rank.status ? ": " + DescribeStatus(*rank.status) : "";
+}
+
+}  // namespace
+
+Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<int>& lost_in_order,
+                     const std::optional<std::string>& support_ended) {
+  const bool told = std::ranges::any_of(ranks, [](const RankEnd& rank) { return rank.crashed_signal.has_value(); });
+  if (support_ended && !told) return {Verdict::kHarnessError, -1, *support_ended};
+  const std::vector<int> culprits = Culprits(ranks, lost_in_order);
+  if (culprits.size() != 1) {
+    return {Verdict::kCrash, -1, Listing(culprits) + " ended without finishing its tests"};
+  }
+  const int culprit = culprits.front();
+  const RankEnd& rank = ranks[static_cast<size_t>(culprit)];
+  const std::string name = Listing(culprits);
+  if (rank.parent_ended && !told) {
+    return {Verdict::kHarnessError, -1, "the process that had started " + name + " ended, and the rank with it"};
+  }
+  if (rank.alive && rank.lost) return {Verdict::kCrash, culprit, name + " lives, but " + *rank.lost};
+  return {Verdict::kCrash, culprit, name + " ended without finishing its tests" + HowItEnded(rank)};
+}
+
+}  // namespace shardcts

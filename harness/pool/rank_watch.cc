@@ -1,0 +1,124 @@
+#include "pool/rank_watch.h"
+
+#include <poll.h>
+
+#include "process/stacks.h"
+#include "run_files/run_folder.h"
+#include "start/warm_process.h"
+
+namespace shardcts {
+
+using std::chrono::milliseconds;
+
+RankWatch::RankWatch(const PoolPlan& plan)
+    : plan_(plan),
+      record_(plan.plan.tests, plan.plan.world_size),
+      watched_(static_cast<size_t>(plan.plan.world_size)),
+      parents_(watched_.size()),
+      bound_to_(watched_.size(), AllowedProcessors()),
+      standings_(watched_.size()) {}
+
+void RankWatch::Start() {
+  Plan plan = plan_.plan;
+  plan.host = host_;
+  plan.launched = !plan_.launcher.empty();
+  plan.test_timeout_seconds = static_cast<double>(plan_.limits.test.count()) / 1000;
+  WritePlan(plan);
+  hub_ = std::make_unique<ControlHub>(ControlHub::Options{plan.world_size, plan.pool_folder, plan.launched,
+                                                          plan_.control_address});
+  for (int rank = 0; rank < plan.world_size; ++rank) tails_.emplace_back(EventFile(plan.pool_folder, rank));
+  if (plan_.UsesLauncher()) {
+    processes_ = LaunchRanks(plan_.LauncherWords(), plan_.rank_program, plan, token_);
+  } else if (plan_.warm != nullptr) {
+    processes_ = ForkWarmRanks(plan_.warm, plan, token_);
+  } else {
+    processes_ = StartColdRanks(plan_.rank_program, plan, token_);
+  }
+  for (int rank = 0; rank < plan.world_size; ++rank) {
+    if (const std::optional<pid_t> pid = processes_->PidOf(rank)) watched_[static_cast<size_t>(rank)].emplace(*pid);
+  }
+}
+
+std::string RankWatch::End() {
+  const milliseconds grace = plan_.limits.terminate;
+  if (processes_ != nullptr) return processes_->End(token_, grace);
+  EndProcessesWithEnvironment(kPoolTokenName, token_, grace);
+  return "";
+}
+
+bool RankWatch::ReadEvents() {
+  bool news = false;
+  for (size_t rank = 0; rank < tails_.size(); ++rank) {
+    reading_ = static_cast<int>(rank);
+    for (const std::string& line : tails_[rank].ReadLines()) {
+      news = true;
+      record_.Apply(reading_, line);
+      NoteProcess(rank);
+    }
+  }
+  return news;
+}
+
+void RankWatch::NoteProcess(size_t rank) {
+  const RankState& state = record_.ranks()[rank];
+  if (!state.started || watched_[rank] || state.host != host_) return;
+  watched_[rank].emplace(state.pid);
+  if (state.parent > 1) parents_[rank].emplace(state.parent);
+}
+
+void RankWatch::BindRanks() {
+  if (!plan_.processors) return;
+  const Processors now = plan_.processors();
+  for (size_t rank = 0; rank < watched_.size(); ++rank) {
+    if (!watched_[rank] || bound_to_[rank] == now) continue;
+    BindProcess(watched_[rank]->pid(), now);
+    bound_to_[rank] = now;
+  }
+}
+
+void RankWatch::Wait(milliseconds limit) {
+  std::vector<pollfd> descriptors = {{hub_->news(), POLLIN, 0}};
+  for (size_t rank = 0; rank < watched_.size(); ++rank) {
+    const bool live = watched_[rank] && !record_.ranks()[rank].pool_finished;
+    if (live) descriptors.push_back({watched_[rank]->descriptor(), POLLIN, 0});
+  }
+  if (::poll(descriptors.data(), descriptors.size(), static_cast<int>(limit.count())) > 0) {
+    standings_ = hub_->Standings();
+  }
+}
+
+bool RankWatch::HasEnded(int rank) {
+  const auto index = static_cast<size_t>(rank);
+  return (watched_[index] && watched_[index]->HasEnded()) || standings_[index].lost;
+}
+
+bool RankWatch::IsAlive(int rank) const {
+  const auto& process = watched_[static_cast<size_t>(rank)];
+  return process && !process->HasEnded();
+}
+
+bool RankWatch::ParentHasEnded(int rank) const {
+  const auto& parent = parents_[static_cast<size_t>(rank)];
+  return parent && parent->HasEnded();
+}
+
+std::string RankWatch::LastLogLine(int rank) const {
+  const std::filesystem::path log = rank < 0 ? processes_->log() : RankLog(plan_.plan.pool_folder, rank);
+  const std::string line = log.empty() ? "" : LastLine(log);
+  return line.empty() ? "" : "; last log line: " + line;
+}
+
+std::string RankWatch::DescribeStuckRanks(milliseconds limit) {
+  std::string text = DescribeStandings(hub_->Standings());
+  std::vector<StuckRank> ranks;
+  for (size_t rank = 0; rank < watched_.size(); ++rank) {
+    const int number = static_cast<int>(rank);
+    if (!IsAlive(number)) continue;
+    ranks.push_back({number, watched_[rank]->pid(), record_.ranks()[rank].stack_signal,
+                     RankLog(plan_.plan.pool_folder, number)});
+  }
+  const std::string stacks = TakeStacks(ranks, limit);
+  return text + (text.empty() || stacks.empty() ? "" : "; ") + stacks;
+}
+
+}  // namespace shardcts

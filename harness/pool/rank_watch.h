@@ -1,0 +1,74 @@
+// RankWatch: all that the controller can see of a pool's ranks: their events, their processes, their connections.
+// *Local*.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/hub.h"
+#include "pool/pool_record.h"
+#include "pool/rank_pool.h"
+#include "process/event_tail.h"
+#include "process/process.h"
+#include "process/processors.h"
+#include "start/rank_processes.h"
+
+namespace shardcts {
+
+class RankWatch {
+ public:
+  explicit RankWatch(const PoolPlan& plan);
+
+  // Writes the plan, listens, starts the ranks. Throws InputError when the launcher cannot be started,
+  // std::runtime_error when the warm process forks no ranks.
+  void Start();
+  // Ends all processes. What could not be ended, else empty.
+  std::string End();
+
+  const PoolRecord& record() const { return record_; }
+  PoolRecord& record() { return record_; }
+  RankProcesses& processes() { return *processes_; }
+  ControlHub& hub() { return *hub_; }
+
+  // Takes what the ranks have written since. True: something. Throws ProtocolError, with rank() of the event.
+  bool ReadEvents();
+  int reading() const { return reading_; }  // the rank whose events are read
+  // Binds the ranks of this host to the processors that the plan gives them now.
+  void BindRanks();
+  // Sleeps until a process or a connection ends, at most so long.
+  void Wait(std::chrono::milliseconds limit);
+
+  // Its process has ended, for all that can be known, or its connection without a farewell.
+  bool HasEnded(int rank);
+  // Its process on this host lives.
+  bool IsAlive(int rank) const;
+  // The process on this host that started it, and that it does not outlive, has ended.
+  bool ParentHasEnded(int rank) const;
+
+  // "; last log line: …" of the rank's log, -1: of the launcher's; empty when there is none.
+  std::string LastLogLine(int rank) const;
+  // Where all ranks stand by their connections, and the stacks of those on this host, on one line. Their logs get the
+  // stacks whole.
+  std::string DescribeStuckRanks(std::chrono::milliseconds limit);
+
+ private:
+  void NoteProcess(size_t rank);
+
+  const PoolPlan& plan_;
+  const std::string token_ = MakePoolToken();
+  const std::string host_ = HostName();
+  PoolRecord record_;
+  std::vector<EventTail> tails_;
+  std::vector<std::optional<WatchedProcess>> watched_;  // ranks of this host
+  std::vector<std::optional<WatchedProcess>> parents_;  // where a launcher started them
+  std::vector<Processors> bound_to_;                    // by rank
+  std::unique_ptr<ControlHub> hub_;
+  std::unique_ptr<RankProcesses> processes_;
+  std::vector<RankStanding> standings_;
+  int reading_ = 0;
+};
+
+}  // namespace shardcts

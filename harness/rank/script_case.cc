@@ -1,0 +1,50 @@
+#include "rank/script_case.h"
+
+#include <chrono>
+#include <memory>
+
+#include "rank/script.h"
+#include "rank/trace_data.h"
+#include "run_files/events.h"
+#include "run_files/run_folder.h"
+
+namespace shardcts {
+namespace {
+
+void RunInto(RankReport& report, const Script& script, Session& session) {
+  try {
+    for (const std::string& failure : RunScript(script, session).failures) {
+      report.failures.push_back({session.rank(), "", failure, script.file, 0, ""});
+    }
+    report.verdict = report.failures.empty() ? RankVerdict::kPass : RankVerdict::kFail;
+    if (!report.failures.empty()) report.reason = report.failures.front().message;
+  } catch (const PeerStopped& stopped) {
+    report.verdict = RankVerdict::kAborted, report.reason = stopped.what();
+  } catch (const Diverged& diverged) {
+    report.verdict = RankVerdict::kDiverged, report.reason = diverged.what();
+  } catch (const HarnessError& error) {  // the script's arguments do not fit the table
+    report.verdict = RankVerdict::kFail, report.reason = error.what();
+  }
+}
+
+}  // namespace
+
+void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, EventLog& events) {
+  const Script script = ReadScript(plan.script);
+  events.Write("test_started", {{"test", "script"}, {"index", 0}});
+  const std::string trace = RankTrace(plan.trace_folder, "script", session.rank());
+  session.StartTest(std::make_unique<Recorder>(trace, TraceDataNamed(plan.trace)), script.seed);
+  RankReport report;
+  const auto start = std::chrono::steady_clock::now();
+  RunInto(report, script, session);
+  session.EndTest();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.operations = session.operations();
+  Json finished = {{"test", "script"}, {"index", 0}};
+  finished.update(ToJson(report));
+  events.Write("test_finished", std::move(finished));
+  const bool failed_early = report.verdict != RankVerdict::kPass && report.failures.empty();
+  control.EndOfTest(failed_early, false);  // after the event, which must not wait for a peer that is stuck
+}
+
+}  // namespace shardcts
