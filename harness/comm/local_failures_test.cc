@@ -25,8 +25,8 @@ using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kGrace{10};
-// 15 ms on a machine that has nothing else to do.
-constexpr int64_t kNoticed = 200'000'000;
+// Wide, for machines that are busy: the real bound is 200 ms. A wait that notices nothing takes 60 s.
+constexpr int64_t kNoticed = 5'000'000'000;
 
 int64_t NowNs() { return std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(); }
 
@@ -156,7 +156,7 @@ TEST(LocalFailuresTest, APeerThatEndsBeforeThereIsACommunicatorIsNoticed) {
     text.copy(told[rendezvous.rank()].text, sizeof(Told::text) - 1);
     return 0;
   });
-  EXPECT_LT(Clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(30));
   EXPECT_THAT(told[0].text, HasSubstr("rank 1 has ended"));
   EXPECT_THAT(told[2].text, HasSubstr("rank 1 has ended"));
 }
