@@ -62,9 +62,8 @@ class Communicator {
   // Local. Where tensors should lie that are to be gathered, broadcast or exchanged directly. nullptr: anywhere.
   virtual c10::Allocator* DirectMemory() { return nullptr; }
 
-  // Byte strings of any length.
+  // Byte strings of any length, by rank.
   virtual std::vector<std::string> AllGatherBytes(const std::string& bytes) = 0;
-  virtual std::string BroadcastBytes(const std::string& bytes, int root) = 0;
 
   // Ranks with the same color form a new group, ordered by key, then rank; color < 0: no group, nullptr.
   virtual std::unique_ptr<Communicator> Split(int color, int key) = 0;
@@ -79,12 +78,6 @@ class Communicator {
   virtual void AbortWhen(std::function<std::optional<std::string>()> poll) {}
   // Local. False once a call of this group, or of one split from it, has failed or was aborted.
   virtual bool usable() const { return true; }
-
-  // Local; never waits. Sends `number` to every other rank of the group, which finds it in its Signals(). Both belong
-  // together: a backend without them gives no signals.
-  virtual void Signal(int64_t number) {}
-  // Local; never waits. What the other ranks have sent since the last call; from one rank in the order sent.
-  virtual std::vector<int64_t> Signals() { return {}; }
 };
 
 }  // namespace shardcts

@@ -64,14 +64,6 @@ std::vector<std::string> AllGatherBytesAsTensors(Communicator& group, const std:
   return result;
 }
 
-std::string BroadcastBytesAsTensors(Communicator& group, const std::string& bytes, int root, at::Device device) {
-  at::Tensor size = at::full({1}, static_cast<int64_t>(bytes.size()), at::dtype(at::kLong).device(device));
-  group.Broadcast(size, root);
-  at::Tensor data = group.rank() == root ? BytesTensor(bytes).to(device) : Bytes(size.item<int64_t>(), device);
-  group.Broadcast(data, root);
-  return BytesString(data.cpu());
-}
-
 std::vector<int64_t> MembersAfterSplit(Communicator& group, int color, int key, at::Device device) {
   const at::Tensor wishes = AllGatherNumbers(group, {color, key}, device);
   std::vector<std::tuple<int64_t, int64_t>> members;  // key, rank here

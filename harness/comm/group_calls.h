@@ -12,9 +12,8 @@
 
 namespace shardcts {
 
-// *Collective*. AllGatherBytes and BroadcastBytes, by calls on tensors on `device`.
+// *Collective*. AllGatherBytes, by calls on tensors on `device`.
 std::vector<std::string> AllGatherBytesAsTensors(Communicator& group, const std::string& bytes, at::Device device);
-std::string BroadcastBytesAsTensors(Communicator& group, const std::string& bytes, int root, at::Device device);
 
 // *Collective*. Every rank's wish for a split; returns the global ranks of this rank's new group in their order there,
 // none when `color` is negative. When it returns, all ranks have arrived.

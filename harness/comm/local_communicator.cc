@@ -30,8 +30,8 @@ Piece PieceOf(const at::Tensor& tensor) {
   return {static_cast<char*>(tensor.mutable_data_ptr()), NumBytes(tensor)};
 }
 
-Bytes BytesOf(const Piece& piece) { return {piece.begin, static_cast<size_t>(piece.bytes)}; }
-Bytes BytesOf(const at::Tensor& tensor) {
+ByteSpan BytesOf(const Piece& piece) { return {piece.begin, static_cast<size_t>(piece.bytes)}; }
+ByteSpan BytesOf(const at::Tensor& tensor) {
   return {static_cast<const char*>(tensor.const_data_ptr()), static_cast<size_t>(NumBytes(tensor))};
 }
 
@@ -66,7 +66,7 @@ std::string WithRoot(const std::string& call, int root) { return call + " with r
 
 // Puts what comes from each rank into its piece of `outputs`.
 Consume CopyInto(const std::vector<Piece>& outputs) {
-  return [&outputs](int64_t offset, std::span<const Bytes> from) {
+  return [&outputs](int64_t offset, std::span<const ByteSpan> from) {
     for (size_t r = 0; r < from.size(); ++r) {
       CopyBytes(outputs[r].begin + offset, from[r].data(), std::ssize(from[r]));
     }
@@ -75,11 +75,11 @@ Consume CopyInto(const std::vector<Piece>& outputs) {
 
 // Puts the reduction of what comes into `output`, of which the ranks may still give what is overwritten.
 Consume ReduceInto(const Piece& output, at::ScalarType type, ReduceOp op) {
-  return [=](int64_t offset, std::span<const Bytes> from) {
+  return [=](int64_t offset, std::span<const ByteSpan> from) {
     if (from.front().empty()) return;
     const int64_t count = std::ssize(from.front()) / static_cast<int64_t>(c10::elementSize(type));
     std::vector<at::Tensor> parts;
-    for (const Bytes bytes : from) parts.push_back(at::from_blob(const_cast<char*>(bytes.data()), {count}, type));
+    for (const ByteSpan bytes : from) parts.push_back(at::from_blob(const_cast<char*>(bytes.data()), {count}, type));
     const at::Tensor reduced = Reduce(parts, op);
     CopyBytes(output.begin + offset, static_cast<const char*>(reduced.const_data_ptr()), std::ssize(from.front()));
   };
@@ -111,9 +111,6 @@ class LocalCommunicator final : public Communicator {
     return group_.peers()->has_host_memory() ? HostMemory::OfThisProcess() : nullptr;
   }
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override;
-  std::string BroadcastBytes(const std::string& bytes, int root) override {
-    return AllGatherBytes(rank() == root ? bytes : "").at(static_cast<size_t>(root));
-  }
   std::unique_ptr<Communicator> Split(int color, int key) override;
 
   void SetDeadline(Clock::time_point deadline) override { group_.state()->SetDeadline(deadline); }
@@ -252,7 +249,7 @@ void LocalCommunicator::Broadcast(at::Tensor tensor, int root) {
   if (is_root) own_call.to = {BytesOf(tensor)};
   own_call.expected.assign(outputs.size(), 0);
   own_call.expected[static_cast<size_t>(root)] = NumBytes(tensor);
-  if (is_root) return staged_.Run(own_call, [](int64_t, std::span<const Bytes>) {});
+  if (is_root) return staged_.Run(own_call, [](int64_t, std::span<const ByteSpan>) {});
   staged_.Run(own_call, CopyInto(outputs));
 }
 
@@ -267,7 +264,7 @@ void LocalCommunicator::Gather(std::span<at::Tensor> outputs, const at::Tensor& 
     pieces.push_back(PieceOf(output));
     own_call.expected.push_back(pieces.back().bytes);
   }
-  if (rank() != root) return staged_.Run(own_call, [](int64_t, std::span<const Bytes>) {});
+  if (rank() != root) return staged_.Run(own_call, [](int64_t, std::span<const ByteSpan>) {});
   staged_.Run(own_call, CopyInto(pieces));
 }
 
@@ -301,7 +298,7 @@ void LocalCommunicator::Receive(at::Tensor tensor, int from, int tag) {
 
 void LocalCommunicator::Barrier() {
   group_.Begin("barrier");
-  staged_.Run({.call = "barrier"}, [](int64_t, std::span<const Bytes>) {});
+  staged_.Run({.call = "barrier"}, [](int64_t, std::span<const ByteSpan>) {});
 }
 
 bool LocalCommunicator::ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) {
@@ -320,8 +317,8 @@ bool LocalCommunicator::ExchangeDirectly(const TensorsByRank& sends, const Tenso
 std::vector<std::string> LocalCommunicator::AllGatherBytes(const std::string& bytes) {
   group_.Begin("all_gather_bytes");
   std::vector<std::string> result(static_cast<size_t>(size()));
-  StagedCall own_call{.call = "all_gather_bytes", .to = {Bytes(bytes)}};
-  staged_.Run(own_call, [&](int64_t, std::span<const Bytes> from) {
+  StagedCall own_call{.call = "all_gather_bytes", .to = {ByteSpan(bytes)}};
+  staged_.Run(own_call, [&](int64_t, std::span<const ByteSpan> from) {
     for (size_t r = 0; r < from.size(); ++r) result[r].append(from[r].begin(), from[r].end());
   });
   return result;

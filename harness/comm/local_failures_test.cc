@@ -25,11 +25,15 @@ using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kGrace{10};
+// Wide, for machines that are busy: the real bound is 200 ms. A wait that notices nothing takes 60 s.
+constexpr int64_t kNoticed = 5'000'000'000;
+
+int64_t NowNs() { return std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(); }
 
 // What each rank has to tell the test, in memory that it shares with its forks.
 struct Told {
   char text[400];
-  int64_t since_kill_ms;  // when the rank's wait ended
+  int64_t time_ns;  // of the steady clock, which all processes share: when the wait ended, or the kill began
 };
 class ToldByRanks {
  public:
@@ -100,22 +104,22 @@ void ExpectEndIsNoticed(int ranks, const std::string& name, const Call& call, bo
     const std::unique_ptr<Communicator> inner = in_a_split_off_group ? world->Split(0, world->rank()) : nullptr;
     Communicator& group = inner ? *inner : *world;
     group.Barrier();
-    // Both clocks begin when the last rank is about to be killed, which is 100 ms after all have left the barrier.
-    const Clock::time_point kill_time = Clock::now() + milliseconds(100);
+    Told& mine = told[group.rank()];
     if (group.rank() == ranks - 1) {
-      std::this_thread::sleep_until(kill_time);
+      std::this_thread::sleep_for(milliseconds(100));  // its peers wait now
+      mine.time_ns = NowNs();
       raise(SIGKILL);
     }
     const std::string text = ErrorText([&] { call(group); });
-    Told& mine = told[group.rank()];
-    mine.since_kill_ms = std::chrono::duration_cast<milliseconds>(Clock::now() - kill_time).count();
+    mine.time_ns = NowNs();
     text.copy(mine.text, sizeof(Told::text) - 1);
     return 0;
   });
   EXPECT_TRUE(WIFSIGNALED(ended.back().status)) << name;
   for (int rank = 0; rank < ranks - 1; ++rank) {
     EXPECT_THAT(told[rank].text, HasSubstr("rank " + std::to_string(ranks - 1) + " has ended")) << name;
-    EXPECT_LT(told[rank].since_kill_ms, 200) << name << " on rank " << rank;
+    EXPECT_GT(told[rank].time_ns, told[ranks - 1].time_ns) << name << " on rank " << rank;
+    EXPECT_LT(told[rank].time_ns - told[ranks - 1].time_ns, kNoticed) << name << " on rank " << rank;
   }
 }
 
@@ -134,7 +138,7 @@ TEST(LocalFailuresTest, APeerThatEndsAfterItsPartHarmsNobody) {
   const std::vector<ForkedRank> ended = ForkRanks(4, kGrace, [&](Rendezvous& rendezvous) {
     const std::unique_ptr<Communicator> world = MakeLocalCommunicator(rendezvous);
     std::vector<at::Tensor> parts(world->rank() == 0 ? 4 : 0, at::empty({100'000}));
-    world->Gather(parts, at::full({100'000}, world->rank()), 0);
+    world->Gather(parts, at::full({100'000}, 1.0 * world->rank()), 0);
     if (world->rank() == 3) _exit(0);
     if (world->rank() == 0) world->Send(at::ones({10}), 1, 5);
     if (world->rank() == 1) world->Receive(at::ones({10}), 0, 5);
@@ -152,7 +156,7 @@ TEST(LocalFailuresTest, APeerThatEndsBeforeThereIsACommunicatorIsNoticed) {
     text.copy(told[rendezvous.rank()].text, sizeof(Told::text) - 1);
     return 0;
   });
-  EXPECT_LT(Clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(30));
   EXPECT_THAT(told[0].text, HasSubstr("rank 1 has ended"));
   EXPECT_THAT(told[2].text, HasSubstr("rank 1 has ended"));
 }
@@ -233,7 +237,7 @@ TEST(LocalFailuresTest, WithoutHostMemoryEverythingGoesInPieces) {
     setrlimit(RLIMIT_FSIZE, &limit);
     const std::unique_ptr<Communicator> world = MakeLocalCommunicator(rendezvous);
     const at::Tensor gathered = at::empty({3, 1'000'000});
-    world->AllGatherInto(gathered, at::full({1'000'000}, world->rank()));
+    world->AllGatherInto(gathered, at::full({1'000'000}, 1.0 * world->rank()));
     bool is_right = world->DirectMemory() == nullptr && !world->ExchangeDirectly({{}, {}, {}}, {{}, {}, {}});
     for (int r = 0; r < 3; ++r) is_right &= gathered[r].eq(r).all().item<bool>();
     return is_right ? 0 : 1;

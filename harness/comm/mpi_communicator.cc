@@ -20,8 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kSignalTag = 32767;  // the largest that MPI promises
-
 // How long a call keeps the processor: as long as a message needs that finds its peers ready, with its bytes copied
 // at 1 GB/s. MPI moves bytes only while it is polled.
 std::chrono::nanoseconds BusyTime(std::span<const at::Tensor> tensors) {
@@ -48,9 +46,6 @@ class MpiCommunicator final : public Communicator {
   }
 
   ~MpiCommunicator() override {
-    for (auto& call : signals_sent_) {
-      if (!IsDone(call)) KeepForever(std::move(call));
-    }
     int finalized = 0;
     MPI_Finalized(&finalized);
     if (!finalized && !failed_) MPI_Comm_free(&comm_);
@@ -74,17 +69,12 @@ class MpiCommunicator final : public Communicator {
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override {
     return AllGatherBytesAsTensors(*this, bytes, at::kCPU);
   }
-  std::string BroadcastBytes(const std::string& bytes, int root) override {
-    return BroadcastBytesAsTensors(*this, bytes, root, at::kCPU);
-  }
   std::unique_ptr<Communicator> Split(int color, int key) override;
 
   void SetDeadline(Clock::time_point deadline) override { state_->SetDeadline(deadline); }
   void Abort(const std::string& reason) override { state_->Abort(reason); }
   void AbortWhen(std::function<std::optional<std::string>()> poll) override { state_->AbortWhen(std::move(poll)); }
   bool usable() const override { return !state_->failed(); }
-  void Signal(int64_t number) override;
-  std::vector<int64_t> Signals() override;
 
  private:
   // Starts a call with `start(PendingCall&)`, which returns MPI's code, and polls until it is done.
@@ -100,7 +90,6 @@ class MpiCommunicator final : public Communicator {
   int rank_ = 0;
   int size_ = 1;
   bool failed_ = false;
-  std::vector<std::shared_ptr<PendingCall>> signals_sent_;
 };
 
 void MpiCommunicator::Fail(const char* operation, const std::string& reason) {
@@ -285,31 +274,6 @@ void MpiCommunicator::Receive(at::Tensor tensor, int from, int tag) {
   Run("receive", {tensor}, [&](PendingCall& call) {
     return MPI_Irecv(tensor.mutable_data_ptr(), bytes, MPI_BYTE, from, tag, comm_, &call.request);
   });
-}
-
-void MpiCommunicator::Signal(int64_t number) {
-  for (int r = 0; r < size_; ++r) {
-    if (r == rank_) continue;
-    auto call = std::make_shared<PendingCall>();
-    call->tensors = {at::full({1}, number, at::kLong)};
-    if (MPI_Isend(call->tensors[0].const_data_ptr(), 1, MPI_INT64_T, r, kSignalTag, comm_, &call->request) ==
-        MPI_SUCCESS) {
-      signals_sent_.push_back(std::move(call));
-    }
-  }
-  std::erase_if(signals_sent_, IsDone);
-}
-
-std::vector<int64_t> MpiCommunicator::Signals() {
-  std::vector<int64_t> numbers;
-  for (;;) {
-    int there = 0;
-    MPI_Status status;
-    if (MPI_Iprobe(MPI_ANY_SOURCE, kSignalTag, comm_, &there, &status) != MPI_SUCCESS || !there) return numbers;
-    int64_t number = 0;
-    MPI_Recv(&number, 1, MPI_INT64_T, status.MPI_SOURCE, kSignalTag, comm_, MPI_STATUS_IGNORE);  // it is here already
-    numbers.push_back(number);
-  }
 }
 
 void MpiCommunicator::Barrier() {

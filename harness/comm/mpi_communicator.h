@@ -9,7 +9,6 @@
 // a split-off group does not touch the communicator that it came from.
 // Tensors up to 2 GiB less one byte per call; beyond that std::invalid_argument, as for tensors that are not contiguous
 // or not on the CPU, or a ReduceOp that the dtype does not have. bool sums and products are logical or and logical and.
-// The tag 32767 is taken by Signal.
 // float16 and bfloat16 are reduced in float32, in rank order, and rounded once.
 #pragma once
 

@@ -27,30 +27,6 @@ TEST(MpiCommunicatorTest, HalfTypesAreRoundedOnce) {
   EXPECT_TRUE(at::equal(tensor, at::full({3}, 256.0 + World().size() - 1).to(at::kBFloat16)));
 }
 
-TEST(MpiCommunicatorTest, SignalOfAPeerEndsAWaitElsewhere) {
-  if (World().size() == 1) GTEST_SKIP() << "needs a peer";
-  std::unique_ptr<Communicator> group = World().Split(0, World().rank());
-  std::unique_ptr<Communicator> inner = group->Split(0, World().rank());
-  group->AbortWhen([]() -> std::optional<std::string> {
-    const std::vector<int64_t> numbers = World().Signals();
-    if (numbers.empty()) return std::nullopt;
-    return "signal " + std::to_string(numbers.front());
-  });
-  if (World().rank() != World().size() - 1) {
-    try {
-      inner->Barrier();
-      ADD_FAILURE() << "the last rank was not waited for";
-    } catch (const CommunicationError& error) {
-      EXPECT_THAT(error.what(), testing::HasSubstr("aborted: signal 42"));
-    }
-    EXPECT_FALSE(group->usable()) << "a group split from it has failed";
-  } else {
-    World().Signal(42);
-  }
-  World().Barrier();
-  EXPECT_THAT(World().Signals(), testing::IsEmpty());
-}
-
 }  // namespace
 }  // namespace shardcts
 

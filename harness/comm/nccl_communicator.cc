@@ -123,9 +123,6 @@ class NcclCommunicator final : public Communicator {
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override {
     return AllGatherBytesAsTensors(*this, bytes, device_);
   }
-  std::string BroadcastBytes(const std::string& bytes, int root) override {
-    return BroadcastBytesAsTensors(*this, bytes, root, device_);
-  }
   std::unique_ptr<Communicator> Split(int color, int key) override;
 
   void SetDeadline(Clock::time_point deadline) override { state_->SetDeadline(deadline); }
@@ -410,17 +407,6 @@ at::Device DeviceOf(Rendezvous& rendezvous, const NcclLibrary& nccl, int local_r
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
 }
 
-class RendezvousOverCommunicator final : public Rendezvous {
- public:
-  explicit RendezvousOverCommunicator(Communicator& communicator) : communicator_(communicator) {}
-  int rank() const override { return communicator_.rank(); }
-  int size() const override { return communicator_.size(); }
-  std::vector<std::string> AllGather(const std::string& bytes) override { return communicator_.AllGatherBytes(bytes); }
-
- private:
-  Communicator& communicator_;
-};
-
 }  // namespace
 
 std::unique_ptr<Communicator> MakeNcclCommunicator(Rendezvous& rendezvous, std::shared_ptr<const NcclLibrary> nccl,
@@ -440,12 +426,6 @@ std::unique_ptr<Communicator> MakeNcclCommunicator(Rendezvous& rendezvous, std::
   auto world = std::make_unique<NcclCommunicator>(std::move(nccl), device, ranks, rendezvous.rank(), nullptr);
   world->Connect(id, Clock::now() + timeout);
   return world;
-}
-
-std::unique_ptr<Communicator> MakeNcclCommunicator(Communicator& bootstrap, std::shared_ptr<const NcclLibrary> nccl,
-                                                   int local_rank, std::chrono::milliseconds timeout) {
-  RendezvousOverCommunicator rendezvous(bootstrap);
-  return MakeNcclCommunicator(rendezvous, std::move(nccl), local_rank, timeout);
 }
 
 }  // namespace shardcts

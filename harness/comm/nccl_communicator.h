@@ -30,9 +30,4 @@ struct NcclLibrary;
 std::unique_ptr<Communicator> MakeNcclCommunicator(Rendezvous& rendezvous, std::shared_ptr<const NcclLibrary> nccl,
                                                    int local_rank,
                                                    std::chrono::milliseconds timeout = CallState::kDefaultTimeout);
-// The ranks meet over a communicator that they have already.
-std::unique_ptr<Communicator> MakeNcclCommunicator(Communicator& bootstrap, std::shared_ptr<const NcclLibrary> nccl,
-                                                   int local_rank,
-                                                   std::chrono::milliseconds timeout = CallState::kDefaultTimeout);
-
 }  // namespace shardcts

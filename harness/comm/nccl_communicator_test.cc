@@ -9,6 +9,7 @@
 
 #include "comm/conformance/ranks.h"
 #include "comm/nccl_library.h"
+#include "comm/testing/communicator_rendezvous.h"
 #include "comm/testing/rank_tests.h"
 
 namespace shardcts {
@@ -23,7 +24,10 @@ std::shared_ptr<const NcclLibrary> Emulator() {
   return library;
 }
 
-std::unique_ptr<Communicator> MakeWorld() { return MakeNcclCommunicator(World(), Emulator(), World().rank()); }
+std::unique_ptr<Communicator> MakeWorld(milliseconds timeout = CallState::kDefaultTimeout) {
+  CommunicatorRendezvous rendezvous(World());
+  return MakeNcclCommunicator(rendezvous, Emulator(), World().rank(), timeout);
+}
 
 }  // namespace
 
@@ -118,7 +122,7 @@ TEST(NcclCommunicatorTest, PeerThatNeverArrivesEndsTheMakingOfAWorld) {
   const ScopedFault fault("absent@" + LastRank());
   const Clock::time_point start = Clock::now();
   try {
-    MakeNcclCommunicator(World(), Emulator(), World().rank(), milliseconds(300));
+    MakeWorld(milliseconds(300));
     ADD_FAILURE() << "it was made";
   } catch (const CommunicationError& error) {
     EXPECT_THAT(error.what(), HasSubstr("init on rank " + std::to_string(World().rank())));

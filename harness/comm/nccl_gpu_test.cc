@@ -12,6 +12,7 @@
 #include "comm/group_calls.h"
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
+#include "comm/testing/communicator_rendezvous.h"
 #include "comm/testing/rank_tests.h"
 
 namespace shardcts {
@@ -31,7 +32,8 @@ class NcclWorld : public testing::Environment {
       library_ = Load();
       device_ =
           library_->emulator ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
-      world_ = MakeStagedCommunicator(MakeNcclCommunicator(World(), library_, local_rank), device_);
+      CommunicatorRendezvous rendezvous(World());
+      world_ = MakeStagedCommunicator(MakeNcclCommunicator(rendezvous, library_, local_rank), device_);
     } catch (const NcclNotUsable& error) {
       std::cerr << "skipped: " << error.what() << std::endl;
       GTEST_SKIP() << error.what();

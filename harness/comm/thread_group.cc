@@ -36,18 +36,6 @@ std::optional<at::Tensor> ThreadGroup::Take(int rank, int from, int tag) {
   return std::nullopt;
 }
 
-void ThreadGroup::Signal(int from, int64_t number) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (int rank = 0; rank < size(); ++rank) {
-    if (rank != from) signals_[rank].push_back(number);
-  }
-}
-
-std::vector<int64_t> ThreadGroup::TakeSignals(int rank) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return std::exchange(signals_[rank], {});
-}
-
 int ThreadGroup::EndedBefore(const ThreadRound& round) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (int rank = 0; rank < size(); ++rank) {

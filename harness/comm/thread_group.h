@@ -57,8 +57,7 @@ class ThreadGroup {
       : global_ranks_(std::move(global_ranks)),
         ended_(std::move(ended)),
         next_round_(global_ranks_.size(), 0),
-        messages_(global_ranks_.size()),
-        signals_(global_ranks_.size()) {}
+        messages_(global_ranks_.size()) {}
 
   const std::vector<int64_t>& global_ranks() const { return global_ranks_; }
   const std::shared_ptr<EndedRanks>& ended() const { return ended_; }
@@ -71,8 +70,6 @@ class ThreadGroup {
   void Post(int to, ThreadMessage message);
   // The oldest message of this sender and tag, once; nullopt: none.
   std::optional<at::Tensor> Take(int rank, int from, int tag);
-  void Signal(int from, int64_t number);
-  std::vector<int64_t> TakeSignals(int rank);
   // A rank that has ended without coming to this round; -1: none.
   int EndedBefore(const ThreadRound& round);
 
@@ -96,7 +93,6 @@ class ThreadGroup {
   std::vector<int64_t> next_round_;                         // of each rank
   std::map<int64_t, std::shared_ptr<ThreadRound>> rounds_;  // by number, those that are not complete
   std::vector<std::deque<ThreadMessage>> messages_;         // by receiver
-  std::vector<std::vector<int64_t>> signals_;               // by receiver
 };
 
 }  // namespace shardcts

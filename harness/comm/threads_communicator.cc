@@ -69,15 +69,12 @@ class ThreadsCommunicator final : public Communicator {
   void Receive(at::Tensor tensor, int from, int tag) override;
   void Barrier() override { Meet({"barrier"}); }
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override;
-  std::string BroadcastBytes(const std::string& bytes, int root) override;
   std::unique_ptr<Communicator> Split(int color, int key) override;
 
   void SetDeadline(Clock::time_point deadline) override { state_->SetDeadline(deadline); }
   void Abort(const std::string& reason) override { state_->Abort(reason); }
   void AbortWhen(std::function<std::optional<std::string>()> poll) override { state_->AbortWhen(std::move(poll)); }
   bool usable() const override { return !state_->failed(); }
-  void Signal(int64_t number) override { group_->Signal(rank_, number); }
-  std::vector<int64_t> Signals() override { return group_->TakeSignals(rank_); }
 
  private:
   // The round in which all ranks have made this call.
@@ -271,12 +268,6 @@ std::vector<std::string> ThreadsCommunicator::AllGatherBytes(const std::string& 
   std::vector<std::string> result;
   for (const Contribution& contribution : round->contributions) result.push_back(BytesString(contribution.tensors[0]));
   return result;
-}
-
-std::string ThreadsCommunicator::BroadcastBytes(const std::string& bytes, int root) {
-  CheckRoot("broadcast_bytes", root);
-  const auto round = Meet({"broadcast_bytes", RootIs(root), {BytesTensor(bytes)}});
-  return BytesString(round->contributions[root].tensors[0]);
 }
 
 // Ranks in the new groups, by color: ordered by key, then rank here.

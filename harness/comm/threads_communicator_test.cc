@@ -117,34 +117,6 @@ TEST(ThreadsCommunicatorTest, TensorMayBeChangedAsSoonAsItIsSent) {
   });
 }
 
-TEST(ThreadsCommunicatorTest, SignalsReachThePeersOnceAndInOrder) {
-  RunThreadRanks(3, [](Communicator& world) {
-    if (world.rank() == 1) world.Signal(4), world.Signal(2);
-    world.Barrier();
-    const std::vector<int64_t> expected = world.rank() == 1 ? std::vector<int64_t>{} : std::vector<int64_t>{4, 2};
-    EXPECT_EQ(world.Signals(), expected);
-    EXPECT_EQ(world.Signals(), std::vector<int64_t>{});
-  });
-}
-
-TEST(ThreadsCommunicatorTest, SignalOfAPeerEndsAWaitInASplitOffGroup) {
-  RunThreadRanks(2, [](Communicator& world) {
-    const std::unique_ptr<Communicator> group = world.Split(0, 0), inner = group->Split(0, 0);
-    group->AbortWhen([&world]() -> std::optional<std::string> {
-      const std::vector<int64_t> numbers = world.Signals();
-      return numbers.empty() ? std::nullopt : std::optional("signal " + std::to_string(numbers.front()));
-    });
-    if (world.rank() == 0) {
-      EXPECT_THAT([&] { inner->Barrier(); },
-                  testing::ThrowsMessage<CommunicationError>(HasSubstr("aborted: signal 42")));
-      EXPECT_FALSE(group->usable()) << "a group split from it has failed";
-    } else {
-      world.Signal(42);
-    }
-    world.Barrier();
-  });
-}
-
 TEST(ThreadsCommunicatorTest, TwoHundredAndFiftySixRanks) {
   RunThreadRanks(256, [](Communicator& world) {
     const std::unique_ptr<Communicator> row = world.Split(world.rank() / 16, world.rank());

@@ -72,7 +72,7 @@ Json Recording() {
 }
 
 constexpr const char* kPlan = R"({"implementation": {"label": "reference,x=1", "source": "reference", "options": {"x": "1"},
-  "device": "cpu", "mutant": null}, "world_size": 2, "rank_kind": "processes", "host": "h", "seed": 1234, "trace": "inline",
+  "device": "cpu", "mutant": null}, "world_size": 2, "host": "h", "seed": 1234, "trace": "inline",
   "test_timeout_seconds": 60.0, "run_folder": "/o", "pool_folder": "/o/p", "trace_folder": "/o/t", "tests": ["a", "b"],
   "recordings": ["a", "b+repetition=2"]})";
 

@@ -5,7 +5,6 @@
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
 #include "run_files/input_error.h"
-#include "run_files/program_folder.h"
 #include "run_files/shipped_implementations.h"
 
 namespace shardcts {
@@ -24,9 +23,9 @@ std::string Choice(const Plan& plan) {
 
 // What a value of comm carries tensors of.
 std::string DeviceOf(const std::string& choice) {
-  if (choice == "local" || choice == "mpi" || choice == "nccl-emulator") return "cpu";
+  if (choice == "local" || choice == "mpi") return "cpu";
   if (choice == "nccl") return "cuda";
-  throw InputError("option comm=" + choice + ": possible: local, mpi, nccl, nccl-emulator");
+  throw InputError("option comm=" + choice + ": possible: local, mpi, nccl");
 }
 
 }  // namespace
@@ -40,7 +39,6 @@ DataCommunicator::DataCommunicator(const Plan& plan) : choice_(Choice(plan)) {
   }
   try {
     if (choice_ == "nccl") nccl_ = LoadNccl();
-    if (choice_ == "nccl-emulator") nccl_ = LoadNcclEmulator(OwnLibrary("libshardcts_nccl_emulator.so"));
   } catch (const NcclNotUsable& error) {
     throw InputError("communicator " + choice_ + ": " + error.what());
   }

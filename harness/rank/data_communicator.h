@@ -1,9 +1,8 @@
 // Which communicator an implementation is given: the option comm of `--impl`.
 //
-//   local          CPU tensors, ranks of one host; the default for libraries on the CPU
-//   mpi            CPU tensors; the default for libraries on the CPU under a launcher of the user's own
-//   nccl           CUDA tensors, one GPU per rank; the default for libraries on device=cuda
-//   nccl-emulator  CPU tensors through the NCCL backend, without a GPU: to test the path, not to measure anything
+//   local  CPU tensors, ranks of one host; the default for libraries on the CPU
+//   mpi    CPU tensors; the default for libraries on the CPU under a launcher of the user's own
+//   nccl   CUDA tensors, one GPU per rank; the default for libraries on device=cuda
 //
 // Python classes bring communication of their own: they get none unless the option asks for one.
 #pragma once
@@ -32,7 +31,7 @@ class DataCommunicator {
   // no GPU of its own, or the ranks of a local communicator are not on one host.
   std::unique_ptr<Communicator> Make(Rendezvous& rendezvous, int local_rank) const;
 
-  // Local. Of NCCL, "2.32.3 (emulator)"; empty when it is not used.
+  // Local. Of NCCL, "2.32.3"; empty when it is not used.
   std::string nccl_version() const;
 
  private:

@@ -12,9 +12,9 @@ using testing::HasSubstr;
 
 Plan PlanFor(const std::string& source, const std::string& device, const std::string& comm = "") {
   Plan plan;
-  plan.source = source;
-  plan.device = device;
-  if (!comm.empty()) plan.options["comm"] = comm;
+  plan.implementation.source = source;
+  plan.implementation.device = device;
+  if (!comm.empty()) plan.implementation.options["comm"] = comm;
   return plan;
 }
 
@@ -28,22 +28,18 @@ std::string Problem(const Plan& plan) {
   return "";
 }
 
-TEST(DataCommunicatorTest, MpiOnTheCpuAndForPythonClasses) {
+TEST(DataCommunicatorTest, LocalOnTheCpuAndNoneForPythonClasses) {
   EXPECT_EQ(Problem(PlanFor("reference", "cpu")), "");
   EXPECT_EQ(DataCommunicator(PlanFor("torch", "cuda")).nccl_version(), "");
   EXPECT_EQ(DataCommunicator(PlanFor("python:vendor.adapter:Adapter", "cuda")).nccl_version(), "");
 }
 
-TEST(DataCommunicatorTest, TheEmulatorIsNamedInTheVersion) {
-  EXPECT_THAT(DataCommunicator(PlanFor("reference", "cpu", "nccl-emulator")).nccl_version(), HasSubstr(" (emulator)"));
-}
-
 TEST(DataCommunicatorTest, WrongOptionsAreNamed) {
-  EXPECT_EQ(Problem(PlanFor("reference", "cpu", "gloo")), "option comm=gloo: possible: mpi, nccl, nccl-emulator");
+  EXPECT_EQ(Problem(PlanFor("reference", "cpu", "gloo")), "option comm=gloo: possible: local, mpi, nccl");
   EXPECT_EQ(Problem(PlanFor("reference", "cuda", "mpi")),
             "option comm=mpi carries tensors of device cpu, not of cuda");
-  EXPECT_EQ(Problem(PlanFor("reference", "cuda", "nccl-emulator")),
-            "option comm=nccl-emulator carries tensors of device cpu, not of cuda");
+  EXPECT_EQ(Problem(PlanFor("reference", "cuda", "local")),
+            "option comm=local carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cpu", "nccl")),
             "option comm=nccl carries tensors of device cuda, not of cpu");
 }

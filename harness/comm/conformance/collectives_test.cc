@@ -161,7 +161,7 @@ TEST(CollectivesTest, LargeTensors) {
 TEST(CollectivesTest, LargeTensorsOfUnevenSizes) {
   OnEveryRank([](Communicator& world) {
     const int rank = world.rank();
-    const auto count = [](int r) { return r == 1 ? int64_t{0} : 1'000'003 + 50'021 * int64_t{r}; };
+    const auto count = [](int r) { return r == 1 ? int64_t{0} : 100'003 + 5'021 * int64_t{r}; };
     at::Tensor tensor = Coded(rank, count(0), at::kShort);
     world.AllReduce(tensor, ReduceOp::kSum);
     EXPECT_TRUE(Same(tensor, Reduced(world.size(), count(0), at::kShort, ReduceOp::kSum)));
@@ -172,13 +172,13 @@ TEST(CollectivesTest, LargeTensorsOfUnevenSizes) {
     EXPECT_TRUE(Same(chunk, reduced.narrow(0, rank * count(0), count(0))));
 
     std::vector<at::Tensor> parts;
-    for (int r = 0; r < world.size(); ++r) parts.push_back(at::empty({count(r)}, at::kByte));
-    world.AllGatherV(parts, Coded(rank, count(rank), at::kByte));
-    for (int r = 0; r < world.size(); ++r) EXPECT_TRUE(Same(parts[r], Coded(r, count(r), at::kByte))) << "from " << r;
+    for (int r = 0; r < world.size(); ++r) parts.push_back(at::empty({count(r)}, at::kInt));
+    world.AllGatherV(parts, Coded(rank, count(rank), at::kInt));
+    for (int r = 0; r < world.size(); ++r) EXPECT_TRUE(Same(parts[r], Coded(r, count(r), at::kInt))) << "from " << r;
     const int root = world.size() - 1;
-    at::Tensor back = at::empty({count(rank)}, at::kByte);
+    at::Tensor back = at::empty({count(rank)}, at::kInt);
     world.Scatter(back, rank == root ? parts : std::vector<at::Tensor>{}, root);
-    EXPECT_TRUE(Same(back, Coded(rank, count(rank), at::kByte)));
+    EXPECT_TRUE(Same(back, Coded(rank, count(rank), at::kInt)));
     std::vector<at::Tensor> gathered(rank == root ? world.size() : 0);
     for (size_t r = 0; r < gathered.size(); ++r) gathered[r] = at::empty_like(parts[r]);
     world.Gather(gathered, back, root);
@@ -208,7 +208,6 @@ TEST(CollectivesTest, BytesOfAnyLength) {
     const std::vector<std::string> all = world.AllGatherBytes(text(world.rank()));
     ASSERT_EQ(all.size(), static_cast<size_t>(world.size()));
     for (int r = 0; r < world.size(); ++r) EXPECT_EQ(all[r], text(r));
-    EXPECT_EQ(world.BroadcastBytes(text(world.rank()), world.size() - 1), text(world.size() - 1));
     EXPECT_EQ(world.AllGatherBytes(""), std::vector<std::string>(world.size()));
     // About the size up to which bytes go at once: on all ranks, on the last one only.
     for (const size_t size : {1015, 1016, 1017, 5000}) {
@@ -218,7 +217,6 @@ TEST(CollectivesTest, BytesOfAnyLength) {
       const std::vector<std::string> given = world.AllGatherBytes(of_rank(world.rank()));
       for (int r = 0; r < world.size(); ++r) EXPECT_EQ(given[static_cast<size_t>(r)], of_rank(r)) << size;
     }
-    EXPECT_EQ(world.BroadcastBytes("", 0), "");
   });
 }
 

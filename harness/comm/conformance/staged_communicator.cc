@@ -60,9 +60,6 @@ class StagedCommunicator final : public Communicator {
   }
   void Barrier() override { inner_->Barrier(); }
   std::vector<std::string> AllGatherBytes(const std::string& bytes) override { return inner_->AllGatherBytes(bytes); }
-  std::string BroadcastBytes(const std::string& bytes, int root) override {
-    return inner_->BroadcastBytes(bytes, root);
-  }
   std::unique_ptr<Communicator> Split(int color, int key) override {
     std::unique_ptr<Communicator> group = inner_->Split(color, key);
     return group ? MakeStagedCommunicator(std::move(group), device_) : nullptr;

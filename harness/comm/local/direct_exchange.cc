@@ -34,7 +34,7 @@ std::vector<int64_t> DirectExchange::ToNumbers(const PiecesByRank& sends, const 
   return numbers;
 }
 
-DirectExchange::Lists DirectExchange::FromNumbers(Bytes bytes) const {
+DirectExchange::Lists DirectExchange::FromNumbers(ByteSpan bytes) const {
   const auto* counts = reinterpret_cast<const int64_t*>(bytes.data());
   const auto* entries = reinterpret_cast<const Entry*>(counts + 2 * size());
   Lists lists;
@@ -102,10 +102,10 @@ void DirectExchange::Move(const std::vector<Lists>& all, const PiecesByRank& sen
   }
 }
 
-bool DirectExchange::MoveIfPossible(std::span<const Bytes> numbers, const PiecesByRank& sends,
+bool DirectExchange::MoveIfPossible(std::span<const ByteSpan> numbers, const PiecesByRank& sends,
                                     const PiecesByRank& receives) const {
   std::vector<Lists> all;
-  for (const Bytes of_rank : numbers) {
+  for (const ByteSpan of_rank : numbers) {
     if (of_rank.empty()) return false;  // it has too many
     all.push_back(FromNumbers(of_rank));
   }
@@ -116,12 +116,12 @@ bool DirectExchange::MoveIfPossible(std::span<const Bytes> numbers, const Pieces
 
 bool DirectExchange::Run(const std::string& call, const PiecesByRank& sends, const PiecesByRank& receives) {
   const std::vector<int64_t> numbers = ToNumbers(sends, receives);
-  const Bytes bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(int64_t));
+  const ByteSpan bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(int64_t));
   StagedCall own_call{.call = call, .to = {bytes}};
   if (std::ssize(bytes) > staged_.StepBytes()) own_call.to.clear();
   bool moved = false;
   std::exception_ptr mistake;
-  staged_.Run(own_call, [&](int64_t, std::span<const Bytes> from) {
+  staged_.Run(own_call, [&](int64_t, std::span<const ByteSpan> from) {
     try {
       moved = MoveIfPossible(from, sends, receives);
     } catch (const std::invalid_argument&) {

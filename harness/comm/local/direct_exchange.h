@@ -45,11 +45,11 @@ class DirectExchange {
   int size() const { return group_.size(); }
   // Counts of each of 2 * size() lists, then the entries of all.
   std::vector<int64_t> ToNumbers(const PiecesByRank& sends, const PiecesByRank& receives) const;
-  Lists FromNumbers(Bytes bytes) const;
+  Lists FromNumbers(ByteSpan bytes) const;
   Way WayBetween(const Lists& sender, int from, const Lists& receiver, int to) const;
   bool CanAllGo(const std::vector<Lists>& all) const;
   void Move(const std::vector<Lists>& all, const PiecesByRank& sends, const PiecesByRank& receives) const;
-  bool MoveIfPossible(std::span<const Bytes> numbers, const PiecesByRank& sends, const PiecesByRank& receives) const;
+  bool MoveIfPossible(std::span<const ByteSpan> numbers, const PiecesByRank& sends, const PiecesByRank& receives) const;
 
   LocalGroup& group_;
   StagedExchange& staged_;

@@ -10,13 +10,13 @@ constexpr size_t kCallBytes = 120;
 
 int64_t RoundedUp(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-Bytes Part(Bytes bytes, int64_t offset, int64_t count) {
+ByteSpan Part(ByteSpan bytes, int64_t offset, int64_t count) {
   const int64_t size = std::ssize(bytes);
   if (offset >= size) return {};
   return bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(std::min(count, size - offset)));
 }
 
-Bytes BytesFor(const StagedCall& own, int rank) {
+ByteSpan BytesFor(const StagedCall& own, int rank) {
   if (own.to.empty()) return {};
   return own.to[own.for_all ? 0 : static_cast<size_t>(rank)];
 }
@@ -55,7 +55,7 @@ void StagedExchange::WriteData(const StagedCall& own, int64_t step) {
   char* to = Data(group_.rank(), step);
   for (int peer = 0; peer < group_.size(); ++peer, to += part_bytes) {
     if (peer == group_.rank() && !own.for_all) continue;  // it has them
-    const Bytes part = Part(BytesFor(own, peer), step * part_bytes, part_bytes);
+    const ByteSpan part = Part(BytesFor(own, peer), step * part_bytes, part_bytes);
     if (!part.empty()) std::memcpy(to, part.data(), part.size());
     if (own.for_all) return;
   }
@@ -82,10 +82,10 @@ int64_t StagedExchange::CheckHeads(const StagedCall& own) {
   return std::max<int64_t>(1, (most + part_bytes - 1) / part_bytes);
 }
 
-std::vector<Bytes> StagedExchange::DataOfStep(const StagedCall& own, int64_t step) const {
+std::vector<ByteSpan> StagedExchange::DataOfStep(const StagedCall& own, int64_t step) const {
   const int64_t part_bytes = PartBytes(own.for_all);
   const int64_t offset = step * part_bytes;
-  std::vector<Bytes> data;
+  std::vector<ByteSpan> data;
   for (int peer = 0; peer < group_.size(); ++peer) {
     if (peer == group_.rank()) {
       data.push_back(Part(BytesFor(own, peer), offset, part_bytes));

@@ -11,20 +11,20 @@
 
 namespace shardcts {
 
-using Bytes = std::span<const char>;
+using ByteSpan = std::span<const char>;
 
 // What a rank brings to a call.
 struct StagedCall {
   std::string call;       // ranks whose calls differ do not meet
   bool for_all = true;    // the same bytes for every rank; on all ranks the same
-  std::vector<Bytes> to;  // one where `for_all`, else one for each rank; empty: nothing
+  std::vector<ByteSpan> to;  // one where `for_all`, else one for each rank; empty: nothing
   // By rank: how many bytes this one gets from there. Empty: it does not look at them, or takes any number.
   std::vector<int64_t> expected;
 };
 
 // What this rank gets in one step, by rank: bytes from `offset` on of that rank's for it, as far as it has any. They stay
 // as they are until it returns.
-using Consume = std::function<void(int64_t offset, std::span<const Bytes> from)>;
+using Consume = std::function<void(int64_t offset, std::span<const ByteSpan> from)>;
 
 // Bytes go in pieces through a few slots that each rank has in the group's memory. A rank writes ahead as long as it has
 // a slot that all peers have read, so that ranks which share a processor seldom wait for each other, and the peers read
@@ -47,7 +47,7 @@ class StagedExchange {
   void WriteData(const StagedCall& own, int64_t step);
   // The number of steps of this call.
   int64_t CheckHeads(const StagedCall& own);
-  std::vector<Bytes> DataOfStep(const StagedCall& own, int64_t step) const;
+  std::vector<ByteSpan> DataOfStep(const StagedCall& own, int64_t step) const;
   const Head& HeadOf(int rank) const;
   int64_t SizeFor(int from, int to, bool for_all) const;
   char* Data(int rank, int64_t step) const { return group_.Slot(rank, next_piece_ + step) + head_bytes_; }
