@@ -48,7 +48,6 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.stack_signal = static_cast<int>(CountOf(event.value("stack_signal", Json(0))));
     if (state.stack_signal > kMaxSignal) throw ProtocolError("no signal: " + std::to_string(state.stack_signal));
     state.warm = event.value("start", "cold") == "warm";
-    state.parent = event.value("parent", pid_t{0});
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
       state.failed_kind = "input";
       state.failed_message = "the launcher started " + std::to_string(CountOf(event["world_size"])) + " ranks, the plan needs " +
@@ -67,6 +66,8 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
   } else if (name == "rank_crashed") {
     state.crashed_signal = static_cast<int>(CountOf(event.at("signal")));
     if (state.crashed_signal > kMaxSignal) throw ProtocolError("no signal: " + std::to_string(*state.crashed_signal));
+  } else if (name == "rank_orphaned") {
+    state.orphaned = true;
   } else if (name == "test_started") {
     StartTest(rank, event);
   } else if (name == "test_finished") {
