@@ -1,6 +1,7 @@
 #include "pool/pool_record.h"
 
 #include <algorithm>
+#include <set>
 
 #include "run_files/event_fields.h"
 #include "run_files/foreign_text.h"
