@@ -19,9 +19,8 @@ case "$preset" in
     export ASAN_OPTIONS="handle_segv=0 detect_leaks=0 allocator_may_return_null=1 detect_stack_use_after_return=1"
     export UBSAN_OPTIONS="halt_on_error=1 print_stacktrace=1"
     ;;
-  tsan)  # ranks that are threads, and the launcher
-    targets=(threads_communicator_test call_state_test models_test sharding_layout_test process_test run_test
-             shardcts shardcts-rank shardcts_reference)
+  tsan)  # the communicator of threads, and the controller
+    targets=(threads_communicator_test call_state_test models_test sharding_layout_test control_test process_test run_test)
     label='tsan'
     tests=()
     run=(setarch -R)  # the sanitizer of GCC 12 breaks now and then where addresses have more random bits than it knows
@@ -29,8 +28,6 @@ case "$preset" in
     # instrumented.
     # The sanitizer's own thread keeps a warm process from counting one thread: that is what RanksStartCold…/threads counts.
     export GTEST_FILTER='-*RanksStartColdAndTheResultsSayWhy/threads'
-    # UCX looks at memory calls of threads that have ended, for which the sanitizer has no state any more.
-    export UCX_MEM_EVENTS=n UCX_MEM_MMAP_HOOK_MODE=none
     export OMP_NUM_THREADS=1 TSAN_OPTIONS="halt_on_error=1 handle_segv=0 second_deadlock_stack=1 suppressions=$PWD/ci/tsan.supp"
     ;;
   *)

@@ -10,9 +10,13 @@
 namespace shardcts {
 namespace {
 
+bool HasLeft(const RankEnd& rank) {
+  return rank.status && WIFEXITED(*rank.status) && WEXITSTATUS(*rank.status) == kPeerGoneExitCode;
+}
+
 // Because a peer was gone: not the first.
 bool FollowedAPeer(const RankEnd& rank) {
-  return rank.left || (rank.status && WIFEXITED(*rank.status) && WEXITSTATUS(*rank.status) == kPeerGoneExitCode);
+  return !rank.lost && (rank.left || HasLeft(rank));
 }
 
 std::vector<int> Culprits(const std::vector<RankEnd>& ranks, const std::vector<int>& lost_in_order) {
@@ -53,10 +57,12 @@ Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<int>& 
   const int culprit = culprits.front();
   const RankEnd& rank = ranks[static_cast<size_t>(culprit)];
   const std::string name = Listing(culprits);
-  if (rank.parent_ended && !told) {
+  if (rank.orphaned && !told) {
     return {Verdict::kHarnessError, -1, "the process that had started " + name + " ended, and the rank with it"};
   }
-  if (rank.alive && rank.lost) return {Verdict::kCrash, culprit, name + " lives, but " + *rank.lost};
+  if (rank.lost && (rank.alive || HasLeft(rank))) {
+    return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost};
+  }
   return {Verdict::kCrash, culprit, name + " ended without finishing its tests" + HowItEnded(rank)};
 }
 

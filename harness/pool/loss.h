@@ -14,7 +14,7 @@ struct RankEnd {
   bool ended = false;                  // its process, or its connection without a farewell
   bool alive = false;                  // its process is here and lives
   bool done = false;                   // it had finished all tests
-  bool parent_ended = false;           // the process that started it has ended
+  bool orphaned = false;               // it ended because the process that had started it did
   std::optional<int> crashed_signal;   // that it has told itself
   std::optional<int> status;           // waitpid's form, where somebody waited for it
   bool left = false;                   // it has said farewell to the controller

@@ -46,7 +46,7 @@ TEST(LossTest, WhatRanksHangOnIsNobodysFault) {
   EXPECT_EQ(Text(ExplainLoss({Ended(SIGKILL), Ended(SIGKILL)}, {0, 1}, "the warm process ended: Killed (signal 9)")),
             "harness_error -1: the warm process ended: Killed (signal 9)");
   RankEnd orphan = Ended(std::nullopt);
-  orphan.parent_ended = true;
+  orphan.orphaned = true;
   EXPECT_EQ(Text(ExplainLoss({orphan, Lives()}, {0}, std::nullopt)),
             "harness_error -1: the process that had started rank 0 ended, and the rank with it");
 }
@@ -54,7 +54,7 @@ TEST(LossTest, WhatRanksHangOnIsNobodysFault) {
 TEST(LossTest, AConnectionThatIsLostWhileTheRankLives) {
   RankEnd cut_off = {.ended = true, .alive = true, .lost = "its connection to the controller ended"};
   EXPECT_EQ(Text(ExplainLoss({cut_off, Lives()}, {0}, std::nullopt)),
-            "crash 0: rank 0 lives, but its connection to the controller ended");
+            "crash 0: rank 0 cannot be reached any more: its connection to the controller ended");
 }
 
 TEST(LossTest, RanksThatWereDoneAreNotMeant) {

@@ -38,7 +38,6 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.host = event.value("host", "");
     state.stack_signal = event.value("stack_signal", 0);
     state.warm = event.value("start", "cold") == "warm";
-    state.parent = event.value("parent", pid_t{0});
     if (event.value("world_size", static_cast<int>(ranks_.size())) != static_cast<int>(ranks_.size())) {
       state.failed_kind = "input";
       state.failed_message = "the launcher started " + event["world_size"].dump() + " ranks, the plan needs " +
@@ -53,6 +52,8 @@ void PoolRecord::ApplyEvent(int rank, const std::string& name, const Json& event
     state.failed_message = event.value("message", "");
   } else if (name == "rank_crashed") {
     state.crashed_signal = event.at("signal").get<int>();
+  } else if (name == "rank_orphaned") {
+    state.orphaned = true;
   } else if (name == "test_started") {
     StartTest(rank, event);
   } else if (name == "test_finished") {

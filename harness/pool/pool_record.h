@@ -30,7 +30,6 @@ struct RankState {
   pid_t pid = 0;
   std::string host;
   int stack_signal = 0;                       // 0: it knows of none
-  pid_t parent = 0;                           // the process that started it; 0: unknown
   bool warm = false;                          // a fork of the warm process
   bool ready = false;
   double ready_seconds = 0;
@@ -38,6 +37,7 @@ struct RankState {
   std::optional<std::string> failed_kind;     // of pool_failed: "input" or "harness"
   std::string failed_message;
   std::optional<int> crashed_signal;          // of rank_crashed
+  bool orphaned = false;                      // of rank_orphaned
   std::optional<size_t> last_started;         // index of the test that this rank started last
   bool pool_finished = false;
 };

@@ -153,8 +153,11 @@ class PoolRun {
   void EndWithLoss() {
     const std::optional<std::string> support_ended = SupportEndedFirst();
     std::vector<RankEnd> ranks = RankEnds();
-    // How a rank ended is known a little later than that it did.
-    const auto undecided = [](const RankEnd& rank) { return rank.ended && !rank.status && !rank.crashed_signal; };
+    // How a rank ended is known a little later than that it did, and its process ends a little after its connection.
+    const auto undecided = [&](const RankEnd& rank) {
+      if (!rank.ended || rank.crashed_signal) return false;
+      return rank.alive || (!plan_.UsesLauncher() && !rank.status);
+    };
     for (const auto until = Clock::now() + kFailureGrace;
          Clock::now() < until && std::ranges::any_of(ranks, undecided) && !end_; ranks = RankEnds()) {
       watch_.Wait(kShortestPoll);
@@ -184,7 +187,7 @@ class PoolRun {
     for (int rank = 0; rank < plan_.plan.world_size; ++rank) {
       const RankState& state = record_.ranks()[static_cast<size_t>(rank)];
       const RankStanding& standing = standings[static_cast<size_t>(rank)];
-      ends.push_back({watch_.HasEnded(rank), watch_.IsAlive(rank), state.pool_finished, watch_.ParentHasEnded(rank),
+      ends.push_back({watch_.HasEnded(rank), watch_.IsAlive(rank), state.pool_finished, state.orphaned,
                       state.crashed_signal, watch_.processes().StatusOf(rank), standing.left, standing.lost});
     }
     return ends;

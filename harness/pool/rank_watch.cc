@@ -14,7 +14,6 @@ RankWatch::RankWatch(const PoolPlan& plan)
     : plan_(plan),
       record_(plan.plan.tests, plan.plan.world_size),
       watched_(static_cast<size_t>(plan.plan.world_size)),
-      parents_(watched_.size()),
       bound_to_(watched_.size(), AllowedProcessors()),
       standings_(watched_.size()) {}
 
@@ -63,7 +62,6 @@ void RankWatch::NoteProcess(size_t rank) {
   const RankState& state = record_.ranks()[rank];
   if (!state.started || watched_[rank] || state.host != host_) return;
   watched_[rank].emplace(state.pid);
-  if (state.parent > 1) parents_[rank].emplace(state.parent);
 }
 
 void RankWatch::BindRanks() {
@@ -95,11 +93,6 @@ bool RankWatch::HasEnded(int rank) {
 bool RankWatch::IsAlive(int rank) const {
   const auto& process = watched_[static_cast<size_t>(rank)];
   return process && !process->HasEnded();
-}
-
-bool RankWatch::ParentHasEnded(int rank) const {
-  const auto& parent = parents_[static_cast<size_t>(rank)];
-  return parent && parent->HasEnded();
 }
 
 std::string RankWatch::LastLogLine(int rank) const {

@@ -45,8 +45,6 @@ class RankWatch {
   bool HasEnded(int rank);
   // Its process on this host lives.
   bool IsAlive(int rank) const;
-  // The process on this host that started it, and that it does not outlive, has ended.
-  bool ParentHasEnded(int rank) const;
 
   // "; last log line: …" of the rank's log, -1: of the launcher's; empty when there is none.
   std::string LastLogLine(int rank) const;
@@ -63,7 +61,6 @@ class RankWatch {
   PoolRecord record_;
   std::vector<EventTail> tails_;
   std::vector<std::optional<WatchedProcess>> watched_;  // ranks of this host
-  std::vector<std::optional<WatchedProcess>> parents_;  // where a launcher started them
   std::vector<Processors> bound_to_;                    // by rank
   std::unique_ptr<ControlHub> hub_;
   std::unique_ptr<RankProcesses> processes_;

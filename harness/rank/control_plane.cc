@@ -41,19 +41,22 @@ ControlPlane::ControlPlane() : connection_(nullptr), rank_(0), size_(1) {}
 
 std::vector<Contribution> ControlPlane::Exchange(Contribution mine) {
   if (connection_ == nullptr) return {std::move(mine)};
-  return connection_->Exchange(active_, std::move(mine));
+  const std::string activity = Activity(mine);
+  try {
+    return connection_->Exchange(active_, std::move(mine));
+  } catch (const ExchangeEnded& ended) {
+    throw PeerStopped(fmt::format("rank {} {}, but {}", rank_, activity, ended.what()));
+  } catch (const std::runtime_error& error) {  // what the controller says is not understood, or it is gone
+    controller_is_gone_ = true;
+    throw PeerStopped(fmt::format("rank {} {}, but {}", rank_, activity, error.what()));
+  }
 }
 
 std::vector<Contribution> ControlPlane::ComeTogether(Contribution mine) {
   const Together what = mine.what;
   const std::string operation = mine.operation;
   const std::string activity = Activity(mine);
-  std::vector<Contribution> all;
-  try {
-    all = Exchange(std::move(mine));
-  } catch (const ExchangeEnded& ended) {
-    throw PeerStopped(fmt::format("rank {} {}, but {}", rank_, activity, ended.what()));
-  }
+  const std::vector<Contribution> all = Exchange(std::move(mine));
   std::string others;
   bool peer_failed = false;
   for (size_t i = 0; i < all.size(); ++i) {
@@ -79,7 +82,7 @@ int64_t ControlPlane::BeforeCollective(const std::string& operation, int64_t pro
 
 std::vector<std::string> ControlPlane::AllGatherInTest(const std::string& bytes) {
   std::vector<std::string> all;
-  for (Contribution& one : ComeTogether({Together::kAllGather, "", 0, bytes})) all.push_back(std::move(one.bytes));
+  for (const Contribution& one : ComeTogether({Together::kAllGather, "", 0, bytes})) all.push_back(one.bytes);
   return all;
 }
 
@@ -90,8 +93,8 @@ std::vector<std::string> ControlPlane::AllGather(const std::string& bytes) {
       if (one.what != Together::kRendezvous) throw CommunicationError("a peer " + Activity(one));
       all.push_back(std::move(one.bytes));
     }
-  } catch (const ControlError& error) {
-    throw CommunicationError(error.what());
+  } catch (const PeerStopped& stopped) {
+    throw CommunicationError(stopped.what());
   }
   return all;
 }
@@ -133,7 +136,9 @@ void ControlPlane::NotifyPeersOfStop() {
   if (connection_ != nullptr) connection_->Tell(StopNotice{test_});
 }
 
-bool ControlPlane::peer_is_gone() const { return connection_ != nullptr && !connection_->gone().empty(); }
+bool ControlPlane::must_leave() const {
+  return controller_is_gone_ || (connection_ != nullptr && !connection_->gone().empty());
+}
 
 std::optional<std::string> ControlPlane::StopOfAPeer() {
   const auto now = Clock::now();
@@ -141,10 +146,12 @@ std::optional<std::string> ControlPlane::StopOfAPeer() {
   looked_ = now;
   try {
     connection_->Receive();
-  } catch (const ControlError& error) {
-    return error.what();
+  } catch (const std::runtime_error& error) {
+    controller_is_gone_ = true;
+    stopped_by_ = error.what();
+    return stopped_by_;
   }
-  if (peer_is_gone()) {
+  if (must_leave()) {
     stopped_by_ = connection_->gone().begin()->second;
     return stopped_by_;
   }
@@ -160,11 +167,7 @@ std::vector<Contribution> ControlPlane::ExchangeEnd(bool failed, bool broken) {
   const std::string flags(1, static_cast<char>((failed ? kFailed : 0) | (broken ? kBroken : 0)));
   std::vector<Contribution> all;
   do {
-    try {
-      all = Exchange({Together::kEnd, "", 0, flags});
-    } catch (const ExchangeEnded& ended) {
-      throw PeerStopped(ended.what());
-    }
+    all = Exchange({Together::kEnd, "", 0, flags});
   } while (!std::ranges::all_of(all, [](const Contribution& one) { return one.what == Together::kEnd; }));
   return all;
 }

@@ -27,7 +27,7 @@ namespace shardcts {
 
 class ControlConnection;
 
-// A peer has ended the test after a failure, or is gone.
+// A peer has ended the test after a failure, or is gone, or the controller is.
 class PeerStopped : public std::exception {
  public:
   explicit PeerStopped(std::string text) : text_(std::move(text)) {}
@@ -87,14 +87,16 @@ class ControlPlane : public Rendezvous {
   // Local. The text with which StopOfAPeer has ended a wait of the running test, whose failure then follows from the
   // peer's; empty: it has not.
   const std::string& stopped_by() const { return stopped_by_; }
-  // Local. A rank of the pool is gone: there is no next test.
-  bool peer_is_gone() const;
+  // Local. A rank of the pool or the controller is gone: there is no next test.
+  bool must_leave() const;
 
   // *Collective* over the pool, at the end of a test; never throws for a peer's failure. Returns when all are here:
-  // whether any rank says that its communicator for the implementation is broken. Throws PeerStopped when one is gone.
+  // whether any rank says that its communicator for the implementation is broken. Throws PeerStopped when one is gone,
+  // or the controller.
   bool EndOfTest(bool failed, bool broken);
 
  private:
+  // Throws PeerStopped when there is no going on.
   std::vector<Contribution> Exchange(Contribution mine);
   // As BeforeCollective, for any reason to come together.
   std::vector<Contribution> ComeTogether(Contribution mine);
@@ -106,6 +108,7 @@ class ControlPlane : public Rendezvous {
   std::vector<int64_t> active_;  // the ranks in Among, ascending; empty: all
   int64_t test_ = 0;             // how many tests the pool has ended; the same on all ranks
   std::string stopped_by_;
+  bool controller_is_gone_ = false;
   std::optional<std::chrono::steady_clock::time_point> heard_;  // when a stop of the running test was seen first
   std::chrono::steady_clock::time_point looked_;                // for one, last
 };

@@ -124,7 +124,7 @@ TEST_F(ControlPlaneTest, APeerThatIsGoneEndsEverything) {
   OnRanks({[](ControlPlane& control) {
              EXPECT_THAT([&] { control.BeforeCollective("a", 1); },
                          testing::ThrowsMessage<PeerStopped>("rank 0 calls a, but rank 1 is gone"));
-             EXPECT_TRUE(control.peer_is_gone());
+             EXPECT_TRUE(control.must_leave());
              EXPECT_EQ(control.StopOfAPeer(), "rank 1 is gone");
              EXPECT_THROW(control.EndOfTest(true, false), PeerStopped);
              EXPECT_THROW(control.AllGather(""), CommunicationError);

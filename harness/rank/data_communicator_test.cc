@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "rank/control_plane.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -28,14 +29,30 @@ std::string Problem(const Plan& plan) {
   return "";
 }
 
-TEST(DataCommunicatorTest, LocalOnTheCpuAndNoneForPythonClasses) {
-  EXPECT_EQ(Problem(PlanFor("reference", "cpu")), "");
+TEST(DataCommunicatorTest, MpiIsNeededWhereItIsAskedForOrALauncherStartsTheRanks) {
+  EXPECT_FALSE(DataCommunicator::NeedsMpi(PlanFor("reference", "cpu")));
+  EXPECT_FALSE(DataCommunicator::NeedsMpi(PlanFor("torch", "cpu")));
+  EXPECT_TRUE(DataCommunicator::NeedsMpi(PlanFor("reference", "cpu", "mpi")));
+  EXPECT_TRUE(DataCommunicator::NeedsMpi(PlanFor("torch", "cpu", "mpi")));
+  Plan launched = PlanFor("/x/vendor.so", "cpu");
+  launched.launched = true;
+  EXPECT_TRUE(DataCommunicator::NeedsMpi(launched));
+  launched.implementation.options["comm"] = "local";
+  EXPECT_FALSE(DataCommunicator::NeedsMpi(launched));
+}
+
+TEST(DataCommunicatorTest, PythonClassesGetNone) {
+  ControlPlane alone;
+  EXPECT_EQ(DataCommunicator(PlanFor("torch", "cpu")).Make(alone, 0), nullptr);
+  EXPECT_EQ(DataCommunicator(PlanFor("reference", "cpu")).Make(alone, 0)->backend(), "local");
   EXPECT_EQ(DataCommunicator(PlanFor("torch", "cuda")).nccl_version(), "");
   EXPECT_EQ(DataCommunicator(PlanFor("python:vendor.adapter:Adapter", "cuda")).nccl_version(), "");
 }
 
 TEST(DataCommunicatorTest, WrongOptionsAreNamed) {
   EXPECT_EQ(Problem(PlanFor("reference", "cpu", "gloo")), "option comm=gloo: possible: local, mpi, nccl");
+  EXPECT_EQ(Problem(PlanFor("reference", "cuda", "local")),
+            "option comm=local carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cuda", "mpi")),
             "option comm=mpi carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cuda", "local")),

@@ -33,6 +33,7 @@
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "start/parent_end.h"
 #include "start/rank_processes.h"
 #include "start/warm_server.h"
 
@@ -120,7 +121,7 @@ int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
     events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
     return 2;
   } catch (const std::exception& error) {
-    if (control.peer_is_gone()) return kPeerGoneExitCode;
+    if (control.must_leave()) return kPeerGoneExitCode;
     events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
     return 3;
   }
@@ -176,10 +177,10 @@ int Main(int argc, char** argv, bool warm) {
   EventLog events(EventFile(plan.pool_folder, rank), rank);
   events.Write("rank_started", {{"pid", getpid()},
                                 {"host", HostName()},
-                                {"parent", command->rank ? 0 : getppid()},
                                 {"world_size", number && number->world_size ? *number->world_size : plan.world_size},
                                 {"stack_signal", AnswerStackSignal()},
                                 {"start", warm ? "warm" : "cold"}});
+  if (!command->rank) EndWithParent(EventFile(plan.pool_folder, rank), rank);
   ControlPlane control(connection);
   const int code = RunRank(plan, control, events);
   connection.Tell(Farewell{});

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cstring>
 #include <thread>
 
 #include "process/process.h"
@@ -112,22 +113,39 @@ TEST_F(WarmTest, ALaunchersRanksAreCold) {
   EXPECT_EQ(results["pools"][0]["warm_starts"], 0);
 }
 
-TEST_F(WarmTest, TheSignalOfARankIsTheOneThatItGot) {
-  for (const auto& [signal, words] : {std::pair{SIGINT, "Interrupt (signal 2)"}, {SIGTERM, "Terminated (signal 15)"}}) {
-    const Json results = RunAndSignal("shardcts-rank", Warm({"a", "hang@1", "b"}), signal);
-    EXPECT_EQ(Verdicts(results), "pass crash pass");
-    EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr(words));
-  }
+struct SignalCase {
+  const char* name;
+  const char* victim;
+  int signal;
+};
+
+class SignalTest : public WarmTest, public testing::WithParamInterface<SignalCase> {};
+
+TEST_P(SignalTest, TheSignalOfARankIsTheOneThatItGot) {
+  const Json results = RunAndSignal("shardcts-rank", Warm({"a", "hang@1", "b"}), GetParam().signal);
+  EXPECT_EQ(Verdicts(results), "pass crash pass");
+  const std::string words = std::string(::strsignal(GetParam().signal)) + " (signal " +
+                            std::to_string(GetParam().signal) + ")";
+  EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr(words));
 }
 
-TEST_F(WarmTest, ALauncherThatIsKilledIsAHarnessErrorToo) {
+INSTANTIATE_TEST_SUITE_P(Signals, SignalTest,
+                         testing::Values(SignalCase{"interrupt", "", SIGINT}, SignalCase{"terminate", "", SIGTERM}),
+                         [](const auto& info) { return info.param.name; });
+
+class LauncherEndTest : public WarmTest, public testing::WithParamInterface<SignalCase> {};
+
+TEST_P(LauncherEndTest, IsAHarnessErrorAsTheEndOfTheWarmProcessIs) {
   RunOptions options = Warm({"a", "hang@1", "b"});
   options.launcher = kMpiLauncher;
-  for (const char* victim : {"mpiexec.hydra", "hydra_pmi_proxy"}) {
-    const Json results = RunAndSignal(victim, options, SIGKILL);
-    EXPECT_EQ(Verdicts(results), "pass harness_error pass") << results["tests"][1]["reason"];
-  }
+  const Json results = RunAndSignal(GetParam().victim, options, GetParam().signal);
+  EXPECT_EQ(Verdicts(results), "pass harness_error pass") << results["tests"][1]["reason"];
 }
+
+INSTANTIATE_TEST_SUITE_P(Processes, LauncherEndTest,
+                         testing::Values(SignalCase{"launcher", "mpiexec.hydra", SIGKILL},
+                                         SignalCase{"its_process_on_the_host", "hydra_pmi_proxy", SIGKILL}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST_F(WarmTest, WarmProcessThatIsKilledIsAHarnessErrorAndIsStartedAnew) {
   const Json results = RunAndSignal("shardcts-warm", Warm({"a", "hang@1", "b"}), SIGKILL);

@@ -15,7 +15,7 @@ namespace shardcts {
 
 class WarmProcess;
 
-// A rank that leaves because a peer, or the controller, is gone ends with this exit code.
+// A rank that leaves because a peer, or the controller, is gone for it ends with this exit code.
 inline constexpr int kPeerGoneExitCode = 4;
 
 class RankProcesses {

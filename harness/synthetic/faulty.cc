@@ -6,11 +6,14 @@
 //   segv   the rank's thread gets SIGSEGV
 //   sleep  the rank never comes back
 //   stop   the rank's process is stopped
+//   half_close  the rank's connection to the controller is closed in one direction
+//   noise  the rank sends the controller what follows no protocol
 //   error  the operation answers with an error, and not one of its collectives is joined
 //   throw  the same, but the library throws, which the contract forbids
 //   nan    the first answer from here on that is a plain tensor is NaN
 #include <ATen/ATen.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -18,6 +21,7 @@
 #include <stdexcept>
 
 #include "adapters/loader.h"
+#include "control/testing/own_connection.h"
 
 namespace shardcts {
 namespace {
@@ -44,10 +48,13 @@ class Faulty final : public Implementation {
     if (fault_ == "segv") ::raise(SIGSEGV);
     while (fault_ == "sleep") ::sleep(1);
     if (fault_ == "stop") ::kill(::getpid(), SIGSTOP);
+    if (fault_ == "half_close") ::shutdown(OwnControlSocket(), SHUT_WR);
+    if (fault_ == "noise") [[maybe_unused]] const ssize_t sent = ::send(OwnControlSocket(), "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL);
     const std::string text = "seeded fault in operation " + std::to_string(operations_);
     const std::string fault = std::exchange(fault_, "");
     if (fault == "error") return Error{"SeededFault", text};
     if (fault == "throw") throw std::runtime_error(text);
+    if (fault == "half_close" || fault == "noise") return inner_->Invoke(operation, arguments);
     Outcome outcome = inner_->Invoke(operation, arguments);
     if (outcome.ok() && outcome.value().type() == Value::Type::kTensor)
       return Value(at::full_like(outcome.value().AsTensor(), NAN));

@@ -1,4 +1,5 @@
-"""Ranks on several hosts, which share nothing but the run folder; the launcher is what starts ranks there.
+"""Ranks on several hosts, which share the run folder and a network; the launcher is what starts ranks there, and they
+reach the controller by TCP.
 
 A host is a set of namespaces: network, host name, processes, shared memory, mounts (hosts/host.sh). The controller runs
 on the first one. It cannot see the processes of the second one, and all folders but the run folder are read-only there.
@@ -122,7 +123,7 @@ def test_conforming_implementation_passes_on_two_hosts(cluster, implementation):
 
 
 def test_rank_killed_on_the_other_host_is_a_crash(cluster):
-    """The controller has no process to look at: the rank's notice tells it, long before the test's deadline."""
+    """The controller has no process to look at: the end of its connection tells it, long before the test's deadline."""
     done, run = cluster.run("python:faulty:Killed,rank=3", *SMALL, "--timeout", "120")
     faulty = run.test("mlp_dim=3,")
     assert (faulty["verdict"], done.returncode) == ("crash", 1), done.stdout + done.stderr
@@ -147,4 +148,3 @@ def test_each_rank_on_a_host_of_its_own(run_shardcts, tmp_path):
     assert (run.verdicts, ended.code) == (["pass"] * 4, 0), ended
     pool = run.folder / run.tests[0]["log"]
     assert hosts_of(pool) == ["host0", "host1", "host2", "host3"]
-    wait_until(lambda: all(events_of(pool, rank, "rank_ended") for rank in range(4)), 10, "every rank's end is told")

@@ -73,13 +73,6 @@ def test_the_warm_process_is_killed(run_and_signal):
     assert run.document["pools"][0]["warm_starts"] == run.starts() == 2
 
 
-def test_the_process_that_stands_for_a_rank_is_killed(run_and_signal):
-    ended, run = run_and_signal("shardcts-start-rank", signal.SIGKILL)
-    assert run.complete
-    assert (run.verdicts, ended.code) == (["pass", "crash", "pass", "pass"], 1), ended
-    assert run.document["pools"][0]["warm_starts"] == run.starts() == 2
-
-
 def test_the_ranks_are_killed(run_and_signal):
     ended, run = run_and_signal("shardcts-rank", signal.SIGKILL)
     assert (run.verdicts, ended.code) == (["pass", "crash", "pass", "pass"], 1), ended
@@ -92,10 +85,24 @@ def test_a_warm_process_that_is_stopped_keeps_nothing_alive(run_and_signal):
     assert run.document["pools"][0]["warm_starts"] == 1
 
 
-def test_ranks_that_the_launcher_gives_another_environment_start_cold(run_shardcts):
-    launcher = "mpiexec -disable-auto-cleanup -genv TORCH_SHOW_CPP_STACKTRACES 1 -n {ranks}"
-    ended, run = run_shardcts("reference", "--filter", CACHED.format(2), "--launcher", launcher)
+def test_ranks_of_a_launcher_start_cold(run_shardcts):
+    ended, run = run_shardcts("reference", "--filter", CACHED.format(2), "--launcher", "mpiexec -n {ranks}")
     assert run.verdicts == ["pass"] * 4, ended
-    assert run.document["pools"][0]["warm_starts"] == 0
-    log = next(run.folder.glob("runs/*/world-2/pool-0/launcher.log")).read_text()
-    assert "the warm process was started with another value of TORCH_SHOW_CPP_STACKTRACES" in log
+    assert (run.document["run"]["start"], run.document["pools"][0]["warm_starts"]) == ("cold", 0)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "torch"])
+def test_mpi_is_opened_only_where_it_is_asked_for(run_shardcts, implementation):
+    _, run = run_shardcts(implementation, "--filter", CACHED.format(2), out="without")
+    assert run.verdicts == ["pass"] * 4
+    assert not list(run.folder.glob("runs/*/*/pool-0/launcher.log"))
+    _, run = run_shardcts(f"{implementation},comm=mpi", "--filter", CACHED.format(2), out="with")
+    assert run.verdicts == ["pass"] * 4
+    assert list(run.folder.glob("runs/*/*/pool-0/launcher.log"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_signal_of_a_rank_is_said_as_it_was(run_and_signal, number):
+    ended, run = run_and_signal("shardcts-rank", number)
+    assert (run.verdicts, ended.code) == (["pass", "crash", "pass", "pass"], 1), ended
+    assert f"(signal {number.value})" in run.tests[1]["reason"], run.tests[1]["reason"]

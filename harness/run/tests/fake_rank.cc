@@ -23,6 +23,7 @@
 #include "process/processors.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "start/parent_end.h"
 #include "start/warm_server.h"
 
 namespace shardcts {
@@ -43,6 +44,7 @@ class FakeRank {
       : plan_(std::move(plan)), connection_(plan_.pool_folder, rank, std::chrono::seconds(60)), rank_(connection_.rank()),
         warm_(warm) {
     events_.open(EventFile(plan_.pool_folder, rank_), std::ios::app);
+    if (plan_.launched) EndWithParent(EventFile(plan_.pool_folder, rank_), rank_);
     [[maybe_unused]] const FILE* log = std::freopen(RankLog(plan_.pool_folder, rank_).c_str(), "a", stderr);
   }
 
@@ -50,7 +52,6 @@ class FakeRank {
     Write({{"event", "rank_started"},
            {"pid", ::getpid()},
            {"host", HostName()},
-           {"parent", plan_.launched ? ::getppid() : 0},
            {"world_size", plan_.world_size},
            {"start", warm_ ? "warm" : "cold"}});
     const auto how = plan_.implementation.options.find("start");

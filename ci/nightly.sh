@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Nightly, without a GPU: what takes too long for the gate. Faults of SHARDCTS_SOAK_FAULTS (300) at random places, with
+# the seed SHARDCTS_SOAK_SEED (drawn and printed), then both sanitizers. With a GPU: ci/nightly-gpu.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+ci/build.sh release
+SHARDCTS_SOAK_FAULTS="${SHARDCTS_SOAK_FAULTS:-300}" .venv/bin/python -B -m pytest -q -p no:cacheprovider \
+  harness/system_tests/soak_test.py
+ci/sanitizers.sh asan-ubsan
+ci/sanitizers.sh tsan
