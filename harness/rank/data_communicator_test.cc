@@ -55,8 +55,6 @@ TEST(DataCommunicatorTest, WrongOptionsAreNamed) {
             "option comm=local carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cuda", "mpi")),
             "option comm=mpi carries tensors of device cpu, not of cuda");
-  EXPECT_EQ(Problem(PlanFor("reference", "cuda", "local")),
-            "option comm=local carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cpu", "nccl")),
             "option comm=nccl carries tensors of device cuda, not of cpu");
 }
