@@ -1,6 +1,7 @@
 #include "cli/flags.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <ctime>
 #include <set>
@@ -86,7 +87,16 @@ std::vector<Waiver> WaiverFlags::Waivers() const { return LoadWaivers({files_.be
 PoolFlags::PoolFlags() = default;
 
 void PoolFlags::AddTo(CLI::App& command) {
-  command.add_option("--seed", defaults_.seed, "of every random choice")->capture_default_str();
+  // The library would take -1 and wrap it.
+  const auto is_seed = [](const std::string& word) -> std::string {
+    uint64_t seed = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), seed);
+    const bool right = error == std::errc() && end == word.data() + word.size();
+    return right ? "" : "Value " + word + " is no integer of 0 to 2^64 - 1";
+  };
+  command.add_option("--seed", defaults_.seed, "of every random choice")
+      ->capture_default_str()
+      ->check(CLI::Validator(is_seed, "N"));
   command.add_option("--trace", defaults_.trace, "tensor data in traces: never, up to 64 KiB, always")
       ->capture_default_str()
       ->check(CLI::IsMember({"digest", "inline", "full"}));

@@ -85,6 +85,38 @@ TEST_F(PoolRecordTest, UnfinishedRanksAreAborted) {
   EXPECT_EQ(record_.Reports(0)[0].verdict, RankVerdict::kFail);
 }
 
+TEST_F(PoolRecordTest, TextsOfRanksAreBounded) {
+  record_.Apply(0, Started(0, "a"));
+  const std::string text(1'000'001, 'x');
+  record_.Apply(0, R"({"event": "test_finished", "test": "a", "index": 0, "verdict": "fail", "reason": ")" + text +
+                       R"(", "failures": [{"check": "C1", "message": ")" + text + R"(", "line": 3}]})");
+  const RankReport& report = record_.Reports(0)[0];
+  EXPECT_THAT(report.reason, testing::EndsWith("xx… (1000001 bytes)"));
+  EXPECT_LT(report.reason.size() + report.failures.front().message.size(), 140'000u);
+}
+
+TEST_F(PoolRecordTest, NumbersAndListsOfRanksAreBounded) {
+  const auto finished = [](const std::string& rest) {
+    return R"({"event": "test_finished", "test": "a", "index": 0, "verdict": "pass", )" + rest + "}";
+  };
+  ErrorOf(Started(0, "a"));
+  for (const char* rest :
+       {R"("seconds": -1)", R"("seconds": 1e999)", R"("seconds": "1")", R"("checks": {"C1": {"evaluated": -1}})",
+        R"("checks": {"C1": {"evaluated": 1.5}})", R"("checks": {"C1": 5})", R"("checks": [])",
+        R"("failures": [{"line": 99999999999}])", R"("failures": {})", R"("device_limited": {"C1": ""})",
+        R"("device_limited": {"C1": 5})", R"("timings": {"x": {"calls": -1, "seconds": 0}})", R"("reason": 5)"}) {
+    EXPECT_THAT(ErrorOf(finished(rest)), HasSubstr("does not follow the protocol")) << rest;
+  }
+  std::string many;
+  for (int i = 0; i < 2000; ++i) many += (i > 0 ? ", " : "") + ("\"C" + std::to_string(i) + "\": {}");
+  EXPECT_THAT(ErrorOf(finished("\"checks\": {" + many + "}")), HasSubstr("checks has more than 1000 entries"));
+  EXPECT_THAT(ErrorOf(std::string(1'000'000, '[')), HasSubstr("does not follow the protocol"));
+  EXPECT_THAT(ErrorOf(R"({"event": "rank_started", "pid": -1})"), HasSubstr("no count: -1"));
+  EXPECT_THAT(ErrorOf(R"({"event": "rank_started", "pid": 5, "stack_signal": 99})"), HasSubstr("no signal: 99"));
+  EXPECT_THAT(ErrorOf(R"({"event": "pool_ready", "implementation": {"name": 5, "capabilities": []}})"),
+              HasSubstr("name: expected a text, got 5"));
+}
+
 TEST_F(PoolRecordTest, LinesThatBreakTheProtocolNameTheRank) {
   EXPECT_THAT(ErrorOf("{\"event\": "),
               HasSubstr("rank 1 wrote an event that does not follow the protocol: {\"event\""));

@@ -155,6 +155,31 @@ TEST_F(RecoverTest, AFolderThatIsRemovedDuringTheRunIsNoRun) {
   EXPECT_THAT(ErrorOf([&] { shardcts::Run(options, remover, interrupted); }), HasSubstr("was removed or replaced"));
 }
 
+TEST_F(RecoverTest, ARunFolderThatCannotBeWrittenAnyMoreIsNamedAndTheResultsStay) {
+  const RunOptions options = FakeRun(folder_, {"a"});
+  class Blocker : public RunObserver {
+   public:
+    explicit Blocker(std::filesystem::path folder) : folder_(std::move(folder)) {}
+    void OnPoolStart(const std::string&, int, size_t) override {
+      std::filesystem::create_directories(folder_ / "runs/fake");
+      std::filesystem::remove_all(folder_ / "runs/fake/world-2");
+      std::ofstream(folder_ / "runs/fake/world-2") << "a file in its place";
+    }
+
+   private:
+    const std::filesystem::path folder_;
+  } blocker(options.run_folder);
+  const std::atomic<bool> interrupted = false;
+  try {
+    shardcts::Run(options, blocker, interrupted);
+    ADD_FAILURE() << "no error";
+  } catch (const std::filesystem::filesystem_error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("runs/fake/world-2"));
+  }
+  EXPECT_EQ(Read()["complete"], false);
+  EXPECT_EQ(Verdicts(Read()), "not_run");
+}
+
 TEST_F(RecoverTest, AnImplementationThatEndsItsRankWhileItIsMadeIsWrongInput) {
   EXPECT_THAT(ErrorOf([&] { RunAndRead(FakeRun(folder_, {"a"}, {{"start", "load_die"}})); }),
               HasSubstr("fake: while the implementation was made: rank 0 ended"));
