@@ -16,11 +16,11 @@
 #include "inventory/inventory.h"
 #include "parity/parity.h"
 #include "pool/pool_record.h"
-#include "rank/plan.h"
 #include "rank/script.h"
 #include "results/waiver_file.h"
 #include "run_files/file_text.h"
 #include "run_files/input_error.h"
+#include "run_files/plan.h"
 #include "testing/temporary_folder.h"
 
 namespace shardcts {
