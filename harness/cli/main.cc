@@ -6,11 +6,14 @@
 int main(int argc, char** argv) {
   return shardcts::RunProgram(argc, argv, [](CLI::App& app) {
     shardcts::AddListCommand(app);
-    shardcts::AddRunCommand(app, shardcts::CompareTraceFiles);
+    shardcts::AddRunCommand(app, [](const std::filesystem::path& expected, const std::filesystem::path& actual) {
+      return shardcts::ToJson(shardcts::CompareTraces(expected, actual));
+    });
     shardcts::AddReportCommand(app);
     shardcts::AddParityCommand(app);
     shardcts::AddExecCommand(app);
     shardcts::AddReplayCommand(app);
+    shardcts::AddExportCommand(app);
     shardcts::AddMutantsCommand(app);
   });
 }

@@ -11,6 +11,9 @@
 
 namespace shardcts {
 
+// Which bytes of tensors a recording keeps: none; those of up to 64 KiB and all that an argument brings; all.
+enum class TraceData { kDigest, kInline, kFull };
+
 struct Plan {
   std::string label;
   std::string source;                          // "reference", "torch", "python:MODULE:CLASS", "/abs/path.so"

@@ -71,8 +71,7 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
 void RunScriptAsTest(const Plan& plan, Session& session, ControlPlane& control, EventLog& events) {
   const Script script = ReadScript(plan.script);
   events.Write("test_started", {{"test", "script"}, {"index", 0}});
-  const std::string trace = RankTrace(plan.trace_folder, "script", session.rank());
-  session.StartTest(std::make_unique<Recorder>(trace, plan.trace), script.seed);
+  session.StartTest(MakeRecorder(plan, "script", "script", script.seed, session.rank()), script.seed);
   std::string verdict = "pass";
   std::string reason;
   Json failures = Json::array();

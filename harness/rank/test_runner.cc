@@ -116,9 +116,9 @@ class Case {
 
  private:
   Ending RunPort(Trial& trial, bool* failed_early) const {
-    const std::string trace = RankTrace(pool_.plan.trace_folder, pool_.plan.recordings[index_], trial.rank());
     const auto body = [&] {
-      pool_.session.StartTest(std::make_unique<Recorder>(trace, pool_.plan.trace), pool_.plan.seed);
+      const Plan& plan = pool_.plan;
+      pool_.session.StartTest(MakeRecorder(plan, plan.recordings[index_], test_.id, plan.seed, trial.rank()), plan.seed);
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, failed_early);

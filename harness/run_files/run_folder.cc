@@ -75,17 +75,13 @@ fs::path RankLog(const fs::path& pool_folder, int rank) {
   return pool_folder / ("rank-" + std::to_string(rank) + ".log");
 }
 
+fs::path TestTraces(const fs::path& trace_folder, const std::string& test) { return trace_folder / FolderName(test); }
+
 fs::path RankTrace(const fs::path& trace_folder, const std::string& test, int rank) {
-  return trace_folder / FolderName(test) / ("rank-" + std::to_string(rank) + ".jsonl");
+  return TestTraces(trace_folder, test) / ("rank-" + std::to_string(rank) + ".jsonl");
 }
 
-fs::path MergedTrace(const fs::path& trace_folder, const std::string& test) {
-  return trace_folder / (FolderName(test) + ".json");
-}
-
-void RemoveRankTraces(const fs::path& trace_folder, const std::string& recording) {
-  fs::remove_all(RankTrace(trace_folder, recording, 0).parent_path());
-}
+fs::path BlobFolder(const fs::path& run_folder) { return run_folder / "blobs"; }
 
 void PrepareRunFolder(const fs::path& folder) {
   std::error_code error;
@@ -96,7 +92,7 @@ void PrepareRunFolder(const fs::path& folder) {
   if (!fs::is_empty(folder) && !fs::exists(folder / "results.json")) {
     throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
   }
-  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces"}) {
+  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces", "blobs"}) {
     fs::remove_all(folder / name, error);
     if (error) throw InputError((folder / name).string() + ": cannot be removed: " + error.message());
   }
