@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(g++ cmake ninja-build ccache mpich libmpich-dev libgtest-dev libgmock-dev libbenchmark-dev
-          nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libxxhash-dev
+          nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libxxhash-dev libzip-dev pkg-config
           python3-dev python3-venv gdb iproute2 procps chromium chromium-driver shellcheck)
 
 missing=()

@@ -20,6 +20,7 @@ void AddReportCommand(CLI::App& app);
 void AddParityCommand(CLI::App& app);
 void AddExecCommand(CLI::App& app);
 void AddReplayCommand(CLI::App& app);
+void AddExportCommand(CLI::App& app);
 void AddMutantsCommand(CLI::App& app);
 
 }  // namespace shardcts

@@ -6,12 +6,16 @@
 int main(int argc, char** argv) {
   return shardcts::RunProgram(argc, argv, [](CLI::App& app) {
     shardcts::AddListCommand(app);
-    shardcts::AddRunCommand(app, shardcts::CompareTraceFiles);
-    shardcts::AddRecoverCommand(app, shardcts::CompareTraceFiles);
+    const auto compare = [](const std::filesystem::path& expected, const std::filesystem::path& actual) {
+      return shardcts::ToJson(shardcts::CompareTraces(expected, actual));
+    };
+    shardcts::AddRunCommand(app, compare);
+    shardcts::AddRecoverCommand(app, compare);
     shardcts::AddReportCommand(app);
     shardcts::AddParityCommand(app);
     shardcts::AddExecCommand(app);
     shardcts::AddReplayCommand(app);
+    shardcts::AddExportCommand(app);
     shardcts::AddMutantsCommand(app);
   });
 }

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "cli/commands.h"
 #include "parity/parity.h"
@@ -24,70 +25,90 @@ struct ParityCommand {
   std::string actual_label;
 };
 
+// The implementation to look at: the wanted one, or the only one there is.
+std::string ChooseLabel(const Json& results, const std::string& wanted, const char* flag) {
+  std::string known;
+  for (const Json& implementation : results.at("implementations")) {
+    known += (known.empty() ? "" : ", ") + implementation.at("label").get<std::string>();
+  }
+  const bool is_known = std::ranges::any_of(results.at("implementations"),
+                                            [&](const Json& each) { return each.at("label") == wanted; });
+  if (!wanted.empty() && !is_known) throw InputError(fmt::format("no recordings of \"{}\"; there are {}", wanted, known));
+  if (!wanted.empty()) return wanted;
+  if (results.at("implementations").size() > 1) throw InputError(fmt::format("holds {}: choose one with {}", known, flag));
+  return known;
+}
+
+// Where the recording of a test is; nullopt: there is none.
+std::optional<fs::path> TraceOf(const Json& test) {
+  if (test.at("trace").is_null()) return std::nullopt;
+  const fs::path trace = test.at("trace").get<std::string>();
+  const bool inside = trace.is_relative() && std::ranges::find(trace, "..") == trace.end();
+  if (!inside) throw InputError(fmt::format("{}: trace is outside the run folder", test.at("id").dump()));
+  return trace;
+}
+
 // Test id -> recording, of one implementation of a run.
 std::map<std::string, fs::path> Recordings(const fs::path& folder, const std::string& wanted, const char* flag) {
   const fs::path file = folder / "results.json";
   const Json results = ReadJsonFile(file);
+  std::map<std::string, fs::path> recordings;
   try {
-    if (!results.at("complete").get<bool>()) throw InputError(file.string() + ": the run is not complete");
-    std::string label = wanted;
-    std::string known;
-    for (const Json& implementation : results.at("implementations")) {
-      if (label.empty()) label = implementation.at("label").get<std::string>();
-      known += (known.empty() ? "" : ", ") + implementation.at("label").get<std::string>();
-    }
-    if (wanted.empty() && results.at("implementations").size() > 1) {
-      throw InputError(fmt::format("{}: holds {}: choose one with {}", file.string(), known, flag));
-    }
-    std::map<std::string, fs::path> recordings;
+    if (!results.at("complete").get<bool>()) throw InputError("the run is not complete");
+    const std::string label = ChooseLabel(results, wanted, flag);
     for (const Json& test : results.at("tests")) {
-      if (test.at("implementation") != label || test.at("trace").is_null()) continue;
-      const fs::path trace = test.at("trace").get<std::string>();
-      const bool inside = trace.is_relative() && std::ranges::find(trace, "..") == trace.end();
-      if (!inside)
-        throw InputError(fmt::format("{}: {}: trace is outside the run folder", file.string(), test.at("id").dump()));
-      recordings[test.at("id")] = folder / trace;
+      if (test.at("implementation") != label) continue;
+      if (const std::optional<fs::path> trace = TraceOf(test)) recordings[test.at("id")] = folder / *trace;
     }
-    if (recordings.empty())
-      throw InputError(fmt::format("{}: no recordings of \"{}\"; there are {}", file.string(), label, known));
-    return recordings;
+    if (recordings.empty()) throw InputError(fmt::format("no recordings of \"{}\"", label));
   } catch (const Json::exception& error) {
-    throw InputError(file.string() + ": " + error.what());
+    throw InputError(fmt::format("{}: {}", file.string(), error.what()));
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", file.string(), error.what()));
   }
+  return recordings;
 }
+
+struct Total {
+  int64_t disagree = 0;
+  int64_t alone = 0;  // tests of one run only
+  Parity parity;
+
+  void Add(const Parity& other) {
+    disagree += !other.Agree();
+    parity.operations += other.operations;
+    parity.tensors += other.tensors;
+    parity.identical += other.identical;
+    parity.close += other.close;
+    parity.different += other.different;
+    parity.structural += other.structural;
+  }
+};
 
 int Execute(const ParityCommand& command) {
   const auto expected = Recordings(command.expected_folder, command.expected_label, "--expected");
   const auto actual = Recordings(command.actual_folder, command.actual_label, "--actual");
-  std::map<std::string, int64_t> total;
-  int64_t disagree = 0;
-  int64_t alone = 0;
-  for (const auto& [id, file] : expected) {
+  Total total;
+  const auto only_in = [&total](const std::string& folder, const std::string& id) {
+    ++total.alone;
+    std::cout << "only in " << folder << ": " << id << "\n";
+  };
+  for (const auto& [id, trace] : expected) {
     const auto other = actual.find(id);
     if (other == actual.end()) {
-      ++alone;
-      std::cout << "only in " << command.expected_folder << ": " << id << "\n";
+      only_in(command.expected_folder, id);
       continue;
     }
-    const Json parity = CompareTraceFiles(file, other->second);
-    for (const char* key : {"operations", "tensors", "identical", "close", "different", "structural"}) {
-      total[key] += parity.at(key).get<int64_t>();
-    }
-    if (parity.at("different") == 0 && parity.at("structural") == 0) continue;
-    ++disagree;
-    std::cout << "differs: " << id << ": " << parity.at("first_difference").get<std::string>() << "\n";
+    const Parity parity = CompareTraces(trace, other->second);
+    total.Add(parity);
+    if (!parity.Agree()) std::cout << "differs: " << id << ": " << parity.FirstDifference() << "\n";
   }
-  for (const auto& [id, file] : actual) {
-    if (expected.contains(id)) continue;
-    ++alone;
-    std::cout << "only in " << command.actual_folder << ": " << id << "\n";
+  for (const auto& [id, trace] : actual) {
+    if (!expected.contains(id)) only_in(command.actual_folder, id);
   }
-  std::cout << fmt::format(
-      "{} tests compared, {} differ, {} in one run only; {} operations, {} tensors: {} identical, {} close, "
-      "{} differences of value, {} of structure\n",
-      expected.size(), disagree, alone, total["operations"], total["tensors"], total["identical"], total["close"],
-      total["different"], total["structural"]);
-  return disagree + alone > 0 ? 1 : 0;
+  std::cout << fmt::format("{} tests compared, {} differ, {} in one run only; {}\n", expected.size(), total.disagree,
+                           total.alone, total.parity.Counts());
+  return total.disagree + total.alone > 0 ? 1 : 0;
 }
 
 }  // namespace

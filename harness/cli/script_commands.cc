@@ -7,12 +7,10 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
-#include "contract/json_codec.h"
 #include "parity/parity.h"
 #include "rank/script.h"
-#include "results/merge_traces.h"
+#include "recording/recording.h"
 #include "run_files/input_error.h"
-#include "run_files/json_file.h"
 #include "run_files/run_folder.h"
 #include "start/warm_process.h"
 
@@ -32,7 +30,7 @@ struct ScriptCommand {
 struct ScriptRun {
   CombinedVerdict verdict;
   std::vector<RankReport> ranks;
-  fs::path trace;  // merged; empty: nothing was recorded
+  fs::path trace;  // empty: nothing was recorded
 };
 
 PoolPlan MakePlan(const RunOptions& options, const Script& script, const ImplementationSpec& spec,
@@ -74,14 +72,13 @@ ScriptRun RunOnPool(PoolPlan pool, bool warm_wanted) {
   if (end.kind == PoolEnd::Kind::kInputError) throw InputError(end.reason);
   if (end.kind == PoolEnd::Kind::kStartFailed) run.verdict = {Verdict::kHarnessError, end.reason, {}};
   if (end.kind == PoolEnd::Kind::kInterrupted) run.verdict = {Verdict::kNotRun, "interrupted", {}};
-  if (MergeTraces(plan.trace_folder, "script", {plan.implementation.label, "script", plan.world_size, plan.seed})) {
-    run.trace = MergedTrace(plan.trace_folder, "script");
-  }
+  const fs::path traces = TestTraces(plan.trace_folder, "script");
+  if (fs::exists(traces)) run.trace = traces;
   return run;
 }
 
-Script Prepare(const ScriptCommand& command) {
-  Script script = ReadScript(command.file);
+Script Prepare(const ScriptCommand& command, const Recording& recording) {
+  Script script = ReadScript(recording, command.file);
   if (command.world > 0 && command.world != script.world_size) {
     throw InputError(
         fmt::format("{}: is for {} ranks, --world says {}", command.file, script.world_size, command.world));
@@ -100,39 +97,49 @@ ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
     for (const Failure& failure : run.ranks[rank].failures)
       std::cout << "rank " << rank << ": " << failure.message << "\n";
   }
-  std::cout << ToString(run.verdict.verdict) << (run.verdict.reason.empty() ? "" : ": " + run.verdict.reason) << "\n"
-            << "recorded: " << (run.trace.empty() ? "nothing" : run.trace.string()) << std::endl;
   return run;
 }
 
+void PrintVerdict(const ScriptRun& run, Verdict verdict, const std::string& reason) {
+  std::cout << ToString(verdict) << (reason.empty() ? "" : ": " + reason) << "\n"
+            << "recorded: " << (run.trace.empty() ? "nothing" : run.trace.string()) << std::endl;
+}
+
 int Exec(const ScriptCommand& command) {
-  const ScriptRun run = RunScriptCommand(command, Prepare(command));
+  const ScriptRun run = RunScriptCommand(command, Prepare(command, ReadRecording(command.file)));
+  PrintVerdict(run, run.verdict.verdict, run.verdict.reason);
   return ExitCode({run.verdict.verdict}, run.verdict.verdict != Verdict::kNotRun);
 }
 
 // The recording's own outcomes are what is expected.
 int Replay(const ScriptCommand& command) {
-  const Script script = Prepare(command);
-  const Json recording = ReadJsonFile(command.file);
-  const bool recorded = recording.at("steps").front().contains("outcomes");
-  if (!recorded) throw InputError(command.file + ": holds no recorded outcomes; run it with `shardcts exec`");
+  const Recording recording = ReadRecording(command.file);
+  const Script script = Prepare(command, recording);
+  if (!script.steps.front().recorded) {
+    throw InputError(command.file + ": holds no recorded outcomes; run it with `shardcts exec`");
+  }
   const ScriptRun run = RunScriptCommand(command, script);
-  if (run.trace.empty()) return ExitCode({run.verdict.verdict}, true);
-  const Parity parity = CompareRecordings(recording, ReadJsonFile(run.trace));
-  std::cout << fmt::format(
-      "{} operations, {} tensors: {} identical, {} close, {} differences of value, {} of structure\n",
-      parity.operations, parity.tensors, parity.identical, parity.close, parity.different, parity.structural);
-  if (!parity.FirstDifference().empty()) std::cout << "first difference: " << parity.FirstDifference() << "\n";
-  std::cout << std::flush;
-  const bool incident = run.verdict.verdict != Verdict::kPass && run.verdict.verdict != Verdict::kFail;
-  if (incident) return ExitCode({run.verdict.verdict}, true);
-  return parity.Agree() ? 0 : 1;
+  Verdict verdict = run.verdict.verdict;
+  std::string reason = run.verdict.reason;
+  if (!run.trace.empty()) {
+    const Parity parity = CompareRecordings(recording, ReadRecording(run.trace));
+    std::cout << parity.Counts() << "\n";
+    if (!parity.FirstDifference().empty()) std::cout << "first difference: " << parity.FirstDifference() << "\n";
+    if (verdict == Verdict::kPass && !parity.Agree()) {
+      verdict = Verdict::kFail;
+      reason = "the outcomes are not the recorded ones";
+    }
+  }
+  PrintVerdict(run, verdict, reason);
+  return ExitCode({verdict}, verdict != Verdict::kNotRun);
 }
 
 CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text,
                            const std::shared_ptr<ScriptCommand>& command) {
   CLI::App* sub = app.add_subcommand(name, text);
-  sub->add_option("file", command->file, "the script (docs/formats.md)")->required()->type_name("FILE");
+  sub->add_option("file", command->file, "a script, a recorded test (OUT/traces/IMPL/TEST), or what `export` wrote")
+      ->required()
+      ->type_name("FILE");
   sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::Range(1, 4096));
   command->implementation.AddTo(*sub);
   command->pool.AddTo(*sub);

@@ -3,10 +3,13 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstring>
 
 #include "contract/tensor_bytes.h"
+#include "contract/value_fields.h"
 
 namespace shardcts {
 namespace {
@@ -61,14 +64,9 @@ class Walker {
       Structural(path, fmt::format("expected {}, actual {}", ToString(expected), ToString(actual)));
       return;
     }
-    switch (expected.type()) {
-      case Value::Type::kList: return WalkLists(expected.AsList(), actual.AsList(), path);
-      case Value::Type::kDict: return WalkDicts(expected.AsDict(), actual.AsDict(), path);
-      case Value::Type::kTensor: return WalkPlain(*expected.TryAs<Tensor>(), *actual.TryAs<Tensor>(), path);
-      case Value::Type::kDTensor: return WalkDTensors(expected.AsDTensor(), actual.AsDTensor(), path);
-      case Value::Type::kShardedTensor: return WalkSharded(expected.AsShardedTensor(), actual.AsShardedTensor(), path);
-      default: return WalkScalars(expected, actual, path);
-    }
+    VisitValue(expected, [&]<class T>(const T& held) {
+      if constexpr (!std::same_as<T, std::monostate>) WalkSame(held, *actual.TryAs<T>(), path);
+    });
   }
 
   void WalkTensors(const at::Tensor& expected, const at::Tensor& actual, const std::string& path) {
@@ -76,16 +74,16 @@ class Walker {
     if (expected.defined() != actual.defined()) return Structural(path, "one of the tensors is undefined");
     if (!expected.defined()) return;
     if (expected.scalar_type() != actual.scalar_type())
-      return Field(path, "dtype", DtypeName(expected.scalar_type()), DtypeName(actual.scalar_type()));
+      return Differs(path, "dtype", DtypeName(expected.scalar_type()), DtypeName(actual.scalar_type()));
     if (expected.sizes() != actual.sizes()) {
-      return Field(path, "shape", ShapeToString(expected.sizes()), ShapeToString(actual.sizes()));
+      return Differs(path, "shape", ShapeToString(expected.sizes()), ShapeToString(actual.sizes()));
     }
     if (options_.device && expected.device().type() != actual.device().type()) {
-      return Field(path, "device", expected.device().str(), actual.device().str());
+      return Differs(path, "device", expected.device().str(), actual.device().str());
     }
     if (expected.is_meta() || actual.is_meta()) {
       if (expected.is_meta() != actual.is_meta())
-        return Field(path, "device", expected.device().str(), actual.device().str());
+        return Differs(path, "device", expected.device().str(), actual.device().str());
       ++out_.identical;
       return;
     }
@@ -99,26 +97,75 @@ class Walker {
   void Structural(const std::string& path, std::string message) {
     Add(Difference::Kind::kStructural, path, std::move(message));
   }
-  void Field(const std::string& path, std::string_view field, std::string_view expected, std::string_view actual) {
+  void Differs(const std::string& path, std::string_view field, std::string_view expected, std::string_view actual) {
     Structural(path, fmt::format("{}: expected {}, actual {}", field, expected, actual));
   }
 
-  void WalkScalars(const Value& expected, const Value& actual, const std::string& path) {
-    bool equal = true;
-    switch (expected.type()) {
-      case Value::Type::kBool: equal = expected.AsBool() == actual.AsBool(); break;
-      case Value::Type::kInt: equal = expected.AsInt() == actual.AsInt(); break;
-      case Value::Type::kString: equal = expected.AsString() == actual.AsString(); break;
-      case Value::Type::kBytes: equal = *expected.TryAs<Bytes>() == *actual.TryAs<Bytes>(); break;
-      case Value::Type::kHandle:
-        equal = expected.AsHandle().kind == actual.AsHandle().kind &&
-                (!options_.handles || expected.AsHandle().id == actual.AsHandle().id);
-        break;
-      case Value::Type::kDouble: return WalkDoubles(expected.AsDouble(), actual.AsDouble(), path);
-      default: break;
+  // Two of one kind: what a value may hold.
+  template <class T>
+  void WalkSame(const T& expected, const T& actual, const std::string& path) {
+    if (!(expected == actual)) Different(path, expected, actual);
+  }
+  void WalkSame(const Handle& expected, const Handle& actual, const std::string& path) {
+    if (options_.handles ? !(expected == actual) : expected.kind != actual.kind) Different(path, expected, actual);
+  }
+  void WalkSame(double expected, double actual, const std::string& path) { WalkDoubles(expected, actual, path); }
+  void WalkSame(const List& expected, const List& actual, const std::string& path) {
+    WalkLists(expected, actual, path);
+  }
+  void WalkSame(const Dict& expected, const Dict& actual, const std::string& path) {
+    WalkDicts(expected, actual, path);
+  }
+  template <Composite T>
+  void WalkSame(const T& expected, const T& actual, const std::string& path) {
+    if constexpr (std::same_as<T, Tensor>) {
+      WalkField("requires_grad", expected.data.requires_grad(), actual.data.requires_grad(), path);
     }
-    if (!equal)
-      Add(Difference::Kind::kValue, path, fmt::format("expected {}, actual {}", ToString(expected), ToString(actual)));
+    ForEachField<T>([&](std::string_view name, auto member) {
+      WalkField(name, expected.*member, actual.*member, path);
+    });
+  }
+
+  // What a field may hold.
+  template <class T>
+  void WalkField(std::string_view name, const T& expected, const T& actual, const std::string& path) {
+    if (!(expected == actual)) Differs(path, name, Text(expected), Text(actual));
+  }
+  void WalkField(std::string_view name, bool expected, bool actual, const std::string& path) {
+    if (options_.requires_grad && expected != actual) Differs(path, name, Text(expected), Text(actual));
+  }
+  void WalkField(std::string_view name, MeshLayout expected, const MeshLayout& actual, const std::string& path) {
+    if (!options_.device) expected.device_type = actual.device_type;
+    if (expected != actual) Differs(path, name, Text(expected), Text(actual));
+  }
+  void WalkField(std::string_view, const at::Tensor& expected, const at::Tensor& actual, const std::string& path) {
+    WalkTensors(expected, actual, path);
+  }
+  template <Composite T>
+  void WalkField(std::string_view name, const std::vector<T>& expected, const std::vector<T>& actual,
+                 const std::string& path) {
+    if (expected.size() != actual.size()) {
+      return Differs(path, name, std::to_string(expected.size()), std::to_string(actual.size()));
+    }
+    for (size_t i = 0; i < expected.size(); ++i) {
+      WalkSame(expected[i], actual[i], fmt::format("{}.{}[{}]", path, name, i));
+    }
+  }
+  void WalkField(std::string_view, const ShardMetadata& expected, const ShardMetadata& actual,
+                 const std::string& path) {
+    WalkSame(expected, actual, path);
+  }
+
+  static std::string Text(bool flag) { return flag ? "true" : "false"; }
+  static std::string Text(int64_t number) { return std::to_string(number); }
+  static std::string Text(const std::string& text) { return text; }
+  static std::string Text(at::ScalarType dtype) { return DtypeName(dtype); }
+  static std::string Text(const MeshLayout& mesh) { return fmt::format("{} of ranks {}", mesh.ToString(), ShapeToString(mesh.ranks)); }
+  static std::string Text(const std::vector<int64_t>& numbers) { return ShapeToString(numbers); }
+  static std::string Text(const std::vector<Placement>& placements) { return ToString(placements); }
+
+  void Different(const std::string& path, const Value& expected, const Value& actual) {
+    Add(Difference::Kind::kValue, path, fmt::format("expected {}, actual {}", ToString(expected), ToString(actual)));
   }
 
   void WalkDoubles(double expected, double actual, const std::string& path) {
@@ -140,6 +187,17 @@ class Walker {
     }
   }
 
+  // Where 0 is missing, "0" may be there, and the other way round.
+  static std::string OfTheOtherType(const Key& key, const Dict& dict) {
+    if (const auto* number = std::get_if<int64_t>(&key)) {
+      return dict.Contains(std::to_string(*number)) ? ": it is an int, and there as text" : "";
+    }
+    const auto same_text = [&](const Dict::Entry& entry) {
+      return entry.key.index() != key.index() && ToString(entry.key) == ToString(key);
+    };
+    return std::ranges::any_of(dict, same_text) ? ": it is text, and there as an int" : "";
+  }
+
   void WalkDicts(const Dict& expected, const Dict& actual, const std::string& path) {
     bool same_keys = expected.size() == actual.size();
     for (const Dict::Entry& entry : expected) {
@@ -149,7 +207,7 @@ class Walker {
         Walk(entry.value, *found, below);
       } else {
         same_keys = false;
-        Structural(below, "expected key is missing");
+        Structural(below, std::string("expected key is missing") + OfTheOtherType(entry.key, actual));
       }
     }
     for (const Dict::Entry& entry : actual) {
@@ -161,56 +219,6 @@ class Walker {
     if (same_keys && expected.Keys() != actual.Keys()) {
       Structural(path, fmt::format("order of keys: expected {}, actual {}", ToString(ToValue(expected.Keys())),
                                    ToString(ToValue(actual.Keys()))));
-    }
-  }
-
-  void WalkPlain(const Tensor& expected, const Tensor& actual, const std::string& path) {
-    if (options_.requires_grad && expected.is_parameter != actual.is_parameter) {
-      Field(path, "is_parameter", ToString(Value(expected.is_parameter)), ToString(Value(actual.is_parameter)));
-    }
-    if (options_.requires_grad && expected.data.requires_grad() != actual.data.requires_grad()) {
-      Field(path, "requires_grad", ToString(Value(expected.data.requires_grad())),
-            ToString(Value(actual.data.requires_grad())));
-    }
-    WalkTensors(expected.data, actual.data, path);
-  }
-
-  void WalkDTensors(const DTensor& expected, const DTensor& actual, const std::string& path) {
-    if (options_.requires_grad &&
-        (expected.is_parameter != actual.is_parameter || expected.requires_grad != actual.requires_grad)) {
-      Field(path, "is_parameter, requires_grad", fmt::format("{}, {}", expected.is_parameter, expected.requires_grad),
-            fmt::format("{}, {}", actual.is_parameter, actual.requires_grad));
-    }
-    if (expected.placements != actual.placements) {
-      Field(path, "placements", ToString(expected.placements), ToString(actual.placements));
-    }
-    if (expected.mesh.shape != actual.mesh.shape || expected.mesh.dim_names != actual.mesh.dim_names ||
-        expected.mesh.ranks != actual.mesh.ranks ||
-        (options_.device && expected.mesh.device_type != actual.mesh.device_type)) {
-      Field(path, "mesh", expected.mesh.ToString(), actual.mesh.ToString());
-    }
-    if (expected.shape != actual.shape)
-      Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
-    if (expected.stride != actual.stride)
-      Field(path, "global stride", ShapeToString(expected.stride), ShapeToString(actual.stride));
-    WalkTensors(expected.local, actual.local, path);
-  }
-
-  void WalkSharded(const ShardedTensor& expected, const ShardedTensor& actual, const std::string& path) {
-    if (expected.shape != actual.shape)
-      Field(path, "global shape", ShapeToString(expected.shape), ShapeToString(actual.shape));
-    if (expected.dtype != actual.dtype) Field(path, "dtype", DtypeName(expected.dtype), DtypeName(actual.dtype));
-    if (expected.ranks != actual.ranks)
-      Field(path, "ranks", ShapeToString(expected.ranks), ShapeToString(actual.ranks));
-    if (expected.metadata != actual.metadata) Structural(path, "shard metadata differ");
-    if (expected.local_shards.size() != actual.local_shards.size()) {
-      return Field(path, "local shards", std::to_string(expected.local_shards.size()),
-                   std::to_string(actual.local_shards.size()));
-    }
-    for (size_t i = 0; i < expected.local_shards.size(); ++i) {
-      if (expected.local_shards[i].metadata != actual.local_shards[i].metadata)
-        Structural(path, "local shard metadata differ");
-      WalkTensors(expected.local_shards[i].tensor, actual.local_shards[i].tensor, fmt::format("{}.shard[{}]", path, i));
     }
   }
 

@@ -64,6 +64,10 @@ TEST(Compare, KeysAndTheirOrder) {
   EXPECT_EQ(Compare(expected, Value(Dict{{"b", 2}, {"a", 1}})).Explain(),
             "order of keys: expected [\"a\", \"b\"], actual [\"b\", \"a\"]");
   EXPECT_EQ(Compare(expected, Value(Dict{{"a", 1}})).Explain(), "b: expected key is missing");
+  EXPECT_EQ(Compare(Value(Dict{{int64_t{0}, 1}}), Value(Dict{{"0", 1}})).Explain(),
+            "0: expected key is missing: it is an int, and there as text");
+  EXPECT_EQ(Compare(Value(Dict{{"0", 1}}), Value(Dict{{int64_t{0}, 1}})).Explain(),
+            "0: expected key is missing: it is text, and there as an int");
   EXPECT_EQ(Compare(expected, Value(Dict{{"a", 1}, {"b", 2}, {"c", 3}})).Explain(), "c: unexpected key");
 }
 

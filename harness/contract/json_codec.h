@@ -1,14 +1,14 @@
-// Values as JSON: the form of traces, scripts and replays (docs/formats.md). All functions are *Local*.
+// Values as JSON: the form of traces, scripts and recordings (docs/formats.md). All functions are *Local*.
 #pragma once
 
 #include <nlohmann/json.hpp>
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <map>
-#include <set>
 #include <string>
+#include <string_view>
 
-#include "contract/json_writer.h"
 #include "contract/outcome.h"
 #include "contract/value.h"
 
@@ -16,32 +16,25 @@ namespace shardcts {
 
 using Json = nlohmann::ordered_json;
 
-// Which tensor bytes go into the text.
-enum class TraceData { kDigest, kInline, kFull };
-inline constexpr size_t kInlineLimitBytes = 64 * 1024;
-
 struct EncodeOptions {
-  TraceData data = TraceData::kInline;
-  bool references = false;                   // values that have an origin become {"$ref": [...]}
-  bool handles = true;                       // false: handles become {"$handle": KIND}, without the id
-  std::set<std::string>* written = nullptr;  // digests whose bytes stand in the file already; updated
+  bool references = false;  // values that have an origin become {"$ref": [...]}
+  // Tensors of at most so many bytes carry them as `data`, all others only their digest.
+  size_t largest_data = SIZE_MAX;
+  // Is given the bytes of those others. False, or absent: they are not kept, and the text says so.
+  std::function<bool(const std::string& digest, std::string_view bytes)> keep;
 };
-void Encode(const Value& value, JsonWriter& json, const EncodeOptions& options = {});
-// {"value": …} or {"error": {…}}
-void EncodeOutcome(const Outcome& outcome, JsonWriter& json, const EncodeOptions& options = {});
 Json Encode(const Value& value, const EncodeOptions& options = {});
+// {"value": …} or {"error": {…}}
+Json EncodeOutcome(const Outcome& outcome, const EncodeOptions& options = {});
 
 struct DecodeOptions {
   // The value that {"$ref": [step, key, …]} or "$name.path" stands for. Absent: references are an error.
   std::function<Value(const Json& reference)> resolve;
-  // Bytes by digest, of tensors whose text has none; see CollectTensorBytes.
-  const std::map<std::string, std::string>* bytes = nullptr;
+  // The bytes, so many, of a tensor whose text has only their digest. Absent: such a tensor is an error.
+  std::function<std::string(const std::string& digest, size_t size)> bytes;
 };
-// Throws ContractViolation naming the place ("args.inputs[0]: …") when the text is not a value.
+// Throws ContractViolation naming the place ("args.inputs[0]: …") when the text is not a value. Recursive: whoever reads
+// the text limits its depth.
 Value Decode(const Json& json, const DecodeOptions& options = {});
-
-// Adds digest -> bytes for every tensor below `json` that carries its data. Data that does not match its digest throws
-// ContractViolation.
-void CollectTensorBytes(const Json& json, std::map<std::string, std::string>* bytes);
 
 }  // namespace shardcts

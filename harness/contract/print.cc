@@ -3,6 +3,7 @@
 
 #include "contract/tensor_bytes.h"
 #include "contract/value.h"
+#include "contract/value_fields.h"
 
 namespace shardcts {
 namespace {
@@ -26,12 +27,35 @@ std::string Join(const Range& range, std::string_view open, std::string_view clo
   return Cut(text + std::string(close));
 }
 
-std::string PrintDTensor(const DTensor& value) {
+// A double that is not taken for an int.
+std::string Text(double value) {
+  std::string text = fmt::format("{}", value);
+  return text.find_first_not_of("-0123456789") == text.npos ? text + ".0" : text;
+}
+std::string Text(std::monostate) { return "none"; }
+std::string Text(bool value) { return value ? "true" : "false"; }
+std::string Text(int64_t value) { return std::to_string(value); }
+std::string Text(const std::string& value) { return Cut("\"" + value + "\""); }
+std::string Text(const Bytes& value) { return fmt::format("{} bytes", value.data.size()); }
+std::string Text(const List& value) {
+  return Join(value, "[", "]", [](const Value& item) { return ToString(item); });
+}
+std::string Text(const Dict& value) {
+  return Join(value, "{", "}",
+              [](const Dict::Entry& entry) { return ToString(entry.key) + ": " + ToString(entry.value); });
+}
+std::string Text(const Tensor& value) { return "tensor " + ToString(value.data); }
+std::string Text(const DTensor& value) {
   return fmt::format("DTensor {} {} {} on {}, local {}",
                      value.local.defined() ? DtypeName(value.local.scalar_type()) : "undefined",
                      ShapeToString(value.shape), ToString(value.placements), value.mesh.ToString(),
                      value.local.defined() ? ShapeToString(value.local.sizes()) : "undefined");
 }
+std::string Text(const ShardedTensor& value) {
+  return fmt::format("ShardedTensor {} of {} shards, {} local", ShapeToString(value.shape), value.metadata.size(),
+                     value.local_shards.size());
+}
+std::string Text(const Handle& value) { return fmt::format("{} {}", value.kind, value.id); }
 
 }  // namespace
 
@@ -50,25 +74,7 @@ std::string ToString(const at::Tensor& tensor) {
 }
 
 std::string ToString(const Value& value) {
-  switch (value.type()) {
-    case Value::Type::kNone: return "none";
-    case Value::Type::kBool: return value.AsBool() ? "true" : "false";
-    case Value::Type::kInt: return std::to_string(value.AsInt());
-    case Value::Type::kDouble: return fmt::format("{}", value.AsDouble());
-    case Value::Type::kString: return Cut("\"" + value.AsString() + "\"");
-    case Value::Type::kBytes: return fmt::format("{} bytes", value.TryAs<Bytes>()->data.size());
-    case Value::Type::kList: return Join(value.AsList(), "[", "]", [](const Value& item) { return ToString(item); });
-    case Value::Type::kDict:
-      return Join(value.AsDict(), "{", "}",
-                  [](const Dict::Entry& entry) { return ToString(entry.key) + ": " + ToString(entry.value); });
-    case Value::Type::kTensor: return "tensor " + ToString(value.AsTensor());
-    case Value::Type::kDTensor: return PrintDTensor(value.AsDTensor());
-    case Value::Type::kShardedTensor:
-      return fmt::format("ShardedTensor {} of {} shards, {} local", ShapeToString(value.AsShardedTensor().shape),
-                         value.AsShardedTensor().metadata.size(), value.AsShardedTensor().local_shards.size());
-    case Value::Type::kHandle: return fmt::format("{} {}", value.AsHandle().kind, value.AsHandle().id);
-  }
-  return "?";
+  return VisitValue(value, [](const auto& held) { return Text(held); });
 }
 
 }  // namespace shardcts

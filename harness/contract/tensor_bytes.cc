@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -27,9 +28,20 @@ constexpr NamedDtype kDtypes[] = {{"float32", at::kFloat},
                                   {"int16", at::kShort},
                                   {"int8", at::kChar},
                                   {"uint8", at::kByte},
+                                  {"uint16", at::kUInt16},
+                                  {"uint32", at::kUInt32},
+                                  {"uint64", at::kUInt64},
                                   {"bool", at::kBool},
+                                  {"float8_e4m3fn", at::kFloat8_e4m3fn},
+                                  {"float8_e5m2", at::kFloat8_e5m2},
+                                  {"float8_e4m3fnuz", at::kFloat8_e4m3fnuz},
+                                  {"float8_e5m2fnuz", at::kFloat8_e5m2fnuz},
+                                  {"float8_e8m0fnu", at::kFloat8_e8m0fnu},
+                                  {"complex32", at::kComplexHalf},
                                   {"complex64", at::kComplexFloat},
                                   {"complex128", at::kComplexDouble}};
+
+constexpr size_t kMaxDims = 64;  // LibTorch's own limit
 
 constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -67,13 +79,22 @@ std::string TensorBytes(const at::Tensor& tensor) {
   return tensor.is_meta() ? std::string() : std::string(BytesView(ContiguousOnCpu(tensor)));
 }
 
-at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype) {
-  size_t expected = c10::elementSize(dtype);
-  for (int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(expected, static_cast<size_t>(size), &expected)) {
+size_t CheckedSize(const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  size_t size = c10::elementSize(dtype);
+  size_t elements = 1;  // were no length 0
+  if (shape.size() > kMaxDims) throw ContractViolation(fmt::format("a shape of {} dimensions", shape.size()));
+  for (int64_t length : shape) {
+    if (length < 0 || __builtin_mul_overflow(elements, std::max<size_t>(static_cast<size_t>(length), 1), &elements) ||
+        elements > static_cast<size_t>(INT64_MAX) / c10::elementSize(dtype)) {
       throw ContractViolation(fmt::format("impossible shape {}", ShapeToString(shape)));
     }
+    size *= static_cast<size_t>(length);
   }
+  return size;
+}
+
+at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  const size_t expected = CheckedSize(shape, dtype);
   if (expected != bytes.size()) {
     throw ContractViolation(fmt::format("{} of shape {} needs {} bytes, {} given", DtypeName(dtype),
                                         ShapeToString(shape), expected, bytes.size()));
@@ -85,13 +106,12 @@ at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& s
 
 std::string Digest(std::string_view bytes) {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  return fmt::format("xxh128:{:016x}{:016x}", hash.high64, hash.low64);
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-void AppendBase64(std::string_view bytes, std::string& text) {
-  const size_t begin = text.size();
-  text.resize(begin + (bytes.size() + 2) / 3 * 4, '=');
-  char* next = text.data() + begin;
+std::string Base64Encode(std::string_view bytes) {
+  std::string text((bytes.size() + 2) / 3 * 4, '=');
+  char* next = text.data();
   const auto byte = [&bytes](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(bytes[i])); };
   const auto write = [&next](uint32_t group, size_t digits) {
     for (size_t k = 0; k < digits; ++k) *next++ = kAlphabet[group >> (18 - 6 * k) & 63];
@@ -100,11 +120,6 @@ void AppendBase64(std::string_view bytes, std::string& text) {
   for (; i + 3 <= bytes.size(); i += 3) write(byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2), 4);
   if (i + 1 == bytes.size()) write(byte(i) << 16, 2);
   if (i + 2 == bytes.size()) write(byte(i) << 16 | byte(i + 1) << 8, 3);
-}
-
-std::string Base64Encode(std::string_view bytes) {
-  std::string text;
-  AppendBase64(bytes, text);
   return text;
 }
 

@@ -20,13 +20,14 @@ at::Tensor ContiguousOnCpu(const at::Tensor& tensor);
 std::string_view BytesView(const at::Tensor& contiguous);
 // The contiguous bytes, copied to the CPU; none of a tensor on the meta device.
 std::string TensorBytes(const at::Tensor& tensor);
-// Throws ContractViolation when the number of bytes does not match shape and dtype, or a size is negative or too large.
+// How many bytes such a tensor has. Throws ContractViolation when a size is negative or absurd.
+size_t CheckedSize(const std::vector<int64_t>& shape, at::ScalarType dtype);
+// Throws ContractViolation as CheckedSize does, and when the number of bytes is another.
 at::Tensor TensorFromBytes(std::string_view bytes, const std::vector<int64_t>& shape, at::ScalarType dtype);
 
-// "xxh128:HEX" over the bytes.
+// XXH3's 128 bits over the bytes, as 32 hexadecimal digits.
 std::string Digest(std::string_view bytes);
 
-void AppendBase64(std::string_view bytes, std::string& text);
 std::string Base64Encode(std::string_view bytes);
 std::optional<std::string> Base64Decode(std::string_view text);  // nullopt: not base64
 

@@ -57,6 +57,8 @@ TEST(Value, PrintsReadably) {
   DTensor dtensor{at::zeros({2, 20}), {"cpu", {4}, {}, {0, 1, 2, 3}}, {Placement::Shard(0)}, {5, 20}, {20, 1}};
   EXPECT_EQ(ToString(Value(dtensor)), "DTensor float32 (5, 20) [S(0)] on cpu(4), local (2, 20)");
   EXPECT_EQ(ToString(Value(Dict{{"a", List{1, 2.5, nullptr}}})), "{a: [1, 2.5, none]}");
+  EXPECT_EQ(ToString(Value(2.0)), "2.0");
+  EXPECT_EQ(ToString(Value(2)), "2");
   EXPECT_EQ(ToString(Value(at::ones({3}))), "tensor float32 (3,) cpu");
   EXPECT_LE(ToString(Value(std::string(5000, 'x'))).size(), 200u);
 }

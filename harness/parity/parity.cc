@@ -3,26 +3,54 @@
 #include <fmt/format.h>
 
 #include "parity/state_name_order.h"
+#include "recording/tensors_in.h"
 #include "run_files/input_error.h"
-#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kMaxDetails = 50;
 
 const CompareOptions kOptions{.dtype_default_tolerance = true, .requires_grad = true};
 
+int64_t CountTensors(const Json& value) {
+  int64_t count = 0;
+  if (IsInBlob(value)) return value.at("tensors").get<int64_t>();
+  ForEachTensor(value, [&count](const Json&) { ++count; });
+  return count;
+}
+
+bool SameBytes(const Json& expected, const Json& actual) {
+  for (const char* key : {"digest", "data"}) {
+    if (expected.contains(key) && actual.contains(key) && expected[key] == actual[key]) return true;
+  }
+  return false;
+}
+
+// Tensors with the same bytes need none to be compared: they become tensors on the meta device.
+void SetAside(Json& expected, Json& actual) {
+  std::vector<Json*> tensors;
+  ForEachTensor(expected, [&](Json& tensor) { tensors.push_back(&tensor); });
+  size_t next = 0;
+  ForEachTensor(actual, [&](Json& tensor) {
+    Json* const other = next < tensors.size() ? tensors[next++] : nullptr;
+    if (!other || !SameBytes(*other, tensor)) return;
+    for (Json* same : {other, &tensor}) {
+      for (const char* key : {"digest", "data", "kept"}) same->erase(key);
+      (*same)["device"] = "meta";
+    }
+  });
+}
+
 class Comparer {
  public:
-  Comparer(const Json& expected, const Json& actual) : expected_(expected), actual_(actual) {
-    CollectTensorBytes(expected.at("steps"), &bytes_);
-    CollectTensorBytes(actual.at("steps"), &bytes_);
-  }
+  Comparer(const Recording& expected, const Recording& actual) : expected_(expected), actual_(actual) {}
 
   Parity Run() {
-    const Json& expected = expected_.at("steps");
-    const Json& actual = actual_.at("steps");
+    const Json& expected = expected_.script.at("steps");
+    const Json& actual = actual_.script.at("steps");
     for (size_t i = 0; i < std::max(expected.size(), actual.size()); ++i) {
       if (i >= expected.size() || i >= actual.size()) {
         Structural(0, fmt::format("{} operations expected, actual {}", expected.size(), actual.size()));
@@ -78,52 +106,45 @@ class Comparer {
       return;
     }
     if (operation_ == "state.serialize") return;  // each implementation has a file format of its own
-    if (state_name_order_.IsChance()) {
-      CompareValues(StateNameOrder::WithNamesSorted(expected.at("value")),
-                    StateNameOrder::WithNamesSorted(actual.at("value")), rank);
-    } else {
-      CompareValues(expected.at("value"), actual.at("value"), rank);
-    }
+    CompareValues(expected.at("value"), actual.at("value"), rank);
   }
 
+  // Digests first: what has the same is the same.
   void CompareValues(const Json& expected, const Json& actual, int rank) {
-    try {
-      const DecodeOptions decode{.resolve = {}, .bytes = &bytes_};
-      Count(Compare(Decode(expected, decode), Decode(actual, decode), kOptions), rank);
-    } catch (const ContractViolation& without_bytes) {
-      CompareDigests(expected, actual, without_bytes.what(), rank);
-    }
+    if (expected == actual) return CountIdentical(CountTensors(expected));
+    Json expected_value = Ordered(ExpandValue(expected, *expected_.blobs));
+    Json actual_value = Ordered(ExpandValue(actual, *actual_.blobs));
+    SetAside(expected_value, actual_value);
+    CompareBytes(expected_value, actual_value, rank);
+  }
+
+  Json Ordered(Json value) const {
+    return state_name_order_.IsChance() ? StateNameOrder::WithNamesSorted(std::move(value)) : value;
+  }
+
+  void CountIdentical(int64_t tensors) {
+    parity_.tensors += tensors;
+    parity_.identical += tensors;
+  }
+
+  static Value DecodeWith(const Json& value, const BlobSource& blobs) {
+    return Decode(value, {.resolve = {}, .bytes = [&blobs](const std::string& digest, size_t size) {
+                            return blobs.Read(digest, size);
+                          }});
   }
 
   static std::string ErrorKind(const Json& outcome) {
     return outcome.contains("error") ? outcome.at("error").at("kind").get<std::string>() : "no error";
   }
 
-  // For tensors that were recorded as digests only.
-  void CompareDigests(const Json& expected, const Json& actual, const std::string& reason, int rank) {
-    const int64_t tensors = CountDigests(expected);
-    parity_.tensors += tensors;
-    if (WithoutData(expected) == WithoutData(actual)) {
-      parity_.identical += tensors;
-    } else {
-      Add(rank, {Difference::Kind::kValue, "", "the digests differ; " + reason});
+  void CompareBytes(const Json& expected, const Json& actual, int rank) {
+    try {
+      Count(Compare(DecodeWith(expected, *expected_.blobs), DecodeWith(actual, *actual_.blobs), kOptions), rank);
+    } catch (const ContractViolation& not_recorded) {  // the bytes of a tensor whose digests differ
+      parity_.tensors += CountTensors(expected);
+      ForEachTensor(expected, [this](const Json& tensor) { parity_.identical += tensor.value("device", "") == "meta"; });
+      Add(rank, {Difference::Kind::kValue, "", std::string("the digests differ; ") + not_recorded.what()});
     }
-  }
-
-  static int64_t CountDigests(const Json& json) {
-    int64_t count = json.is_object() && json.contains("digest");
-    if (json.is_structured()) {
-      for (const Json& item : json) count += CountDigests(item);
-    }
-    return count;
-  }
-
-  static Json WithoutData(Json json) {
-    if (json.is_object()) json.erase("data");
-    if (json.is_structured()) {
-      for (Json& item : json) item = WithoutData(item);
-    }
-    return json;
   }
 
   void Count(const Comparison& comparison, int rank) {
@@ -147,9 +168,8 @@ class Comparer {
     }
   }
 
-  const Json& expected_;
-  const Json& actual_;
-  std::map<std::string, std::string> bytes_;
+  const Recording& expected_;
+  const Recording& actual_;
   Parity parity_;
   StateNameOrder state_name_order_;
   int64_t step_ = 0;
@@ -167,6 +187,11 @@ std::string KindName(Difference::Kind kind) {
 
 }  // namespace
 
+std::string Parity::Counts() const {
+  return fmt::format("{} operations, {} tensors: {} identical, {} close, {} differences of value, {} of structure",
+                     operations, tensors, identical, close, different, structural);
+}
+
 std::string Parity::FirstDifference() const {
   const ParityDetail* first = nullptr;
   for (const ParityDetail& detail : details) {
@@ -180,7 +205,13 @@ std::string Parity::FirstDifference() const {
                      path.empty() ? "" : " " + path, first->difference.message);
 }
 
-Parity CompareRecordings(const Json& expected, const Json& actual) { return Comparer(expected, actual).Run(); }
+Parity CompareRecordings(const Recording& expected, const Recording& actual) {
+  try {
+    return Comparer(expected, actual).Run();
+  } catch (const Json::exception& error) {
+    throw InputError(std::string("not recordings: ") + error.what());
+  }
+}
 
 Json ToJson(const Parity& parity) {
   Json details = Json::array();
@@ -202,15 +233,13 @@ Json ToJson(const Parity& parity) {
           {"details", details}};
 }
 
-Json CompareTraceFiles(const std::filesystem::path& expected, const std::filesystem::path& actual) {
-  const Json expected_json = ReadJsonFile(expected);
-  const Json actual_json = ReadJsonFile(actual);
+Parity CompareTraces(const fs::path& expected, const fs::path& actual) {
+  const Recording expected_recording = ReadRecording(expected);
+  const Recording actual_recording = ReadRecording(actual);
   try {
-    return ToJson(CompareRecordings(expected_json, actual_json));
-  } catch (const Json::exception& error) {
-    throw InputError(expected.string() + " and " + actual.string() + ": not recordings: " + error.what());
-  } catch (const ContractViolation& error) {
-    throw InputError(expected.string() + " and " + actual.string() + ": " + error.what());
+    return CompareRecordings(expected_recording, actual_recording);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{} and {}: {}", expected.string(), actual.string(), error.what()));
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "contract/compare.h"
 #include "contract/json_codec.h"
+#include "recording/recording.h"
 
 namespace shardcts {
 
@@ -31,15 +32,17 @@ struct Parity {
   std::vector<ParityDetail> details;  // the first 50
 
   bool Agree() const { return different == 0 && structural == 0; }
+  std::string Counts() const;           // one line
   std::string FirstDifference() const;  // one line; of the differences that count, else of a close one; empty: none
 };
 
-// `expected`, `actual`: merged traces (docs/formats.md). Throws ContractViolation or Json::exception for other files.
-Parity CompareRecordings(const Json& expected, const Json& actual);
+// Throws InputError for what is no recording, and for a blob that is damaged.
+Parity CompareRecordings(const Recording& expected, const Recording& actual);
 
-// The object `parity` of results.json, without `against`. Reads both files; throws InputError naming the file.
-Json CompareTraceFiles(const std::filesystem::path& expected, const std::filesystem::path& actual);
+// Of two recordings as ReadRecording takes them. Throws InputError naming them.
+Parity CompareTraces(const std::filesystem::path& expected, const std::filesystem::path& actual);
 
+// The object `parity` of results.json, without `against`.
 Json ToJson(const Parity& parity);
 
 }  // namespace shardcts

@@ -1,55 +1,97 @@
 #include "rank/recorder.h"
 
+#include <cmath>
 #include <filesystem>
 #include <stdexcept>
 
-namespace shardcts {
+#include "contract/tensor_bytes.h"
+#include "contract/version_number.h"
+#include "recording/rank_traces.h"
+#include "recording/tensors_in.h"
+#include "run_files/run_folder.h"
 
-Recorder::Recorder(const std::string& path, TraceData data) : path_(path), data_(data) {
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-  file_.open(path, std::ios::trunc);
-  if (!file_) throw std::runtime_error(path + ": cannot be written");
+namespace shardcts {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kLargestInline = 64 * 1024;  // of a tensor that an outcome brings, with TraceData::kInline
+constexpr size_t kLargestData = 24;           // bytes whose base64 is no longer than their digest
+constexpr size_t kLargestValue = 1024;        // of a value's text in a line
+
+// Rounded to microseconds.
+double Rounded(double seconds) { return std::round(seconds * 1e6) / 1e6; }
+
+}  // namespace
+
+Recorder::Recorder(const fs::path& file, const fs::path& blob_folder, TraceData data, const Json& header)
+    : path_(file), blobs_(blob_folder), data_(data) {
+  fs::create_directories(file.parent_path());
+  file_.open(file, std::ios::trunc);
+  WriteLine(header);
+}
+
+void Recorder::WriteLine(const Json& line) {
+  file_ << line.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n' << std::flush;
+  if (!file_) throw std::runtime_error(path_.string() + ": cannot be written");
+}
+
+// Arguments that are no earlier result are kept whatever their size, or the recording could not be replayed.
+EncodeOptions Recorder::Options(bool arguments) {
+  const bool any_size = arguments || data_ == TraceData::kFull;
+  EncodeOptions options{.references = arguments};
+  if (data_ == TraceData::kDigest) {
+    options.largest_data = 0;
+    return options;
+  }
+  options.largest_data = kLargestData;
+  options.keep = [this, any_size](const std::string& digest, std::string_view bytes) {
+    if (!any_size && bytes.size() > kLargestInline) return false;
+    blobs_.Put(digest, bytes);
+    return true;
+  };
+  return options;
+}
+
+// Many ranks and tests give the same large values: their texts stand once, too.
+Json Recorder::InBlobWhereLarge(Json value) {
+  if (data_ == TraceData::kDigest || !value.is_structured()) return value;
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (text.size() <= kLargestValue) return value;
+  const std::string digest = Digest(text);
+  blobs_.Put(digest, text);
+  int64_t tensors = 0;
+  ForEachTensor(value, [&tensors](const Json&) { ++tensors; });
+  return {{"$blob", digest}, {"tensors", tensors}};
 }
 
 void Recorder::Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among) {
-  // Arguments that are no earlier result must be there in full, or the recording could not be replayed.
-  const TraceData data = data_ == TraceData::kInline ? TraceData::kFull : data_;
-  line_.clear();
-  JsonWriter& json = json_.emplace(line_);
-  json.BeginObject();
-  json.Key("step");
-  json.Int(step);
-  json.Key("op");
-  json.String(operation);
-  if (among) {
-    json.Key("among");
-    json.Bool(true);
-  }
-  json.Key("args");
-  Encode(Value(arguments), json, {.data = data, .references = true, .written = &written_});
+  line_ = {{"step", step}, {"op", operation}};
+  if (among) line_["among"] = true;
+  line_["args"] = Encode(Value(arguments), Options(true));
 }
 
 void Recorder::End(const Outcome& outcome, double seconds) {
-  JsonWriter& json = *json_;
-  json.Key("outcome");
-  EncodeOutcome(outcome, json, {.data = data_, .written = &written_});
-  json.Key("warnings");
-  json.BeginArray();
+  Json& given = line_["outcome"] = EncodeOutcome(outcome, Options(false));
+  if (outcome.ok()) given["value"] = InBlobWhereLarge(std::move(given["value"]));
   for (const Warning& warning : outcome.warnings) {
-    json.BeginObject();
-    json.Key("category");
-    json.String(warning.category);
-    json.Key("message");
-    json.String(warning.message);
-    json.EndObject();
+    line_["warnings"].push_back({{"category", warning.category}, {"message", warning.message}});
   }
-  json.EndArray();
-  json.Key("seconds");
-  json.Double(seconds);
-  json.EndObject();
-  line_ += '\n';
-  file_ << line_ << std::flush;
-  if (!file_) throw std::runtime_error(path_ + ": write failed");
+  line_["seconds"] = Rounded(seconds);
+  WriteLine(line_);
+}
+
+std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& recording, const std::string& test,
+                                       int64_t seed, int rank) {
+  const Json header = {{"recording", kRecordingFormat},
+                       {"contract", SHARDCTS_CONTRACT_VERSION},
+                       {"implementation", plan.implementation.label},
+                       {"test", test},
+                       {"world_size", plan.world_size},
+                       {"rank", rank},
+                       {"seed", seed}};
+  return std::make_unique<Recorder>(RankTrace(plan.trace_folder, recording, rank), BlobFolder(plan.run_folder),
+                                    TraceDataNamed(plan.trace), header);
 }
 
 }  // namespace shardcts

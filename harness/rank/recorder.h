@@ -1,19 +1,23 @@
 // Recorder: writes the operations of one test on one rank as a trace (docs/formats.md). *Local*.
 #pragma once
 
+#include <filesystem>
 #include <fstream>
-#include <optional>
-#include <set>
+#include <memory>
 #include <string>
 
 #include "contract/json_codec.h"
+#include "rank/trace_data.h"
+#include "recording/blobs.h"
+#include "run_files/plan.h"
 
 namespace shardcts {
 
 class Recorder {
  public:
-  // Throws std::runtime_error when the file cannot be written.
-  Recorder(const std::string& path, TraceData data);
+  // `header`: the trace's first line. Throws std::runtime_error when the file cannot be written.
+  Recorder(const std::filesystem::path& file, const std::filesystem::path& blob_folder, TraceData data,
+           const Json& header);
 
   // Encodes the arguments before the operation may change them.
   // `among`: some ranks only run this collective operation.
@@ -21,12 +25,19 @@ class Recorder {
   void End(const Outcome& outcome, double seconds);
 
  private:
+  EncodeOptions Options(bool arguments);
+  Json InBlobWhereLarge(Json value);
+  void WriteLine(const Json& line);
+
+  std::filesystem::path path_;
   std::ofstream file_;
-  std::string path_;
+  BlobStore blobs_;
   TraceData data_;
-  std::set<std::string> written_;
-  std::string line_;
-  std::optional<JsonWriter> json_;  // of the line, between Begin and End
+  Json line_;  // between Begin and End
 };
+
+// Of this rank, for a test of the plan or its script. `recording`: what the trace is called.
+std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& recording, const std::string& test,
+                                       int64_t seed, int rank);
 
 }  // namespace shardcts

@@ -10,13 +10,21 @@
 #include "contract/compare.h"
 #include "contract/nearest_name.h"
 #include "rank/session.h"
+#include "recording/rank_traces.h"
+#include "recording/recording.h"
 #include "run_files/input_error.h"
-#include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {
 
 constexpr int kMaxWorldSize = 4096;
+
+// How the values of a script are read: references by `resolve`, bytes from its blobs.
+DecodeOptions Decoding(const std::shared_ptr<const BlobSource>& blobs,
+                       std::function<Value(const Json& reference)> resolve = {}) {
+  return {.resolve = std::move(resolve),
+          .bytes = [blobs](const std::string& digest, size_t size) { return blobs->Read(digest, size); }};
+}
 
 [[noreturn]] void Fail(const std::string& place, const std::string& message) {
   throw InputError(place + ": " + message);
@@ -27,7 +35,7 @@ class StepReader {
  public:
   // `script`: all but its steps.
   explicit StepReader(const Script& script)
-      : file_(script.file), world_size_(script.world_size), bytes_(script.bytes) {}
+      : file_(script.file), world_size_(script.world_size), decode_(Decoding(script.blobs)) {}
 
   ScriptStep Read(const Json& json, size_t index) {
     ScriptStep step;
@@ -78,7 +86,7 @@ class StepReader {
 
   // What refers to an earlier result has no type yet.
   void CheckTypes(const Json& arguments, const OperationSpec& spec, const std::string& place) const {
-    const DecodeOptions decode{.resolve = [](const Json&) { return NotYetKnown(); }, .bytes = &bytes_};
+    const DecodeOptions decode{.resolve = [](const Json&) { return NotYetKnown(); }, .bytes = decode_.bytes};
     Dict values;
     for (const auto& [name, value] : arguments.items()) {
       try {
@@ -123,11 +131,20 @@ class StepReader {
     }
   }
 
-  static void CheckExpect(const ScriptStep& step) {
+  void CheckExpect(const ScriptStep& step) const {
     if (step.expect.is_null()) return;
     if (!step.expect.is_object() || step.expect.size() != 1 ||
         !(step.expect.contains("error") || step.expect.contains("value"))) {
       Fail(step.place, "expect needs \"error\" or \"value\"");
+    }
+    if (!step.expect.contains("value")) return;
+    CheckReferences(step.expect.at("value"), step.place);
+    DecodeOptions decode = decode_;
+    decode.resolve = [](const Json&) { return Value(); };
+    try {
+      Decode(step.expect.at("value"), decode);
+    } catch (const ContractViolation& error) {
+      Fail(step.place, fmt::format("expect: {}", error.what()));
     }
   }
 
@@ -150,12 +167,13 @@ class StepReader {
 
   std::string file_;
   int world_size_;
-  const std::map<std::string, std::string>& bytes_;
+  DecodeOptions decode_;
   std::set<std::string> names_;
   std::set<int64_t> numbers_;
 };
 
-Script FromJson(const Json& json, const std::string& path) {
+Script FromJson(const Recording& recording, const std::string& path) {
+  const Json& json = recording.script;
   if (!json.is_object()) Fail(path, "not an object");
   if (json.value("truncated", false)) Fail(path, "the recording is truncated: it cannot be replayed as a whole");
   const int contract = json.value("contract", 0);
@@ -164,6 +182,7 @@ Script FromJson(const Json& json, const std::string& path) {
   }
   Script script;
   script.file = path;
+  script.blobs = recording.blobs;
   script.world_size = json.value("world_size", 1);
   if (script.world_size < 1 || script.world_size > kMaxWorldSize)
     Fail(path, fmt::format("world_size {}", script.world_size));
@@ -174,7 +193,9 @@ Script FromJson(const Json& json, const std::string& path) {
   const auto recorded =
       std::count_if(steps.begin(), steps.end(), [](const Json& step) { return step.contains("outcomes"); });
   if (recorded > 0 && recorded != std::ssize(steps)) Fail(path, "some steps have outcomes and some have none");
-  CollectTensorBytes(steps, &script.bytes);
+  if (recorded > 0 && json.value("recording", 1) != kRecordingFormat) {
+    Fail(path, fmt::format("not a recording of format {}: the ShardCTS that wrote it can read it", kRecordingFormat));
+  }
   StepReader reader(script);
   for (size_t i = 0; i < json.at("steps").size(); ++i) script.steps.push_back(reader.Read(json.at("steps")[i], i));
   if (script.steps.empty()) Fail(path, "no steps");
@@ -264,9 +285,11 @@ std::string CheckOutcome(const ScriptStep& step, const Outcome& outcome, const D
 
 }  // namespace
 
-Script ReadScript(const std::string& path) {
+Script ReadScript(const std::string& path) { return ReadScript(ReadRecording(path), path); }
+
+Script ReadScript(const Recording& recording, const std::string& path) {
   try {
-    return FromJson(ReadJsonFile(path), path);
+    return FromJson(recording, path);
   } catch (const Json::exception& error) {
     Fail(path, error.what());
   } catch (const ContractViolation& error) {
@@ -277,8 +300,8 @@ Script ReadScript(const std::string& path) {
 ScriptResult RunScript(const Script& script, Session& session) {
   ScriptResult result;
   Results results;
-  const DecodeOptions decode{.resolve = [&](const Json& reference) { return results.Resolve(reference); },
-                             .bytes = &script.bytes};
+  const DecodeOptions decode =
+      Decoding(script.blobs, [&](const Json& reference) { return results.Resolve(reference); });
   const auto run = [&](const ScriptStep& step) {
     const Json& arguments = step.arguments[step.arguments.size() == 1 ? 0 : session.rank()];
     ++result.steps;

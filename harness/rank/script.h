@@ -1,14 +1,17 @@
 // Script: a list of operations to run on an implementation without a test program (docs/formats.md).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "contract/json_codec.h"
+#include "recording/blobs.h"
 
 namespace shardcts {
 
 class Caller;
+struct Recording;
 class Session;
 
 struct ScriptStep {
@@ -29,12 +32,13 @@ struct Script {
   int64_t seed = 0;
   std::string test;  // of a recording, else empty
   std::vector<ScriptStep> steps;
-  std::map<std::string, std::string> bytes;  // digest -> bytes of the tensors that the file carries
+  std::shared_ptr<const BlobSource> blobs;  // never null
 };
 
-// Local. Reads and checks everything that can be checked without running: format, contract version, operations,
+// Local. `path` may be all that ReadRecording reads. Checks everything that can be checked without running: format, contract version, operations,
 // arguments that are written in full, references to steps that do not exist. Throws InputError naming file and step.
 Script ReadScript(const std::string& path);
+Script ReadScript(const Recording& recording, const std::string& path);
 
 struct ScriptResult {
   int64_t steps = 0;                  // run by this rank

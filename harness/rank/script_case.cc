@@ -4,10 +4,9 @@
 #include <memory>
 #include <optional>
 
+#include "rank/recorder.h"
 #include "rank/script.h"
-#include "rank/trace_data.h"
 #include "run_files/events.h"
-#include "run_files/run_folder.h"
 
 namespace shardcts {
 namespace {
@@ -33,8 +32,7 @@ void RunInto(RankReport& report, const Script& script, Session& session) {
 void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, EventLog& events) {
   const Script script = ReadScript(plan.script);
   events.Write("test_started", {{"test", "script"}, {"index", 0}});
-  const std::string trace = RankTrace(plan.trace_folder, "script", session.rank());
-  session.StartTest(std::make_unique<Recorder>(trace, TraceDataNamed(plan.trace)), script.seed);
+  session.StartTest(MakeRecorder(plan, "script", "script", script.seed, session.rank()), script.seed);
   RankReport report;
   const auto start = std::chrono::steady_clock::now();
   RunInto(report, script, session);

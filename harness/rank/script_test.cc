@@ -22,9 +22,10 @@ class ScriptTest : public testing::Test {
     return ReadScript(file_);
   }
   // What is wrong with a script of these steps; the file's name is left out.
-  std::string Wrong(const std::string& steps) {
+  std::string Wrong(const std::string& steps, int recording = 2) {
     try {
-      Read(R"({"contract": 1, "world_size": 2, "steps": )" + steps + "}");
+      Read(R"({"contract": 1, "world_size": 2, "recording": )" + std::to_string(recording) + R"(, "steps": )" + steps +
+           "}");
       return "nothing";
     } catch (const InputError& error) {
       const std::string text = error.what();
@@ -65,6 +66,11 @@ TEST_F(ScriptTest, BadScriptsNameThePlace) {
             "steps[0]: args_by_rank needs one entry per rank");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": 3}])"),
             "steps[0]: expect needs \"error\" or \"value\"");
+  const std::string expect_tensor =
+      R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": {"value": {"w": {"$tensor": )";
+  EXPECT_EQ(Wrong(expect_tensor + R"({"shape": [2], "dtype": "float32"}}}}}])"),
+            "steps[0]: expect: w: a tensor without data");
+  EXPECT_EQ(Wrong(expect_tensor + R"({"shape": [2], "dtype": "int8", "data": "AAA="}}}}}])"), "nothing");
 }
 
 TEST_F(ScriptTest, OptionsAreCheckedBesideReferences) {
@@ -88,6 +94,7 @@ TEST_F(ScriptTest, RecordedOutcomesAreWhole) {
   };
   const std::string whole = recorded(R"([{"value": null}, {"error": {"kind": "ValueError", "message": ""}}])");
   EXPECT_EQ(Wrong("[" + whole + "]"), "nothing");
+  EXPECT_EQ(Wrong("[" + whole + "]", 1), "not a recording of format 2: the ShardCTS that wrote it can read it");
   EXPECT_EQ(Wrong("[" + recorded(R"([{"value": null}])") + "]"), "steps[0]: outcomes needs one entry per rank");
   EXPECT_EQ(Wrong("[" + recorded(R"([{"value": null}, {}])") + "]"),
             "steps[0]: an outcome has neither \"value\" nor \"error\" with its kind");

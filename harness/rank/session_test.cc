@@ -6,7 +6,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "contract/tensor_bytes.h"
+#include "rank/recorder.h"
 #include "rank/testing/lone_rank.h"
+#include "testing/temporary_folder.h"
 
 namespace shardcts {
 namespace {
@@ -69,14 +72,18 @@ TEST(Session, RecordsArgumentsAsReferencesAndOutcomes) {
   LoneRank rank([](std::string_view operation, const Dict&) {
     return operation == "model.state_dict" ? Outcome(Value(Dict{{"w", at::ones({2})}})) : Outcome(Value(at::ones({2})));
   });
-  const auto file = std::filesystem::temp_directory_path() / "shardcts_session_test.jsonl";
-  rank.session().StartTest(std::make_unique<Recorder>(file, TraceData::kInline), 7);
+  const TemporaryFolder folder;
+  const auto file = folder.path() / "rank-0.jsonl";
+  rank.session().StartTest(
+      std::make_unique<Recorder>(file, folder.path() / "blobs", TraceData::kInline, Json{{"recording", 2}}), 7);
   const Value state = rank.session().Call("model.state_dict", {{"model", Handle{"model", 1}}}).value();
   rank.session().Call("tensor.clone", {{"value", state.AsDict().At("w")}});
   rank.session().EndTest();
 
   std::ifstream stream(file);
   std::string line;
+  std::getline(stream, line);
+  EXPECT_EQ(line, R"({"recording":2})");
   std::getline(stream, line);
   const Json first = Json::parse(line);
   EXPECT_EQ(first["op"], "model.state_dict");
@@ -86,8 +93,51 @@ TEST(Session, RecordsArgumentsAsReferencesAndOutcomes) {
   const Json second = Json::parse(line);
   EXPECT_EQ(second["step"], 1);
   EXPECT_EQ(second["args"]["value"].dump(), R"({"$ref":[0,"w"]})");
-  EXPECT_FALSE(second["outcome"]["value"]["$tensor"].contains("data")) << "the same bytes stand in the file already";
-  std::filesystem::remove(file);
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "blobs")) << "8 bytes are shorter than their digest";
+}
+
+// What is kept of 100 bytes as an argument and as a result, and of 100,000.
+std::vector<int> KeptBytes(TraceData data) {
+  std::vector<int> kept;
+  for (const int64_t size : {100, 100'000}) {
+    LoneRank rank([](std::string_view, const Dict& arguments) { return Outcome(arguments.At("value").AsTensor() + 1); });
+    const TemporaryFolder folder;
+    rank.session().StartTest(std::make_unique<Recorder>(folder.path() / "x", folder.path() / "blobs", data, Json()), 7);
+    const at::Tensor argument = at::zeros({size}, at::kByte);
+    rank.session().Call("tensor.clone", {{"value", argument}});
+    for (const at::Tensor& tensor : {argument, at::Tensor(argument + 1)}) {
+      kept.push_back(std::filesystem::exists(folder.path() / "blobs" / Digest(TensorBytes(tensor))));
+    }
+  }
+  return kept;
+}
+
+TEST(Recorder, KeepsTheBytesThatItsModeSays) {
+  EXPECT_EQ(KeptBytes(TraceData::kDigest), (std::vector{0, 0, 0, 0}));
+  EXPECT_EQ(KeptBytes(TraceData::kInline), (std::vector{1, 1, 1, 0}));
+  EXPECT_EQ(KeptBytes(TraceData::kFull), (std::vector{1, 1, 1, 1}));
+}
+
+TEST(Recorder, ALargeValueStandsInABlob) {
+  const auto give = [](std::string_view, const Dict&) {
+    Dict many;
+    for (int i = 0; i < 50; ++i) many.Set(std::to_string(i), at::full({2}, i));
+    return Outcome(Value(many));
+  };
+  const TemporaryFolder folder;
+  LoneRank rank(give);
+  rank.session().StartTest(
+      std::make_unique<Recorder>(folder.path() / "x", folder.path() / "blobs", TraceData::kInline, Json()), 7);
+  rank.session().Call("model.state_dict", {{"model", Handle{"model", 1}}});
+  rank.session().EndTest();
+  std::ifstream stream(folder.path() / "x");
+  std::string line;
+  std::getline(stream, line);
+  std::getline(stream, line);
+  const Json value = Json::parse(line)["outcome"]["value"];
+  EXPECT_EQ(value["tensors"], 50);
+  const std::string text = FolderBlobs(folder.path() / "blobs").Read(value["$blob"].get<std::string>());
+  EXPECT_EQ(Json::parse(text).size(), 50u);
 }
 
 }  // namespace

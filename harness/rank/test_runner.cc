@@ -12,7 +12,6 @@
 
 #include "inventory/inventory.h"
 #include "rank/port.h"
-#include "rank/trace_data.h"
 #include "rank/trial.h"
 #include "run_files/events.h"
 #include "run_files/foreign_text.h"
@@ -121,9 +120,9 @@ class Case {
 
  private:
   Ending RunPort(Trial& trial, bool* failed_early) const {
-    const std::string trace = RankTrace(pool_.plan.trace_folder, pool_.plan.recordings[index_], trial.rank());
     const auto body = [&] {
-      pool_.session.StartTest(std::make_unique<Recorder>(trace, TraceDataNamed(pool_.plan.trace)), pool_.plan.seed);
+      const Plan& plan = pool_.plan;
+      pool_.session.StartTest(MakeRecorder(plan, plan.recordings[index_], test_.id, plan.seed, trial.rank()), plan.seed);
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, failed_early);

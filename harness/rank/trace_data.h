@@ -1,11 +1,15 @@
-// How the plan names what traces hold of tensors. *Local*.
+// Which bytes of tensors a recording keeps (`--trace`). *Local*.
 #pragma once
 
 #include <string_view>
 
-#include "contract/json_codec.h"
-
 namespace shardcts {
+
+enum class TraceData {
+  kDigest,  // none
+  kInline,  // those of up to 64 KiB, and all that an argument brings
+  kFull,    // all
+};
 
 // "digest", "inline", "full": the plan's reader has refused anything else.
 inline TraceData TraceDataNamed(std::string_view name) {

@@ -39,7 +39,7 @@ std::string FileEntry(const std::string& file, const std::string& prefix, char s
   return FindEntry(stream, prefix, separator);
 }
 
-Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Json(text); }
+Json NullIfEmpty(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
 std::string OperatingSystem() {
   utsname name{};
@@ -66,7 +66,7 @@ void AddGpu(Json& environment) {
     names += (names.empty() ? "" : "; ") + line.substr(0, comma);
     environment["driver"] = line.substr(comma + 2);
   }
-  environment["gpu"] = TextOrNull(names);
+  environment["gpu"] = NullIfEmpty(names);
 }
 
 Json MpiVersion(const std::string& launcher) {
@@ -76,7 +76,7 @@ Json MpiVersion(const std::string& launcher) {
   std::istringstream hydra(*output);
   const std::string version = FindEntry(hydra, "Version:", ':');
   if (!version.empty()) return "MPICH " + version;
-  return TextOrNull(output->substr(0, output->find('\n')));
+  return NullIfEmpty(output->substr(0, output->find('\n')));
 }
 
 }  // namespace
@@ -84,7 +84,7 @@ Json MpiVersion(const std::string& launcher) {
 Json CaptureEnvironment(const std::string& launcher) {
   Json environment = {
       {"os", OperatingSystem()},
-      {"cpu", TextOrNull(FileEntry("/proc/cpuinfo", "model name", ':'))},
+      {"cpu", NullIfEmpty(FileEntry("/proc/cpuinfo", "model name", ':'))},
       {"cores", std::thread::hardware_concurrency()},
       {"memory_gib", MemoryGib()},
       {"gpu", nullptr},

@@ -206,7 +206,7 @@ class RunDriver {
     for (size_t job : jobs) {
       plan.tests.push_back(ledger_.IdOf(job));
       plan.recordings.push_back(ledger_.RecordingOf(job));
-      RemoveRankTraces(plan.trace_folder, plan.recordings.back());  // of a pool that was cut short
+      fs::remove_all(TestTraces(plan.trace_folder, plan.recordings.back()));  // of a pool that was cut short
     }
     PoolCallbacks callbacks;
     callbacks.on_ready = [&](const Json& said) { ledger_.Describe(world.implementation, said); };

@@ -5,7 +5,6 @@
 #include <iterator>
 
 #include "results/environment.h"
-#include "results/merge_traces.h"
 #include "run/earlier_run.h"
 #include "run/reproduce.h"
 #include "run_files/run_folder.h"
@@ -208,18 +207,12 @@ std::string RunLedger::VersionOf(size_t implementation) const {
   return description.is_object() ? description.value("version", "") : "";
 }
 
-// The merged trace, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
+// The folder of the ranks' traces, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
 // first one there is none: many repetitions must not fill the disk.
 std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestResult& outcome) {
-  const std::string recording = RecordingName(outcome.test.id, RepetitionOf(job));
-  if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) {
-    RemoveRankTraces(plan.trace_folder, recording);
-    return "";
-  }
-  const bool merged = MergeTraces(plan.trace_folder, recording,
-                                  {outcome.implementation, outcome.test.id, plan.world_size, plan.seed});
-  const fs::path trace = MergedTrace(plan.trace_folder, recording);
-  return merged || (options_.go_on && fs::exists(trace)) ? fs::relative(trace, folder_).string() : "";
+  const fs::path traces = TestTraces(plan.trace_folder, RecordingName(outcome.test.id, RepetitionOf(job)));
+  if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) fs::remove_all(traces);
+  return fs::exists(traces) ? fs::relative(traces, folder_).string() : "";
 }
 
 void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason) {
@@ -300,6 +293,8 @@ void RunLedger::Write() {
 Results RunLedger::Close(bool complete) {
   const Lock lock(mutex_);
   results_.complete = complete;
+  std::error_code none;
+  fs::remove_all(BlobFolder(folder_) / "unfinished", none);  // what ranks that were killed were writing
   WriteNow();
   return std::move(results_);
 }

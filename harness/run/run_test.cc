@@ -48,10 +48,13 @@ TEST_F(RunTest, PassingTestsShareOnePool) {
   EXPECT_EQ(results["tests"][0]["checks"]["evaluated"]["C1"]["evaluated"], 4);
 }
 
-TEST_F(RunTest, TracesAreMerged) {
+TEST_F(RunTest, EachRankHasATrace) {
   const Json results = RunAndRead(FakeRun(folder_, {"a"}));
-  const Json trace = ReadJsonFile(folder_.path() / "out" / results["tests"][0]["trace"].get<std::string>());
-  EXPECT_EQ(trace["steps"][0]["args_by_rank"], Json::parse(R"([{"rank": 0}, {"rank": 1}])"));
+  const auto traces = folder_.path() / "out" / results["tests"][0]["trace"].get<std::string>();
+  for (const int rank : {0, 1}) {
+    const auto file = traces / ("rank-" + std::to_string(rank) + ".jsonl");
+    EXPECT_EQ(ReadJsonFile(file)["args"]["rank"], rank);
+  }
 }
 
 TEST_F(RunTest, CrashCostsThatTestItsVerdictAndNoOther) {
@@ -317,10 +320,10 @@ TEST_F(RunTest, RecordingsAreKeptOfRepetitionsThatDiffer) {
   const Json test = RunAndRead(options)["tests"][0];
   const std::string first = test["repetitions"][0]["trace"].get<std::string>();
   const std::string second = test["repetitions"][1]["trace"].get<std::string>();
-  EXPECT_EQ(first, "traces/fake/fake_T.test_flaky_1_world_size=2.json");
-  EXPECT_EQ(second, "traces/fake/fake_T.test_flaky_1_world_size=2+repetition=2.json");
-  EXPECT_EQ(ReadJsonFile(options.run_folder / first)["steps"].size(), 1u);
-  EXPECT_EQ(ReadJsonFile(options.run_folder / second)["steps"].size(), 1u);
+  EXPECT_EQ(first, "traces/fake/fake_T.test_flaky_1_world_size=2");
+  EXPECT_EQ(second, "traces/fake/fake_T.test_flaky_1_world_size=2+repetition=2");
+  EXPECT_TRUE(std::filesystem::exists(options.run_folder / first / "rank-1.jsonl"));
+  EXPECT_TRUE(std::filesystem::exists(options.run_folder / second / "rank-1.jsonl"));
   EXPECT_EQ(test["trace"], second);
   EXPECT_EQ(test["repetitions"][2]["trace"], Json());
   EXPECT_FALSE(std::filesystem::exists(

@@ -73,17 +73,13 @@ fs::path RankLog(const fs::path& pool_folder, int rank) {
   return pool_folder / ("rank-" + std::to_string(rank) + ".log");
 }
 
+fs::path TestTraces(const fs::path& trace_folder, const std::string& test) { return trace_folder / FolderName(test); }
+
 fs::path RankTrace(const fs::path& trace_folder, const std::string& test, int rank) {
-  return trace_folder / FolderName(test) / ("rank-" + std::to_string(rank) + ".jsonl");
+  return TestTraces(trace_folder, test) / ("rank-" + std::to_string(rank) + ".jsonl");
 }
 
-fs::path MergedTrace(const fs::path& trace_folder, const std::string& test) {
-  return trace_folder / (FolderName(test) + ".json");
-}
-
-void RemoveRankTraces(const fs::path& trace_folder, const std::string& recording) {
-  fs::remove_all(RankTrace(trace_folder, recording, 0).parent_path());
-}
+fs::path BlobFolder(const fs::path& run_folder) { return run_folder / "blobs"; }
 
 FolderLock PrepareRunFolder(const fs::path& folder) {
   if (!IsUtf8(fs::absolute(folder).string())) throw InputError("--out: the path of the run folder is not UTF-8");
@@ -98,7 +94,7 @@ FolderLock PrepareRunFolder(const fs::path& folder) {
     throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
   }
   FolderLock lock(folder);
-  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces"}) {
+  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces", "blobs"}) {
     fs::remove_all(folder / name, error);
     if (error) throw InputError((folder / name).string() + ": cannot be removed: " + error.message());
   }

@@ -21,14 +21,14 @@ std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const 
 std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
 std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);
 std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank);
-// TRACE_FOLDER/TEST/rank-R.jsonl and TRACE_FOLDER/TEST.json
+// TRACE_FOLDER/TEST and TRACE_FOLDER/TEST/rank-R.jsonl
+std::filesystem::path TestTraces(const std::filesystem::path& trace_folder, const std::string& test);
 std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const std::string& test, int rank);
-std::filesystem::path MergedTrace(const std::filesystem::path& trace_folder, const std::string& test);
-// All ranks' of one recording.
-void RemoveRankTraces(const std::filesystem::path& trace_folder, const std::string& recording);
+// OUT/blobs
+std::filesystem::path BlobFolder(const std::filesystem::path& run_folder);
 
-// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs and traces, and puts
-// down a results.json that says complete: false. Throws InputError when it cannot be written, holds things and no
+// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs, traces and blobs,
+// and puts down a results.json that says complete: false. Throws InputError when it cannot be written, holds things and no
 // earlier run, or is in use by another run. The run keeps the lock until it ends.
 [[nodiscard]] FolderLock PrepareRunFolder(const std::filesystem::path& folder);
 

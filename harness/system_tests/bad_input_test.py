@@ -112,10 +112,11 @@ def test_results_that_contradict_themselves_are_refused_by_the_report(shardcts, 
 
 def test_truncated_recording_is_no_recording(shardcts, run_shardcts, tmp_path):
     _, run = run_shardcts("reference", *SMALL)
-    file = tmp_path / "out" / run.tests[0]["trace"]
-    text = file.read_text()
-    file.write_text(text[: len(text) // 2])
-    assert is_one_line_that_names(shardcts("parity", "out", "out"), file.name)
+    file = tmp_path / "out" / run.tests[0]["trace"] / "rank-0.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    lines[1] = lines[1][: len(lines[1]) // 2] + "\n"
+    file.write_text("".join(lines))
+    assert is_one_line_that_names(shardcts("parity", "out", "out"), "rank-0.jsonl: line 2: not JSON")
 
 
 SEED = {"op": "implementation.seed", "args": {"seed": 1}}

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +139,16 @@ def read_json(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def recording_of(folder: Path, implementation: str, name: str = "script") -> dict:
+    """The script with outcomes that `shardcts export` makes of a recorded test."""
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch) / "x.zip"
+        subprocess.run([SHARDCTS, "export", folder / "traces" / implementation / name, "--out", archive], check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+        with zipfile.ZipFile(archive) as opened:
+            return json.loads(opened.read("script.json"))
+
+
 @pytest.fixture
 def shardcts(tmp_path):
     """shardcts(words…) in an empty folder -> Ended; nothing that it started outlives it."""
@@ -172,7 +184,7 @@ def outcomes_of(shardcts, folder, implementation, steps, world=2):
     file.write_text(json.dumps({"contract": 1, "world_size": world, "steps": steps}))
     ended = shardcts("exec", file, "--impl", implementation, "--world", world, "--out", folder / implementation)
     assert ended.code in (0, 1), ended
-    recorded = read_json(folder / implementation / f"traces/{implementation}/script.json")["steps"]
+    recorded = recording_of(folder / implementation, implementation)["steps"]
     assert len(recorded) == len(steps), ended
     return {step.get("let", f"step {index}"): record["outcomes"]
             for index, (step, record) in enumerate(zip(steps, recorded))}

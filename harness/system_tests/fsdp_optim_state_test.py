@@ -12,7 +12,7 @@ import struct
 
 import pytest
 
-from conftest import outcomes_of
+from conftest import outcomes_of, recording_of
 
 SUITE = "fsdp_optim_state/TestFSDPOptimState"
 GATHER = "torch.distributed.fsdp._optim_utils._unflatten_orig_param_states"
@@ -207,8 +207,8 @@ def test_sharded_state_of_units_on_a_mesh_is_that_of_pytorch(shardcts, tmp_path,
         json.dumps({"contract": 1, "world_size": math.prod(shape), "seed": 1, "steps": steps}))
     recorded = shardcts("exec", "mesh.json", "--impl", "torch", "--out", "torch")
     assert recorded.code == 0, recorded
-    recording = tmp_path / "torch/traces/torch/script.json"
-    saved = json.loads(recording.read_text())["steps"][[step.get("op") for step in steps].index("tensor.full") - 1]
+    recording = tmp_path / "torch/traces/torch/script"
+    saved = recording_of(tmp_path / "torch", "torch")["steps"][[step["op"] for step in steps].index("tensor.full") - 1]
     assert all("$dtensor" in outcome["value"]["state"]["0.weight"]["exp_avg"] for outcome in saved["outcomes"])
     replayed = shardcts("replay", recording, "--impl", "reference", "--out", "reference")
     assert replayed.code == 0 and "0 differences of value, 0 of structure" in replayed.out, replayed

@@ -90,12 +90,18 @@ def escape_absolutely(folder):
 
 
 def lost_trace(folder):
-    (folder / read_json(folder / "results.json")["tests"][0]["trace"]).unlink()
+    shutil.rmtree(folder / read_json(folder / "results.json")["tests"][0]["trace"])
 
 
 def truncated_trace(folder):
-    trace = folder / read_json(folder / "results.json")["tests"][0]["trace"]
-    trace.write_text(trace.read_text()[:-200])
+    trace = folder / read_json(folder / "results.json")["tests"][0]["trace"] / "rank-1.jsonl"
+    trace.write_text(trace.read_text().replace("}", "", 1))
+
+
+def merged_trace(folder):
+    """As recordings were before they had blobs."""
+    change_results(folder, lambda document: document["tests"][0].update(trace="traces/reference/old.json"))
+    (folder / "traces/reference/old.json").write_text('{"contract": 1, "steps": []}')
 
 
 @pytest.mark.parametrize("damage, message", [
@@ -105,7 +111,8 @@ def truncated_trace(folder):
     (escape_upwards, "trace is outside the run folder"),
     (escape_absolutely, "trace is outside the run folder"),
     (lost_trace, "cannot be read"),
-    (truncated_trace, ": truncated"),
+    (truncated_trace, "rank-1.jsonl: line 1: not JSON"),
+    (merged_trace, "old.json: not a recording of format 2"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_damaged_run_is_wrong_input(shardcts, clean, copy, damage, message):
     damage(copy)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from conftest import FAULTY, SHARDCTS, SUITE, SYNTHETIC, read_json
+from conftest import FAULTY, SHARDCTS, SUITE, SYNTHETIC
 
 FAULTS = int(os.environ.get("SHARDCTS_SOAK_FAULTS", "20"))
 SEED = int(os.environ.get("SHARDCTS_SOAK_SEED", time.time_ns() % 1_000_000))
@@ -34,13 +34,9 @@ def operations_of(run) -> dict[str, list[int]]:
     found = {}
     for test in run.tests:
         assert test["verdict"] == "pass", test
-        counts = [0] * test["world_size"]
-        for step in read_json(run.folder / test["trace"])["steps"]:
-            if not step["op"].startswith("implementation."):
-                ranks = step.get("ranks", "all")
-                for rank in range(test["world_size"]) if ranks == "all" else ranks:
-                    counts[rank] += 1
-        found[test["id"]] = counts
+        traces = [run.folder / test["trace"] / f"rank-{rank}.jsonl" for rank in range(test["world_size"])]
+        lines = [[json.loads(line) for line in trace.read_text().splitlines()[1:]] for trace in traces]
+        found[test["id"]] = [sum(not line["op"].startswith("implementation.") for line in of_rank) for of_rank in lines]
     return found
 
 

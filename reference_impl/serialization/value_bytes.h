@@ -1,7 +1,7 @@
 // State dicts as bytes and back, in the role of torch.save and torch.load. Everything here is *Local*.
 //
-// The format is the reference's own: a magic line, the rank and world size of the writer, then one value; all numbers
-// little-endian, strings and lists preceded by their length, tensors as dtype, shape and contiguous data.
+// The format is the reference's own: a magic line, the rank and world size of whoever wrote, then the bytes of one value
+// (contract/value_bytes.h).
 #pragma once
 
 #include <cstdint>

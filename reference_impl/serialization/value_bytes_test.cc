@@ -72,6 +72,22 @@ TEST(ValueBytesTest, ChangedBytesAreReadOrRefused) {
   }
 }
 
+TEST(ValueBytesTest, HandlesAndDeepNestingAreNotWritten) {
+  const auto error_of = [](const Value& value) -> std::string {
+    try {
+      ToBytes(value, kHere);
+    } catch (const SemanticError& error) {
+      return error.kind() + ": " + error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(error_of(List{Dict{{"h", Handle{"model", 1}}}}), "TypeError: cannot serialize a handle");
+  Value deep = 1;
+  for (int i = 0; i < 63; ++i) deep = List{deep};
+  EXPECT_EQ(error_of(deep), "no error");
+  EXPECT_THAT(error_of(List{deep}), HasSubstr("RuntimeError: state.serialize: a value nested more than 64 deep"));
+}
+
 TEST(ValueBytesTest, AShardedTensorBelongsToItsRankAndWorld) {
   const std::string bytes = ToBytes(Example(), kHere);
   EXPECT_THAT(ErrorOf(bytes, {0, 2}),

@@ -63,7 +63,7 @@ def make_test(label: str, verdict: str, function: str = "test_dp_state_dict_save
         "ranks": [{"rank": rank, "verdict": _rank_verdict(verdict, rank), "seconds": 0.12, "reason": ""}
                   for rank in range(world_size)] if ran else [],
         "log": LOG.replace("reference", label) if ran else None,
-        "trace": f"traces/{label}/{test_id.replace('/', '_').replace(',', '_')}.json" if ran else None,
+        "trace": f"traces/{label}/{test_id.replace('/', '_').replace(',', '_')}" if ran else None,
         "reproduce": f"shardcts run --impl {label} --filter '{test_id}' --seed 1234 --out out"}
 
 

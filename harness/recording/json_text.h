@@ -1,0 +1,13 @@
+// JSON that stands in a text, of a trace's line or a blob. *Local*.
+#pragma once
+
+#include <string>
+
+#include "contract/json_codec.h"
+
+namespace shardcts {
+
+// Throws InputError, "PLACE: not JSON" or "PLACE: nested more than 256 deep".
+Json ParseJsonText(const std::string& text, const std::string& place);
+
+}  // namespace shardcts
