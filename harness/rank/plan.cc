@@ -50,6 +50,8 @@ Plan ReadPlan(const std::string& path) {
   const Json json = ReadJsonFile(path);
   try {
     return FromJson(json);
+  } catch (const InputError& error) {
+    throw InputError(path + ": " + error.what());
   } catch (const Json::exception& error) {
     throw InputError(path + ": " + error.what());
   }
