@@ -37,6 +37,7 @@ void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, Ev
   RankReport report;
   const auto start = std::chrono::steady_clock::now();
   RunInto(report, script, session);
+  if (control.controller_is_gone()) throw PeerStopped(report.reason);
   session.EndTest();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.operations = session.operations();

@@ -95,6 +95,7 @@ class Case {
         if (ending.verdict == RankVerdict::kPass) ending = {RankVerdict::kFail, trial.failures().back().message};
       }
     }
+    if (pool_.control.controller_is_gone()) throw PeerStopped(ending.reason);
     Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
