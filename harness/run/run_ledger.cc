@@ -155,7 +155,7 @@ Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankRe
   if (const Waiver* waiver = waivers_[index]) {
     ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
   }
-  outcome.log = fs::relative(plan.pool_folder, folder_).string();
+  outcome.log = plan.pool_folder.lexically_relative(folder_).string();
   outcome.trace = KeepRecording(plan, job, outcome);
   Take(job, std::move(outcome));
   TellWhenOver(job);
@@ -194,7 +194,7 @@ std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestRes
   }
   const bool merged = MergeTraces(plan.trace_folder, recording,
                                   {outcome.implementation, outcome.test.id, plan.world_size, plan.seed});
-  return merged ? fs::relative(MergedTrace(plan.trace_folder, recording), folder_).string() : "";
+  return merged ? MergedTrace(plan.trace_folder, recording).lexically_relative(folder_).string() : "";
 }
 
 void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason) {
