@@ -32,7 +32,7 @@ TEST(ArgumentCheck, TypesNamesAndPresence) {
   EXPECT_EQ(Wrong("model.forward", {{"model", kModel}, {"inputs", List{at::ones({1}), 3}}}),
             "model.forward: argument \"inputs[1]\": expected tensor, got 3");
   EXPECT_EQ(Wrong("implementation.seed", {{"seed", 2.0}}),
-            "implementation.seed: argument \"seed\": expected int, got double 2");
+            "implementation.seed: argument \"seed\": expected int, got double 2.0");
 }
 
 TEST(ArgumentCheck, ARecordsFields) {

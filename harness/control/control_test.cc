@@ -183,9 +183,10 @@ TEST_F(ControlTest, ASilentStrangerIsSentAwayAfterTenSeconds) {
 
 TEST_F(ControlTest, GarbageOfARankEndsItsConnectionAndTellsItsPeers) {
   Hub(2);
+  const auto peer = Rank(0);
   const Descriptor rank = AfterHello(1);
   Send(rank, "GET / HTTP/1.1\r\n\r\n");
-  EXPECT_THAT([&] { Rank(0)->Exchange({}, Operation("a", 1)); },
+  EXPECT_THAT([&] { peer->Exchange({}, Operation("a", 1)); },
               testing::ThrowsMessage<ExchangeEnded>("rank 1 is gone"));
   EXPECT_TRUE(IsClosedWithin(rank, kAtOnce));
   EXPECT_THAT(hub_->Lost(), ElementsAre(1));

@@ -174,7 +174,7 @@ TEST(InventoryTest, ErrorsNameFileAndPlace) {
     return R"({"suite": "s", "tests": [{"function": "f", )" + members + "}]}";
   };
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2, 0])")),
-            "x.json: /tests/0/world_sizes/1: expected a positive integer");
+            "x.json: /tests/0/world_sizes/1: expected a positive integer up to 4096");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "subtests": [{"mesh": "1-D"}])")),
             "x.json: /tests/0/subtests/0/mesh: expected a list with at least one value");
   EXPECT_EQ(ErrorOf(with_test(R"("world_sizes": [2], "checks": [{"id": "C1", "strength": "solid"}])")),

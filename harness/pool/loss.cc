@@ -60,7 +60,7 @@ Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<int>& 
   if (rank.orphaned && !told) {
     return {Verdict::kHarnessError, -1, "the process that had started " + name + " ended, and the rank with it"};
   }
-  if (rank.lost && (rank.alive || HasLeft(rank))) {
+  if (rank.lost && !rank.crashed_signal && (rank.alive || HasLeft(rank))) {
     return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost};
   }
   return {Verdict::kCrash, culprit, name + " ended without finishing its tests" + HowItEnded(rank)};

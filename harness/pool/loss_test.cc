@@ -42,6 +42,12 @@ TEST(LossTest, ARankThatTellsItsSignalIsTheCause) {
             "crash 1: rank 1 ended without finishing its tests: Segmentation fault (signal 11)");
 }
 
+TEST(LossTest, ARankThatIsStillDyingHasToldItsSignal) {
+  const RankEnd dying = {.ended = true, .alive = true, .crashed_signal = SIGSEGV, .lost = "its connection ended"};
+  EXPECT_EQ(Text(ExplainLoss({Lives(), dying}, {1}, std::nullopt)),
+            "crash 1: rank 1 ended without finishing its tests: Segmentation fault (signal 11)");
+}
+
 TEST(LossTest, WhatRanksHangOnIsNobodysFault) {
   EXPECT_EQ(Text(ExplainLoss({Ended(SIGKILL), Ended(SIGKILL)}, {0, 1}, "the warm process ended: Killed (signal 9)")),
             "harness_error -1: the warm process ended: Killed (signal 9)");

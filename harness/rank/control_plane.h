@@ -89,6 +89,8 @@ class ControlPlane : public Rendezvous {
   const std::string& stopped_by() const { return stopped_by_; }
   // Local. A rank of the pool or the controller is gone: there is no next test.
   bool must_leave() const;
+  // Local. This rank cannot say any more how its test has ended.
+  bool controller_is_gone() const { return controller_is_gone_; }
 
   // *Collective* over the pool, at the end of a test; never throws for a peer's failure. Returns when all are here:
   // whether any rank says that its communicator for the implementation is broken. Throws PeerStopped when one is gone,

@@ -102,6 +102,7 @@ TEST_F(ControlPlaneTest, AWaitLearnsOfAStopAfterAWhile) {
   OnRanks({[](ControlPlane& control) {
              control.NotifyPeersOfStop();
              control.EndOfTest(true, false);
+             control.EndOfTest(false, false);
            },
            [](ControlPlane& control) {
              const auto begin = std::chrono::steady_clock::now();

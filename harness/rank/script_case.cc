@@ -36,6 +36,7 @@ void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, Ev
   RankReport report;
   const auto start = std::chrono::steady_clock::now();
   RunInto(report, script, session);
+  if (control.controller_is_gone()) throw PeerStopped(report.reason);
   if (const std::optional<std::string> problem = session.EndTest(); problem && report.verdict == RankVerdict::kPass) {
     report.verdict = RankVerdict::kFail, report.reason = "after the script: " + *problem;
   }

@@ -68,6 +68,7 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
   if (!outcome.ok()) {
     control_.TellError(spec->name, step, outcome.error().kind + ": " + outcome.error().message);
   }
+  if (!outcome.ok() && control_.stopped_by().empty()) control_.StopOfAPeer();  // the implementation may know it first
   if (!outcome.ok() && !control_.stopped_by().empty()) {
     throw PeerStopped(fmt::format("rank {} was in {}, but {}", rank_, operation, control_.stopped_by()));
   }

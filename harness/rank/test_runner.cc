@@ -106,6 +106,7 @@ class Case {
         const Ending broken = FailWith(std::string("implementation.timings breaks the contract: ") + error.what(), trial);
         if (ending.verdict == RankVerdict::kPass) ending = broken;
       }
+      if (pool_.control.controller_is_gone()) throw PeerStopped(ending.reason);
       // A failure is written before foreign code cleans up, which may not come back; a pass is one only afterwards.
       const bool passed = ending.verdict == RankVerdict::kPass;
       if (!passed) finish();

@@ -134,7 +134,7 @@ class RunDriver {
       known.pool_folder = PoolFolder(folder_, label, world.world_size, pool);
       if (!fs::exists(known.pool_folder)) return;
       ledger_.BeginPool(world.pools, 0);
-      const std::string relative = fs::relative(known.pool_folder, folder_).string();
+      const std::string relative = known.pool_folder.lexically_relative(folder_).string();
       RestorePool(
           known, [&](const std::string& recording) { return earlier_->IncidentOf(label, recording, relative); },
           [&](const RestoredPool& from, size_t index, const auto& ranks, const auto& incident) {

@@ -178,7 +178,7 @@ Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankRe
   if (const Waiver* waiver = waivers_[index]) {
     ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
   }
-  outcome.log = fs::relative(plan.pool_folder, folder_).string();
+  outcome.log = plan.pool_folder.lexically_relative(folder_).string();
   outcome.trace = KeepRecording(plan, job, outcome);
   Take(job, std::move(outcome));
   TellWhenOver(job);
@@ -212,7 +212,7 @@ std::string RunLedger::VersionOf(size_t implementation) const {
 std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestResult& outcome) {
   const fs::path traces = TestTraces(plan.trace_folder, RecordingName(outcome.test.id, RepetitionOf(job)));
   if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) fs::remove_all(traces);
-  return fs::exists(traces) ? fs::relative(traces, folder_).string() : "";
+  return fs::exists(traces) ? traces.lexically_relative(folder_).string() : "";
 }
 
 void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason) {

@@ -143,7 +143,7 @@ TEST_P(LauncherEndTest, IsAHarnessErrorAsTheEndOfTheWarmProcessIs) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Processes, LauncherEndTest,
-                         testing::Values(SignalCase{"launcher", "mpiexec.hydra", SIGKILL},
+                         testing::Values(SignalCase{"launcher", "mpiexec", SIGKILL},
                                          SignalCase{"its_process_on_the_host", "hydra_pmi_proxy", SIGKILL}),
                          [](const auto& info) { return info.param.name; });
 

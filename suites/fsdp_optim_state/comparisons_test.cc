@@ -35,14 +35,14 @@ TEST_F(UnpairedState, TheMessageNamesEntryAndType) {
   EXPECT_EQ(FailureOf({{"w", Entry(at::full({}, 3.0))}}), "none");
   const std::string none = "C4: w: no parameter of the unsharded model has such state; ";
   EXPECT_EQ(FailureOf({{"w", Entry(3.0)}}),
-            none + "compared with the parameter of the same name: step: expected tensor float32 () cpu = 3, actual 3");
+            none + "compared with the parameter of the same name: step: expected tensor float32 () cpu = 3, actual 3.0");
   EXPECT_EQ(FailureOf({{"w", Entry(at::full({}, 3.0, at::kDouble))}}),
             none + "compared with the parameter of the same name: step: dtype: expected float32, actual float64");
   EXPECT_EQ(FailureOf({{"w", Dict{{"exp_avg", at::ones({2})}}}}),
             none + "compared with the parameter of the same name: step: expected key is missing");
   EXPECT_EQ(FailureOf({{"v", Entry(3.0)}}),
             "C4: v: no parameter of the unsharded model has such state; its parameter of this name has none, actual "
-            "{step: 3, exp_avg: tensor float32 (2,) cpu}");
+            "{step: 3.0, exp_avg: tensor float32 (2,) cpu}");
 }
 
 }  // namespace

@@ -101,7 +101,7 @@ TEST_F(StateComparison, AnUnshardedOptimizerThatIsWrongIsNoOracle) {
   EXPECT_EQ(ErrorOf(adam_, Own({{int64_t{0}, incomplete}})), who + "w: missing [\"exp_avg\"], unexpected []");
   Dict number = AdamEntry(3);
   number.Set("step", 3.0);
-  EXPECT_EQ(ErrorOf(adam_, Own({{int64_t{0}, number}})), who + "w.step: expected a float32 tensor (), actual 3");
+  EXPECT_EQ(ErrorOf(adam_, Own({{int64_t{0}, number}})), who + "w.step: expected a float32 tensor (), actual 3.0");
   Dict other_shape = AdamEntry(3);
   other_shape.Set("exp_avg", at::ones({3}));
   EXPECT_EQ(ErrorOf(adam_, Own({{int64_t{0}, other_shape}})),
