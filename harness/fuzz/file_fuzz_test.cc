@@ -16,6 +16,8 @@
 #include "inventory/inventory.h"
 #include "parity/parity.h"
 #include "pool/pool_record.h"
+#include "recording/rank_traces.h"
+#include "recording/recording.h"
 #include "rank/script.h"
 #include "results/waiver_file.h"
 #include "run_files/file_text.h"
@@ -55,7 +57,8 @@ Json Recording() {
                                             .shape = {2, 3},
                                             .stride = {3, 1}}));
   const Json built = {{"value", {{"$handle", "model:1"}}}};
-  return {{"contract", 1},
+  return {{"recording", kRecordingFormat},
+          {"contract", 1},
           {"test", "t"},
           {"implementation", "reference"},
           {"world_size", 2},
@@ -114,7 +117,7 @@ class FileFuzz : public testing::Test {
   void Fuzz(const std::string& name, const std::vector<std::string>& samples, const Reader& read) {
     ASSERT_FALSE(samples.empty());
     const uint64_t seed = FromEnvironment("SHARDCTS_FUZZ_SEED", std::random_device()());
-    const uint64_t cases = FromEnvironment("SHARDCTS_FUZZ_CASES", 2000) / 6;
+    const uint64_t cases = FromEnvironment("SHARDCTS_FUZZ_CASES", 2000) / 8;
     std::cout << name << ": " << cases << " cases, SHARDCTS_FUZZ_SEED=" << seed << std::endl;
     Random random(seed);
     const fs::path file = folder_.path() / name;
@@ -173,6 +176,34 @@ TEST_F(FileFuzz, Recordings) {
     CompareTraces(right, file);
     ReadScript(file.string());
   });
+}
+
+// What is read of a recording: its script, and by parity all of its values.
+void ReadAll(const fs::path& recording) {
+  CompareTraces(recording, recording);
+  ReadScript(recording.string());
+}
+
+TEST_F(FileFuzz, Traces) {
+  const Json header = {{"recording", kRecordingFormat}, {"contract", 1},   {"implementation", "reference"},
+                       {"test", "t"},                   {"world_size", 1}, {"rank", 0},
+                       {"seed", 7}};
+  std::string lines = header.dump() + "\n";
+  const Json recording = Recording();
+  for (const Json& step : recording["steps"]) {
+    lines += Json{{"step", step["step"]}, {"op", step["op"]}, {"args", step["args"]}, {"outcome", step["outcomes"][0]},
+                  {"warnings", Json::array()}, {"seconds", 0.5}}
+                 .dump() +
+             "\n";
+  }
+  Fuzz("rank-0.jsonl", {lines}, [](const fs::path& file) { ReadAll(file.parent_path()); });
+}
+
+TEST_F(FileFuzz, Archives) {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "right.json") << Recording().dump();
+  ExportRecording(folder.path() / "right.json", folder.path() / "right.zip");
+  Fuzz("recording.zip", {FileText(folder.path() / "right.zip")}, ReadAll);
 }
 
 TEST_F(FileFuzz, Plans) {

@@ -32,8 +32,6 @@ TEST(ResultCheck, TensorsThatCannotBeReadAreNamedWithTheirPlace) {
 TEST(ResultCheck, TensorsThatRepeatTheirElementsAreBounded) {
   EXPECT_EQ(Problem(at::zeros({1}).expand({int64_t{1} << 40})),
             "a tensor of shape (1099511627776,) that repeats the 4 bytes of its storage");
-  EXPECT_THAT(Problem(at::zeros({1 << 10}).as_strided({1 << 20, 1 << 9}, {1, 0})),
-              HasSubstr("needs 4194304 bytes of a storage of 4096"));
   EXPECT_THAT(Problem(at::zeros({1 << 10}).as_strided({1 << 9, 1 << 20}, {1, 0})), HasSubstr("repeats the 4096 bytes"));
 }
 

@@ -173,7 +173,7 @@ TEST_F(RecoverTest, ARunFolderThatCannotBeWrittenAnyMoreIsNamedAndTheResultsStay
   try {
     shardcts::Run(options, blocker, interrupted);
     ADD_FAILURE() << "no error";
-  } catch (const std::filesystem::filesystem_error& error) {
+  } catch (const InputError& error) {
     EXPECT_THAT(error.what(), HasSubstr("runs/fake/world-2"));
   }
   EXPECT_EQ(Read()["complete"], false);

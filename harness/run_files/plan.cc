@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kMaxWorldSize = 1 << 16;
+constexpr int kMaxWorldSize = 4096;
 
 Plan FromJson(const Json& json) {
   Plan plan;
