@@ -145,13 +145,16 @@ class PoolRun {
     return false;
   }
 
+  bool SomethingHasEnded() {
+    return SomeRankIsLost() || watch_.processes().SupportEnded() || watch_.processes().AllEnded();
+  }
+
   void CheckProcesses() {
-    if (!SomeRankIsLost() && !watch_.processes().SupportEnded() && !watch_.processes().AllEnded()) return;
+    if (!SomethingHasEnded()) return;
     ReadEvents();  // what they wrote before they ended
     if (end_ || record_.FailedRank()) return;
     ReportTestsThatAreOver();
-    if (end_) return;
-    EndWithLoss();
+    if (!end_ && SomethingHasEnded()) EndWithLoss();  // not a rank whose last event had not been read
   }
 
   void EndWithLoss() {
