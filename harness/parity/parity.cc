@@ -213,6 +213,20 @@ Parity CompareRecordings(const Recording& expected, const Recording& actual) {
   }
 }
 
+namespace {
+
+Recording ReadOfThisFormat(const fs::path& path) {
+  Recording recording = ReadRecording(path);
+  const Json& script = recording.script;
+  if (!script.is_object() || !script.contains("recording") || script["recording"] != kRecordingFormat) {
+    throw InputError(fmt::format("{}: not a recording of format {}: the ShardCTS that wrote it can read it", path.string(),
+                                 kRecordingFormat));
+  }
+  return recording;
+}
+
+}  // namespace
+
 Json ToJson(const Parity& parity) {
   Json details = Json::array();
   for (const ParityDetail& detail : parity.details) {
@@ -234,8 +248,8 @@ Json ToJson(const Parity& parity) {
 }
 
 Parity CompareTraces(const fs::path& expected, const fs::path& actual) {
-  const Recording expected_recording = ReadRecording(expected);
-  const Recording actual_recording = ReadRecording(actual);
+  const Recording expected_recording = ReadOfThisFormat(expected);
+  const Recording actual_recording = ReadOfThisFormat(actual);
   try {
     return CompareRecordings(expected_recording, actual_recording);
   } catch (const InputError& error) {

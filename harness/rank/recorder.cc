@@ -68,7 +68,7 @@ Json Recorder::InBlobWhereLarge(Json value) {
 void Recorder::Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among) {
   line_ = {{"step", step}, {"op", operation}};
   if (among) line_["among"] = true;
-  line_["args"] = Encode(Value(arguments), Options(true));
+  line_["args"] = InBlobWhereLarge(Encode(Value(arguments), Options(true)));
 }
 
 void Recorder::End(const Outcome& outcome, double seconds) {

@@ -35,7 +35,7 @@ class StepReader {
  public:
   // `script`: all but its steps.
   explicit StepReader(const Script& script)
-      : file_(script.file), world_size_(script.world_size), decode_(Decoding(script.blobs)) {}
+      : file_(script.file), world_size_(script.world_size), blobs_(*script.blobs), decode_(Decoding(script.blobs)) {}
 
   ScriptStep Read(const Json& json, size_t index) {
     ScriptStep step;
@@ -76,7 +76,8 @@ class StepReader {
     } else {
       step.arguments = {json.contains("args") ? json.at("args") : Json::object()};
     }
-    for (const Json& arguments : step.arguments) {
+    for (Json& arguments : step.arguments) {
+      arguments = ExpandValue(std::move(arguments), blobs_);
       if (arguments.is_null()) continue;  // a rank that has no such step
       if (!arguments.is_object()) Fail(step.place, "args is not an object");
       CheckReferences(arguments, step.place);
@@ -167,6 +168,7 @@ class StepReader {
 
   std::string file_;
   int world_size_;
+  const BlobSource& blobs_;
   DecodeOptions decode_;
   std::set<std::string> names_;
   std::set<int64_t> numbers_;

@@ -83,6 +83,10 @@ void ExportRecording(const fs::path& path, const fs::path& file) {
   std::set<std::string> digests;
   try {
     for (Json& step : recording.script.at("steps")) {
+      if (step.contains("args")) step["args"] = ExpandValue(std::move(step["args"]), *recording.blobs);
+      if (step.contains("args_by_rank")) {
+        for (Json& args : step["args_by_rank"]) args = ExpandValue(std::move(args), *recording.blobs);
+      }
       for (Json& outcome : step.at("outcomes")) {
         if (outcome.is_object() && outcome.contains("value")) {
           outcome["value"] = ExpandValue(std::move(outcome["value"]), *recording.blobs);

@@ -23,6 +23,14 @@ bool IsAllowed(unsigned char first, unsigned char second) {
   return first != 0xF4 || second < 0x90;
 }
 
+// Before, with a few words added to it since.
+bool WasCut(const std::string& text, size_t max_bytes) {
+  constexpr size_t kAddedBytes = 400;
+  constexpr size_t kMarkBytes = 40;
+  return text.size() <= max_bytes + kAddedBytes && text.size() > kMarkBytes && text.ends_with(" bytes)") &&
+         text.find("… (", text.size() - kMarkBytes) != text.npos;
+}
+
 }  // namespace
 
 bool IsUtf8(std::string_view text) {
@@ -40,7 +48,7 @@ bool IsUtf8(std::string_view text) {
 }
 
 std::string Bounded(std::string text, size_t max_bytes) {
-  if (text.size() <= max_bytes) return text;
+  if (text.size() <= max_bytes || WasCut(text, max_bytes)) return text;
   size_t end = max_bytes;
   while (end > 0 && max_bytes - end < 4 && IsContinuation(text[end])) --end;
   const std::string size = std::to_string(text.size());

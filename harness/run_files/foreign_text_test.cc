@@ -16,6 +16,8 @@ TEST(ForeignTextTest, LongTextsSayHowLongTheyWere) {
 }
 
 TEST(ForeignTextTest, CharactersAreNotCut) {
+  const std::string cut = Bounded(std::string(5'000'000, 'x'));
+  EXPECT_EQ(Bounded("model.forward: RuntimeError: " + cut), "model.forward: RuntimeError: " + cut);
   EXPECT_EQ(Bounded("abcä!", 4), "abc… (6 bytes)");
   EXPECT_EQ(Bounded("abcä!", 5), "abcä… (6 bytes)");
   EXPECT_TRUE(IsUtf8(Bounded("𝄞𝄞𝄞", 6)));

@@ -19,7 +19,7 @@ struct ShippedImplementation {
 
 inline const ShippedImplementation kShippedImplementations[] = {
     {"reference", "libshardcts_reference.so", "", "", {"comm", "timings"}},
-    {"torch", "", "shardcts.torch_adapter", "TorchAdapter", {"backend", "optim_gather", "timeout_s"}},
+    {"torch", "", "shardcts.torch_adapter", "TorchAdapter", {"backend", "comm", "optim_gather", "timeout_s"}},
 };
 
 // nullptr: none has this name.

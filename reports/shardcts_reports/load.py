@@ -8,6 +8,7 @@ import jsonschema_rs
 
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "schema"
 MAX_BYTES = 512 * 1024 * 1024
+MAX_DEPTH = 200
 MAX_DIGITS = 20  # of an integer: 64 bits
 
 
@@ -22,7 +23,7 @@ def load_json(path: Path, max_bytes: int = MAX_BYTES):
     """The parsed file. Rejects truncated files, duplicate keys, NaN and infinite numbers, and more than max_bytes."""
     text = _read_text(path, max_bytes)
     try:
-        return json.loads(text, object_pairs_hook=_object_without_duplicates, parse_constant=_reject_constant,
+        document = json.loads(text, object_pairs_hook=_object_without_duplicates, parse_constant=_reject_constant,
                           parse_float=_finite_float, parse_int=_bounded_int)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}: "
@@ -31,6 +32,9 @@ def load_json(path: Path, max_bytes: int = MAX_BYTES):
         raise InputError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    if _deeper_than(document, MAX_DEPTH):
+        raise InputError(f"{path}: nested more than {MAX_DEPTH} deep")
+    return document
 
 
 def validate(document, schema_name: str, path: Path) -> None:
@@ -46,6 +50,14 @@ def place(path) -> str:
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return _shorten(text) or "the top"
+
+
+def _deeper_than(document, levels: int) -> bool:
+    level = [document]
+    for _ in range(levels):
+        level = [child for node in level if isinstance(node, (dict, list))
+                 for child in (node.values() if isinstance(node, dict) else node)]
+    return bool(level)
 
 
 def _read_text(path: Path, max_bytes: int) -> str:

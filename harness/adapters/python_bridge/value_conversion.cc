@@ -22,7 +22,12 @@ py::object TextToPython(const std::string& text) {
 }
 
 std::string TextFromPython(py::handle text) {
-  return py::bytes(Checked(PyUnicode_AsEncodedString(text.ptr(), "utf-8", kTextErrors)));
+  PyObject* const bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", kTextErrors);
+  if (bytes == nullptr && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+    PyErr_Clear();
+    throw ContractViolation(": a text that is not Unicode");
+  }
+  return py::bytes(Checked(bytes));
 }
 
 py::object TensorToPython(const at::Tensor& tensor, bool is_parameter) {
