@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "parity/state_name_order.h"
+#include "recording/rank_traces.h"
 #include "recording/tensors_in.h"
 #include "run_files/input_error.h"
 
