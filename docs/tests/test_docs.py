@@ -77,7 +77,7 @@ def prose(page: Path) -> list[tuple[int, str]]:
 
 
 def edited_pages() -> list[Path]:
-    names = ["README.md", "CONTRIBUTING.md", "fixtures/models/README.md", "reports/README.md"]
+    names = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "fixtures/models/README.md", "reports/README.md"]
     return [ROOT / name for name in names] + sorted((ROOT / "docs").glob("*.md"))
 
 
