@@ -13,8 +13,8 @@ constexpr size_t kMaxEntries = 1000;         // lists of such texts
 
 bool IsUtf8(std::string_view text);
 
-// The text itself when it has no more than `max_bytes`. Otherwise its begin, cut between two characters, and how long it
-// was: never more than `max_bytes` and 40.
+// The text itself when it has no more than `max_bytes`. Otherwise its beginning, cut between two characters, and how
+// long it was: never more than `max_bytes` and 40.
 std::string Bounded(std::string text, size_t max_bytes = kMaxMessageBytes);
 
 }  // namespace shardcts

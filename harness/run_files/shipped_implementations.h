@@ -10,7 +10,7 @@
 namespace shardcts {
 
 struct ShippedImplementation {
-  std::string_view name;           // what stands after --impl
+  std::string_view name;           // what follows --impl
   std::string_view library;        // one of ours (program_folder.h); empty: a class in Python
   std::string_view python_module;
   std::string_view python_class;
