@@ -30,7 +30,7 @@ class LoadedImplementation final : public Implementation {
   std::unique_ptr<Implementation> implementation_;
 };
 
-// `source`: one of run_files/shipped_implementations.h (beside the running program or in ../lib/shardcts),
+// `source`: one of run_files/shipped_implementations.h (next to the running program or in ../lib/shardcts),
 // "python:MODULE:CLASS" or "PATH.so"; see ImplementationSpec::source. `context` is copied if it is needed later,
 // its communicator must outlive the result.
 // *Collective* over the ranks of the context (implementations may set up process groups).

@@ -67,7 +67,7 @@ class PoolFlags {
   double stop_timeout_seconds_ = 3;
   std::string start_ = "warm";
   CLI::Option* launcher_ = nullptr;
-  std::string rank_program_;  // empty: shardcts-rank beside this program
+  std::string rank_program_;  // empty: shardcts-rank next to this program
 };
 
 // --jobs
