@@ -46,7 +46,7 @@ void* Open(const std::string& library) {
   return handle;
 }
 
-// What a source stands for: a library, and the options that it gets beside the user's.
+// What a source names: a library, and the options that it gets in addition to the user's.
 struct Door {
   std::string library;
   std::string subject;  // what errors of the constructor are about: the library, or the Python class that it serves

@@ -1,4 +1,4 @@
-// The one door through which every implementation comes, our own included: a shared library that exports
+// Loads every implementation, our own included, through the same entry points: a shared library that exports
 // `shardcts_contract_abi` and `shardcts_create` (contract/implementation.h). Python is reached through it as well:
 // libshardcts_python.so is such a library, so a rank that runs anything else never loads Python.
 #pragma once
@@ -14,7 +14,8 @@ namespace shardcts {
 
 // An implementation together with the library that it came from. Libraries are never unloaded: tensors, autograd
 // nodes and threads that they made may outlive the implementation. The object must be destroyed before std::exit or the
-// return from main, on the thread that ends (a Python inside could not end otherwise); std::_Exit needs no such care.
+// return from main, on the thread that ends (an embedded Python could not end otherwise); std::_Exit needs no such
+// care.
 class LoadedImplementation final : public Implementation {
  public:
   LoadedImplementation(std::string library, std::unique_ptr<Implementation> implementation);
@@ -29,8 +30,8 @@ class LoadedImplementation final : public Implementation {
   std::unique_ptr<Implementation> implementation_;
 };
 
-// `source`: one of run_files/shipped_implementations.h (beside the running program or in ../lib/shardcts),
-// "python:MODULE:CLASS" or "PATH.so"; see ImplementationSpec::source. `context` is copied by who needs it later,
+// `source`: one of run_files/shipped_implementations.h (next to the running program or in ../lib/shardcts),
+// "python:MODULE:CLASS" or "PATH.so"; see ImplementationSpec::source. `context` is copied if it is needed later,
 // its communicator must outlive the result.
 // *Collective* over the ranks of the context (implementations may set up process groups).
 // Throws InputError, one line that names the library or module and what is wrong with it: no such file, no entry

@@ -1,4 +1,4 @@
-// shardcts export: a recorded test as one file that can be handed to somebody.
+// shardcts export: a recorded test as one file.
 #include <iostream>
 #include <memory>
 

@@ -160,7 +160,7 @@ int JobsFlag::Jobs(const RunOptions& options) const {
   if (jobs_ > 0) return jobs_;
   const auto on_cpu = [](const ImplementationSpec& spec) { return spec.device == "cpu"; };
   if (!std::ranges::all_of(options.implementations, on_cpu)) return 1;
-  if (!options.launcher.empty()) return 1;  // it may have no place for more ranks
+  if (!options.launcher.empty()) return 1;  // it may not be able to start more ranks
   return std::clamp(static_cast<int>(AllowedProcessors().size()), 1, kMostJobsUnasked);
 }
 

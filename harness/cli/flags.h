@@ -51,8 +51,8 @@ class ImplementationFlags {
   std::string device_;
 };
 
-// --launcher --control-address --start --timeout --start-timeout --stop-timeout --stop-after-hangs --seed --trace: how rank pools
-// are started and watched.
+// --launcher --control-address --start --timeout --start-timeout --stop-timeout --stop-after-hangs --seed --trace: how
+// rank pools are started and watched.
 class PoolFlags {
  public:
   PoolFlags();
@@ -67,18 +67,18 @@ class PoolFlags {
   double stop_timeout_seconds_ = 3;
   std::string start_ = "warm";
   CLI::Option* launcher_ = nullptr;
-  std::string rank_program_;  // empty: shardcts-rank beside this program
+  std::string rank_program_;  // empty: shardcts-rank next to this program
 };
 
 // --jobs
 class JobsFlag {
  public:
   void AddTo(CLI::App& command);
-  // What was asked for, or what suits this machine and the options' implementations and launcher.
+  // What was requested, or the default for this machine and the options' implementations and launcher.
   int Jobs(const RunOptions& options) const;
 
  private:
-  int jobs_ = 0;  // 0: not asked for
+  int jobs_ = 0;  // 0: not given
 };
 
 // --out; when absent out/YYYYMMDD-HHMMSS (UTC).

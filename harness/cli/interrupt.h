@@ -1,4 +1,4 @@
-// Ctrl-C and its like as a flag that long work looks at. *Local*.
+// SIGINT and similar signals as a flag that long work checks. *Local*.
 #pragma once
 
 #include <atomic>

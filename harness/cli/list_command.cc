@@ -1,4 +1,4 @@
-// shardcts list: the tests that this build carries, whatever the implementation.
+// shardcts list: the tests of this build, which do not depend on the implementation.
 #include <iostream>
 #include <memory>
 

@@ -1,4 +1,4 @@
-// The frame of the program: parses the command line and turns whatever ends it into an exit code. *Local*.
+// The frame of the program: parses the command line and turns the way it ends into an exit code. *Local*.
 #pragma once
 
 #include <CLI/CLI.hpp>

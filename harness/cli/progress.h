@@ -1,4 +1,4 @@
-// What a run shows while it goes on: a line that is rewritten on a terminal, plain lines for what is not green, and for
+// The output of a running run: a line that is rewritten on a terminal, plain lines for what is not green, and for
 // what is waived. *Local*.
 #pragma once
 
@@ -28,7 +28,7 @@ class ProgressPrinter : public RunObserver {
   void OnTestStarted(const TestResult& test) override;
   void OnTestOver(const TestResult& test) override;
   void OnParity(const std::string& implementation, size_t done, size_t total) override;
-  // Takes the live line away.
+  // Removes the live line.
   void Clear();
 
  private:

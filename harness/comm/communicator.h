@@ -1,6 +1,6 @@
 // Communicator: the collectives that the harness and the reference implementation use, over one group of ranks.
 //
-// Every call here is *Collective* over the group unless marked *Local*. Tensors are contiguous and live on the
+// Every call here is *Collective* over the group unless marked *Local*. Tensors are contiguous and on the
 // backend's device (local, mpi, threads: CPU; nccl: CUDA). Calls return when the result may be used. A call that cannot
 // finish (peer died, deadline, abort) throws CommunicationError; the communicator is unusable afterwards.
 #pragma once
@@ -56,10 +56,10 @@ class Communicator {
   // For each rank the tensors that go there, or come from there.
   using TensorsByRank = std::vector<std::vector<at::Tensor>>;
   // `sends[r]` goes to rank r, `receives[r]` comes from there; both ranks pass matching counts and sizes. False, on all
-  // ranks: nothing was moved, since the backend has no way that is better than messages, or not for these tensors. Worth
-  // the call from some 64 KiB on.
+  // ranks: nothing was moved, since the backend has no way that is better than messages, or not for these tensors.
+  // Worth the call from some 64 KiB on.
   virtual bool ExchangeDirectly(const TensorsByRank& sends, const TensorsByRank& receives) { return false; }
-  // Local. Where tensors should lie that are to be gathered, broadcast or exchanged directly. nullptr: anywhere.
+  // Local. For tensors that are to be gathered, broadcast or exchanged directly. nullptr: any memory will do.
   virtual c10::Allocator* DirectMemory() { return nullptr; }
 
   // Byte strings of any length, by rank.
@@ -73,8 +73,8 @@ class Communicator {
   // Local; may be called from another thread. Waits under way and to come, here and in groups split from
   // this one, throw CommunicationError with this reason.
   virtual void Abort(const std::string& reason) = 0;
-  // Local. Waits of this group, and of groups split from it, call `poll` now and then; the first text that it gives is
-  // the reason of an Abort. A backend without it waits as long as it would.
+  // Local. Waits of this group, and of groups split from it, call `poll` repeatedly; the first text that it
+  // returns is the reason of an Abort. A backend that does not implement it ignores `poll`.
   virtual void AbortWhen(std::function<std::optional<std::string>()> poll) {}
   // Local. False once a call of this group, or of one split from it, has failed or was aborted.
   virtual bool usable() const { return true; }

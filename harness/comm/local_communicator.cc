@@ -21,7 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// From this size on it pays to tell peers where a tensor lies, so that it is copied once.
+// From this size on it pays to send peers the offset of a tensor, so that it is copied once.
 constexpr int64_t kDirectBytes = 64 << 10;
 // Up to this size every rank reduces everything: one exchange instead of two.
 constexpr int64_t kReducedByAll = 32 << 10;

@@ -1,6 +1,6 @@
 // The local backend of Communicator: ranks are processes of one host, CPU tensors, memory that the ranks share.
 //
-// Calls of 64 KiB and more copy from one rank's tensor into the other's, where one of the two lies in DirectMemory()
+// Calls of 64 KiB and more copy from one rank's tensor into the other's, where one of the two is in DirectMemory()
 // (local/direct_exchange.h). Everything else goes in pieces through memory of the group (local/staged_exchange.h).
 // Reductions add in rank order, in the tensor's dtype: the same bits on every rank and in every run. float16 and
 // bfloat16 are reduced in float32 and rounded once. bool sums and products are logical or and logical and.
@@ -12,7 +12,7 @@
 // unless these have their own deadline, for the groups split from it, at any depth.
 // Send of less than 64 KiB does not wait for its receiver as long as there is room; a larger one may.
 //
-// Nothing stays behind when all ranks are killed: the memory has no name in the file system.
+// Nothing is left when all ranks are killed: the memory has no name in the file system.
 #pragma once
 
 #include <memory>

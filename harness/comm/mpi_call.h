@@ -1,4 +1,4 @@
-// Non-blocking MPI calls that may never end, and what is left of them.
+// Non-blocking MPI calls that may never end, and those that did not.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,8 +20,8 @@ struct PendingCall {
 
 bool IsDone(const std::shared_ptr<PendingCall>& call);
 
-// MPI goes on with an unfinished call whenever it gets to run, so its buffers must live as long as the process. It is
-// noted as one that did not finish.
+// MPI continues an unfinished call whenever it runs, so the buffers are kept as long as the process runs. The call is
+// counted as unfinished.
 void KeepForever(std::shared_ptr<PendingCall> call);
 
 // A call of this process did not finish: MPI cannot be finalized any more.

@@ -142,7 +142,7 @@ void MpiCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& input) 
   });
 }
 
-// Sizes and places of `tensors` one behind the other; returns their sum in bytes.
+// Sizes and offsets of `tensors` one after the other; returns their sum in bytes.
 int64_t PlaceInRow(std::span<const at::Tensor> tensors, PendingCall& call) {
   int64_t total = 0;
   for (const at::Tensor& tensor : tensors) {

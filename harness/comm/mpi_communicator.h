@@ -6,7 +6,7 @@
 //
 // A wait without a deadline set by SetDeadline ends 60 seconds after it began. Abort and SetDeadline hold for the
 // communicator and, unless these have their own deadline, for the groups split from it, at any depth; what is done to
-// a split-off group does not touch the communicator that it came from.
+// such a group does not affect the communicator that it was split from.
 // Tensors up to 2 GiB less one byte per call; beyond that std::invalid_argument, as for tensors that are not contiguous
 // or not on the CPU, or a ReduceOp that the dtype does not have. bool sums and products are logical or and logical and.
 // float16 and bfloat16 are reduced in float32, in rank order, and rounded once.
@@ -18,7 +18,7 @@
 
 namespace shardcts {
 
-// *Collective* over all processes. A communicator of its own over all ranks: its traffic meets no other's. An
+// *Collective* over all processes. A communicator over all ranks, whose messages are separate from all others'. An
 // MpiSession must exist, and outlive the result.
 std::unique_ptr<Communicator> MakeMpiCommunicator();
 

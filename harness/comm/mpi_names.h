@@ -1,4 +1,4 @@
-// What is called differently in MPI. All *Local*.
+// The names that MPI has for dtypes and reductions. All *Local*.
 #pragma once
 
 #include <ATen/core/Tensor.h>

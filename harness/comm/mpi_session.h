@@ -1,4 +1,4 @@
-// MPI's life in a process.
+// Starts and finalizes MPI in a process.
 #pragma once
 
 namespace shardcts {
@@ -8,8 +8,8 @@ class MpiSession {
  public:
   // CommunicationError when MPI does not start.
   MpiSession(int* argc, char*** argv);
-  // *Collective*. Finalizes MPI when all ranks arrive within 10 seconds (after a failed call within 2); MPI's own end has
-  // 5 seconds. Otherwise MPI is left as it is, and Hydra takes a process that ends so for a crashed one.
+  // *Collective*. Finalizes MPI when all ranks arrive within 10 seconds (after a failed call within 2); MPI's own end
+  // has 5 seconds. Otherwise MPI is not finalized, and Hydra reports a process that ends like this as crashed.
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;

@@ -1,7 +1,7 @@
 // NCCL and the CUDA runtime, loaded at run time: one binary serves machines with and without GPUs. All *Local*.
 //
 // Instead of NVIDIA's libraries the emulator (comm/emulator/) can be loaded: the same functions over host memory. It
-// says so itself, and then so does everything here.
+// identifies itself, and version and backend then say "emulator".
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -43,7 +43,7 @@ struct NcclLibrary {
 };
 
 // NVIDIA's NCCL and CUDA runtime, of the major version built with and not older than NCCL's header; libraries that the
-// process has loaded already (a CUDA build of LibTorch) are taken. Throws NcclNotUsable, also without a GPU.
+// process has loaded already (a CUDA build of LibTorch) are used. Throws NcclNotUsable, also without a GPU.
 std::shared_ptr<const NcclLibrary> LoadNccl();
 
 // The emulator in the library `path`. Throws NcclNotUsable, also when it is not the emulator.

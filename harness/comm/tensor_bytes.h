@@ -13,7 +13,8 @@ int64_t NumBytes(const at::Tensor& tensor);
 int64_t TotalBytes(std::span<const at::Tensor> tensors);
 
 // Each throws std::invalid_argument that begins with `what`: unless the tensor is contiguous and on `device`; unless
-// there are `expected` such tensors; unless `whole` has `count` times the elements of `chunk`, and its dtype.
+// there are `expected` such tensors; unless `whole` (the full tensor) has `count` times the elements of `chunk`, and
+// its dtype.
 void CheckTensor(const at::Tensor& tensor, const char* what, at::Device device = at::kCPU);
 void CheckTensors(std::span<const at::Tensor> tensors, int expected, const char* what, at::Device device = at::kCPU);
 void CheckChunks(const at::Tensor& whole, const at::Tensor& chunk, int count, const char* what);

@@ -24,14 +24,14 @@ class ThreadGroup;
 // What a rank brings to a collective call.
 struct Contribution {
   std::string call;
-  std::string details;  // ranks whose call or details differ do not meet
+  std::string details;  // ranks whose call or details differ are an error
   std::vector<at::Tensor> tensors;
   int color = 0;  // of Split
   int key = 0;
 };
 
-// One collective call of a group: complete when every rank has brought its contribution. It lives until the last rank
-// has taken what it needs. Before it is complete the group's lock guards it, then nobody changes it.
+// One collective call of a group: complete when every rank has contributed. It exists until the last rank has
+// taken what it needs. Before it is complete the group's lock guards it; then it is constant.
 struct ThreadRound {
   explicit ThreadRound(int size) : contributions(size), arrived(size, false), missing(size) {}
   std::vector<Contribution> contributions;

@@ -22,7 +22,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// How long a wait sleeps before it looks whether it was aborted; whoever completes it wakes it at once.
+// How long a wait sleeps before it looks whether it was aborted; the rank that completes it wakes it at once.
 constexpr milliseconds kShortestLook{2};
 constexpr milliseconds kLongestLook{50};
 

@@ -3,7 +3,7 @@
 // Every call copies what it sends, so a caller's tensors are never touched once its call has ended, however it ended.
 // Reductions add in rank order, in the tensor's dtype: the same bits in every run. Dtypes, float16 and bfloat16, bool
 // and integer averages: as the mpi backend (mpi_communicator.h), also deadlines and Abort; there is no limit of size.
-// What a shared memory can tell as well ends a call with CommunicationError at once: ranks that call different
+// What can be detected in shared memory ends a call with CommunicationError at once: ranks that call different
 // operations, or that send sizes or dtypes which do not fit; a rank that has destroyed its communicator over all ranks.
 // Send does not wait for its receiver.
 #pragma once

@@ -1,4 +1,5 @@
-// Where the ranks of a pool find its controller: a file in the pool folder that only this user can read. *Local*.
+// The address at which the ranks of a pool connect to its controller: a file in the pool folder that only this user can
+// read. *Local*.
 #pragma once
 
 #include <chrono>
@@ -11,7 +12,7 @@ namespace shardcts {
 
 // POOL/control.json (docs/formats.md).
 struct ControlAddress {
-  std::string token;        // random; who does not give it is not a rank of this pool
+  std::string token;        // random; a connection without it is not a rank of this pool
   std::string unix_name;    // of an abstract Unix socket, which exists on the controller's host only
   std::string tcp_host;     // empty: the controller does not listen on TCP
   int tcp_port = 0;
@@ -19,7 +20,7 @@ struct ControlAddress {
 
 std::filesystem::path ControlFile(const std::filesystem::path& pool_folder);
 
-// Mode 0600, whole or not at all. Throws InputError naming the file, as ReadControlAddress does.
+// Mode 0600; atomic. Throws InputError naming the file, as ReadControlAddress does.
 void WriteControlAddress(const std::filesystem::path& pool_folder, const ControlAddress& address);
 ControlAddress ReadControlAddress(const std::filesystem::path& pool_folder);
 
@@ -35,8 +36,8 @@ Descriptor ConnectTo(const ControlAddress& address, std::chrono::milliseconds li
 
 bool PeerIsThisUser(int unix_socket);
 
-// The address of this host by which others reach it: what its name stands for, or that of its first network that is up;
-// "127.0.0.1" when it has none.
+// The address of this host by which others reach it: what its name resolves to, or that of its first network interface
+// that is up; "127.0.0.1" if there is none.
 std::string AddressOfThisHost();
 
 }  // namespace shardcts

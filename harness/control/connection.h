@@ -15,7 +15,7 @@
 
 namespace shardcts {
 
-// The connection failed: the controller is gone, refuses this rank, or is silent.
+// The connection failed: the controller is gone, refuses this rank, or does not answer.
 class ControlError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -43,7 +43,7 @@ class ControlConnection {
   // Tells the controller. A connection that is gone is noticed by the next exchange.
   void Tell(const Message& message);
 
-  // Takes what has come without waiting for it.
+  // Handles the messages that have arrived, without waiting.
   void Receive();
   // The last stop notice of a peer.
   const std::optional<PeerStop>& peer_stop() const { return peer_stop_; }
@@ -57,7 +57,7 @@ class ControlConnection {
   Message AwaitMessage();
   // False: nothing was there.
   bool ReceiveSome(bool wait);
-  // Takes notices; anything else comes back.
+  // Handles notices; returns anything else.
   std::optional<Message> TakeNotice(Message message);
   void ThrowIfGone(const std::vector<int64_t>& ranks) const;
 

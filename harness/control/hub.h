@@ -1,5 +1,5 @@
-// ControlHub: the controller's side of the control sockets. It gathers what the ranks of one pool exchange, tells them of
-// peers that stop or are gone, and knows where each of them stands. *Local*.
+// ControlHub: the controller's side of the control sockets. It gathers what the ranks of one pool exchange, notifies
+// them of peers that stop or are lost, and knows the operation of each rank. *Local*.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace shardcts {
 
-// What the controller knows of a rank from its connection.
+// What the controller knows about a rank from its connection.
 struct RankStanding {
   bool connected = false;
   bool left = false;                   // it has said farewell
@@ -23,7 +23,7 @@ struct RankStanding {
   int64_t test = 0;                    // how many tests of the pool it has ended
   std::string operation;               // the last one that it began in this test; empty: none
   int64_t step = 0;                    // of it
-  std::optional<Together> waits;       // it waits for its peers, to do this together with them
+  std::optional<Together> waits;       // it waits for its peers to do this collectively
   std::vector<std::string> errors;     // that operations of this test ended with on it, the first few
 };
 
@@ -54,7 +54,7 @@ class ControlHub {
   std::unique_ptr<Loop> loop_;
 };
 
-// Where the ranks stand and what went wrong on them, on one line: "rank 0 in model.forward (step 3), ranks 1, 2 wait for
+// The operation of each rank and the errors on it, on one line: "rank 0 in model.forward (step 3), ranks 1, 2 wait for
 // their peers at the end of the test; rank 1 raised RuntimeError: … in model.forward (step 3)". Empty when no rank has
 // begun anything.
 std::string DescribeStandings(const std::vector<RankStanding>& standings);

@@ -1,7 +1,7 @@
-// What ranks and controller say to each other over the control sockets, and how it is framed. *Local*.
+// The messages between ranks and controller on the control sockets, and their frames. *Local*.
 //
-// A frame is its length (4 bytes, little-endian), then the message: one byte for its type, then its fields. Numbers have
-// 8 bytes, little-endian; texts their length, then their bytes.
+// A frame is its length (4 bytes, little-endian), then the message: one byte for its type, then its fields. Numbers
+// have 8 bytes, little-endian; texts their length, then their bytes.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,13 @@ inline constexpr uint32_t kMaxHelloBytes = 4096;  // of a frame before the other
 inline constexpr size_t kMaxNoteBytes = 400;      // of an error's text
 inline constexpr size_t kReadBytes = 1 << 16;     // of one call
 
-// Bytes that follow no message of this protocol.
+// Bytes that are no message of this protocol.
 class ProtocolViolation : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// --- what a rank sends ---
+// --- sent by ranks ---
 
 // The first message. `rank`: its number, or -1 for the next one that is free.
 struct Hello {
@@ -37,12 +37,12 @@ struct Hello {
   static auto Fields(auto& self) { return std::tie(self.token, self.rank, self.pid, self.host); }
 };
 
-// What a rank is about to do together with others.
+// What a rank is about to do collectively.
 enum class Together : int64_t {
   kOperation = 1,   // call a collective operation
   kEnd = 2,         // end the test, or a part of it that some ranks run
   kAllGather = 3,   // exchange values of the test
-  kSubgroup = 4,    // let some ranks go on alone
+  kSubgroup = 4,    // continue on a subgroup of the ranks
   kRendezvous = 5,  // make a communicator
 };
 
@@ -82,12 +82,12 @@ struct StopNotice {
   static auto Fields(auto& self) { return std::tie(self.test); }
 };
 
-// The rank ends its connection on purpose.
+// The rank ends its connection intentionally.
 struct Farewell {
   static auto Fields(auto&) { return std::tie(); }
 };
 
-// --- what the hub sends ---
+// --- sent by the hub ---
 
 struct Welcome {
   int64_t rank = 0;
@@ -122,14 +122,14 @@ struct PeerGone {
 using Message = std::variant<Hello, Exchange, Position, RaisedError, StopNotice, Farewell, Welcome, Refusal, Gathered,
                              PeerStop, PeerGone>;
 
-// The whole frame. Throws ProtocolViolation when it is longer than kMaxFrameBytes.
+// The complete frame. Throws ProtocolViolation when it is longer than kMaxFrameBytes.
 std::string ToFrame(const Message& message);
 
 // Takes frames out of a stream of bytes.
 class FrameReader {
  public:
   void Append(const char* bytes, size_t count) { buffer_.append(bytes, count); }
-  // The next message; nullopt: it is not all there yet. Throws ProtocolViolation.
+  // The next message; nullopt: it is not complete yet. Throws ProtocolViolation.
   std::optional<Message> Next(uint32_t max_bytes);
   bool empty() const { return begin_ == buffer_.size(); }
 

@@ -15,7 +15,7 @@ using Json = nlohmann::ordered_json;
 constexpr int kMaxRanks = 4096;
 constexpr size_t kMaxElements = 10'000;  // of one grid
 
-// A JSON value together with the place it came from, so that every complaint names file and JSON pointer.
+// A JSON value with its position, so that every error names file and JSON pointer.
 struct Place {
   const Json* json;
   std::string file;

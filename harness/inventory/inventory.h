@@ -43,11 +43,11 @@ struct SuiteSize {
   int ids = 0;        // test cases; only AllSuites() counts them
 };
 
-// Both throw InputError (input_error.h) naming file and place when the text does not follow the format.
+// Both throw InputError (input_error.h) naming file and position when the text does not follow the format.
 SuiteSize MeasureInventory(const std::string& text, const std::string& file_name);
 std::vector<TestCase> ParseInventory(const std::string& text, const std::string& file_name);
 
-// Every suite that this build carries, in the order of suites/CMakeLists.txt (the texts are compiled in).
+// Every suite of this build, in the order of suites/CMakeLists.txt (the texts are compiled in).
 const std::vector<TestCase>& AllTests();
 std::vector<SuiteSize> AllSuites();
 

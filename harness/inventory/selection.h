@@ -1,4 +1,4 @@
-// Which tests a run takes. *Local*.
+// Which tests a run selects. *Local*.
 #pragma once
 
 #include <string>
@@ -11,18 +11,18 @@ namespace shardcts {
 
 struct Selection {
   std::vector<std::string> suites;   // empty: all
-  std::vector<std::string> filters;  // a test is taken when one of them fits; empty: all
+  std::vector<std::string> filters;  // a test is selected when one of them matches; empty: all
   std::vector<int> world_sizes;      // empty: all
   int max_world_size = 8;            // larger ones must be asked for in world_sizes or left out by it
   int shard_index = 1;               // 1 … shard_count: every shard_count-th of the tests that are left
   int shard_count = 1;
 };
 
-// `pattern` with wildcards (`*` any text, `?` any one character) must fit the whole text; one without must be part of
-// it.
+// `pattern` with wildcards (`*` any text, `?` any one character) must match the complete text; one without must be part
+// of it.
 bool FitsFilter(std::string_view pattern, std::string_view text);
 
-// The same, but a pattern without wildcards must be the whole text, too.
+// The same, but a pattern without wildcards must be the complete text, too.
 bool FitsWhole(std::string_view pattern, std::string_view text);
 
 // "2/4". Throws InputError.

@@ -1,9 +1,9 @@
-// PoolRecord: what the event files of a pool's ranks say, put together. Pure bookkeeping, no processes, no clock.
+// PoolRecord: the events of a pool's ranks, combined. Pure bookkeeping, no processes, no clock.
 // *Local*.
 //
 // Ranks run the pool's tests in the same order; a rank has *left* a test when it has started a later one or has
-// written pool_finished. A test is over when every rank has left it, so that what its clean-up breaks is still counted
-// as its own.
+// written pool_finished. A test is over when every rank has left it, so that a failure of its clean-up still counts for
+// it.
 #pragma once
 
 #include <sys/types.h>
@@ -29,7 +29,7 @@ struct RankState {
   bool started = false;
   pid_t pid = 0;
   std::string host;
-  int stack_signal = 0;                       // 0: it knows of none
+  int stack_signal = 0;                       // 0: it has none
   bool warm = false;                          // a fork of the warm process
   bool loading = false;                       // of implementation_started: it makes the implementation, or has it
   bool ready = false;
@@ -56,7 +56,7 @@ class PoolRecord {
 
   bool AllReady() const;
   bool AllPoolFinished() const;
-  // The pool_failed event to go by: one of kind input before any other; its rank.
+  // The pool_failed event that counts, one of kind input before any other, and its rank.
   std::optional<int> FailedRank() const;
 
   bool StartedByAny(size_t test) const;
@@ -65,7 +65,7 @@ class PoolRecord {
   // Some rank has finished the test in a way that makes its peers stop: fail, diverged, not_supported, harness_error.
   // The first such rank.
   std::optional<int> RankThatStopped(size_t test) const;
-  // Ranks that have not finished the test are written down as aborted with this reason.
+  // Ranks that have not finished the test are recorded as aborted with this reason.
   void AbortUnfinished(size_t test, const std::string& reason);
   // The first test that has been started and not left by all; nullopt between tests.
   std::optional<size_t> Running() const;

@@ -1,4 +1,4 @@
-// RankPool: starts the ranks of one world size, watches them through their event files, and ends them for certain.
+// RankPool: starts the ranks of one world size, watches them through their event files, and makes sure that they end.
 // *Local*.
 #pragma once
 
@@ -36,11 +36,11 @@ inline constexpr const char* kMpiLauncher = "mpiexec -disable-auto-cleanup -n {r
 struct PoolPlan {
   Plan plan;                               // for the ranks; RunPool fills in host and deadline
   std::filesystem::path rank_program;
-  std::string launcher;                    // the user's own, words with {ranks}, for several hosts; empty: none
-  std::string control_address;             // where ranks of other hosts reach the controller; empty: found out
+  std::string launcher;                    // given by the user, a command line with {ranks}; empty: none
+  std::string control_address;             // where ranks of other hosts reach the controller; empty: determined
   PoolLimits limits;
   std::shared_ptr<WarmProcess> warm;       // forks the ranks; nullptr: they start cold
-  std::function<Processors()> processors;  // asked again and again: where the ranks of this host run now; null: anywhere
+  std::function<Processors()> processors;  // called repeatedly: where the ranks of this host run now; null: anywhere
 
   // The option comm=mpi: its ranks need a launcher that MPI knows.
   bool UsesMpi() const;

@@ -1,4 +1,5 @@
-// RankWatch: all that the controller can see of a pool's ranks: their events, their processes, their connections.
+// RankWatch: everything that the controller can see of a pool's ranks: their events, their processes, their
+// connections.
 // *Local*.
 #pragma once
 
@@ -33,23 +34,24 @@ class RankWatch {
   RankProcesses& processes() { return *processes_; }
   ControlHub& hub() { return *hub_; }
 
-  // Takes what the ranks have written since. True: something. Throws ProtocolError, with rank() of the event.
+  // Reads what the ranks have written since the last call. True: there was something. Throws ProtocolError, with rank()
+  // of the event.
   bool ReadEvents();
   int reading() const { return reading_; }  // the rank whose events are read
   // Binds the ranks of this host to the processors that the plan gives them now.
   void BindRanks();
-  // Sleeps until a process or a connection ends, at most so long. Now and then cuts logs that are too long.
+  // Sleeps until a process or a connection ends, at most for this time. Cuts logs that are too long.
   void Wait(std::chrono::milliseconds limit);
 
-  // Its process has ended, for all that can be known, or its connection without a farewell.
+  // Its process has ended, as far as is known, or its connection has ended without a farewell.
   bool HasEnded(int rank);
-  // Its process on this host lives.
+  // Its process is on this host and running.
   bool IsAlive(int rank) const;
 
   // "; last log line: …" of the rank's log, -1: of the launcher's; empty when there is none.
   std::string LastLogLine(int rank) const;
-  // Where all ranks stand by their connections, and the stacks of those on this host, on one line. Their logs get the
-  // stacks whole.
+  // The operation of each rank, and the innermost frames of those on this host, on one line. The complete stack traces
+  // are written to their logs.
   std::string DescribeStuckRanks(std::chrono::milliseconds limit);
 
  private:

@@ -1,4 +1,4 @@
-// How large a log may grow whose writers append to it (O_APPEND) and never look back. *Local*.
+// Limits the size of a log whose writers append to it (O_APPEND) and do not read it. *Local*.
 #pragma once
 
 #include <cstdint>

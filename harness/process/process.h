@@ -1,4 +1,4 @@
-// Child processes of the controller: started in a session of their own, watched through pidfds, and gone for certain
+// Child processes of the controller: started in their own session, watched through pidfds, and certain to be gone
 // when they have been killed. *Local*; POSIX and Linux's /proc.
 #pragma once
 

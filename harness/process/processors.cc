@@ -54,7 +54,7 @@ void BindProcess(pid_t process, const Processors& processors) {
   }
 }
 
-// In the first place that is free, so that the others keep their parts when one comes after another has gone.
+// In the first free slot, so that the others keep their parts when one ends and another begins.
 ProcessorShares::Share::Share(ProcessorShares& shares) : shares_(shares), place_(0) {
   const std::lock_guard lock(shares_.mutex_);
   while (!shares_.taken_.insert(place_).second) ++place_;

@@ -1,5 +1,5 @@
-// The processors of this host, in parts for pools that run at the same time: ranks of one pool wake each other all the
-// time, which is cheap on processors of their own and dear across those of another pool. *Local*.
+// The processors of this host, divided between pools that run at the same time: ranks of one pool wake each other all
+// the time, which is cheap on their own processors and expensive across those of another pool. *Local*.
 #pragma once
 
 #include <sys/types.h>
@@ -14,11 +14,11 @@ namespace shardcts {
 
 using Processors = std::vector<int>;  // by number, in ascending order
 
-// Those that the calling thread may run on; empty when the system does not say.
+// Those that the calling thread may run on; empty when the system does not report them.
 Processors AllowedProcessors();
 
-// From now on the process's threads, and those that they start, run on these alone. What cannot be bound, because it has
-// ended or belongs to another user, stays as it is.
+// From now on the process's threads, and those that they start, run on these alone. What cannot be bound, because it
+// has ended or belongs to another user, stays as it is.
 void BindProcess(pid_t process, const Processors& processors);
 
 // Thread-safe.
@@ -26,7 +26,7 @@ class ProcessorShares {
  public:
   explicit ProcessorShares(Processors all) : all_(std::move(all)) {}
 
-  // One of those that share, from its making to its end.
+  // One user of the processors, as long as the object exists.
   class Share {
    public:
     explicit Share(ProcessorShares& shares);
@@ -45,7 +45,7 @@ class ProcessorShares {
  private:
   const Processors all_;
   std::mutex mutex_;
-  std::set<size_t> taken_;  // places
+  std::set<size_t> taken_;  // slots
 };
 
 }  // namespace shardcts

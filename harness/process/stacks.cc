@@ -52,7 +52,8 @@ std::string Demangled(const std::string& name) {
   return status == 0 && text ? text.get() : name;
 }
 
-// "a::b<int>::c(int) const" -> "a::b::c": what stands in angle brackets and from the parameters on is left out.
+// "a::b<int>::c(int) const" -> "a::b::c": what is in angle brackets, and everything from the parameters on, is left
+// out.
 std::string ShortName(const std::string& name) {
   std::string text;
   int depth = 0;

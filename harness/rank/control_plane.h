@@ -1,14 +1,14 @@
-// ControlPlane: how the ranks of a pool keep in step.
+// ControlPlane: keeps the ranks of a pool in step.
 //
 // Before every collective operation, and at the end of every test, all ranks exchange one small message through the
 // controller (control/connection.h). So no rank enters a collective of the implementation that a peer will not enter: a
 // peer that failed makes the others stop the test (PeerStopped), ranks that ask for different operations are Diverged.
 // The pool survives both.
 //
-// A rank that fails inside a collective operation, where its peers are as well and wait for it, tells them
-// (NotifyPeersOfStop). Waits of the implementation's communicator ask for it (StopOfAPeer, given to
-// Communicator::AbortWhen), end, and the pool survives this too. An implementation that brings its own communication does
-// not notice.
+// A rank that fails inside a collective operation, in which its peers wait, notifies them
+// (NotifyPeersOfStop). Waits of the implementation's communicator check for it (StopOfAPeer, given to
+// Communicator::AbortWhen) and end, and the pool survives this too. An implementation with its own communication does
+// not see the notification.
 #pragma once
 
 #include <chrono>
@@ -47,10 +47,10 @@ class Diverged : public std::exception {
   std::string text_;
 };
 
-// Is also how the ranks of a communicator find each other.
+// Also the rendezvous of the ranks of a communicator.
 class ControlPlane : public Rendezvous {
  public:
-  // The connection is used by nobody else.
+  // Nothing else uses the connection.
   explicit ControlPlane(ControlConnection& connection);
   // Of a rank without peers and controller, for tests.
   ControlPlane();
@@ -70,12 +70,12 @@ class ControlPlane : public Rendezvous {
   std::vector<std::string> AllGather(const std::string& bytes) override;
 
   // *Collective* over the pool. Runs `body` on the given ranks only; until it ends, collective operations are those of
-  // these ranks among themselves.
+  // this subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
 
   bool among() const { return !active_.empty(); }
 
-  // Local. The controller is told what this rank does alone, and of errors.
+  // Local. Tell the controller about a local operation, and about an error.
   void TellOperation(std::string_view operation, int64_t step);
   void TellError(std::string_view operation, int64_t step, const std::string& text);
 
@@ -98,9 +98,9 @@ class ControlPlane : public Rendezvous {
   bool EndOfTest(bool failed, bool broken);
 
  private:
-  // Throws PeerStopped when there is no going on.
+  // Throws PeerStopped when the test cannot continue.
   std::vector<Contribution> Exchange(Contribution mine);
-  // As BeforeCollective, for any reason to come together.
+  // As BeforeCollective, for any collective step.
   std::vector<Contribution> ComeTogether(Contribution mine);
   // Returns when all active ranks are here.
   std::vector<Contribution> ExchangeEnd(bool failed, bool broken);

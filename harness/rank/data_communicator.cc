@@ -21,7 +21,7 @@ std::string Choice(const Plan& plan) {
   return plan.launched ? "mpi" : "local";
 }
 
-// What a value of comm carries tensors of.
+// The device whose tensors a value of comm supports.
 std::string DeviceOf(const std::string& choice) {
   if (choice == "local" || choice == "mpi") return "cpu";
   if (choice == "nccl") return "cuda";

@@ -1,4 +1,4 @@
-// EventLog: the append-only file in which a rank says what it does (docs/formats.md). *Local*.
+// EventLog: the append-only event file of a rank (docs/formats.md). *Local*.
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ class EventLog {
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
-  // One line, written with a single write(2): a kill leaves whole lines and at most one torn one.
+  // One line, written with a single write(2): after a kill all lines are complete, except perhaps the last one.
   void Write(const std::string& event, Json fields = Json::object());
 
  private:

@@ -19,11 +19,11 @@ class HostedImplementation final : public Implementation {
 
   Outcome Invoke(std::string_view operation, const Dict& arguments) override;
 
-  // Local. False once a call of the communicator, or of a group split from it, has failed: then it is of no use any
-  // more, and neither is what the implementation has built on it.
+  // Local. False once a call of the communicator, or of a group split from it, has failed: then it cannot be used
+  // any more, and neither can what the implementation has built on it.
   bool usable() const { return communicator_ == nullptr || communicator_->usable(); }
 
-  // *Collective* over the pool, between two tests. Makes communicator and implementation anew.
+  // *Collective* over the pool, between two tests. Creates communicator and implementation again.
   void Renew();
 
  private:

@@ -20,7 +20,7 @@ struct Suite {
   std::vector<Port> ports;
 };
 
-// All suites that this program carries (suites/CMakeLists.txt generates the list).
+// All suites in this program (suites/CMakeLists.txt generates the list).
 std::vector<Suite> AllPorts();
 
 }  // namespace shardcts

@@ -74,7 +74,7 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   return description;
 }
 
-// *Collective*. Among the ranks of this host.
+// *Collective*. The index of this rank within the ranks of its host.
 int LocalRank(ControlPlane& control) {
   const std::vector<std::string> hosts = control.AllGather(HostName());
   return static_cast<int>(std::count(hosts.begin(), hosts.begin() + control.rank(), hosts[control.rank()]));
@@ -123,7 +123,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   events.Write("pool_finished");
 }
 
-// What goes wrong stands in the event file, unless it follows from a peer's end. Returns the exit code.
+// Errors are written to the event file, unless they follow from a peer's end. Returns the exit code.
 int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
   try {
     CheckPortsAgainstInventory(AllTests(), AllPorts());

@@ -1,4 +1,4 @@
-// Which rank of its pool this process is, as whoever started it says. *Local*.
+// Which rank of its pool this process is, as its launcher says. *Local*.
 #pragma once
 
 #include <optional>
@@ -7,7 +7,7 @@ namespace shardcts {
 
 struct RankNumber {
   int rank = 0;
-  std::optional<int> world_size;  // where it is said
+  std::optional<int> world_size;  // if the launcher says it
 };
 
 // From the environment that launchers set for each process: PMI_RANK, PMIX_RANK, OMPI_COMM_WORLD_RANK, SLURM_PROCID.

@@ -53,7 +53,7 @@ EncodeOptions Recorder::Options(bool arguments) {
   return options;
 }
 
-// Many ranks and tests give the same large values: their texts stand once, too.
+// Many ranks and tests have the same large values: their texts are stored once, too.
 Json Recorder::InBlobWhereLarge(Json value) {
   if (data_ == TraceData::kDigest || !value.is_structured()) return value;
   const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);

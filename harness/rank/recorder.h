@@ -20,7 +20,7 @@ class Recorder {
            const Json& header);
 
   // Encodes the arguments before the operation may change them.
-  // `among`: some ranks only run this collective operation.
+  // `among`: only a subgroup of the ranks runs this collective operation.
   void Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among);
   void End(const Outcome& outcome, double seconds);
 

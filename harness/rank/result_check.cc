@@ -47,7 +47,7 @@ std::string ProblemOf(const at::Tensor& tensor) {
   }
 }
 
-// Empty: nothing; otherwise ": " and what it is, behind the place.
+// Empty: nothing; otherwise ": " and what it is, after the path.
 std::string Find(const Value& value, int depth) {
   const auto tensor = [](const char* field, const at::Tensor& part) {
     const std::string problem = ProblemOf(part);

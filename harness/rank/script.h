@@ -21,9 +21,9 @@ struct ScriptStep {
   std::string operation;
   std::vector<Json> arguments;  // one for all ranks, or one per rank
   std::vector<int> ranks;       // empty: all
-  bool among = false;           // a collective operation of these ranks among themselves
+  bool among = false;           // a collective operation of these ranks only, as a subgroup
   Json expect;                  // null: nothing is expected
-  bool recorded = false;        // has recorded outcomes, which somebody else compares: an error is no failure
+  bool recorded = false;        // has recorded outcomes, which the caller compares: an error is no failure
 };
 
 struct Script {
@@ -35,8 +35,9 @@ struct Script {
   std::shared_ptr<const BlobSource> blobs;  // never null
 };
 
-// Local. `path` may be all that ReadRecording reads. Checks everything that can be checked without running: format, contract version, operations,
-// arguments that are written in full, references to steps that do not exist. Throws InputError naming file and step.
+// Local. `path` may be all that ReadRecording reads. Checks everything that can be checked without running: format,
+// contract version, operations, arguments that are written in full, references to steps that do not exist. Throws
+// InputError naming file and step.
 Script ReadScript(const std::string& path);
 Script ReadScript(const Recording& recording, const std::string& path);
 

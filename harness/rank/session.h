@@ -35,17 +35,17 @@ class Session : public Caller {
   // collective operations in step (PeerStopped, Diverged) and records.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
-  // *Collective*. What the ranks' tests give each other; no operation, so the implementation does not see it.
+  // *Collective*. Exchanges values of the test between ranks. No operation: the implementation is not involved.
   std::vector<std::string> AllGather(const std::string& bytes) { return control_.AllGatherInTest(bytes); }
 
-  // *Collective*. Runs `body` on the given ranks only, which call collective operations among themselves in it.
+  // *Collective*. Runs `body` on the given ranks only, which call collective operations in it, as a subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { control_.Among(ranks, body); }
 
   // Local. Between two tests: starts a new recording (nullptr: none) and seeds the implementation. Throws
   // OperationFailed when it cannot.
   void StartTest(std::unique_ptr<Recorder> recorder, int64_t seed);
   // Local. Closes the recording and drops the implementation's handles. What is wrong when it cannot drop them, so
-  // that it is of no use any more; nothing otherwise.
+  // that it cannot be used any more; nothing otherwise.
   std::optional<std::string> EndTest();
 
   int64_t operations() const { return operations_; }  // of this test

@@ -1,4 +1,4 @@
-// What a rank answers when the controller asks where it stands (process/stacks.h). *Local*.
+// How a rank writes its stack trace when the controller asks for it (process/stacks.h). *Local*.
 #pragma once
 
 namespace shardcts {

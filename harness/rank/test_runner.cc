@@ -32,7 +32,7 @@ Ending FailWith(const std::string& message, Trial& trial) {
   return {RankVerdict::kFail, message};
 }
 
-// Runs the body; the only place where exceptions of a test become a verdict.
+// Runs the body; only here exceptions of a test become a verdict.
 Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_early) {
   *failed_early = true;
   try {
@@ -107,7 +107,7 @@ class Case {
         if (ending.verdict == RankVerdict::kPass) ending = broken;
       }
       if (pool_.control.controller_is_gone()) throw PeerStopped(ending.reason);
-      // A failure is written before foreign code cleans up, which may not come back; a pass is one only afterwards.
+      // A failure is written before the implementation cleans up, which may hang; a pass is written afterwards.
       const bool passed = ending.verdict == RankVerdict::kPass;
       if (!passed) finish();
       unclean = pool_.session.EndTest();

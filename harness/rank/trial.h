@@ -54,12 +54,12 @@ class Trial {
   // The check cannot be evaluated on this device.
   void DeviceLimited(std::string_view check, std::string reason);
 
-  // *Collective*. The values of all ranks, by rank, copied: tensors and what is made of them, no handles. It is the
-  // test's own exchange, in place of upstream's object collectives; the implementation does not see it.
+  // *Collective*. The values of all ranks, by rank, copied: tensors and what is made of them, no handles. It
+  // replaces upstream's object collectives; the implementation is not involved.
   std::vector<Value> AllGather(const Value& value);
   Value FromRank0(const Value& value) { return AllGather(rank() == 0 ? value : Value()).front(); }
 
-  // *Collective*. Runs `body` on the given ranks only; collective operations in it are among them.
+  // *Collective*. Runs `body` on the given ranks only; they call the collective operations in it, as a subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
 
   // A failure outside any check: the port cannot go on.

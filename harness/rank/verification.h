@@ -1,6 +1,6 @@
 // Verification: the outcome of one check, with the message that says what is wrong.
 //
-// The functions compare what a specification or an unsharded twin says (`expected`) with what the implementation gave
+// The functions compare what a specification or a reference model says (`expected`) with what the implementation gave
 // (`actual`). `what` names the thing: "0.weight". All are *Local*.
 #pragma once
 
@@ -45,8 +45,8 @@ Verification SameNameSet(std::string_view what, const std::vector<std::string>& 
 Verification SameValue(std::string_view what, const Value& expected, const Value& actual,
                        const CompareOptions& options = {});
 
-// `actual` with the entries of its dicts, nested ones, too, in the order of those of `expected`, what `expected` lacks
-// behind them: for comparisons in which the order does not count.
+// `actual` with the entries of its dicts, nested ones, too, in the order of those of `expected`, those that
+// `expected` lacks after them: for comparisons in which the order does not count.
 Value InOrderOf(const Value& expected, const Value& actual);
 
 Verification IsDTensor(std::string_view what, const Value& actual);

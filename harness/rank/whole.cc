@@ -72,7 +72,7 @@ Value Whole(Trial& t, const Value& tree) {
     if (IsDistributed(tensor)) distributed.Set(path, tensor);
   });
   if (distributed.empty()) return tree;
-  Dict tensors_of_rank;  // of those that are here: all, or those that Trial::Among lets go on
+  Dict tensors_of_rank;  // of the participating ranks: all, or the subgroup of Trial::Among
   for (const Value& own : t.AllGather(List{t.rank(), distributed})) {
     tensors_of_rank.Set(own.AsList()[0].AsInt(), own.AsList()[1]);
   }

@@ -1,14 +1,14 @@
-// Whole tensors for comparisons, from the parts that the ranks hold. The implementation under test has no hand in it, so
-// a layout that it splits and gathers wrongly in the same way does not look right.
+// Full tensors for comparisons, assembled from the parts that the ranks hold. The implementation under test is not
+// involved, so a layout that it splits and gathers with the same error does not look right.
 #pragma once
 
 #include "rank/trial.h"
 
 namespace shardcts {
 
-// The value, also of nested dicts and lists, with whole plain tensors in the place of DTensors and ShardedTensors.
-// *Collective* when it has any; they must have the same paths on every rank. One whose parts do not make up a whole
-// fails the test, outside any check, and stays as it is.
+// The value, also of nested dicts and lists, with full plain tensors instead of DTensors and ShardedTensors.
+// *Collective* when it has any; they must have the same paths on every rank. One whose parts do not form a full
+// tensor fails the test, outside any check, and is returned unchanged.
 Value Whole(Trial& t, const Value& tree);
 Dict WholeDict(Trial& t, const Dict& tree);
 

@@ -1,4 +1,4 @@
-// Blobs: bytes that stand once per run, each in a file named by its digest (docs/formats.md). *Local*.
+// Blobs: bytes that are stored once per run, each in a file named by its digest (docs/formats.md). *Local*.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,8 @@ inline constexpr size_t kMaxBlobBytes = size_t{4} << 30;
 // 32 digits of 0-9a-f: a text that is safe as a file's name.
 bool IsDigest(std::string_view text);
 
-// Writes blobs. Any number of processes may write to one folder, the same blobs too: a file appears complete or not at all.
+// Writes blobs. Any number of processes may write to one folder, the same blobs too: a file appears complete or not at
+// all.
 class BlobStore {
  public:
   explicit BlobStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
@@ -28,7 +29,7 @@ class BlobStore {
   std::set<std::string> known_;  // to be there
 };
 
-// Reads blobs, from wherever they are; the bytes are not trusted.
+// Reads blobs from a folder or an archive; the bytes are not trusted.
 class BlobSource {
  public:
   virtual ~BlobSource() = default;

@@ -1,4 +1,4 @@
-// JSON that stands in a text, of a trace's line or a blob. *Local*.
+// JSON in a text: a line of a trace, or a blob. *Local*.
 #pragma once
 
 #include <string>

@@ -74,7 +74,7 @@ class RankTraceReader {
 
 using Readers = std::deque<RankTraceReader>;  // they stay where they are
 
-// The ranks that stand at the lowest step number and, of those, at the operation of the lowest rank.
+// The ranks that are at the lowest step number and, of those, at the operation of the lowest rank.
 std::vector<size_t> NextRanks(Readers& readers) {
   std::optional<int64_t> lowest;
   for (const RankTraceReader& reader : readers) {
@@ -98,7 +98,7 @@ Json ByRank(Readers& readers, const std::vector<size_t>& ranks, const char* memb
   return list;
 }
 
-// The step at which `ranks` stand; takes it from their lines.
+// The step at which `ranks` are; takes it from their lines.
 Json TakeStep(Readers& readers, const std::vector<size_t>& ranks) {
   Json& first = readers[ranks.front()].line();
   Json step = {{"step", first["step"]}, {"op", first["op"]}};

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kScriptName = "script.json";
 constexpr const char* kBlobFolder = "blobs/";
-constexpr size_t kMaxTextBytes = size_t{256} << 20;  // of a script in an archive, of a value that stands in a blob
+constexpr size_t kMaxTextBytes = size_t{256} << 20;  // of a script in an archive, of a value in a blob
 
 class ZipBlobs : public BlobSource {
  public:

@@ -15,13 +15,14 @@ struct Recording {
   std::shared_ptr<const BlobSource> blobs;  // never null
 };
 
-// `path` is a recorded test in a run folder (OUT/traces/IMPL/TEST), a file that ExportRecording has written, or a script;
-// a script's blobs lie in the folder `blobs` beside it, where it needs any. Throws InputError naming file and place.
+// `path` is a recorded test in a run folder (OUT/traces/IMPL/TEST), a file that ExportRecording has written, or a
+// script; a script's blobs are in the folder `blobs` next to it, if it needs any. Throws InputError naming file and
+// position.
 Recording ReadRecording(const std::filesystem::path& path);
 
-// Whether a value is {"$blob": DIGEST, "tensors": N}: its text, which describes N tensors, stands in that blob.
+// Whether a value is {"$blob": DIGEST, "tensors": N}: its text, which describes N tensors, is in that blob.
 bool IsInBlob(const Json& value);
-// The value itself, or what the blob says.
+// The value itself, or the one in the blob.
 Json ExpandValue(Json value, const BlobSource& blobs);
 
 // One file with the script and all blobs that it needs. Throws InputError: `path` is no recording, a blob is damaged,

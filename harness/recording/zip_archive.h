@@ -12,8 +12,8 @@ struct zip;
 
 namespace shardcts {
 
-// An archive that came from outside: what it says of itself is checked before it is believed. Its entries are only ever
-// read into memory, so their names lead nowhere.
+// An archive from outside: everything that it says is checked. Its entries are only read into memory, so their names
+// are never used as paths.
 class ZipReader {
  public:
   static constexpr size_t kMaxEntries = 100'000;

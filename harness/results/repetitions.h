@@ -11,7 +11,7 @@ namespace shardcts {
 // What the trace of a repetition (0, 1, …) of the test is called.
 std::string RecordingName(const std::string& test, size_t repetition);
 
-// Takes the outcome of one repetition into result.repetitions, which has an entry for each, and makes the result anew:
+// Adds the outcome of one repetition to result.repetitions, which has an entry for each, and recomputes the result:
 // everything in it is of the worst outcome so far, the first of equal ones; `seconds` is the sum. The worst first:
 // crash, hang, diverged, fail, incomplete, unexpected_pass, harness_error, not_run, not_supported, not_applicable,
 // waived, pass.

@@ -32,10 +32,10 @@ struct TestResult {
   std::vector<RankReport> ranks;        // empty when it was not run
   std::optional<Incident> incident;     // that the controller saw
   std::string log;                      // pool folder, relative to the run folder; empty: not run
-  std::string trace;                    // merged trace, relative; empty: none
+  std::string trace;                    // folder of the recording, relative; empty: none
   std::string reproduce;                // one command line
   nlohmann::ordered_json parity;        // null: not compared
-  nlohmann::ordered_json waiver;        // the one that names the test, and what came of it; null: none does
+  nlohmann::ordered_json waiver;        // the one that names the test, and its effect; null: none does
   std::vector<Repetition> repetitions;  // when tests run more than once; then all else is of the worst one
   bool flaky = false;                   // its repetitions have different verdicts
 };
@@ -47,7 +47,7 @@ struct ImplementationResult {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   std::optional<std::string> mutant;
   nlohmann::ordered_json description;  // of pool_ready; null: never started
-  nlohmann::ordered_json warm;         // {seconds} or {problem} of the warm process; null: cold was asked for
+  nlohmann::ordered_json warm;         // {seconds} or {problem} of the warm process; null: cold was requested
 };
 
 struct PoolResult {
@@ -56,7 +56,7 @@ struct PoolResult {
   int starts = 0;
   std::vector<double> start_seconds;  // of the starts that became ready
   int warm_starts = 0;                // in which every rank was a fork of the warm process
-  std::vector<std::string> problems;  // why a pool was started anew, and what went wrong at its end
+  std::vector<std::string> problems;  // why a new pool was started, and what went wrong at its end
 };
 
 struct Results {
@@ -67,11 +67,11 @@ struct Results {
   std::string started;       // ISO 8601, UTC
   double seconds = 0;
   std::string pool = "shared";  // "shared", "fresh"
-  std::string start = "warm";   // "warm", "cold": what was asked for
+  std::string start = "warm";   // "warm", "cold": as requested
   int jobs = 1;                 // how many pools ran at the same time, at most
   int repeat = 1;               // how often each test runs
   std::vector<std::string> required_capabilities;
-  std::vector<std::string> waiver_files;  // beside those of the suites
+  std::vector<std::string> waiver_files;  // in addition to those of the suites
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;
   std::vector<SuiteSize> suites;  // of which the run has selected tests
@@ -79,7 +79,7 @@ struct Results {
   std::vector<TestResult> tests;  // every selected test once per implementation, in the order of the run
 };
 
-// Takes what ranks and controller say about a test into its result: verdict, reason, missing checks, ranks.
+// Combines what ranks and controller report about a test to its result: verdict, reason, missing checks, ranks.
 void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
                 double seconds);
 
@@ -89,7 +89,7 @@ void RequireCapabilities(const std::vector<std::string>& required, TestResult& r
 nlohmann::ordered_json ToJson(const TestResult& result);
 nlohmann::ordered_json ToJson(const Results& results);
 
-// OUT/results.json, whole or not at all. Text that is not UTF-8 is mended.
+// OUT/results.json, atomically. Invalid UTF-8 in texts is replaced.
 void WriteResults(const Results& results, const std::filesystem::path& run_folder);
 
 }  // namespace shardcts

@@ -1,4 +1,4 @@
-// Verdict: what a test on an implementation came to, and how it is made from what the ranks say. *Local*.
+// Verdict: the result of a test on an implementation, combined from what the ranks report. *Local*.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -36,7 +36,7 @@ std::optional<Verdict> ParseVerdict(std::string_view text);
 bool IsGreen(Verdict verdict);                                // pass, not_applicable, waived
 bool IsConformanceFailure(Verdict verdict);  // fail, incomplete, unexpected_pass, crash, hang, diverged
 
-// What the controller saw happen to a test, over and above what the ranks say.
+// What the controller observed of a test, in addition to what the ranks report.
 struct Incident {
   Verdict verdict = Verdict::kCrash;  // kCrash, kHang, kDiverged, kHarnessError
   int rank = -1;                      // -1: no single rank

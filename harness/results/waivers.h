@@ -1,4 +1,5 @@
-// Waivers: failures that somebody answers for. Format: docs/formats.md, "Waivers"; meaning: docs/verdicts.md. *Local*.
+// Waivers: accepted failures, each with an owner. Format: docs/formats.md, "Waivers"; meaning: docs/verdicts.md.
+// *Local*.
 #pragma once
 
 #include <chrono>
@@ -11,10 +12,10 @@
 
 namespace shardcts {
 
-// Says how a test fails on an implementation. Any other failure stays what it is.
+// Describes how a test fails on an implementation. It does not change any other failure.
 struct Waiver {
   std::string place;                 // "FILE:LINE"
-  std::string test;                  // an id, or with * or ? a pattern that ids fit whole
+  std::string test;                  // an id, or with * or ? a pattern that must match the complete id
   std::string implementation;        // a source, or a pattern; options and mutants make no difference
   std::string device;                // a device type, or "*"
   Verdict verdict = Verdict::kFail;  // fail, incomplete, crash, hang or diverged
@@ -23,8 +24,8 @@ struct Waiver {
   std::string owner;
   std::string reason;
   std::string evidence;                                // a link or a file
-  std::optional<std::chrono::year_month_day> expires;  // the last day on which it holds, UTC
-  std::string review_version;                          // of the implementation: holds for older ones; empty: for all
+  std::optional<std::chrono::year_month_day> expires;  // the last day on which it is valid, UTC
+  std::string review_version;                          // of the implementation: valid for older ones; empty: for all
 };
 
 // The one that names this test on this implementation, or null. Throws InputError when several do.
@@ -46,7 +47,7 @@ std::string DateText(std::chrono::year_month_day date);
 // One line: who waives which failure of which implementation, how long, why.
 std::string Describe(const Waiver& waiver);
 
-// The fields of the waiver as in results.json, without what came of it.
+// The fields of the waiver as in results.json, without its effect.
 nlohmann::ordered_json ToJson(const Waiver& waiver);
 
 }  // namespace shardcts

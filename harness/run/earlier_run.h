@@ -20,14 +20,15 @@ struct RunOptions;
 
 class EarlierRun {
  public:
-  // Throws InputError naming the file, and the place in it, when it holds no run.
+  // Throws InputError naming the file, and the position in it, when it holds no run.
   explicit EarlierRun(const std::filesystem::path& run_folder);
 
   // Fills in what a run is: implementations, tests, seed, pool, repetitions, required capabilities, waivers, command.
   // Throws InputError when this build has not all of its tests, or a waiver file is gone.
   void FillIn(RunOptions& options) const;
 
-  // Throws InputError naming the first difference when `results`, as a run writes them at its begin, are of another run.
+  // Throws InputError naming the first difference when `results`, as a run writes them at its begin, are of another
+  // run.
   void RequireSame(const nlohmann::ordered_json& results) const;
 
   // Crash, hang or harness error: what the controller saw of the recording (a test, or a repetition of it) in this pool

@@ -12,13 +12,13 @@ namespace shardcts {
 
 struct RestoredPool {
   Plan plan;                              // folders, world size, seed, tests and recordings of its plan.json
-  nlohmann::ordered_json implementation;  // what rank 0 said of itself; null: it came not so far
+  nlohmann::ordered_json implementation;  // what rank 0 said of itself; null: it did not get that far
 };
 
-// `incident`: what else is known of a recording. `on_test_over` is called for each test that has an incident or that every
-// rank has finished, in the order of the plan. `known`: folders, as the run has them. nullopt: the pool has no plan.json,
-// so its ranks never began. Throws InputError when plan.json is wrong; of an event file what stands before a line that is
-// wrong counts.
+// `incident`: what else is known of a recording. `on_test_over` is called for each test that has an incident or that
+// every rank has finished, in the order of the plan. `known`: folders of the run. nullopt: the pool has no plan.json,
+// so its ranks never began. Throws InputError when plan.json is wrong; of an event file the lines before
+// a wrong one count.
 std::optional<RestoredPool> RestorePool(
     const Plan& known, const std::function<std::optional<Incident>(const std::string& recording)>& incident,
     const std::function<void(const RestoredPool& pool, size_t index, const std::vector<RankReport>&,

@@ -22,7 +22,7 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr int kFailedStartsAllowed = 2;
-constexpr size_t kTestsWorthAPool = 8;  // fewer are not shared out among several, unless each has its own
+constexpr size_t kTestsWorthAPool = 8;  // fewer are not divided between several, unless each test has its own
 
 // What the pools of one implementation and world size have in common.
 struct World {
@@ -39,7 +39,7 @@ struct Piece {
   std::vector<size_t> jobs;
 };
 
-// Among as many pools at the same time as their tests are worth, every n-th job to each.
+// Divides the jobs between as many pools at the same time as are worth their start, every n-th job to each.
 std::vector<std::vector<size_t>> ShareOut(const std::vector<size_t>& jobs, const RunOptions& options) {
   const size_t worth = options.pool_mode == PoolMode::kFresh ? 1 : kTestsWorthAPool;
   const size_t shares = std::clamp<size_t>(jobs.size() / worth, 1, static_cast<size_t>(std::max(options.jobs, 1)));

@@ -20,7 +20,7 @@
 
 namespace shardcts {
 
-// Compares the merged traces of one test on two implementations; the first is the one to go by. Gives the object
+// Compares the recordings of one test on two implementations; the first is the expected one. Returns the object
 // `parity` of docs/formats.md without `against`. Throws std::exception when a trace cannot be read.
 using ParityFunction =
     std::function<nlohmann::ordered_json(const std::filesystem::path& trace_a, const std::filesystem::path& trace_b)>;
@@ -45,7 +45,7 @@ struct RunOptions {
   std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
   bool go_on = false;  // the folder holds this same run, cut short: only tests without a verdict run
   std::filesystem::path rank_program;
-  std::string launcher;         // the user's own, for several hosts; empty: none is needed
+  std::string launcher;         // given by the user, for several hosts; empty: none
   std::string control_address;  // as in PoolPlan
   uint64_t seed = 1234;
   std::string trace = "inline";
@@ -65,7 +65,7 @@ struct RunOptions {
   std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
 };
 
-// What a run tells while it goes on. The calls come from several threads, but one after another.
+// What a run reports in its course. The calls come from several threads, but one after another.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
@@ -76,10 +76,10 @@ class RunObserver {
   virtual void OnParity(const std::string& implementation, size_t done, size_t total) {}
 };
 
-// Runs everything, `jobs` pools at a time, and returns the results as written last. Sets `complete` unless `interrupted` became true. Throws
-// InputError when two waivers name the same test, and when the run folder, the launcher or an implementation (a rank's
-// pool_failed of kind input) is wrong; then results.json is there, with complete: false and the rest not_run.
-// With `go_on`: also when the folder holds another run.
+// Runs everything, `jobs` pools at a time, and returns the results as written last. Sets `complete` unless
+// `interrupted` became true. Throws InputError when two waivers name the same test, and when the run folder, the
+// launcher or an implementation (a rank's pool_failed of kind input) is wrong; then results.json is there, with
+// complete: false and the rest not_run. With `go_on`: also when the folder holds another run.
 Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<bool>& interrupted);
 
 // Runs nothing: makes results.json from what the run that left the folder has written, above all the event files of its

@@ -52,7 +52,7 @@ class RunLedger {
   void DescribeWarmStart(size_t implementation, const nlohmann::ordered_json& said);
 
   void TellStarted(size_t job);
-  // What came of a test. Gives the verdict, before any waiver.
+  // The outcome of a test. Returns the verdict, before any waiver.
   Verdict Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
                  const std::optional<Incident>& incident, double seconds);
   // Those of the jobs that are undecided get this verdict.

@@ -1,4 +1,4 @@
-// Fields of events, which are untrusted: bounded, and of the right kind. *Local*.
+// Fields of events, which are untrusted: their limits and types are checked. *Local*.
 //
 // All throw std::runtime_error saying what is wrong, or nlohmann's exceptions.
 #pragma once

@@ -1,4 +1,4 @@
-// What a rank says about a test, and how it stands in its event file (docs/formats.md, "rank-R.events.jsonl"). *Local*,
+// What a rank reports about a test, and its form in the event file (docs/formats.md, "rank-R.events.jsonl"). *Local*,
 // needs no LibTorch.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Reading files that somebody else changes or takes away meanwhile: logs, and /proc. *Local*.
+// Reading files that other processes change or remove meanwhile: logs, and /proc. *Local*.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,7 @@ namespace {
   throw InputError(file.string() + ": " + what + ": " + std::strerror(errno));
 }
 
-// Whether the open file is the one that stands there now.
+// Whether the open file is the one that has this path now.
 bool StandsThere(int descriptor, const std::filesystem::path& file) {
   struct stat opened {};
   struct stat there {};

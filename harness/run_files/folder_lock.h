@@ -5,7 +5,7 @@
 
 namespace shardcts {
 
-// Holds DIR/run.lock, a file with the owner's pid and host, for as long as the object lives. The lock is the kernel's
+// Holds DIR/run.lock, a file with the owner's pid and host, as long as the object exists. The lock is the kernel's
 // (flock): it ends with the process that holds it, however that ends.
 class FolderLock {
  public:
@@ -15,7 +15,7 @@ class FolderLock {
   FolderLock& operator=(FolderLock&&) = delete;
   ~FolderLock();  // removes the file
 
-  // Throws InputError when the folder is not there any more, or another one stands in its place.
+  // Throws InputError when the folder is not there any more, or has been replaced by another one.
   void Check() const;
 
  private:

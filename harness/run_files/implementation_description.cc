@@ -11,7 +11,7 @@ std::string Shown(const Json& json) {
   return Bounded(json.dump(-1, ' ', false, Json::error_handler_t::replace), 100);
 }
 
-// Of a text that may be so long; `place` is what it is called.
+// Of a text with this limit; `place` is its name in messages.
 std::string ProblemOfText(const Json& json, const std::string& place, size_t max_bytes) {
   if (!json.is_string()) return place + ": expected a text, got " + Shown(json);
   const size_t bytes = json.get_ref<const std::string&>().size();

@@ -64,7 +64,7 @@ std::string ToSource(std::string_view text, const std::string& name) {
   Fail(text, "unknown implementation '" + name + "'; " + Possible());
 }
 
-// Of others than ours nobody knows the options but they themselves.
+// Only shipped implementations have options that are known here.
 void CheckOptions(std::string_view text, const ImplementationSpec& spec) {
   const ShippedImplementation* shipped = FindShipped(spec.source);
   if (!shipped) return;

@@ -1,4 +1,4 @@
-// How JSON files are read that somebody else wrote: scripts, recordings, results, plans. *Local*, needs no LibTorch.
+// Reads JSON files that are not trusted: scripts, recordings, results, plans. *Local*, needs no LibTorch.
 #pragma once
 
 #include <nlohmann/json.hpp>

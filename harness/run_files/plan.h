@@ -24,8 +24,8 @@ struct Plan {
   std::filesystem::path run_folder;       // all absolute
   std::filesystem::path pool_folder;
   std::filesystem::path trace_folder;
-  std::vector<std::string> tests;         // ids; one may stand here several times
-  std::vector<std::string> recordings;    // what the trace of each is called
+  std::vector<std::string> tests;         // ids; one may occur several times
+  std::vector<std::string> recordings;    // the name of the trace of each
   std::filesystem::path script;           // not empty: run this file instead of tests, as the one test "script"
 };
 
@@ -36,7 +36,7 @@ ImplementationSpec ImplementationFromJson(const nlohmann::ordered_json& json);
 std::filesystem::path PlanFile(const std::filesystem::path& pool_folder);
 // Makes the pool's folder and its traces' when they are missing. Throws InputError naming the file.
 void WritePlan(const Plan& plan);
-// Throws InputError naming the file and the place.
+// Throws InputError naming the file and the position.
 Plan ReadPlan(const std::filesystem::path& file);
 
 }  // namespace shardcts

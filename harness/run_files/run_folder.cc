@@ -110,7 +110,7 @@ void WriteFileAtomically(const fs::path& file, const std::string& text, unsigned
   const int error = errno;
   ::close(descriptor);
   if (!written) {
-    ::unlink(temporary.c_str());  // a full disk needs the place
+    ::unlink(temporary.c_str());  // a full disk needs the space
     errno = error;
     FailWith(temporary, "cannot be written");
   }

@@ -10,8 +10,8 @@
 namespace shardcts {
 
 // The text as a folder name: every character outside [A-Za-z0-9._=+-] becomes `_`; a result longer than 150 bytes is
-// cut to 133 and gets `_` and 16 hex digits of the whole text's FNV-1a hash. Idempotent for short texts; never empty,
-// "." or "..".
+// cut to 133 and gets `_` and 16 hex digits of the complete text's FNV-1a hash. Idempotent for short texts; never
+// empty, "." or "..".
 std::string FolderName(const std::string& text);
 
 // OUT/runs/IMPL/world-W/pool-K
@@ -28,7 +28,7 @@ std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const
 std::filesystem::path BlobFolder(const std::filesystem::path& run_folder);
 
 // Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs, traces and blobs,
-// and puts down a results.json that says complete: false. Throws InputError when it cannot be written, holds things and no
+// and writes a results.json with complete: false. Throws InputError when it cannot be written, holds things and no
 // earlier run, or is in use by another run. The run keeps the lock until it ends.
 [[nodiscard]] FolderLock PrepareRunFolder(const std::filesystem::path& folder);
 

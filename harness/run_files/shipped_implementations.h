@@ -10,11 +10,11 @@
 namespace shardcts {
 
 struct ShippedImplementation {
-  std::string_view name;           // what stands after --impl
+  std::string_view name;           // what follows --impl
   std::string_view library;        // one of ours (program_folder.h); empty: a class in Python
   std::string_view python_module;
   std::string_view python_class;
-  std::vector<std::string_view> options;  // beside device; comm chooses the harness's communicator
+  std::vector<std::string_view> options;  // in addition to device; comm selects the harness's communicator
 };
 
 inline const ShippedImplementation kShippedImplementations[] = {

@@ -5,8 +5,8 @@
 
 namespace shardcts {
 
-// From now on the end of the process that has started this one ends it as well, and the event `rank_orphaned` of this
-// rank in its event file (docs/formats.md) tells that it was for this reason.
+// From now on this process ends when the process that has started it ends, and the event `rank_orphaned` in the event
+// file of this rank (docs/formats.md) names this reason.
 void EndWithParent(const std::string& event_file, int rank);
 
 }  // namespace shardcts

@@ -15,25 +15,26 @@ namespace shardcts {
 
 class WarmProcess;
 
-// A rank that leaves because a peer, or the controller, is gone for it ends with this exit code.
+// The exit code of a rank that ends because it has lost a peer or the controller.
 inline constexpr int kPeerGoneExitCode = 4;
 
 class RankProcesses {
  public:
   virtual ~RankProcesses() = default;
 
-  // The rank's process where it is known from the start. nullopt: the rank tells it in its event file.
+  // The rank's process, if it is known from the start. nullopt: the rank's event file has it.
   virtual std::optional<pid_t> PidOf(int rank) const = 0;
   // How the rank ended (waitpid's form), when it has and that can be known.
   virtual std::optional<int> StatusOf(int rank) = 0;
-  // The process without which no rank lives has ended: "the warm process", and how. nullopt: it has not, or there is
+  // The process that all ranks depend on has ended: "the warm process", and how. nullopt: it has not, or there is
   // none.
   virtual std::optional<std::string> SupportEnded() = 0;
-  // Every process has ended. What that came to when it was not well: "rank 1: exit code 3"; else empty.
+  // Set when every process has ended: the failure, as in "rank 1: exit code 3", or empty if there was none.
   virtual std::optional<std::string> AllEnded() = 0;
-  // What is not a rank's own output; empty: there is no such log.
+  // The log of output that is no rank's own; empty: there is none.
   virtual std::filesystem::path log() const { return {}; }
-  // Nothing is left of what was started; `token` is in its environment. What could not be ended, else empty.
+  // Ends all processes that were started, which have `token` in their environment. Returns those that could not be
+  // ended, else an empty text.
   virtual std::string End(const std::string& token, std::chrono::milliseconds grace) = 0;
 };
 
@@ -46,7 +47,8 @@ std::unique_ptr<RankProcesses> ForkWarmRanks(std::shared_ptr<WarmProcess> warm, 
 // Children of the controller.
 std::unique_ptr<RankProcesses> StartColdRanks(const std::filesystem::path& rank_program, const Plan& plan,
                                               const std::string& token);
-// What a launcher starts, on one or several hosts. `launcher`: its words; {ranks} stands for how many.
+// Ranks that a launcher starts, on one or several hosts. `launcher`: its command line; {ranks} is replaced by their
+// number.
 std::unique_ptr<RankProcesses> LaunchRanks(const std::string& launcher, const std::filesystem::path& rank_program,
                                            const Plan& plan, const std::string& token);
 

@@ -20,20 +20,20 @@
 
 namespace shardcts {
 
-// One warm process, from its start to its end. When it dies, its ranks die. The kernel ends it with the thread that made
-// it. Several threads may use it.
+// One warm process, from its start to its end. When it dies, its ranks die. The kernel ends it with the thread that
+// made it. Several threads may use it.
 class WarmProcess {
  public:
   // Starts it with what it needs in `folder`, which is made; does not wait for it.
   WarmProcess(const std::filesystem::path& rank_program, const ImplementationSpec& implementation,
               const std::filesystem::path& folder);
-  ~WarmProcess();  // leaves nothing behind
+  ~WarmProcess();  // ends the process
 
   // Waits until it can fork ranks. Throws InputError saying why it cannot.
   void AwaitReady(std::chrono::milliseconds limit, const std::atomic<bool>& interrupted);
 
   // Has it fork the ranks of this plan, with this token: their process ids, by rank. Throws std::runtime_error saying
-  // why that was not done; then it is of no use any more.
+  // why that was not done; then it cannot be used any more.
   std::vector<pid_t> Fork(const std::filesystem::path& plan_file, int ranks, const std::string& token);
 
   // How one of its ranks has ended (waitpid's form), once it has.
@@ -45,7 +45,7 @@ class WarmProcess {
   double seconds() const { return seconds_; }  // until it was ready
 
  private:
-  // With the lock held. What it says next; empty: nothing within the limit, or it has ended.
+  // With the lock held. Its next message; empty: none within the limit, or it has ended.
   std::string Receive(std::chrono::milliseconds limit);
   // True when it is the end of a rank, which is written down.
   bool TakeEnd(const std::string& message);
@@ -65,11 +65,11 @@ class WarmStart {
   // A process is started in OUT/runs/IMPL/warm-K when a pool first asks for one.
   WarmStart(std::filesystem::path rank_program, ImplementationSpec implementation, std::filesystem::path run_folder);
 
-  // Implementations with the same key can share a warm process: mutants do with what they are made of.
+  // Implementations with the same key can share a warm process: a mutant shares that of its implementation.
   static std::string KeyOf(const ImplementationSpec& implementation);
 
-  // The warm process, alive and ready; made when there is none. nullptr when the ranks have to start cold; Problem()
-  // says why. A process that did not become ready is not tried again.
+  // The warm process, running and ready; made when there is none. nullptr when the ranks have to start cold; Problem()
+  // has the reason. A process that did not become ready is not tried again.
   std::shared_ptr<WarmProcess> Get(std::chrono::milliseconds limit, const std::atomic<bool>& interrupted);
   std::string Problem() const;
   // Later pools start cold.

@@ -35,7 +35,7 @@ Version {version}. An implementation fulfils the contract with one function, cal
     Outcome Invoke(operation, arguments)
 
 The tests use nothing else of an implementation. The headers `harness/contract/*.h` define the C++
-types, [formats.md](formats.md#traces-and-scripts) how values are written in traces and scripts, and
+types, [formats.md](formats.md#traces) how values are written in traces and scripts, and
 [the glossary](glossary.md) the terms.
 
 ## Values and outcomes

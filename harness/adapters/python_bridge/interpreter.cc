@@ -56,7 +56,7 @@ void Initialize(const std::string& python) {
   config.install_signal_handlers = 0;
   config.parse_argv = 0;
   config.buffered_stdio = 0;  // a rank's log shows everything, in order, however the rank ends
-  // Python finds the virtual environment from where its program lies.
+  // Python finds the virtual environment by the path of its program.
   Check(PyConfig_SetBytesString(&config, &config.program_name, python.c_str()), python);
   Check(PyConfig_SetBytesString(&config, &config.executable, python.c_str()), python);
   const PyStatus status = Py_InitializeFromConfig(&config);

@@ -11,7 +11,7 @@ namespace shardcts {
 // SHARDCTS_PYTHON (default: the one that the build found) and sees that one's packages. sys.path gets in front: the
 // entries of SHARDCTS_PYTHONPATH, the adapters' package, the models' package; at its end: the current folder.
 //
-// While one exists, the GIL is released wherever nobody works with Python. The thread that destroys the last one keeps
+// While one exists, the GIL is released wherever no thread uses Python. The thread that destroys the last one keeps
 // the GIL: PyTorch has thread-local and static Python objects, which are dropped while the process exits, and a thread
 // that drops them without the GIL is aborted. So the last one must be destroyed before std::exit or the return from
 // main, on the thread that ends; a process that cannot wait for that ends with std::_Exit. The interpreter itself never

@@ -80,7 +80,7 @@ class PythonImplementation final : public Implementation {
     try {
       state_->dispatcher.attr("close")();
     } catch (const py::error_already_set&) {
-      PyErr_Clear();  // the run is over, nobody can be told
+      PyErr_Clear();  // the run is over, there is no one to report to
     }
     state_.reset();
   }

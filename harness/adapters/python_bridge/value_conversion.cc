@@ -55,7 +55,7 @@ int64_t IntFromPython(py::handle object) {
   return value;
 }
 
-// A field of one of the classes of shardcts.values, with its place in the text of what goes wrong.
+// A field of one of the classes of shardcts.values, with its path in error messages.
 template <class Read>
 auto Field(py::handle object, const char* name, Read read) {
   try {

@@ -26,7 +26,7 @@ inline int64_t StatusBytes(const std::string& name) {
 }
 
 // *Local*. Call it first: what malloc gives of 1 MiB and more goes back to the system when it is freed. Otherwise
-// malloc learns to keep it, and the resident set shows memory that nobody holds.
+// malloc learns to keep it, and the resident set shows memory that is not in use.
 inline void ReturnWhatIsFreed() { mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 
 // *Local*. What this process has over what it had when this was made: the tensors in its HostMemory, counted, and its

@@ -89,7 +89,7 @@ ncclResult_t Begin(EmulatedComm& comm, cudaStream_t stream, EmulatedComm::Work w
 
 char* Bytes(const void* buffer) { return static_cast<char*>(const_cast<void*>(buffer)); }
 
-// A message to or from each rank; those from place r * stride on.
+// A message to or from each rank; for rank r from r * stride on.
 std::vector<Message> ToEach(const EmulatedComm& comm, char* data, size_t bytes, size_t stride) {
   std::vector<Message> messages;
   for (int r = 0; r < comm.size(); ++r) messages.push_back({r, data + r * stride, bytes});

@@ -1,5 +1,5 @@
-// DirectExchange: ranks of one host move bytes from one's memory into another's, in one copy. One of the two sides must
-// lie in its process's HostMemory: the other one reads there, or writes.
+// DirectExchange: moves bytes from the memory of one rank into that of another on the same host, with one copy. The
+// bytes of one side must be in its process's HostMemory: the other side reads or writes them there.
 #pragma once
 
 #include <cstdint>
@@ -19,18 +19,18 @@ using PiecesByRank = std::vector<std::vector<Piece>>;
 
 class DirectExchange {
  public:
-  // `staged` carries the lists of pieces; both outlive it.
+  // `staged` is used to exchange the lists of pieces; both must outlive this object.
   DirectExchange(LocalGroup& group, StagedExchange& staged) : group_(group), staged_(staged) {}
 
-  // *Collective*, in a call of the group, whose name is `call`. sends[r] goes to rank r, receives[r] comes from there: as many pieces, each as long, as that rank names
-  // for the same. A rank's pieces for itself are copied. False, on all ranks, when nothing was moved: some pieces are on
-  // neither side in HostMemory, or there are too many of them. When a wait throws, what was to be moved must stay where
-  // it is: peers may still be at it.
+  // *Collective*, in a call of the group, whose name is `call`. sends[r] goes to rank r, receives[r] comes from there:
+  // as many pieces, each as long, as that rank names for the same. A rank's pieces for itself are copied. False, on all
+  // ranks, when nothing was moved: some pieces are on neither side in HostMemory, or there are too many of them. When a
+  // wait throws, what was to be moved must stay where it is: peers may still be reading or writing it.
   // std::invalid_argument, on all ranks: two ranks name different pieces.
   bool Run(const std::string& call, const PiecesByRank& sends, const PiecesByRank& receives);
 
  private:
-  // What a rank tells of a piece. A negative offset: not in HostMemory.
+  // The description of a piece. A negative offset: not in HostMemory.
   struct Entry {
     int64_t offset;
     int64_t bytes;

@@ -52,7 +52,7 @@ class LocalGroup {
   // Waits until `is_there(peer)` holds for every rank of the group, for which `event` is notified. CommunicationError,
   // and the group is unusable afterwards.
   void Await(Event& event, const std::function<bool(int peer)>& is_there);
-  // Sets this rank's counter to `value`, and notifies who awaits that every rank has reached it.
+  // Sets this rank's counter to `value`, and notifies the ranks that wait until every rank has reached it.
   void Advance(std::atomic<int64_t> Counters::*counter, int64_t value);
   // Until every rank's counter has reached `value`.
   void AwaitAll(std::atomic<int64_t> Counters::*counter, int64_t value);

@@ -16,11 +16,11 @@
 namespace shardcts {
 
 // One mapping as large as the machine's memory; pages are allocated on first touch. Freed memory is kept for the next
-// tensor, since the kernel gives new memory page by page, several times slower than it is copied; what is free is
+// tensor, since first use of new pages takes several times as long as the copy into them; free memory is
 // returned to the kernel before the peak grows. Thread-safe. Children of a fork do not have it.
 class HostMemory final : public c10::Allocator {
  public:
-  // From this size on tensors lie in it; smaller ones are malloc's.
+  // From this size on tensors are allocated in it; smaller ones with malloc.
   static constexpr int64_t kLeastBytes = 64 << 10;
 
   // Made at the first call; it lasts as long as the process. nullptr: the system gives no such memory, or less than a
@@ -32,7 +32,7 @@ class HostMemory final : public c10::Allocator {
   c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
 
-  // Where these bytes lie in it; nullopt: elsewhere.
+  // The offset of these bytes in it; nullopt: they are elsewhere.
   std::optional<int64_t> OffsetOf(const void* begin, int64_t bytes) const;
   // Of all tensors in it now, and the most since the process began or since ForgetPeak.
   int64_t taken_bytes() const;

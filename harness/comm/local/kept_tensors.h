@@ -7,7 +7,7 @@
 
 namespace shardcts {
 
-// *Local*. Peers may still read or write them: their memory must serve nothing else for as long as the process lives.
+// *Local*. Peers may still read or write them: their memory must not be reused until the process ends.
 void KeepForever(std::vector<at::Tensor> tensors);
 
 }  // namespace shardcts

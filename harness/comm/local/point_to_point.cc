@@ -19,7 +19,7 @@ constexpr int64_t kDataBytes = 256 << 10;
 
 }  // namespace
 
-// In shared memory: a ring buffer of bytes with one writer and one reader.
+// In shared memory: a circular buffer of bytes with one writer and one reader.
 struct PointToPoint::Channel {
   Event event;  // any of what follows has changed
   alignas(64) std::atomic<int64_t> written;

@@ -25,7 +25,7 @@ class SharedMemory {
 
   // Of memory that was made here: what Open takes, until CloseFile.
   std::string Handle() const;
-  // No process opens it any more. The mapping stays.
+  // No process opens it any more. The mapping remains.
   void CloseFile();
   // Neither children of a fork nor core files have it.
   void KeepToThisProcess();

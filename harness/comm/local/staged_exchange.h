@@ -1,4 +1,4 @@
-// StagedExchange: the ranks of a group give each other bytes through memory that they share.
+// StagedExchange: the ranks of a group exchange bytes piece by piece through memory that they share.
 #pragma once
 
 #include <cstdint>
@@ -13,22 +13,22 @@ namespace shardcts {
 
 using ByteSpan = std::span<const char>;
 
-// What a rank brings to a call.
+// The arguments of one rank.
 struct StagedCall {
-  std::string call;       // ranks whose calls differ do not meet
+  std::string call;       // ranks whose calls differ are an error
   bool for_all = true;    // the same bytes for every rank; on all ranks the same
   std::vector<ByteSpan> to;  // one where `for_all`, else one for each rank; empty: nothing
-  // By rank: how many bytes this one gets from there. Empty: it does not look at them, or takes any number.
+  // By rank: how many bytes this one gets from there. Empty: it does not read them, or accepts any number.
   std::vector<int64_t> expected;
 };
 
-// What this rank gets in one step, by rank: bytes from `offset` on of that rank's for it, as far as it has any. They stay
-// as they are until it returns.
+// What this rank gets in one step, by rank: bytes from `offset` on of that rank's for it, as far as it has any. They
+// stay as they are until it returns.
 using Consume = std::function<void(int64_t offset, std::span<const ByteSpan> from)>;
 
-// Bytes go in pieces through a few slots that each rank has in the group's memory. A rank writes ahead as long as it has
-// a slot that all peers have read, so that ranks which share a processor seldom wait for each other, and the peers read
-// what still is in the processor's cache. No rank ends a call before all have begun it.
+// Each rank has a few slots in the group's memory. A rank writes ahead as long as it has a slot that all peers have
+// read, so that ranks which share a processor seldom wait for each other, and the peers read pieces that are still in
+// the processor's cache. No rank ends a call before all have begun it.
 class StagedExchange {
  public:
   explicit StagedExchange(LocalGroup& group);

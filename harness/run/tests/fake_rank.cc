@@ -1,7 +1,7 @@
 // A rank without MPI and LibTorch that follows docs/formats.md and misbehaves on demand, for the tests of the
 // launcher.
 //
-// How it behaves in a test stands in the test's id: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks
+// The test's id says how it behaves in a test: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks
 // pass, or wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
 #include <signal.h>
 #include <sys/socket.h>
@@ -91,7 +91,7 @@ class FakeRank {
     }
   }
 
-  // Waits until the event stands `count` times in every rank's file: ranks run their tests together.
+  // Waits until the event is `count` times in every rank's file: ranks run their tests together.
   void AwaitPeers(const std::string& event, size_t count) const {
     for (int rank = 0; rank < plan_.world_size; ++rank) {
       for (size_t seen = 0; seen < count; Sleep(1)) {
