@@ -189,7 +189,7 @@ TEST_F(ControlTest, GarbageOfARankEndsItsConnectionAndTellsItsPeers) {
   EXPECT_THAT([&] { peer->Exchange({}, Operation("a", 1)); },
               testing::ThrowsMessage<ExchangeEnded>("rank 1 is gone"));
   EXPECT_TRUE(IsClosedWithin(rank, kAtOnce));
-  EXPECT_EQ(hub_->Lost().front(), 1) << "its peer ends its connection, too, but later";
+  EXPECT_EQ(hub_->Lost().front(), std::vector{1}) << "its peer ends its connection, too, but later";
   EXPECT_EQ(hub_->Standings()[1].lost, "it sent the controller a frame of 542393671 bytes");
 }
 

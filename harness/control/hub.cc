@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <utility>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -97,7 +98,7 @@ class ControlHub::Loop {
     return standings_;
   }
 
-  std::vector<int> Lost() const {
+  std::vector<std::vector<int>> Lost() const {
     const std::lock_guard lock(mutex_);
     return lost_;
   }
@@ -113,6 +114,7 @@ class ControlHub::Loop {
       }
       if (::poll(watched.data(), watched.size(), MillisecondsToNextLimit()) < 0 && errno != EINTR) return;
       const std::lock_guard lock(mutex_);
+      first_of_round_ = true;
       size_t next = 1 + listening_.size();
       for (Connection& connection : connections_) Serve(connection, watched[next++].revents);
       for (size_t i = 0; i < listening_.size(); ++i) {
@@ -305,7 +307,8 @@ class ControlHub::Loop {
     waiting_[rank].reset();
     if (!standings_[rank].left) {
       standings_[rank].lost = how;
-      lost_.push_back(*connection.rank);
+      if (std::exchange(first_of_round_, false)) lost_.emplace_back();
+      lost_.back().push_back(*connection.rank);
     }
     SendToOthers(rank, GoneNotice(rank));
     Notify(news_.number());
@@ -347,7 +350,8 @@ class ControlHub::Loop {
   std::vector<std::optional<Waiting>> waiting_;
   std::vector<int64_t> stopped_;  // the last test that each rank has told to have stopped
   std::vector<Connection*> connections_of_;
-  std::vector<int> lost_;
+  std::vector<std::vector<int>> lost_;
+  bool first_of_round_ = true;  // no rank was lost since the hub looked
   std::jthread thread_;  // last: it uses everything
 };
 
@@ -355,6 +359,6 @@ ControlHub::ControlHub(const Options& options) : loop_(std::make_unique<Loop>(op
 ControlHub::~ControlHub() = default;
 int ControlHub::news() const { return loop_->news(); }
 std::vector<RankStanding> ControlHub::Standings() { return loop_->Standings(); }
-std::vector<int> ControlHub::Lost() const { return loop_->Lost(); }
+std::vector<std::vector<int>> ControlHub::Lost() const { return loop_->Lost(); }
 
 }  // namespace shardcts

@@ -46,8 +46,8 @@ class ControlHub {
   int news() const;
 
   std::vector<RankStanding> Standings();
-  // Ranks whose connection ended without a farewell, in this order.
-  std::vector<int> Lost() const;
+  // Ranks whose connection ended without a farewell, in this order; those of one list ended before the hub looked again.
+  std::vector<std::vector<int>> Lost() const;
 
  private:
   class Loop;

@@ -19,7 +19,7 @@ bool FollowedAPeer(const RankEnd& rank) {
   return !rank.lost && (rank.left || HasLeft(rank));
 }
 
-std::vector<int> Culprits(const std::vector<RankEnd>& ranks, const std::vector<int>& lost_in_order) {
+std::vector<int> Culprits(const std::vector<RankEnd>& ranks, const std::vector<std::vector<int>>& lost_in_order) {
   std::vector<int> ended, first;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     if (ranks[rank].crashed_signal) return {static_cast<int>(rank)};
@@ -27,8 +27,10 @@ std::vector<int> Culprits(const std::vector<RankEnd>& ranks, const std::vector<i
     ended.push_back(static_cast<int>(rank));
     if (!FollowedAPeer(ranks[rank])) first.push_back(static_cast<int>(rank));
   }
-  for (const int rank : lost_in_order) {
-    if (std::ranges::count(first, rank)) return {rank};
+  for (std::vector<int> lost : lost_in_order) {  // at the same time, for all that is known
+    std::erase_if(lost, [&](int rank) { return std::ranges::count(first, rank) == 0; });
+    std::ranges::sort(lost);
+    if (!lost.empty()) return lost;
   }
   return first.empty() ? ended : first;
 }
@@ -46,20 +48,23 @@ std::string HowItEnded(const RankEnd& rank) {
 
 }  // namespace
 
-Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<int>& lost_in_order,
+Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::vector<int>>& lost_in_order,
                      const std::optional<std::string>& support_ended) {
   const bool told = std::ranges::any_of(ranks, [](const RankEnd& rank) { return rank.crashed_signal.has_value(); });
   if (support_ended && !told) return {Verdict::kHarnessError, -1, *support_ended};
   const std::vector<int> culprits = Culprits(ranks, lost_in_order);
+  const bool all_orphaned =
+      std::ranges::all_of(culprits, [&](int rank) { return ranks[static_cast<size_t>(rank)].orphaned; });
+  if (all_orphaned && !culprits.empty() && !told) {
+    return {Verdict::kHarnessError, -1,
+            "the process that had started " + Listing(culprits) + " ended, and the rank with it"};
+  }
   if (culprits.size() != 1) {
     return {Verdict::kCrash, -1, Listing(culprits) + " ended without finishing its tests"};
   }
   const int culprit = culprits.front();
   const RankEnd& rank = ranks[static_cast<size_t>(culprit)];
   const std::string name = Listing(culprits);
-  if (rank.orphaned && !told) {
-    return {Verdict::kHarnessError, -1, "the process that had started " + name + " ended, and the rank with it"};
-  }
   if (rank.lost && !rank.crashed_signal && (rank.alive || HasLeft(rank))) {
     return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost};
   }

@@ -22,7 +22,8 @@ struct RankEnd {
 };
 
 // The rank whose end is the cause. `incident.rank` -1: no single rank.
-Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<int>& lost_in_order,
+// `lost_in_order`: as ControlHub::Lost() gives it.
+Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::vector<int>>& lost_in_order,
                      const std::optional<std::string>& support_ended);
 
 }  // namespace shardcts

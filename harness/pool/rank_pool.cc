@@ -158,17 +158,19 @@ class PoolRun {
   }
 
   void EndWithLoss() {
-    const std::optional<std::string> support_ended = SupportEndedFirst();
+    std::optional<std::string> support_ended = SupportEndedFirst();
     std::vector<RankEnd> ranks = RankEnds();
-    // How a rank ended is known a little later than that it did, and its process ends a little after its connection.
+    // How a rank ended is known a little later than that it did, and its process ends a little after its connection. So
+    // does the launcher that took its ranks along.
     const auto undecided = [&](const RankEnd& rank) {
       if (!rank.ended || rank.crashed_signal) return false;
-      return rank.alive || (!plan_.UsesLauncher() && !rank.status);
+      return rank.alive || (plan_.UsesLauncher() ? !support_ended && !rank.orphaned : !rank.status);
     };
     for (const auto until = Clock::now() + kFailureGrace;
          Clock::now() < until && std::ranges::any_of(ranks, undecided) && !end_; ranks = RankEnds()) {
       watch_.Wait(kShortestPoll);
       ReadEvents();
+      if (!support_ended) support_ended = SupportEndedFirst();
     }
     if (end_) return;
     if (record_.FailedRank()) return CheckStart();

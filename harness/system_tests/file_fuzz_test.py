@@ -37,12 +37,12 @@ def chance(request):
     return random.Random(seed)
 
 
-def places(value, found):
-    """(container, key) of everything inside."""
+def places(value, found, levels=100):
+    """(container, key) of everything inside, as deep as `levels`."""
     for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
         found.append((value, key))
-        if isinstance(item, (dict, list)):
-            places(item, found)
+        if isinstance(item, (dict, list)) and levels > 0:
+            places(item, found, levels - 1)
     return found
 
 

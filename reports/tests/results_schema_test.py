@@ -130,6 +130,7 @@ BROKEN_TEXT = {
     "key twice": (lambda text: text.replace('"schema_version": 1', '"schema_version": 1, "schema_version": 1'),
                   "stands twice"),
     "deep": (lambda text: "[" * 200000, "nested too deeply"),
+    "deeper than a run": (lambda text: "[" * 300 + "]" * 300, "nested more than 200 deep"),
     "a list": (lambda text: "[]", "at the top: "),
 }
 
