@@ -1,6 +1,7 @@
 // shardcts-rank: the process that is one rank of a pool, or forks the ranks of pools. Started by `shardcts run` or by a
 // launcher.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -95,6 +96,8 @@ std::unique_ptr<Implementation> MakeImplementation(const Plan& plan, const Contr
                                       spec.options,   plan.pool_folder, data};
   std::unique_ptr<Implementation> implementation = LoadImplementation(spec.source, context);
   if (spec.mutant) implementation = MakeMutant(*spec.mutant, std::move(implementation), context);
+  // Libraries such as CPython turn it into an error of the running operation; the reason is to name the signal.
+  signal(SIGINT, SIG_DFL);
   return implementation;
 }
 
