@@ -149,6 +149,12 @@ def recording_of(folder: Path, implementation: str, name: str = "script") -> dic
             return json.loads(opened.read("script.json"))
 
 
+def content_of(entry: dict) -> str:
+    """What tells a recorded tensor's bytes from others: small ones are there, of others the digest."""
+    tensor = entry["$tensor"]
+    return tensor["data"] if "data" in tensor else tensor["digest"]
+
+
 @pytest.fixture
 def shardcts(tmp_path):
     """shardcts(words…) in an empty folder -> Ended; nothing that it started outlives it."""

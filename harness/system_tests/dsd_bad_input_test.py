@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 import struct
 
 import pytest
@@ -209,8 +208,7 @@ def errors_that_differ(cases, outcomes, implementation):
 
 
 def text_of(outcomes):
-    """With digests only: the bytes of a tensor stand where they are met first."""
-    return re.sub(r', "data": "[^"]*"', "", json.dumps(outcomes))
+    return json.dumps(outcomes)
 
 
 def touched(cases, outcomes):

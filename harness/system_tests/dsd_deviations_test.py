@@ -12,7 +12,7 @@ import struct
 
 import pytest
 
-from conftest import end_of, outcomes_of, start_shardcts
+from conftest import content_of, end_of, outcomes_of, start_shardcts
 
 SIZES = (4, 5, 3)  # uneven over two ranks in every parameter
 SHAPES = {"0.weight": [5, 4], "0.bias": [5], "1.weight": [3, 5], "1.bias": [3]}
@@ -139,8 +139,8 @@ def values(outcomes):
 
 
 def digest(value):
-    """Of the bytes of a recorded tensor."""
-    return value["$tensor"]["digest"]
+    """What tells the bytes of a recorded tensor from others."""
+    return content_of(value)
 
 
 def digest_of(outcomes, known):

@@ -11,7 +11,7 @@ import struct
 
 import pytest
 
-from conftest import outcomes_of
+from conftest import content_of, outcomes_of
 
 WORLD = 2
 FQNS = ("0.weight", "0.bias", "1.weight", "1.bias")
@@ -165,8 +165,8 @@ def test_every_rank_gets_the_error_and_the_values_that_pytorch_gives(shardcts, t
 
 
 def values(outcomes):
-    """The digests of a full state dict, which all ranks must have alike."""
-    first, *others = [{key: entry["$tensor"]["digest"] for key, entry in outcome["value"].items()} for outcome in outcomes]
+    """The contents of a full state dict, which all ranks must have alike."""
+    first, *others = [{key: content_of(entry) for key, entry in outcome["value"].items()} for outcome in outcomes]
     assert all(other == first for other in others)
     return first
 
