@@ -151,7 +151,7 @@ class FileFuzz : public testing::Test {
     } catch (const InputError& error) {
       message = error.what();
       names_file = message.find(file.filename().string()) != message.npos ||
-                   message.starts_with(file.parent_path().string() + ": ");  // of a recording, which is a folder
+                   message.starts_with(file.parent_path().string());  // of a recording, which is a folder
     } catch (const ProtocolError& error) {
       message = error.what();
     } catch (const std::exception& error) {

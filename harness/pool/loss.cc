@@ -46,6 +46,15 @@ std::string HowItEnded(const RankEnd& rank) {
   return rank.status ? ": " + DescribeStatus(*rank.status) : "";
 }
 
+std::string HowTheyEnded(const std::vector<RankEnd>& ranks, const std::vector<int>& which) {
+  std::string text;
+  for (const int rank : which) {
+    const std::string how = HowItEnded(ranks[static_cast<size_t>(rank)]);
+    if (!how.empty()) text += (text.empty() ? ": rank " : ", rank ") + std::to_string(rank) + how;
+  }
+  return text;
+}
+
 }  // namespace
 
 Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::vector<int>>& lost_in_order,
@@ -60,7 +69,7 @@ Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::v
             "the process that had started " + Listing(culprits) + " ended, and the rank with it"};
   }
   if (culprits.size() != 1) {
-    return {Verdict::kCrash, -1, Listing(culprits) + " ended without finishing its tests"};
+    return {Verdict::kCrash, -1, Listing(culprits) + " ended without finishing its tests" + HowTheyEnded(ranks, culprits)};
   }
   const int culprit = culprits.front();
   const RankEnd& rank = ranks[static_cast<size_t>(culprit)];

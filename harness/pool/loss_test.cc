@@ -33,7 +33,7 @@ TEST(LossTest, OfSeveralTheFirstToBeLost) {
   EXPECT_EQ(ExplainLoss({Ended(SIGKILL), Ended(SIGKILL)}, {{1}, {0}}, std::nullopt).rank, 1);
   EXPECT_EQ(ExplainLoss({Ended(SIGKILL), Ended(SIGKILL)}, {{1, 0}}, std::nullopt).rank, -1) << "at the same time";
   EXPECT_EQ(Text(ExplainLoss({Ended(SIGKILL), Ended(SIGKILL)}, {}, std::nullopt)),
-            "crash -1: one of ranks 0, 1 ended without finishing its tests");
+            "crash -1: one of ranks 0, 1 ended without finishing its tests: rank 0: Killed (signal 9), rank 1: Killed (signal 9)");
 }
 
 TEST(LossTest, ARankThatTellsItsSignalIsTheCause) {
