@@ -213,7 +213,8 @@ class PoolRun {
   // runs: what the others had not left runs again.
   void BreakAt(const Incident& incident) {
     const int culprit = incident.rank;
-    if (!start_seconds_ && !record_.StartedByAny(0)) {
+    const bool before_ready = culprit >= 0 && !record_.ranks()[static_cast<size_t>(culprit)].ready;
+    if (before_ready || (!start_seconds_ && !record_.StartedByAny(0))) {  // peers may be in the first test already
       EndWith(PoolEnd::Kind::kStartFailed, incident.reason);
       return;
     }
