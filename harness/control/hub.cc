@@ -310,8 +310,8 @@ class ControlHub::Loop {
       if (std::exchange(first_of_round_, false)) lost_.emplace_back();
       lost_.back().push_back(*connection.rank);
     }
+    Notify(news_.number());  // before the peers know: the controller is never later than they are
     SendToOthers(rank, GoneNotice(rank));
-    Notify(news_.number());
   }
 
   void SendToOthers(size_t rank, const Frames& frames) {
