@@ -104,8 +104,16 @@ def connect(first: int, second: int) -> None:
         inside = ["nsenter", "--target", str(process), "--net", "ip"]
         subprocess.run([*inside, "address", "add", f"{address}/24", "dev", "eth0"], check=True)
         subprocess.run([*inside, "link", "set", "eth0", "up"], check=True)
+    for process in (first, second):  # until then MPI's transports find the other host unreachable
+        wait_until(lambda: "state UP" in state_of_link(process), 20, "the link is up")
     for name in ADDRESSES:
         wait_until(lambda: answers(first, name), 20, f"{name} answers")
+
+
+def state_of_link(process: int) -> str:
+    done = subprocess.run(["nsenter", "--target", str(process), "--net", "ip", "-o", "link", "show", "eth0"],
+                          capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def answers(process: int, name: str) -> bool:
