@@ -23,6 +23,7 @@
 #include "control/connection.h"
 #include "inventory/inventory.h"
 #include "mutants/mutant.h"
+#include "process/process.h"
 #include "rank/crash_report.h"
 #include "rank/data_communicator.h"
 #include "rank/event_log.h"
@@ -54,12 +55,6 @@ void RedirectOutput(const std::string& path) {
   dup2(file, STDOUT_FILENO);
   dup2(file, STDERR_FILENO);
   close(file);
-}
-
-std::string HostName() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
 }
 
 Json Describe(Implementation& implementation, std::vector<std::string>* capabilities) {
