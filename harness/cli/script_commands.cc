@@ -35,19 +35,9 @@ struct ScriptRun {
 
 PoolPlan MakePlan(const RunOptions& options, const Script& script, const ImplementationSpec& spec,
                   const fs::path& folder) {
-  PoolPlan pool;
-  pool.launcher = options.launcher;
-  pool.control_address = options.control_address;
-  pool.rank_program = options.rank_program;
-  pool.limits = options.limits;
+  PoolPlan pool = NewPool(options, spec, script.world_size, 0, folder);
   Plan& plan = pool.plan;
-  plan.implementation = spec;
-  plan.world_size = script.world_size;
   plan.seed = static_cast<uint64_t>(script.seed);
-  plan.trace = options.trace;
-  plan.run_folder = folder;
-  plan.pool_folder = PoolFolder(folder, spec.label, script.world_size, 0);
-  plan.trace_folder = TraceFolder(folder, spec.label);
   plan.tests = {"script"};
   plan.script = fs::absolute(script.file);
   return pool;

@@ -186,20 +186,9 @@ class RunDriver {
 
   PoolEnd RunOnePool(World& world, const std::vector<size_t>& jobs, const ProcessorShares::Share& processors) {
     const ImplementationSpec& spec = SpecOf(world);
-    PoolPlan pool;
-    pool.rank_program = options_.rank_program;
-    pool.launcher = options_.launcher;
-    pool.control_address = options_.control_address;
-    pool.limits = options_.limits;
+    PoolPlan pool =
+        NewPool(options_, spec, world.world_size, ledger_.BeginPool(world.pools, jobs.size()), folder_);
     Plan& plan = pool.plan;
-    plan.implementation = spec;
-    plan.world_size = world.world_size;
-    plan.seed = options_.seed;
-    plan.trace = options_.trace;
-    plan.run_folder = folder_;
-    plan.pool_folder =
-        PoolFolder(folder_, spec.label, world.world_size, ledger_.BeginPool(world.pools, jobs.size()));
-    plan.trace_folder = TraceFolder(folder_, spec.label);
     if (!pool.UsesMpi()) pool.warm = WarmFor(world);
     // Ranks of another device may have to be near it.
     if (options_.own_processors && spec.device == "cpu") pool.processors = [&processors] { return processors.Now(); };
@@ -246,6 +235,24 @@ class RunDriver {
 };
 
 }  // namespace
+
+PoolPlan NewPool(const RunOptions& options, const ImplementationSpec& spec, int world_size, int number,
+                 const fs::path& folder) {
+  PoolPlan pool;
+  pool.rank_program = options.rank_program;
+  pool.launcher = options.launcher;
+  pool.control_address = options.control_address;
+  pool.limits = options.limits;
+  Plan& plan = pool.plan;
+  plan.implementation = spec;
+  plan.world_size = world_size;
+  plan.seed = options.seed;
+  plan.trace = options.trace;
+  plan.run_folder = folder;
+  plan.pool_folder = PoolFolder(folder, spec.label, world_size, number);
+  plan.trace_folder = TraceFolder(folder, spec.label);
+  return pool;
+}
 
 bool StartsWarm(const RunOptions& options) {
   return options.start_mode == StartMode::kWarm && options.pool_mode == PoolMode::kShared && options.launcher.empty();

@@ -87,6 +87,11 @@ Results Run(const RunOptions& options, RunObserver& observer, const std::atomic<
 // Throws InputError when the folder holds no run, or a file in it is wrong.
 Results Recover(RunOptions options, RunObserver& observer, const std::atomic<bool>& interrupted);
 
+// What every pool of a run has in common: programs, limits and folders; without tests. `number` counts the pools of this
+// implementation and world size. `folder`: the run folder, absolute.
+PoolPlan NewPool(const RunOptions& options, const ImplementationSpec& spec, int world_size, int number,
+                 const std::filesystem::path& folder);
+
 // Whether ranks may be forks of a warm process: not where a launcher starts them.
 bool StartsWarm(const RunOptions& options);
 
