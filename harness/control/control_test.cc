@@ -263,6 +263,19 @@ TEST_F(ControlTest, StopsReachThePeersOncePerTest) {
   EXPECT_FALSE(first->peer_stop());
 }
 
+TEST_F(ControlTest, ARankThatConnectsLaterLearnsOfAStop) {
+  Hub(2);
+  const auto first = Rank(0);
+  first->Tell(StopNotice{0});
+  first->Exchange({0}, End());  // the hub has seen the notice
+  const auto second = Rank(1);
+  const auto until = Clock::now() + kPatience;
+  while (!second->peer_stop() && Clock::now() < until) second->Receive();
+  ASSERT_TRUE(second->peer_stop());
+  EXPECT_EQ(second->peer_stop()->rank, 0);
+  EXPECT_EQ(second->peer_stop()->test, 0);
+}
+
 TEST_F(ControlTest, TheControllersEndEndsAWait) {
   Hub(2);
   const auto rank = Rank(0);

@@ -228,6 +228,7 @@ class ControlHub::Loop {
     Send(connection, MakeFrames(Welcome{rank, static_cast<int64_t>(standings_.size())}));
     for (size_t other = 0; other < standings_.size(); ++other) {
       if (standings_[other].left || standings_[other].lost) Send(connection, GoneNotice(other));
+      if (stopped_[other] >= 0) Send(connection, StopFrame(other));
     }
   }
 
@@ -289,8 +290,10 @@ class ControlHub::Loop {
   void ForwardStop(size_t rank, int64_t test) {
     if (test <= stopped_[rank]) return;
     stopped_[rank] = test;
-    SendToOthers(rank, MakeFrames(PeerStop{static_cast<int64_t>(rank), test}));
+    SendToOthers(rank, StopFrame(rank));
   }
+
+  Frames StopFrame(size_t rank) const { return MakeFrames(PeerStop{static_cast<int64_t>(rank), stopped_[rank]}); }
 
   Frames GoneNotice(size_t rank) const {
     const RankStanding& standing = standings_[rank];

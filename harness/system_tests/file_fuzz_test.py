@@ -2,6 +2,7 @@
 wrong; results that are made from them satisfy their own schema. SHARDCTS_FUZZ_SEED chooses other changes.
 All other files: harness/fuzz."""
 
+import copy
 import json
 import os
 import random
@@ -60,7 +61,7 @@ def changed_value(text: bytes, chance) -> bytes:
         elif kind == 1:
             container[key] = json.loads(json.dumps(other[other_key]))
         else:
-            container[key] = chance.choice(HOSTILE)
+            container[key] = copy.deepcopy(chance.choice(HOSTILE))  # the next change may be inside it
     return json.dumps(document).encode("utf-8", "replace")
 
 
