@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "comm/local_communicator.h"
+#include "comm/testing/error_text.h"
 #include "comm/testing/fork_ranks.h"
 
 namespace shardcts {
@@ -54,16 +55,6 @@ class ToldByRanks {
   static constexpr size_t kBytes = 64 * sizeof(Told);
   Told* told_;
 };
-
-// What `call` throws; "no error".
-std::string ErrorText(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const CommunicationError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // Runs `body` on each rank's communicator; what it throws is told.
 std::vector<std::string> ErrorsByRank(int ranks, const std::function<void(Communicator& world)>& body) {

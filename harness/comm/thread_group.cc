@@ -4,7 +4,7 @@
 
 namespace shardcts {
 
-std::shared_ptr<ThreadRound> ThreadGroup::Arrive(int rank, Contribution contribution) {
+std::shared_ptr<ThreadRound> ThreadGroup::Arrive(int rank, ThreadContribution contribution) {
   std::lock_guard<std::mutex> lock(mutex_);
   const int64_t number = next_round_[rank]++;
   std::shared_ptr<ThreadRound>& slot = rounds_[number];

@@ -22,7 +22,7 @@ namespace shardcts {
 class ThreadGroup;
 
 // What a rank brings to a collective call.
-struct Contribution {
+struct ThreadContribution {
   std::string call;
   std::string details;  // ranks whose call or details differ are an error
   std::vector<at::Tensor> tensors;
@@ -34,7 +34,7 @@ struct Contribution {
 // taken what it needs. Before it is complete the group's lock guards it; then it is constant.
 struct ThreadRound {
   explicit ThreadRound(int size) : contributions(size), arrived(size, false), missing(size) {}
-  std::vector<Contribution> contributions;
+  std::vector<ThreadContribution> contributions;
   std::vector<bool> arrived;
   int missing;
   std::once_flag made_once;  // what is made of the contributions for all ranks, by the rank that needs it first:
@@ -65,7 +65,7 @@ class ThreadGroup {
   bool HasEnded(int rank) const { return (*ended_)[global_ranks_[rank]]; }
 
   // Joins this rank's next round.
-  std::shared_ptr<ThreadRound> Arrive(int rank, Contribution contribution);
+  std::shared_ptr<ThreadRound> Arrive(int rank, ThreadContribution contribution);
   bool IsComplete(const ThreadRound& round) const { return round.missing == 0; }
   void Post(int to, ThreadMessage message);
   // The oldest message of this sender and tag, once; nullopt: none.

@@ -78,11 +78,11 @@ class ThreadsCommunicator final : public Communicator {
 
  private:
   // The round in which all ranks have made this call.
-  std::shared_ptr<const ThreadRound> Meet(Contribution contribution) {
+  std::shared_ptr<const ThreadRound> Meet(ThreadContribution contribution) {
     return MeetToMake(std::move(contribution), nullptr);
   }
   // The same; `make` is called by one rank and completes the round for all.
-  std::shared_ptr<const ThreadRound> MeetToMake(Contribution contribution,
+  std::shared_ptr<const ThreadRound> MeetToMake(ThreadContribution contribution,
                                                 const std::function<void(ThreadRound&)>& make);
   void CheckUsable(const std::string& call);
   // Sleeps until `ready` holds (under the group's lock); `ended_rank` is the rank whose end makes that impossible, or
@@ -135,7 +135,7 @@ void ThreadsCommunicator::Wait(const std::string& call, const std::function<bool
   }
 }
 
-std::shared_ptr<const ThreadRound> ThreadsCommunicator::MeetToMake(Contribution contribution,
+std::shared_ptr<const ThreadRound> ThreadsCommunicator::MeetToMake(ThreadContribution contribution,
                                                                    const std::function<void(ThreadRound&)>& make) {
   const std::string call = contribution.call;
   CheckUsable(call);
@@ -148,9 +148,9 @@ std::shared_ptr<const ThreadRound> ThreadsCommunicator::MeetToMake(Contribution 
 }
 
 void ThreadsCommunicator::CheckSameCalls(const ThreadRound& round) {
-  const Contribution& mine = round.contributions[rank_];
+  const ThreadContribution& mine = round.contributions[rank_];
   for (int rank = 0; rank < size(); ++rank) {
-    const Contribution& other = round.contributions[rank];
+    const ThreadContribution& other = round.contributions[rank];
     if (other.call == mine.call && other.details == mine.details) continue;
     Fail(mine.call, "called" + mine.details + ", but rank " + std::to_string(global_ranks()[rank]) + " calls " +
                         other.call + other.details);
@@ -180,7 +180,7 @@ void ThreadsCommunicator::AllGatherInto(at::Tensor output, const at::Tensor& inp
   CheckChunks(output, input, size(), "all_gather");
   const auto round = Meet({"all_gather", SizeOf(input), {CopyOf(input)}});
   std::vector<at::Tensor> parts;
-  for (const Contribution& contribution : round->contributions) parts.push_back(contribution.tensors[0]);
+  for (const ThreadContribution& contribution : round->contributions) parts.push_back(contribution.tensors[0]);
   CopyInRow(parts, output);
 }
 
@@ -201,7 +201,7 @@ void ThreadsCommunicator::ReduceScatter(at::Tensor output, const at::Tensor& inp
   CheckReduction(output.scalar_type(), op);
   const auto round = Meet({"reduce_scatter", SizeOf(output) + " by " + NameOf(op), {CopyOf(input)}});
   std::vector<at::Tensor> chunks;
-  for (const Contribution& contribution : round->contributions) {
+  for (const ThreadContribution& contribution : round->contributions) {
     chunks.push_back(contribution.tensors[0].view({size(), output.numel()}).select(0, rank_));
   }
   CopyBytes(output, Reduce(chunks, op).const_data_ptr());
@@ -213,7 +213,7 @@ void ThreadsCommunicator::AllReduce(at::Tensor tensor, ReduceOp op) {
   const auto round =
       MeetToMake({"all_reduce", SizeOf(tensor) + " by " + NameOf(op), {CopyOf(tensor)}}, [&](ThreadRound& all) {
         std::vector<at::Tensor> parts;
-        for (const Contribution& contribution : all.contributions) parts.push_back(contribution.tensors[0]);
+        for (const ThreadContribution& contribution : all.contributions) parts.push_back(contribution.tensors[0]);
         all.reduced = Reduce(parts, op);
       });
   CopyBytes(tensor, round->reduced.const_data_ptr());
@@ -266,7 +266,7 @@ void ThreadsCommunicator::Receive(at::Tensor tensor, int from, int tag) {
 std::vector<std::string> ThreadsCommunicator::AllGatherBytes(const std::string& bytes) {
   const auto round = Meet({"all_gather_bytes", "", {BytesTensor(bytes)}});
   std::vector<std::string> result;
-  for (const Contribution& contribution : round->contributions) result.push_back(BytesString(contribution.tensors[0]));
+  for (const ThreadContribution& one : round->contributions) result.push_back(BytesString(one.tensors[0]));
   return result;
 }
 

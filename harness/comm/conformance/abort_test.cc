@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "comm/conformance/ranks.h"
+#include "comm/testing/error_text.h"
 
 namespace shardcts {
 namespace {
@@ -13,16 +14,6 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
-
-// The error text of `call`, which the last rank does not join.
-std::string ErrorText(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const CommunicationError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string TextOfLonelyAllReduce(Communicator& group) {
   return ErrorText([&] {
