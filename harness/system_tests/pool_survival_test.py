@@ -39,7 +39,7 @@ def test_a_rank_that_fails_inside_a_collective_leaves_the_pool_usable(walk_with_
     assert any(f"was in model.forward, but rank {rank} stopped after a failure" in reason for reason in peers)
     assert run.starts() == 1
     assert run.document["pools"][0]["problems"] == []
-    assert faulty["seconds"] < 3, "nobody waited for a deadline"
+    assert faulty["seconds"] < 10, "nobody waited for a deadline"
 
 
 def test_a_rank_that_fails_again_and_again_keeps_its_pool(run_shardcts, tmp_path):

@@ -11,7 +11,7 @@ using std::chrono::milliseconds;
 
 void Spend(TimedPhase phase) {
   const PhaseTimer timer(phase);
-  std::this_thread::sleep_for(milliseconds(20));
+  std::this_thread::sleep_for(milliseconds(100));
 }
 
 TEST(PhaseTimingsTest, NothingIsCollectedUnasked) {
@@ -30,9 +30,10 @@ TEST(PhaseTimingsTest, ThePhaseAroundDoesNotCountWhatIsWithin) {
   }
   Spend(TimedPhase::kGather);  // not collected any more
   EXPECT_EQ(timings.Of(TimedPhase::kGather).calls, 2);
-  EXPECT_GE(timings.Of(TimedPhase::kGather).seconds, 0.040);
+  const double gather = timings.Of(TimedPhase::kGather).seconds;
+  EXPECT_GE(gather, 0.200);
   EXPECT_EQ(timings.Of(TimedPhase::kHooks).calls, 1);
-  EXPECT_LT(timings.Of(TimedPhase::kHooks).seconds, 0.040);
+  EXPECT_LT(timings.Of(TimedPhase::kHooks).seconds, gather);
   timings.Clear();
   EXPECT_EQ(timings.Of(TimedPhase::kGather).calls, 0);
 }

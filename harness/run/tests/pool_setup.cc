@@ -29,7 +29,7 @@ RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>
   options.run_folder = folder.path() / "out";
   options.rank_program = FAKE_RANK;
   options.limits.test = std::chrono::milliseconds(1500);
-  options.limits.start = std::chrono::milliseconds(3000);
+  options.limits.start = std::chrono::seconds(10);
   options.limits.stop_peers = std::chrono::milliseconds(400);
   options.limits.terminate = std::chrono::milliseconds(300);
   const char* start = std::getenv("SHARDCTS_TEST_START");
