@@ -16,7 +16,7 @@ DOCUMENT = ROOT / "docs" / "rules.md"
 INTRODUCTION = """\
 # The rules of the suite extended
 
-<!-- Made from suites/extended/rules/*.json by `python -m shardcts_reports.rules_doc --write`. Do not edit. -->
+<!-- Made from suites/extended/rules by `python -m shardcts_reports.rules_doc --write`. -->
 
 The suite `extended` tests what upstream's files do not test: {count} rules, each one sentence about
 state dicts in memory. A rule has a test for each of its cases: wrapper, form of state dict, world
