@@ -39,7 +39,7 @@ install(FILES harness/comm/communicator.h DESTINATION ${header_folder}/comm)
 install(DIRECTORY fixtures/models DESTINATION ${header_folder}
         FILES_MATCHING PATTERN "*.h" PATTERN "python" EXCLUDE)
 
-set(python_sources FILES_MATCHING PATTERN "*.py" PATTERN "__pycache__" EXCLUDE)
+set(python_sources FILES_MATCHING PATTERN "*.py" PATTERN "*.txt" PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY harness/adapters/python/shardcts fixtures/models/python/shardcts_models
         DESTINATION ${data_folder}/python ${python_sources})
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports

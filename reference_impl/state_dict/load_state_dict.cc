@@ -158,17 +158,19 @@ class Loader {
 
  private:
   void LoadBelow(models::Module& module, const std::string& prefix) {
+    module.OnUserEvent(models::UserEvent::kLoadPre, prefix);
     for (const auto& hook : module.pre_load_hooks()) hook();
     for (auto& [name, parameter] : module.parameters()) LoadParameter(prefix + name, parameter);
     for (auto& [name, buffer] : module.buffers()) {
       if (module.IsPersistent(name)) LoadBuffer(prefix + name, buffer);
     }
-    if (module.ExtraState()) LoadExtraState(prefix + kExtraStateKey, module);
+    if (module.HasExtraState()) LoadExtraState(prefix + kExtraStateKey, module);
     if (!module.IsTransparent()) CollectUnexpected(module, prefix);
     for (const auto& [name, child] : module.children()) {
       Load(*child, module.IsTransparent() ? prefix : prefix + name + ".");
     }
     for (const auto& hook : module.post_load_hooks()) hook();
+    module.OnUserEvent(models::UserEvent::kLoadPost, "");
   }
 
   void RenameBack(const models::Module& module, const std::string& prefix) {
@@ -186,7 +188,7 @@ class Loader {
     if (found == entries_.end()) {
       result_.missing_keys.push_back(key);
     } else {
-      module.SetExtraState(StateEntryValue(found->second).AsString());
+      module.SetExtraState(StateEntryValue(found->second));
     }
   }
 
@@ -290,7 +292,7 @@ class Loader {
       return false;
     };
     if (!is_member) return has_name(module.children());
-    if (name == kExtraStateKey && module.ExtraState()) return true;
+    if (name == kExtraStateKey && module.HasExtraState()) return true;
     return has_name(module.parameters()) || (has_name(module.buffers()) && module.IsPersistent(name));
   }
 
