@@ -133,7 +133,8 @@ void ShardedParameter::ResetSharded() {
                                                 ") requires even sharding: local_tensor.size()=" +
                                                 SizeText(local.sizes()));
     }
-    const int64_t length = local.numel() > 0 ? local.size(0) : 0;
+    // (2, 0) has two rows, although no elements.
+    const int64_t length = local.size(0);
     at::Tensor padded = local.new_zeros(padded_shape_);
     WithoutPadding(padded, length).copy_(local);
     padded = OnStorageDevice(padded);
