@@ -19,7 +19,8 @@ struct ShippedImplementation {
 
 inline const ShippedImplementation kShippedImplementations[] = {
     {"reference", "libshardcts_reference.so", "", "", {"comm", "timings"}},
-    {"torch", "", "shardcts.torch_adapter", "TorchAdapter", {"backend", "comm", "optim_gather", "timeout_s"}},
+    {"torch", "", "shardcts.torch_adapter", "TorchAdapter",
+     {"backend", "bind", "comm", "grad_writeback", "import", "optim_gather", "timeout_s"}},
 };
 
 // nullptr: none has this name.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch.distributed import _state_dict_utils
-from torch.distributed._shard.sharded_tensor import ShardedTensor
+from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
 from torch.distributed._state_dict_utils import _gather_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from shardcts.adapter import operation
-from shardcts.torch_values import mesh_layout, parse_placement
+from shardcts.torch_values import mesh_layout, parse_placement, sharded_of
 from shardcts.values import DTensorValue, Handle, ShardedTensorValue
 
 
@@ -33,10 +32,16 @@ def _for_each_tensor(tree, change: Callable):
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, ShardedTensor):
-        return copy.deepcopy(tensor)
+        return _clone_sharded(tensor)
     if isinstance(tensor, DTensor):  # by its shard: PyTorch would first work out the placements of the result, for each shape
         return DTensor(tensor._local_tensor.clone(), tensor._spec, requires_grad=False)
     return tensor.detach().clone()
+
+
+def _clone_sharded(tensor: ShardedTensor) -> ShardedTensor:
+    """As for other tensors: the values, without a graph."""
+    shards = [Shard(shard.tensor.detach().clone(), shard.metadata) for shard in tensor.local_shards()]
+    return sharded_of(shards, tensor.metadata().shards_metadata, tensor.size(), tensor.dtype, tensor._process_group)
 
 
 def local_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
