@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/compare.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -13,16 +14,19 @@ class Selection {
  public:
   Selection(const Dict& state_dict, const ParameterNames& names, bool strict)
       : state_(EntryOf(state_dict, "state").AsDict()), groups_(EntryOf(state_dict, "param_groups").AsList()),
-        names_(names), strict_(strict && !state_.empty()) {}
+        names_(names), strict_(strict), strict_state_(strict && !state_.empty()) {}
 
   // The group of the result for a group of the optimizer; adds the state of its parameters to `state`.
-  Dict Select(const OptimizerGroup& group, size_t num_groups, Dict& state) const {
+  Dict Select(const OptimizerGroup& group, Dict& state) const {
     List params;
-    const Dict* saved = group.parameters.empty() ? &TheEmptyGroup(num_groups) : nullptr;
+    const Dict* saved = group.parameters.empty() ? &TheEmptyGroup() : nullptr;
     for (const models::ParameterPtr& parameter : group.parameters) {
       for (const std::string& name : SavedNames(names_.Of(*parameter))) {
         params.push_back(name);
-        if (const Dict* found = GroupWith(name)) saved = found;
+        if (const Dict* found = GroupWith(name)) {
+          if (saved && strict_) RequireSameOptions(*saved, *found, name);
+          saved = found;
+        }
         if (parameter->value.requires_grad()) SelectState(name, state);
       }
     }
@@ -35,7 +39,7 @@ class Selection {
   void SelectState(const std::string& name, Dict& state) const {
     if (const Value* found = state_.Find(name)) {
       state.Set(name, *found);
-    } else if (strict_) {
+    } else if (strict_state_) {
       ThrowMissingState(name);
     }
   }
@@ -45,6 +49,19 @@ class Selection {
     std::vector<std::string> saved;
     std::ranges::copy_if(names.fqns, std::back_inserter(saved), [&](const std::string& name) { return GroupWith(name); });
     return saved;
+  }
+
+  // Of one group of the optimizer.
+  static void RequireSameOptions(const Dict& first, const Dict& second, const std::string& name) {
+    for (const auto& [option, value] : first) {
+      if (option == Key("params")) continue;
+      const Value* other = second.Find(option);
+      if (other && Compare(value, *other).Equal()) continue;
+      throw SemanticError("RuntimeError", "The saved groups of one parameter group disagree about '" + ToString(option) +
+                                              "': " + ToString(value) + ", and " +
+                                              (other ? ToString(*other) : "none") + " of parameter '" + name +
+                                              "'. StateDictOptions(strict=False) takes the last.");
+    }
   }
 
   // nullptr: no saved group has this parameter.
@@ -60,7 +77,7 @@ class Selection {
     return nullptr;
   }
 
-  const Dict& TheEmptyGroup(size_t num_groups) const {
+  const Dict& TheEmptyGroup() const {
     std::vector<const Dict*> empty;
     for (const Value& group : groups_) {
       if (EntryOf(group.AsDict(), "params").AsList().empty()) empty.push_back(&group.AsDict());
@@ -69,18 +86,14 @@ class Selection {
       throw SemanticError("ValueError", "There are param groups that have zero parameters: exactly one loaded group "
                                         "without parameters can be paired, not " + std::to_string(empty.size()) + ".");
     }
-    if (groups_.size() != num_groups) {
-      throw SemanticError("ValueError",
-                          "When there is a parameter group that has zero parameters, multiple optimizers are not "
-                          "supported.");
-    }
     return *empty.front();
   }
 
   const Dict& state_;
   const List& groups_;
   const ParameterNames& names_;
-  bool strict_;
+  const bool strict_;
+  const bool strict_state_;  // state of every parameter must be there
 };
 
 }  // namespace
@@ -100,7 +113,7 @@ Dict SelectedState(const Dict& state_dict, const Optimizer& optimizer, const Par
   Dict state;
   List groups;
   for (const OptimizerGroup& group : optimizer.groups()) {
-    groups.push_back(selection.Select(group, optimizer.groups().size(), state));
+    groups.push_back(selection.Select(group, state));
   }
   return Dict{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
 }

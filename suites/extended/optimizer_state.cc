@@ -12,10 +12,11 @@ Dict CodedAdamState(const Dict& parameters, Steps steps) {
   int64_t index = 0;
   for (const auto& [name, value] : parameters) {
     const std::vector<int64_t> shape = GlobalShape(value);
+    const at::ScalarType dtype = LocalPart(value).scalar_type();
     const double step = steps == Steps::kEqual ? 3 : static_cast<double>(index + 3);
     state.Set(name, Dict{{"step", at::scalar_tensor(step, at::kFloat)},
-                         {"exp_avg", Coded(shape, index, kFirstMoment)},
-                         {"exp_avg_sq", Coded(shape, index, kSecondMoment)}});
+                         {"exp_avg", Coded(shape, index, kFirstMoment, dtype)},
+                         {"exp_avg_sq", Coded(shape, index, kSecondMoment, dtype)}});
     ++index;
   }
   return state;

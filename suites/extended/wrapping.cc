@@ -22,18 +22,6 @@ void WrapAllFsdp(Model& model, const ModelSpec& spec, bool use_orig_params) {
   for (const std::string& path : WithRoot(spec)) WrapFsdp(model, path, {.use_orig_params = use_orig_params});
 }
 
-// Wrappers over a mesh: tensor parallel over its dimension "tp", fully_shard over the others.
-void WrapOverMesh(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper) {
-  std::vector<std::string> names = MeshNamesOf(wrapper);
-  const Mesh mesh = t.subject().InitMesh(MeshShapeOf(wrapper, t.world_size()), names);
-  const bool has_tp = names.back() == "tp";
-  if (has_tp) {
-    model.Parallelize(names.size() == 1 ? mesh : mesh.Submesh({"tp"}), spec.plan);
-    names.pop_back();
-  }
-  if (!names.empty()) FullyShardAll(model, spec, {.mesh = has_tp ? mesh.Submesh(names) : mesh});
-}
-
 }  // namespace
 
 Model BuildCoded(Trial& t, const ModelSpec& spec, std::string_view device) {
@@ -68,8 +56,23 @@ std::vector<std::string> MeshNamesOf(std::string_view wrapper) {
   return {};
 }
 
+// Tensor parallel over the dimension "tp", fully_shard over the others.
+void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
+              const std::vector<int64_t>& mesh_shape) {
+  std::vector<std::string> names = MeshNamesOf(wrapper);
+  const Mesh mesh = t.subject().InitMesh(mesh_shape, names);
+  const bool has_tp = names.back() == "tp";
+  if (has_tp) {
+    model.Parallelize(names.size() == 1 ? mesh : mesh.Submesh({"tp"}), spec.plan);
+    names.pop_back();
+  }
+  if (!names.empty()) FullyShardAll(model, spec, {.mesh = has_tp ? mesh.Submesh(names) : mesh});
+}
+
 void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper) {
-  if (!MeshNamesOf(wrapper).empty()) return WrapOverMesh(t, model, spec, wrapper);
+  if (!MeshNamesOf(wrapper).empty()) {
+    return WrapOver(t, model, spec, wrapper, MeshShapeOf(wrapper, t.world_size()));
+  }
   if (wrapper == "plain") return;
   if (wrapper == "ddp") return WrapDdp(model);
   if (wrapper == "replicate") return WrapReplicate(model);

@@ -33,7 +33,11 @@ std::vector<std::string> MeshNamesOf(std::string_view wrapper);
 // fully_shard, hsdp, tp, fully_shard_tp, hsdp_tp. HarnessError for another name.
 void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper);
 
-// Both of the above.
+// *Collective*. The same of a wrapper over a mesh of this shape in place of MeshShapeOf.
+void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
+              const std::vector<int64_t>& mesh_shape);
+
+// BuildCoded and Wrap.
 Model BuildWrapped(Trial& t, const ModelSpec& spec, std::string_view wrapper);
 
 }  // namespace shardcts::extended
