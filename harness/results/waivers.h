@@ -37,7 +37,7 @@ std::chrono::year_month_day Today();
 // Turns the verdict of a result into `waived` when it fails as the waiver says, and into `unexpected_pass` when it
 // passes. A failure of another kind, or one whose waiver no longer holds (after `expires`, or when `version`, the
 // implementation's, is not older than review_version), keeps its verdict; the reason then says why the waiver does not
-// help. not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
+// help. advice, not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
 void ApplyWaiver(const Waiver& waiver, std::chrono::year_month_day today, const std::string& version,
                  TestResult& result);
 

@@ -35,6 +35,7 @@ RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs:
   results_.jobs = options_.jobs;
   results_.repeat = options_.repeat;
   results_.required_capabilities = options_.required_capabilities;
+  results_.require_should = options_.require_should;
   results_.waiver_files = options_.waiver_files;
   results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
   results_.environment = CaptureEnvironment(options_.launcher.empty() ? kMpiLauncher : options_.launcher);
@@ -173,6 +174,7 @@ Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankRe
   TestResult outcome = Blank(job);
   SetOutcome(outcome, ranks, incident, seconds);
   const Verdict verdict = outcome.verdict;
+  if (!options_.require_should) outcome.verdict = AsAdvice(outcome.test, outcome.verdict);
   RequireCapabilities(options_.required_capabilities, outcome);
   const size_t index = IndexOf(job);
   if (const Waiver* waiver = waivers_[index]) {
