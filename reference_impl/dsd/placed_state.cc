@@ -12,24 +12,45 @@ bool IsShapedLike(const at::Tensor& tensor, const Key& name, at::IntArrayRef sha
   return name != Key("step") && tensor.sizes() == shape;
 }
 
+Dict PlacedDict(const DTensorDistribution& distribution, at::IntArrayRef shape, const Dict& state);
+
+// At every depth: what is shaped like the parameter's local part becomes a DTensor with its placements.
+Value Placed(const DTensorDistribution& distribution, at::IntArrayRef shape, const Key& name, const Value& value) {
+  if (const auto* dict = value.TryAs<Dict>()) return PlacedDict(distribution, shape, *dict);
+  if (const auto* list = value.TryAs<List>()) {
+    List placed;
+    for (const Value& entry : *list) placed.push_back(Placed(distribution, shape, "", entry));
+    return placed;
+  }
+  const auto* tensor = value.TryAs<Tensor>();
+  if (!tensor || !IsShapedLike(tensor->data, name, shape)) return value;
+  return ToContract(WithDistribution(distribution, tensor->data), /*is_parameter=*/false);
+}
+
+Dict PlacedDict(const DTensorDistribution& distribution, at::IntArrayRef shape, const Dict& state) {
+  Dict placed;
+  for (const auto& [name, value] : state) placed.Set(name, Placed(distribution, shape, name, value));
+  return placed;
+}
+
 }  // namespace
 
 Dict PlacedState(const models::Parameter& parameter, const Dict& state) {
   const DTensorDistribution* distribution = FindDistribution(parameter);
-  if (!distribution) return state;
-  Dict placed;
-  for (const auto& [name, value] : state) {
-    const auto* tensor = value.TryAs<Tensor>();
-    if (tensor && IsShapedLike(tensor->data, name, parameter.value.sizes())) {
-      placed.Set(name, ToContract(WithDistribution(*distribution, tensor->data), /*is_parameter=*/false));
-    } else {
-      placed.Set(name, value);
-    }
-  }
-  return placed;
+  return distribution ? PlacedDict(*distribution, parameter.value.sizes(), state) : state;
 }
 
 Value LocalState(const models::Parameter& parameter, const Value& value, bool is_whole, const MeshRegistry& meshes) {
+  if (const auto* dict = value.TryAs<Dict>()) {
+    Dict local;
+    for (const auto& [name, entry] : *dict) local.Set(name, LocalState(parameter, entry, is_whole, meshes));
+    return local;
+  }
+  if (const auto* list = value.TryAs<List>()) {
+    List local;
+    for (const Value& entry : *list) local.push_back(LocalState(parameter, entry, is_whole, meshes));
+    return local;
+  }
   const DTensorDistribution* distribution = FindDistribution(parameter);
   if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
     const DTensor given = FromContract(*distributed, meshes);

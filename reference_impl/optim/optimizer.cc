@@ -69,6 +69,14 @@ Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGrou
       if (!group.options.Contains(name)) group.options.Set(name, value);
     }
   }
+  int64_t id = 0;
+  for (const OptimizerGroup& group : groups_) {
+    for (const models::ParameterPtr& parameter : group.parameters) {
+      Dict state = rule_->StateAtCreation(parameter->value.detach(), group.options);
+      if (!state.empty()) state_.Set(id, std::move(state));
+      ++id;
+    }
+  }
 }
 
 void Optimizer::Step() {
@@ -80,6 +88,7 @@ void Optimizer::Step() {
       ++id;
     }
   }
+  rule_->UpdateWhole(state_);
 }
 
 // A rule without state creates no entry.

@@ -56,6 +56,7 @@ class TorchAdapter(
         "ddp",
         "process_groups",
         "serialization",
+        "inspection",
     ]
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
@@ -90,6 +91,10 @@ class TorchAdapter(
     @operation("implementation.seed")
     def seed(self, seed: int) -> None:
         torch.manual_seed(seed)
+
+    @operation("implementation.random_state")
+    def random_state(self) -> torch.Tensor:
+        return torch.get_rng_state()
 
     def close(self) -> None:
         self._handles.drop_all()

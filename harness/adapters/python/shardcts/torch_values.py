@@ -70,13 +70,19 @@ class MeshRegistry:
         # PyTorch computes a mesh's ranks anew each time they are asked for. The meshes are kept, so that no id is used twice.
         self._layout_by_id: dict[int, tuple[DeviceMesh, MeshLayout]] = {}
 
-    def init(self, shape: list[int], dim_names: list[str] | None) -> DeviceMesh:
-        """*Collective* the first time."""
-        layout = MeshLayout(self._device_type, shape, dim_names or [], list(range(math.prod(shape))))
+    def init(self, shape: list[int], dim_names: list[str] | None, ranks: list[int] | None = None) -> DeviceMesh:
+        """*Collective* over the world the first time."""
+        members = list(range(math.prod(shape))) if ranks is None else ranks
+        if ranks is not None and (len(set(ranks)) != len(ranks) or not set(ranks) <= set(range(self._world_size))):
+            raise ValueError("ranks of a mesh must be different ranks of the world")
+        layout = MeshLayout(self._device_type, shape, dim_names or [], members)
         mesh = self._by_layout.get(layout.key())
         if mesh is None:
             names = tuple(dim_names) if dim_names else None
-            mesh = init_device_mesh(self._device_type, tuple(shape), mesh_dim_names=names)
+            if ranks is None:
+                mesh = init_device_mesh(self._device_type, tuple(shape), mesh_dim_names=names)
+            else:
+                mesh = DeviceMesh(self._device_type, torch.tensor(ranks).reshape(shape), mesh_dim_names=names)
             calm_readers()
             self._by_layout[layout.key()] = mesh
         return mesh
