@@ -129,7 +129,7 @@ HostCcl::HostCcl(int rank, int size, c10::intrusive_ptr<c10d::Backend> carrier)
 }
 
 c10::intrusive_ptr<c10d::Backend::Options> HostCcl::getBackendOptions() {
-  return c10::make_intrusive<Options>("hostccl", carrier_->getBackendOptions()->timeout);
+  return c10::make_intrusive<HostCclOptions>(carrier_->getBackendOptions()->timeout);
 }
 
 c10::intrusive_ptr<c10d::Backend> HostCcl::split(const c10::intrusive_ptr<c10d::Store>& store,

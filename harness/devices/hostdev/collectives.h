@@ -15,6 +15,11 @@ namespace shardcts::hostdev {
 // Whether groups can be split (SHARDCTS_HOSTDEV_SPLITTING=1); default no, as with several vendors' backends.
 bool SplitsGroups();
 
+// Those of every backend; PyTorch copies them when it splits a group.
+struct HostCclOptions final : c10d::Backend::Options {
+  explicit HostCclOptions(std::chrono::milliseconds timeout) : Options("hostccl", timeout) {}
+};
+
 class HostCcl final : public c10d::Backend {
  public:
   using Tensors = std::vector<at::Tensor>;

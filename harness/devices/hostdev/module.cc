@@ -25,7 +25,12 @@ std::string Settings() {
 }
 
 PYBIND11_MODULE(_hostdev, m) {
-  py::class_<HostCcl, c10d::Backend, c10::intrusive_ptr<HostCcl>>(m, "HostCcl");
+  py::class_<HostCclOptions, c10d::Backend::Options, c10::intrusive_ptr<HostCclOptions>>(m, "HostCclOptions")
+      .def("__deepcopy__", [](const HostCclOptions& options, const py::dict&) {
+        return c10::make_intrusive<HostCclOptions>(options);
+      });
+  py::class_<HostCcl, c10d::Backend, c10::intrusive_ptr<HostCcl>>(m, "HostCcl")
+      .def_property_readonly("options", &HostCcl::getBackendOptions);
   m.def("make_hostccl", &MakeHostCcl, py::call_guard<py::gil_scoped_release>());
   m.def("device_count", [] { return int{DeviceCount()}; });
   m.def("settings", &Settings);
