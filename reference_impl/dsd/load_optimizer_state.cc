@@ -63,6 +63,16 @@ class PlainLoading {
     return communications;
   }
 
+  // *Local*. ValueError as CheckStateShapes, for parameters that are DTensors: a tensor of another shape would be taken
+  // for this rank's part. An optimizer alone checks no others.
+  void CheckDistributed(const Dict& given) const {
+    for (const NamedState& one :
+         InCommonOrder(EntryOf(given, "param_groups").AsList(), EntryOf(given, "state").AsDict())) {
+      if (!one.given || !FindDistribution(*one.parameter)) continue;
+      CheckStateShapes(optimizer_, *one.parameter, ToString(one.key), GlobalShape(*one.parameter), *one.given);
+    }
+  }
+
   // *Collective* with broadcast_from_rank0, or where Check says so. `given`: with the optimizer's groups, or {}.
   void Load(const Dict& given) {
     const List& groups = EntryOf(given, "param_groups").AsList();
@@ -174,8 +184,8 @@ class PlainLoading {
 // A state dict for several optimizers, of which each takes its part. *Local*.
 class Parts {
  public:
-  Parts(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict, bool strict)
-      : names_(model), state_dict_(state_dict), strict_(strict), empty_groups_(List()) {
+  Parts(const ParameterNames& names, const std::vector<Optimizer*>& optimizers, const Dict& state_dict, bool strict)
+      : names_(names), state_dict_(state_dict), strict_(strict), empty_groups_(List()) {
     is_flat_ = IsFlattened(state_dict);
     if (state_dict.empty()) return;
     empty_groups_ = SavedEmptyGroups(is_flat_ ? FlatEmptyGroups(state_dict)
@@ -214,7 +224,7 @@ class Parts {
   }
   bool IsKeyedByIdsIn(const Dict& state_dict) const { return !is_flat_ && IsKeyedByIds(state_dict); }
 
-  ParameterNames names_;
+  const ParameterNames& names_;
   const Dict& state_dict_;
   bool strict_;
   bool is_flat_ = false;
@@ -249,11 +259,19 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
   optimizer.LoadStateDict(loaded);
 }
 
+// Rank 0's part is in the order of its own optimizer.
+Dict InOrderOf(const Optimizer& optimizer, const ParameterNames& names, Dict received) {
+  if (IsKeyedByIds(received)) return received;
+  SavedEmptyGroups empty_groups(EntryOf(received, "param_groups").AsList());
+  return SelectedState(received, optimizer, names, empty_groups, /*strict=*/false);
+}
+
 // *Collective* over the world, and over the meshes of what must be redistributed.
-void LoadOfPlain(Optimizer& optimizer, std::optional<Dict> mine, const StateDictOptions& options,
-                 const StateDictContext& context, RankAgreement& agreement) {
+void LoadOfPlain(Optimizer& optimizer, const ParameterNames& names, std::optional<Dict> mine,
+                 const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
   if (options.broadcast_from_rank0) {
     mine = ReceiveFromFirst(mine ? &*mine : nullptr, *context.world, agreement).state_dict;
+    agreement.Try([&] { mine = InOrderOf(optimizer, names, std::move(*mine)); });
   }
   PlainLoading loading(optimizer, options, context);
   std::vector<std::string> communications;
@@ -268,7 +286,7 @@ void LoadOfPlain(Optimizer& optimizer, std::optional<Dict> mine, const StateDict
 
 void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
   PlainLoading loading(optimizer, {}, context);
-  loading.Check(state_dict);
+  loading.CheckDistributed(state_dict);
   loading.Load(state_dict);
 }
 
@@ -281,10 +299,11 @@ void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   RegisterSharded(model);
   const bool has_units = !FsdpUnits(model).empty();
   const bool counts = !options.broadcast_from_rank0 || context.world->rank() == 0;
+  const ParameterNames names(model);
   std::optional<Parts> parts;
   agreement.Try([&] {
     CheckOptimizerState(state_dict, options);
-    if (counts && !state_dict.empty()) parts.emplace(model, optimizers, state_dict, options.strict);
+    if (counts && !state_dict.empty()) parts.emplace(names, optimizers, state_dict, options.strict);
   });
   for (Optimizer* optimizer : optimizers) {
     std::optional<Dict> mine;
@@ -294,7 +313,7 @@ void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
     if (has_units) {
       LoadOfUnits(model, *optimizer, parts ? &*parts : nullptr, std::move(mine), options, context, agreement);
     } else {
-      LoadOfPlain(*optimizer, std::move(mine), options, context, agreement);
+      LoadOfPlain(*optimizer, names, std::move(mine), options, context, agreement);
     }
   }
 }
