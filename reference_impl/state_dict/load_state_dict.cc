@@ -187,8 +187,12 @@ class Loader {
     const auto found = entries_.find(key);
     if (found == entries_.end()) {
       result_.missing_keys.push_back(key);
-    } else {
+      return;
+    }
+    try {
       module.SetExtraState(StateEntryValue(found->second));
+    } catch (const std::exception& error) {  // reported with all other errors, so that no rank stops before its peers
+      errors_.push_back("While setting the extra state \"" + key + "\": " + error.what());
     }
   }
 
@@ -200,6 +204,10 @@ class Loader {
       return nullptr;
     }
     if (const auto* other = std::get_if<NotATensor>(&found->second)) {
+      if (!other->refusal.empty()) {
+        errors_.push_back(other->refusal);
+        return nullptr;
+      }
       errors_.push_back("While copying the parameter named \"" + key +
                         "\", expected torch.Tensor or Tensor-like object from checkpoint but received <class '" +
                         other->type_name + "'>");

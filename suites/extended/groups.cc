@@ -144,7 +144,7 @@ RULE(GR9) {
   const auto scheduled = [&](double lr) {
     const Optimizer optimizer = t.subject().CreateOptimizer(
         model, "adam", {}, {{NamesEndingWith(model, "weight"), {.lr = lr}}, {NamesEndingWith(model, "bias"), {.lr = lr / 2}}});
-    ScheduleExponential(model, optimizer, 0.5);
+    optimizer.Schedule(0.5);
     return optimizer;
   };
   const Optimizer saved = scheduled(0.5);
