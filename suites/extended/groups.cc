@@ -142,7 +142,7 @@ RULE(GR9) {
   const std::string form = t.TextParam("form");
   Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
   const auto scheduled = [&](double lr) {
-    const Optimizer optimizer = t.subject().CreateOptimizer(
+    Optimizer optimizer = t.subject().CreateOptimizer(
         model, "adam", {}, {{NamesEndingWith(model, "weight"), {.lr = lr}}, {NamesEndingWith(model, "bias"), {.lr = lr / 2}}});
     optimizer.Schedule(0.5);
     return optimizer;
