@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .consistency import check_consistency
 from .load import load_json, validate
+from .rules import RuleTable, rule_tables
 from .suites import Suite, parity_of, suites_of
 from .verdicts import APART, GREEN, PROBLEMS, VERDICTS
 
@@ -93,6 +94,10 @@ class Report:
     @cached_property
     def suites(self) -> list[Suite]:
         return suites_of(self.document, self.mutants)
+
+    @cached_property
+    def rule_tables(self) -> list[RuleTable]:
+        return rule_tables(self.document, self.labels)
 
     @cached_property
     def groups(self) -> list[Group]:
