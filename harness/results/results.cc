@@ -99,6 +99,7 @@ Json ImplementationJson(const ImplementationResult& implementation) {
   return {{"label", implementation.label},
           {"name", from("name", implementation.source)},
           {"version", from("version", "")},
+          {"based_on", from("based_on", "")},
           {"source", implementation.source},
           {"device", implementation.device},
           {"options", implementation.options},

@@ -31,6 +31,10 @@ struct Waiver {
 // The one that names this test on this implementation, or null. Throws InputError when several do.
 const Waiver* FindWaiver(const std::vector<Waiver>& waivers, const TestCase& test, const ImplementationSpec& spec);
 
+// For an implementation that none names itself: the first that names this test on the one that it says it is based on.
+const Waiver* FindWaiverOfBase(const std::vector<Waiver>& waivers, const TestCase& test, const std::string& based_on,
+                               const std::string& device);
+
 // The day of the system clock, UTC.
 std::chrono::year_month_day Today();
 

@@ -177,7 +177,7 @@ Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankRe
   if (!options_.require_should) outcome.verdict = AsAdvice(outcome.test, outcome.verdict);
   RequireCapabilities(options_.required_capabilities, outcome);
   const size_t index = IndexOf(job);
-  if (const Waiver* waiver = waivers_[index]) {
+  if (const Waiver* waiver = WaiverOf(index)) {
     ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
   }
   outcome.log = plan.pool_folder.lexically_relative(folder_).string();
@@ -202,6 +202,15 @@ void RunLedger::TellWhenOver(size_t job) {
     if (!decided_.contains(other)) return;
   }
   observer_.OnTestOver(ResultOf(job));
+}
+
+// What the implementation says that it is based on is known when it runs.
+const Waiver* RunLedger::WaiverOf(size_t index) const {
+  if (waivers_[index]) return waivers_[index];
+  const ImplementationResult& implementation = results_.implementations[implementation_of_[index]];
+  const Json& said = implementation.description;
+  const std::string based_on = said.is_object() ? said.value("based_on", "") : "";
+  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, based_on, implementation.device);
 }
 
 std::string RunLedger::VersionOf(size_t implementation) const {

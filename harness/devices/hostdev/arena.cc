@@ -59,6 +59,7 @@ using AllStats = c10::CachingDeviceAllocator::DeviceStats;
 struct DeviceMemory {
   size_t used = 0;                                               // bytes from the beginning that were ever given out
   std::map<std::pair<c10::StreamId, size_t>, std::vector<size_t>> free;  // (stream, size) -> offsets
+  std::map<size_t, std::vector<size_t>> released;  // size -> offsets, of no stream
   AllStats stats;
 };
 
@@ -75,8 +76,8 @@ Arena& TheArena() {
 }
 
 size_t Rounded(size_t bytes) {
-  size_t rounded = kGranularity;
-  if (bytes > (size_t{1} << 20)) return (bytes + (size_t{1} << 16) - 1) >> 16 << 16;
+  if (bytes > (size_t{1} << 20)) return (bytes + kGranularity - 1) / kGranularity * kGranularity;
+  size_t rounded = kGranularity;  // small blocks of few sizes are found again
   while (rounded < bytes) rounded *= 2;
   return rounded;
 }
@@ -100,6 +101,12 @@ size_t TakeOffset(DeviceMemory& device, c10::StreamId stream, size_t bytes) {
   if (!free.empty()) {
     const size_t offset = free.back();
     free.pop_back();
+    return offset;
+  }
+  if (const auto found = device.released.find(bytes); found != device.released.end() && !found->second.empty()) {
+    const size_t offset = found->second.back();
+    found->second.pop_back();
+    device.stats.reserved_bytes[kAll].increase(bytes);
     return offset;
   }
   TORCH_CHECK_WITH(OutOfMemoryError, device.used + bytes <= kDeviceBytes, "hostdev (emulator) out of memory: ", bytes,
@@ -207,6 +214,20 @@ void ResetAccumulated(c10::DeviceIndex device) {
   for (auto* stat : {&stats.allocation, &stats.active, &stats.allocated_bytes, &stats.reserved_bytes,
                      &stats.active_bytes, &stats.requested_bytes}) {
     (*stat)[kAll].reset_accumulated();
+  }
+}
+
+void EmptyCache() {
+  for (c10::DeviceIndex device = 0; device < DeviceCount(); ++device) FinishDevice(device);
+  Arena& arena = TheArena();
+  const std::lock_guard<std::mutex> lock(arena.mutex);
+  for (DeviceMemory& device : arena.devices) {
+    for (auto& [key, offsets] : device.free) {
+      std::vector<size_t>& released = device.released[key.second];
+      released.insert(released.end(), offsets.begin(), offsets.end());
+      device.stats.reserved_bytes[kAll].decrease(key.second * offsets.size());
+    }
+    device.free.clear();
   }
 }
 

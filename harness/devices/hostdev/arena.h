@@ -40,6 +40,8 @@ void RecordStream(const void* address, const c10::Stream& stream);
 c10::CachingDeviceAllocator::DeviceStats Stats(c10::DeviceIndex device);
 void ResetPeak(c10::DeviceIndex device);
 void ResetAccumulated(c10::DeviceIndex device);
+// Free blocks are no stream's any more, and not reserved.
+void EmptyCache();
 // Bytes that are free, and in all.
 std::pair<size_t, size_t> MemoryInfo(c10::DeviceIndex device);
 

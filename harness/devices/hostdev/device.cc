@@ -30,7 +30,7 @@ class BlockAllocator final : public c10::DeviceAllocator {
     std::memcpy(Alias(target), Alias(source), bytes);
   }
   bool initialized() override { return true; }
-  void emptyCache(c10::MempoolId_t) override {}
+  void emptyCache(c10::MempoolId_t) override { EmptyCache(); }
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override { RecordStream(data.get(), stream); }
   c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override { return Stats(device); }
   void resetAccumulatedStats(c10::DeviceIndex device) override { ResetAccumulated(device); }

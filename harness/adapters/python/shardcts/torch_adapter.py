@@ -38,6 +38,7 @@ class TorchAdapter(
 
     name = "torch"
     version = torch.__version__
+    based_on = "torch"
     capabilities = [
         "core",
         "dtensor",

@@ -138,4 +138,4 @@ def reset_peak_memory_stats(device=None) -> None:
 
 
 def empty_cache() -> None:
-    pass
+    torch.accelerator.empty_cache()
