@@ -200,6 +200,20 @@ EXAMPLES = {
     ("ddp_inside_fsdp", "reference"): PASSES,
     ("assign_into_fsdp", "torch"): ("weight: index (0, 0): expected 2.5, actual 0", 1),
     ("assign_into_fsdp", "reference"): PASSES,
+    ("uneven_dimension_refused_late", "torch"): ("model.parameters: p0: expected tensor", 1),
+    ("uneven_dimension_refused_late", "reference"): PASSES,
+    ("parameters_without_elements", "torch"): ("p0: shape: expected (1, 0), actual (0, 0)", 1),
+    ("parameters_without_elements", "reference"): PASSES,
+    ("group_option_that_the_group_lacks", "torch"): ("KeyError: 'param_groups.0.initial_lr'", 1),
+    ("group_option_that_the_group_lacks", "reference"): PASSES,
+    ("empty_parameter_group", "torch"): ("param_groups[0].lr: expected key is missing", 1),
+    ("empty_parameter_group", "reference"): PASSES,
+    ("parameter_group_that_is_split", "torch"): ("param_groups[0].lr: expected key is missing", 1),
+    ("parameter_group_that_is_split", "reference"): PASSES,
+    ("parameter_groups_that_disagree", "torch"): ("expected RuntimeError, actual none", 1),
+    ("parameter_groups_that_disagree", "reference"): PASSES,
+    ("several_optimizers_without_state", "torch"): ("ValueError: loaded state dict has a different number", 1),
+    ("several_optimizers_without_state", "reference"): PASSES,
 }
 
 

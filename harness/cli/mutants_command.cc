@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -72,7 +73,7 @@ ImplementationSpec WithMutant(const ImplementationSpec& base, const std::string&
 
 void AddFindings(const TestResult& test, Kill& kill) {
   if (test.verdict == Verdict::kHarnessError || test.verdict == Verdict::kNotRun) kill.ran = false;
-  if (!IsConformanceFailure(test.verdict)) return;
+  if (!IsConformanceFailure(test.verdict) && test.verdict != Verdict::kAdvice) return;
   std::vector<std::string> checks;
   for (const RankReport& rank : test.ranks) {
     for (const Failure& failure : rank.failures) {
@@ -166,8 +167,14 @@ int Execute(const MutantsCommand& command) {
   if (!results.complete) return ExitCode({Verdict::kNotRun}, false);
 
   std::vector<Verdict> base_verdicts;
+  std::set<std::string> advice;  // tests that the implementation itself does not pass
   for (const TestResult& test : results.tests) {
-    if (test.implementation == base.label) base_verdicts.push_back(test.verdict);
+    if (test.implementation != base.label) continue;
+    base_verdicts.push_back(test.verdict);
+    if (test.verdict == Verdict::kAdvice) advice.insert(test.test.id);
+  }
+  for (const TestResult& test : results.tests) {
+    if (advice.contains(test.test.id)) continue;
     const auto spec = std::ranges::find(options.implementations, test.implementation, &ImplementationSpec::label);
     if (spec->mutant) AddFindings(test, kills[spec - options.implementations.begin() - 1]);
   }

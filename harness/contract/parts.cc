@@ -104,12 +104,33 @@ void RequireShard(const ShardedTensor& tensor, const LocalShard& shard, int64_t 
 
 }  // namespace
 
+namespace {
+
+// The mesh dimensions in the order in which they split: from the first to the last, but a strided shard over factor f
+// after those later dimensions that have split into f pieces.
+std::vector<size_t> SplitOrder(const MeshLayout& mesh, const std::vector<Placement>& placements) {
+  std::vector<size_t> order;
+  for (size_t d = placements.size(); d-- > 0;) {
+    if (!placements[d].IsShard()) continue;
+    size_t at = 0;
+    int64_t pieces = 1;  // of the same tensor dimension, by order[0 … at)
+    while (pieces < placements[d].split_factor && at < order.size()) {
+      const size_t later = order[at++];
+      if (placements[later].dim == placements[d].dim) pieces *= mesh.shape[later];
+    }
+    order.insert(order.begin() + static_cast<std::ptrdiff_t>(at), d);
+  }
+  return order;
+}
+
+}  // namespace
+
 at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
                       int64_t rank) {
   const std::vector<int64_t> coordinate = mesh.Coordinate(rank).value();
   at::Tensor local = full;
-  for (size_t d = placements.size(); d-- > 0;) {
-    if (placements[d].IsShard()) local = CeilChunk(local, placements[d].dim, mesh.shape[d], coordinate[d]);
+  for (size_t d : SplitOrder(mesh, placements)) {
+    local = CeilChunk(local, placements[d].dim, mesh.shape[d], coordinate[d]);
   }
   return local;
 }

@@ -11,8 +11,9 @@
 
 namespace shardcts {
 
-// The part of `full` that `rank` holds: split from the last mesh dimension to the first, each time into ceil-sized
-// chunks; the last ranks have fewer rows or none. A view of `full`.
+// The part of `full` that `rank` holds: split by one mesh dimension after the other, each time into ceil-sized chunks;
+// the last ranks have fewer rows or none. A strided shard splits after the later mesh dimensions that its split factor
+// stands for. A view of `full`.
 at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
                       int64_t rank);
 

@@ -57,6 +57,22 @@ std::string Problem(const std::vector<Value>& of_ranks) {
   return "none";
 }
 
+// Rows of the ranks of a 2x2 mesh, of 8.
+std::vector<std::vector<int64_t>> RowsOfRanks(const std::vector<Placement>& placements) {
+  std::vector<std::vector<int64_t>> rows;
+  for (const Value& value : Split(at::arange(8), MeshOf({2, 2}), placements)) {
+    const at::Tensor& local = value.AsDTensor().local;
+    rows.emplace_back(local.const_data_ptr<int64_t>(), local.const_data_ptr<int64_t>() + local.numel());
+  }
+  return rows;
+}
+
+TEST(LocalSliceTest, AStridedShardSplitsWhatTheLaterDimensionHasSplit) {
+  using Rows = std::vector<std::vector<int64_t>>;
+  EXPECT_EQ(RowsOfRanks({Placement::Shard(0), Placement::Shard(0)}), (Rows{{0, 1}, {2, 3}, {4, 5}, {6, 7}}));
+  EXPECT_EQ(RowsOfRanks({Placement::StridedShard(0, 2), Placement::Shard(0)}), (Rows{{0, 1}, {4, 5}, {2, 3}, {6, 7}}));
+}
+
 struct Layout {
   std::vector<int64_t> mesh, shape;
   std::vector<Placement> placements;

@@ -4,6 +4,7 @@
 
 #include "contract/nearest_name.h"
 #include "mutants/mutate.h"
+#include "mutants/rule_mutant.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -14,7 +15,7 @@ const std::vector<MutantRow>& Rows() {
     std::vector<MutantRow> rows;
     for (const auto& family :
          {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants(),
-          DsdMutants()}) {
+          DsdMutants(), RuleGeometryMutants(), RuleGroupMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }
     std::ranges::sort(rows, {}, [](const MutantRow& row) { return row.info.name; });

@@ -43,7 +43,7 @@ Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_ear
   } catch (const Diverged& diverged) {
     return {RankVerdict::kDiverged, diverged.what()};
   } catch (const OperationFailed& failure) {
-    if (!trial.failed()) trial.Fail(failure.what());
+    if (!trial.failed()) trial.FailUnexpectedly(failure.what());
   } catch (const ContractViolation& violation) {
     trial.Fail(std::string("the implementation breaks the contract: ") + violation.what());
   } catch (const std::exception& error) {

@@ -101,6 +101,11 @@ std::vector<Value> Trial::AllGather(const Value& value) {
 
 void Trial::Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { session_.Among(ranks, body); }
 
+void Trial::FailUnexpectedly(std::string message, Location where) {
+  if (!test_.rule) return Fail(std::move(message), where);
+  Rule({false, std::move(message)}, where);
+}
+
 void Trial::Fail(std::string message, Location where) { AddFailure("", std::move(message), where); }
 
 bool Trial::Evaluate(std::string_view check, bool strict, const Verification& verification, const Location& where) {

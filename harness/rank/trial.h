@@ -67,6 +67,8 @@ class Trial {
   // *Collective*. Runs `body` on the given ranks only; they call the collective operations in it, as a subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
 
+  // An operation failed that the test does not expect to: of a rule's test an evaluation of its check.
+  void FailUnexpectedly(std::string message, Location where = Location::current());
   // A failure outside any check: the port cannot go on.
   void Fail(std::string message, Location where = Location::current());
 

@@ -64,6 +64,24 @@ TEST_F(TrialTest, RaisesWantsKindAndText) {
   EXPECT_FALSE(t_.Raises("C1", "RuntimeError", "", [] {}));
 }
 
+TEST_F(TrialTest, ARuleIsItsTestsOnlyCheck) {
+  EXPECT_THROW(t_.Rule({}), HarnessError) << "a test of upstream has no rule";
+  TestCase test;
+  test.checks = {{.id = "GE1"}};
+  test.rule = std::make_shared<const shardcts::Rule>(shardcts::Rule{.id = "GE1"});
+  Trial trial(test, rank_.session());
+  Model model = trial.subject().Build("mlp", {});
+  EXPECT_TRUE(trial.Rule({}));
+  EXPECT_FALSE(trial.Rule({false, "wrong"}));
+  EXPECT_TRUE(trial.RuleRaises("RuntimeError", "no such thing", [&] { model.Forward({}); }));
+  EXPECT_FALSE(trial.RuleRaises("RuntimeError", "", [] {}));
+  trial.FailUnexpectedly("an operation failed");
+  EXPECT_EQ(trial.checks().at("GE1").evaluated, 5);
+  EXPECT_EQ(trial.checks().at("GE1").strict, 5);
+  EXPECT_EQ(trial.checks().at("GE1").failed, 3);
+  EXPECT_EQ(trial.failures().back().check, "GE1");
+}
+
 TEST_F(TrialTest, KeepsTheFirstFailuresAndCountsAll) {
   for (int i = 0; i < 100; ++i) t_.Check("C1", {false, std::to_string(i)});
   EXPECT_EQ(t_.failures().size(), 20u);

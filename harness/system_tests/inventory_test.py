@@ -8,19 +8,21 @@ import pytest
 
 from conftest import REPOSITORY, end_of, results, start_shardcts
 
+UPSTREAM = sorted(path.parent.name for path in (REPOSITORY / "suites").glob("*/upstream.json"))
 CHECKER = REPOSITORY.parent / "shared/tools/check_inventory.py"
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inventory")
-    ended = end_of(start_shardcts("run", "--impl", "reference", "--jobs", 1, "--out", "out", cwd=folder), 600)
+    suites = [word for suite in UPSTREAM for word in ("--suite", suite)]
+    ended = end_of(start_shardcts("run", "--impl", "reference", *suites, "--jobs", 1, "--out", "out", cwd=folder), 600)
     assert ended.code == 0, ended
     return results(folder / "out")
 
 
 def test_every_listed_test_has_passed(shardcts, whole_run):
-    listed = shardcts("list").out.split()
+    listed = shardcts("list", *(word for suite in UPSTREAM for word in ("--suite", suite))).out.split()
     assert [test["id"] for test in whole_run.tests] == listed
     skipped = {test["id"] for test in whole_run.tests if test["verdict"] == "not_applicable"}
     assert {test["verdict"] for test in whole_run.tests if test["id"] not in skipped} == {"pass"}
@@ -35,3 +37,30 @@ def test_an_independent_count_agrees(whole_run):
     counted = subprocess.run([sys.executable, str(CHECKER), str(whole_run.folder / "results.json")],
                              capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert counted.returncode == 0, counted.stdout + counted.stderr
+
+
+def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shardcts, tmp_path):
+    listed = shardcts("list", "--suite", "extended").out.splitlines()
+    ids = [line for line in listed if not line.startswith("  ")]
+    details = [line.strip() for line in listed if line.startswith("  ")]
+    assert len(details) == len({id.split("/")[1] for id in ids}), "one line for each rule"
+    assert all(line.startswith(("MUST: ", "SHOULD: ")) for line in details)
+    ended = end_of(start_shardcts("run", "--impl", "reference", "--suite", "extended", "--out", "out", cwd=tmp_path), 600)
+    assert ended.code == 0, ended
+    run = results(tmp_path / "out")
+    assert [test["id"] for test in run.tests] == ids
+    assert {(test["verdict"], test["level"]) for test in run.tests} <= {("pass", "MUST"), ("pass", "SHOULD"), ("advice", "SHOULD")}
+    (suite,) = run.document["suites"]
+    assert [f"{rule['level']}: {rule['sentence']}" for rule in suite["rules"]] == details
+
+
+def test_a_should_is_required_on_demand(shardcts, tmp_path):
+    """Of a mutant that breaks a SHOULD: advice and green, or a failure that the reproduce command repeats."""
+    command = ("run", "--impl", "reference+mutant=dsd_split_group_once", "--filter", "/GR4/", "--out")
+    advice = end_of(start_shardcts(*command, "advice", cwd=tmp_path), 60)
+    assert advice.code == 3, "nothing passed"
+    assert "advice extended/GR4/" in advice.out and "reproduce" not in advice.out
+    required = end_of(start_shardcts(*command, "required", "--require-should", cwd=tmp_path), 60)
+    assert required.code == 1
+    assert "fail extended/GR4/" in required.out and "--require-should" in required.out
+    assert results(tmp_path / "required").document["run"]["require_should"] is True

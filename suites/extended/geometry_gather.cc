@@ -89,7 +89,8 @@ RULE(GE5) {
 }
 
 RULE(GE6) {
-  const ModelSpec spec = {.name = "uneven_parameters", .args = {{"shapes", List{Shape({4, 8}), Shape({4, 7})}}}};
+  const int64_t even = 2 * t.world_size();
+  const ModelSpec spec = {.name = "uneven_parameters", .args = {{"shapes", List{Shape({2, even}), Shape({2, even + 1})}}}};
   Model model = BuildCoded(t, spec);
   t.RuleRaises("NotImplementedError", "uneven sharding", [&] {
     model.FullyShard("", {.shard_placement = "largest_dim"});
