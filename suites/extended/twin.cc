@@ -9,14 +9,14 @@
 namespace shardcts::extended {
 namespace {
 
-void AddStateOf(const models::Module& module, const std::string& prefix, Dict& state) {
+void AddStateOf(models::Module& module, const std::string& prefix, Dict& state) {
   for (const auto& [name, parameter] : module.parameters()) {
     state.Set(models::JoinName(prefix, name), parameter->value.detach());
   }
   for (const auto& [name, buffer] : module.buffers()) {
     if (module.IsPersistent(name)) state.Set(models::JoinName(prefix, name), buffer);
   }
-  if (const auto extra = module.ExtraState()) state.Set(models::JoinName(prefix, "_extra_state"), *extra);
+  if (module.HasExtraState()) state.Set(models::JoinName(prefix, "_extra_state"), module.ExtraState());
   for (const auto& [name, child] : module.children()) AddStateOf(*child, models::JoinName(prefix, name), state);
 }
 
