@@ -42,6 +42,7 @@ std::vector<MutantRow> LoadingMutants();
 std::vector<MutantRow> FsdpMutants();
 std::vector<MutantRow> OptimMutants();
 std::vector<MutantRow> DsdMutants();
+std::vector<MutantRow> RuleMutants();
 
 // Changes the arguments of one operation.
 Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);

@@ -5,8 +5,6 @@ parameters; all outcomes of the reference and of PyTorch are the same."""
 
 from __future__ import annotations
 
-import pytest
-
 from conftest import outcomes_of
 
 # Options that change the update; the first of each kind are the defaults.
@@ -50,7 +48,7 @@ def training(name: str, kind: str, options: dict, wrapper: str | None) -> list[d
                     {"op": "model.parameters", "args": {"model": model}}]
 
 
-def compared(shardcts, tmp_path, cases: list[tuple[str, dict]]) -> None:
+def steps_of(cases: list[tuple[str, dict]]) -> list[dict]:
     steps = [{"op": "implementation.seed", "args": {"seed": 3}},
              {"let": "input holder", "op": "model.build",
               "args": {"model": "tree", "args": {"root": {"kind": "bare", "buffers": {"x": {"shape": [2, 4]}}},
@@ -60,14 +58,19 @@ def compared(shardcts, tmp_path, cases: list[tuple[str, dict]]) -> None:
     for index, (kind, options) in enumerate(cases):
         for wrapper in (None, "fully_shard"):
             steps += training(f"{kind} {index} {wrapper}", kind, options, wrapper)
-    reference, torch = (outcomes_of(shardcts, tmp_path / name, name, steps) for name in ("reference", "torch"))
-    assert reference == torch
+    return steps
 
 
-@pytest.mark.parametrize("kind", list(CASES))
-def test_every_option_gives_the_bits_of_pytorch(shardcts, tmp_path, kind):
-    compared(shardcts, tmp_path, [(kind, options) for options in CASES[kind]])
+def without_handles(outcomes: dict) -> dict:
+    """An implementation numbers its handles as it likes."""
+    return {name: values for name, values in outcomes.items() if "$handle" not in str(values)}
 
 
-def test_a_learning_rate_may_be_a_tensor(shardcts, tmp_path):
-    compared(shardcts, tmp_path, [(kind, {"lr": RATE}) for kind in TENSOR_RATES])
+def test_every_kind_and_option_gives_the_bits_of_pytorch(shardcts, tmp_path):
+    cases = [(kind, options) for kind, all_options in CASES.items() for options in all_options]
+    cases += [(kind, {"lr": RATE}) for kind in TENSOR_RATES]
+    reference, torch = (without_handles(outcomes_of(shardcts, tmp_path, name, steps_of(cases)))
+                        for name in ("reference", "torch"))
+    assert len(reference) >= len(cases) * 2 * 2  # at least the state dict and the parameters of each
+    for name, outcomes in reference.items():
+        assert outcomes == torch[name], name
