@@ -100,11 +100,11 @@ Dict JoinSubmodules(const Dict& by_submodule, const StateDictContext& context) {
 LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, const StateDictOptions& options,
                              const StateDictContext& context) {
   at::NoGradGuard no_grad;
+  CheckOptions(options, context);  // the same on all ranks
   LoadOptions load{.strict = options.strict};
   StateDict entries;
   RankAgreement agreement;
   agreement.Try([&] {
-    CheckOptions(options, context);
     CheckModelState(state_dict, options, /*has_submodules=*/false);
     if (options.full_state_dict) load.assign = DevicesOf(model).has_meta;
     if (!options.broadcast_from_rank0) entries = OwnEntries(model, state_dict, options, context);

@@ -64,7 +64,6 @@ class Loading {
       const Value* entry = state.Find(parameter.fqns.front());
       if (!entry) continue;
       taken.insert(parameter.fqns.begin(), parameter.fqns.end());
-      CheckShapes(parameter, state);
       Target target{&parameter, parameter.fqns.front(), {}, {}};
       if (!parameter.unit) {
         target.state = entry->AsDict();
@@ -73,6 +72,7 @@ class Loading {
       } else {
         target.state = FlatOutline(*parameter.unit, state);
       }
+      CheckShapes(parameter, state);  // after the outlines, whose errors say more
       if (parameter.unit && !options_.rank0_only) CollectTensors(parameter, state);
       targets_.push_back(std::move(target));
     }
