@@ -73,6 +73,7 @@ Script Prepare(const ScriptCommand& command, const Recording& recording) {
     throw InputError(
         fmt::format("{}: is for {} ranks, --world says {}", command.file, script.world_size, command.world));
   }
+  UseDevice(script, command.implementation.Specs().front().device);
   return script;
 }
 

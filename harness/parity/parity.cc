@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "parity/state_name_order.h"
+#include "recording/device_types.h"
 #include "recording/rank_traces.h"
 #include "recording/tensors_in.h"
 #include "run_files/input_error.h"
@@ -47,7 +48,11 @@ void SetAside(Json& expected, Json& actual) {
 
 class Comparer {
  public:
-  Comparer(const Recording& expected, const Recording& actual) : expected_(expected), actual_(actual) {}
+  Comparer(const Recording& expected, const Recording& actual)
+      : expected_(expected),
+        actual_(actual),
+        expected_device_(DeviceTypeOfScript(expected.script)),
+        actual_device_(DeviceTypeOfScript(actual.script)) {}
 
   Parity Run() {
     const Json& expected = expected_.script.at("steps");
@@ -114,6 +119,7 @@ class Comparer {
   void CompareValues(const Json& expected, const Json& actual, int rank) {
     if (expected == actual) return CountIdentical(CountTensors(expected));
     Json expected_value = Ordered(ExpandValue(expected, *expected_.blobs));
+    ChangeDeviceType(expected_value, expected_device_, actual_device_);
     Json actual_value = Ordered(ExpandValue(actual, *actual_.blobs));
     SetAside(expected_value, actual_value);
     CompareBytes(expected_value, actual_value, rank);
@@ -171,6 +177,7 @@ class Comparer {
 
   const Recording& expected_;
   const Recording& actual_;
+  const std::string expected_device_, actual_device_;
   Parity parity_;
   StateNameOrder state_name_order_;
   int64_t step_ = 0;

@@ -86,6 +86,7 @@ std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& reco
   const Json header = {{"recording", kRecordingFormat},
                        {"contract", SHARDCTS_CONTRACT_VERSION},
                        {"implementation", plan.implementation.label},
+                       {"device", plan.implementation.device},
                        {"test", test},
                        {"world_size", plan.world_size},
                        {"rank", rank},

@@ -10,6 +10,7 @@
 #include "contract/compare.h"
 #include "contract/nearest_name.h"
 #include "rank/session.h"
+#include "recording/device_types.h"
 #include "recording/rank_traces.h"
 #include "recording/recording.h"
 #include "run_files/input_error.h"
@@ -190,6 +191,7 @@ Script FromJson(const Recording& recording, const std::string& path) {
     Fail(path, fmt::format("world_size {}", script.world_size));
   script.seed = json.value("seed", int64_t{1234});
   script.test = json.value("test", "");
+  script.device = DeviceTypeOfScript(json);
   if (!json.contains("steps") || !json.at("steps").is_array()) Fail(path, "\"steps\" is missing or no list");
   const Json& steps = json.at("steps");
   const auto recorded =
@@ -309,7 +311,7 @@ ScriptResult RunScript(const Script& script, Session& session) {
     ++result.steps;
     std::string wrong;
     try {
-      const Outcome outcome = session.Call(step.operation, Decode(arguments, decode).AsDict());
+      const Outcome outcome = session.Call(step.operation, OnTheirDevices(arguments, Decode(arguments, decode)).AsDict());
       if (outcome.ok()) results.Set(step, outcome.value());
       wrong = CheckOutcome(step, outcome, decode);
     } catch (const ContractViolation& error) {

@@ -31,6 +31,7 @@ struct Script {
   int world_size = 1;
   int64_t seed = 0;
   std::string test;  // of a recording, else empty
+  std::string device = "cpu";  // the device type that it was made on or written for
   std::vector<ScriptStep> steps;
   std::shared_ptr<const BlobSource> blobs;  // never null
 };
@@ -40,6 +41,15 @@ struct Script {
 // InputError naming file and step.
 Script ReadScript(const std::string& path);
 Script ReadScript(const Recording& recording, const std::string& path);
+
+// Local. Makes a script for this device type: it stands wherever the script's own stood, in arguments, in those that are
+// left out, and in what is expected. Throws InputError when a step names a device that the script's own does not cover:
+// another device type, or one device by its number.
+void UseDevice(Script& script, const std::string& device);
+
+// Local. A decoded value with the tensors that its text writes out on the devices that the text names. Throws
+// ContractViolation when this process has no such device.
+Value OnTheirDevices(const Json& text, Value value);
 
 struct ScriptResult {
   int64_t steps = 0;                  // run by this rank

@@ -30,7 +30,8 @@ void RunInto(RankReport& report, const Script& script, Session& session) {
 }  // namespace
 
 void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, EventLog& events) {
-  const Script script = ReadScript(plan.script);
+  Script script = ReadScript(plan.script);
+  UseDevice(script, plan.implementation.device);
   events.Write("test_started", {{"test", "script"}, {"index", 0}});
   session.StartTest(MakeRecorder(plan, "script", "script", script.seed, session.rank()), script.seed);
   RankReport report;

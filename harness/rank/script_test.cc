@@ -37,6 +37,46 @@ class ScriptTest : public testing::Test {
       (std::filesystem::temp_directory_path() / ("shardcts_script_" + std::to_string(getpid()) + ".json")).string();
 };
 
+TEST_F(ScriptTest, AnotherDeviceTypeStandsWhereItsOwnStood) {
+  Script script = Read(R"({"contract": 1, "device": "cuda", "steps": [
+    {"let": "m", "op": "model.build", "args": {"model": "mlp", "args": {"dim": 2}, "device": "cuda"}},
+    {"op": "model.build", "args": {"model": "mlp", "args": {"dim": 2}}},
+    {"op": "model.to", "args": {"model": "$m", "device": "cpu"}},
+    {"op": "model.forward", "args": {"model": "$m", "inputs": [{"$tensor":
+      {"shape": [1], "dtype": "float32", "device": "cuda", "data": "AACAPw=="}}]}}]})");
+  UseDevice(script, "npu");
+  EXPECT_EQ(script.steps[0].arguments[0]["device"], "npu");
+  EXPECT_FALSE(script.steps[1].arguments[0].contains("device"));  // the CPU's
+  EXPECT_EQ(script.steps[2].arguments[0]["device"], "cpu");
+  EXPECT_EQ(script.steps[3].arguments[0]["inputs"][0]["$tensor"]["device"], "npu");
+}
+
+TEST_F(ScriptTest, AScriptForTheCpuIsForAnyDevice) {
+  Script script = Read(R"({"contract": 1, "steps": [
+    {"let": "m", "op": "model.build", "args": {"model": "mlp", "args": {"dim": 2}}},
+    {"op": "model.build", "args": {"model": "mlp", "args": {"dim": 2}, "device": "meta"}},
+    {"op": "tensor.clone", "args": {"value": {"$tensor": {"shape": [1], "dtype": "float32", "data": "AACAPw=="}}},
+     "expect": {"value": {"device_type": "cpu"}}}]})");
+  UseDevice(script, "npu");
+  EXPECT_EQ(script.steps[0].arguments[0]["device"], "npu");
+  EXPECT_EQ(script.steps[1].arguments[0]["device"], "meta");
+  EXPECT_EQ(script.steps[2].arguments[0]["value"]["$tensor"]["device"], "npu");
+  EXPECT_EQ(script.steps[2].expect["value"]["device_type"], "npu");
+}
+
+TEST_F(ScriptTest, ADeviceThatIsNeitherItsOwnNorTheOneUnderTestIsRefused) {
+  Script script = Read(R"({"contract": 1, "device": "cuda", "steps": [
+    {"op": "model.build", "args": {"model": "mlp", "args": {"dim": 2}, "device": "cuda:1"}}]})");
+  try {
+    UseDevice(script, "npu");
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find(
+                  "steps[0]: names device cuda:1; the script is for device type cuda, and is to run on npu"),
+              std::string::npos);
+  }
+}
+
 TEST_F(ScriptTest, BadScriptsNameThePlace) {
   EXPECT_EQ(Wrong("[]"), "no steps");
   EXPECT_EQ(Wrong(R"([{"op": "model.explode"}])"), "steps[0]: unknown operation \"model.explode\"; the nearest known one is \"model.build\"");

@@ -137,7 +137,7 @@ Readers OpenTraces(const fs::path& folder) {
 Json HeaderOf(const Readers& readers) {
   const auto found = std::ranges::find_if(readers, [](const RankTraceReader& reader) { return !reader.header().is_null(); });
   Json script = {{"contract", SHARDCTS_CONTRACT_VERSION}, {"recording", kRecordingFormat}};
-  for (const char* key : {"contract", "world_size", "seed", "implementation", "test"}) {
+  for (const char* key : {"contract", "world_size", "seed", "implementation", "device", "test"}) {
     if (found->header().contains(key)) script[key] = found->header()[key];
   }
   return script;

@@ -3,7 +3,11 @@ own. What is called a pass here is none of a GPU."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from conftest import REPOSITORY
 
 WRITE_BACK = "torch.distributed.fsdp._flat_param.FlatParamHandle._writeback_orig_params"
 TREC = "fsdp_optim_state/TestFSDPOptimState.test_compatible_with_trec"
@@ -55,3 +59,66 @@ def test_bad_input_is_one_line(shardcts, monkeypatch, options, environment, mess
         monkeypatch.setenv(name, value)
     ended = shardcts("run", "--impl", f"torch,{options}", "--world", 2, "--filter", "*cached*mlp_dim=2*", "--out", "out")
     assert ended.code == 2 and message in ended.err and len(ended.err.splitlines()) == 1, ended
+
+
+# A fault, and the tests of world size 2 or 4 that show it on hostdev.
+FAULTS = [
+    ("stream_is_not_waited_for", 2, "*test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=4*"),
+    ("host_writes_device_memory", 2, "*test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=4*"),
+    ("copy_is_not_waited_for", 4, "*test_setting_meta_device_model/world_size=4"),
+    ("pinning_is_left_out", 2, "*test_dp_state_dict_cpu_offload*"),
+    ("offloaded_shards_move_back", 2, "*test_dp_state_dict_cpu_offload*"),
+    ("offload_is_left_out", 4, "*test_cpu_offload_full_state_dict/world_size=4*"),
+    ("scalars_stay_on_the_device", 4, "*test_cpu_offload_full_state_dict/world_size=4*"),
+]
+
+
+@pytest.mark.parametrize("fault, world, tests", FAULTS)
+def test_faults_that_need_an_accelerator_are_shown(run_shardcts, fault, world, tests):
+    """On the CPU the same adapter passes: there is one memory, and work is done when a call returns."""
+    faulty = "python:device_faults:DeviceFaults"
+    ended, run = run_shardcts(f"{faulty},fault={fault}", "--world", world, "--filter", tests, out="cpu")
+    assert ended.code == 0 and "pass" in run.verdicts, ended
+    ended, run = run_shardcts(f"{faulty},device=hostdev,fault={fault}", "--world", world, "--filter", tests, out="hostdev")
+    assert ended.code == 1 and {"fail", "crash"} & set(run.verdicts), ended
+
+
+def test_a_vendors_subclass_has_the_waivers_of_pytorch(run_shardcts, monkeypatch):
+    """The command of docs/backends.md, for the test that PyTorch itself does not pass."""
+    monkeypatch.setattr("conftest.ADAPTERS", (REPOSITORY / "docs/examples/python",))
+    ended, run = run_shardcts("python:vendor_adapter:VendorAdapter,device=hostdev", "--world", 2,
+                              "--filter", "*test_state_dict_type/*")
+    assert ended.code == 3 and run.verdicts == ["waived"], ended
+    assert run.document["implementations"][0]["based_on"] == "torch"
+
+
+# Tests with collectives, offload and optimizers whose steps do not depend on the device type.
+REPLAYED = ["*test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_shard_placement_fn=false", "*test_no_grad*",
+            "*test_use_orig_params/world_size=2*"]
+
+
+@pytest.mark.parametrize("recorded, replayed", [("torch", "torch,device=hostdev"), ("torch,device=hostdev", "torch")])
+def test_recordings_are_replayed_on_the_other_device_type(shardcts, run_shardcts, tmp_path, recorded, replayed):
+    for number, tests in enumerate(REPLAYED):
+        _, run = run_shardcts(recorded, "--world", 2, "--filter", tests, out=f"recorded-{number}")
+        trace = tmp_path / f"recorded-{number}" / run.tests[0]["trace"]
+        ended = shardcts("replay", trace, "--impl", replayed, "--out", f"replayed-{number}")
+        assert ended.code == 0 and "0 differences of value, 0 of structure" in ended.out, ended
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (REPOSITORY / "docs/examples").glob("*.json")))
+def test_examples_do_on_hostdev_what_they_do_on_the_cpu(shardcts, script):
+    file = REPOSITORY / "docs/examples" / script
+    on_cpu = shardcts("exec", file, "--impl", "torch", "--out", "cpu")
+    on_hostdev = shardcts("exec", file, "--impl", "torch,device=hostdev", "--out", "hostdev")
+    assert on_cpu.code in (0, 1), on_cpu
+    assert (on_hostdev.code, on_hostdev.out.splitlines()[0]) == (on_cpu.code, on_cpu.out.splitlines()[0]), on_hostdev
+
+
+def test_a_recording_that_names_another_device_is_refused(shardcts, tmp_path):
+    script = tmp_path / "script.json"
+    steps = [{"op": "model.build", "args": {"model": "mlp", "args": {"dim": 2}, "device": "cuda:1"}}]
+    script.write_text(json.dumps({"contract": 1, "device": "cuda", "world_size": 1, "steps": steps}))
+    ended = shardcts("exec", script, "--impl", "torch,device=hostdev", "--out", "out")
+    assert ended.code == 2 and len(ended.err.splitlines()) == 1, ended
+    assert "steps[0]: names device cuda:1; the script is for device type cuda, and is to run on hostdev" in ended.err

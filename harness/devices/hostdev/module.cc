@@ -30,7 +30,9 @@ PYBIND11_MODULE(_hostdev, m) {
         return c10::make_intrusive<HostCclOptions>(options);
       });
   py::class_<HostCcl, c10d::Backend, c10::intrusive_ptr<HostCcl>>(m, "HostCcl")
-      .def_property_readonly("options", &HostCcl::getBackendOptions);
+      .def_property_readonly("options", &HostCcl::getBackendOptions)
+      // PyTorch's new_group calls it on ranks that are no members of the group that is split off.
+      .def("perform_nocolor_split", [](HostCcl&, const py::object&) {});
   m.def("make_hostccl", &MakeHostCcl, py::call_guard<py::gil_scoped_release>());
   m.def("device_count", [] { return int{DeviceCount()}; });
   m.def("settings", &Settings);
