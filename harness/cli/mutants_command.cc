@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <set>
 
@@ -11,9 +12,13 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "contract/nearest_name.h"
 #include "mutants/mutant.h"
+#include "mutants/source_mutants.h"
 #include "run_files/input_error.h"
+#include "run_files/program_folder.h"
 #include "run_files/run_folder.h"
+#include "run_files/shipped_implementations.h"
 
 namespace shardcts {
 namespace {
@@ -28,7 +33,15 @@ struct MutantsCommand {
   JobsFlag jobs;
   OutFlag out;
   std::vector<std::string> names;
+  std::string kind = "all";
   bool all_tests = false;
+  bool only_mutants = false;
+};
+
+// A mutant, and the implementation that has it.
+struct Seeded {
+  MutantInfo info;
+  ImplementationSpec spec;
 };
 
 // What one mutant came to.
@@ -36,43 +49,90 @@ struct Kill {
   const MutantInfo* info = nullptr;
   std::vector<std::pair<std::string, std::string>> by;  // test id, check ("" outside a check)
   bool expected_check_hit = false;
-  bool ran = true;  // every test got a verdict of the implementation
+  bool broken = false;   // a test was a harness error
+  bool stopped = false;  // a test was not run
   bool Killed() const { return !by.empty(); }
+  // The tests have said what there is to say: a hang may have ended them.
+  bool Ran() const { return !broken && (!stopped || Killed()); }
+  // What is known of it is what happened.
+  bool IsAsExpected() const {
+    if (!info->unnoticed.empty()) return Ran() && !Killed();
+    return Ran() && Killed() && expected_check_hit;
+  }
 };
 
 // Whether one of the checks that one would expect to kill the mutant is in this test.
 bool IsExpectedToKill(const MutantInfo& info, const TestCase& test) {
+  if (!info.tests.empty()) return std::ranges::count(info.tests, test.id) > 0;
   return test.world_size >= info.min_world_size && std::ranges::count(info.suites, test.suite) > 0 &&
-         std::ranges::any_of(info.expected_checks,
-                             [&](const std::string& check) { return check.starts_with(test.function + " "); });
+         std::ranges::any_of(info.expected_checks, [&](const std::string& check) {
+           return check.substr(0, check.find(' ')) == test.function;
+         });
 }
 
 bool IsExpectedToKill(const MutantInfo& info, const std::vector<TestCase>& tests) {
   return std::ranges::any_of(tests, [&](const TestCase& test) { return IsExpectedToKill(info, test); });
 }
 
-// Those named, or all that one of the tests is expected to kill.
-std::vector<const MutantInfo*> SelectMutants(const std::vector<std::string>& names,
-                                             const std::vector<TestCase>& tests) {
-  std::vector<const MutantInfo*> infos;
-  for (const std::string& name : names) infos.push_back(&MutantNamed(name));
-  if (!names.empty()) return infos;
-  for (const MutantInfo& info : AllMutants()) {
-    if (IsExpectedToKill(info, tests)) infos.push_back(&info);
+// A test that does not exist would never notice the mutant.
+void CheckTests(const MutantInfo& info) {
+  for (const std::string& id : info.tests) {
+    if (std::ranges::count(AllTests(), id, &TestCase::id) == 0) {
+      throw InputError("mutant " + info.name + ": there is no test " + id);
+    }
   }
-  if (infos.empty()) throw InputError("no selected test is expected to kill a mutant");
-  return infos;
 }
 
-ImplementationSpec WithMutant(const ImplementationSpec& base, const std::string& mutant) {
+// The decorators around the implementation, then the mutants of its sources, where it has some.
+std::vector<Seeded> KnownMutants(const ImplementationSpec& base, const std::string& kind) {
   if (base.mutant) throw InputError("--impl " + base.label + ": is a mutant already");
-  std::string label = base.label;
-  label.insert(std::min(label.find(','), label.size()), "+mutant=" + mutant);
-  return ParseImplementationSpec(label);
+  const auto spec = [&](const std::string& name, const std::string& mutant) {
+    const size_t comma = std::min(base.label.find(','), base.label.size());
+    return ParseImplementationSpec(name + "+mutant=" + mutant + base.label.substr(comma));
+  };
+  std::vector<Seeded> known;
+  if (kind != "source") {
+    const std::string name = base.label.substr(0, base.label.find(','));
+    for (const MutantInfo& info : AllMutants()) known.push_back({info, spec(name, info.name)});
+  }
+  if (kind != "decorator" && base.source == "reference") {
+    for (const MutantInfo& info : ReadSourceMutants(ProgramFolder() / kSourceMutantTable)) {
+      CheckTests(info);
+      known.push_back({info, spec(std::string(kMutatedReference), info.name)});
+    }
+  }
+  return known;
+}
+
+// Those named, or all that one of the tests is expected to kill.
+std::vector<Seeded> SelectMutants(const MutantsCommand& command, const ImplementationSpec& base,
+                                  const std::vector<TestCase>& tests) {
+  const std::vector<Seeded> known = KnownMutants(base, command.kind);
+  std::vector<Seeded> selected;
+  for (const std::string& name : command.names) {
+    const auto found = std::ranges::find(known, name, [](const Seeded& seeded) { return seeded.info.name; });
+    if (found == known.end()) {
+      std::vector<std::string_view> names;
+      for (const Seeded& seeded : known) names.push_back(seeded.info.name);
+      throw InputError(UnknownName("mutant", name, names));
+    }
+    selected.push_back(*found);
+  }
+  if (!command.names.empty()) return selected;
+  std::ranges::copy_if(known, std::back_inserter(selected), [&](const Seeded& seeded) {
+    return command.all_tests || IsExpectedToKill(seeded.info, tests);
+  });
+  if (selected.empty()) throw InputError("no selected test is expected to kill a mutant");
+  const auto unnoticed = std::ranges::count_if(known, [](const Seeded& seeded) { return !seeded.info.unnoticed.empty(); });
+  if (unnoticed > 0 && !command.all_tests) {
+    std::cout << fmt::format("{} mutants that are known to be unnoticed are left out (--all-tests)\n", unnoticed);
+  }
+  return selected;
 }
 
 void AddFindings(const TestResult& test, Kill& kill) {
-  if (test.verdict == Verdict::kHarnessError || test.verdict == Verdict::kNotRun) kill.ran = false;
+  if (test.verdict == Verdict::kHarnessError) kill.broken = true;
+  if (test.verdict == Verdict::kNotRun) kill.stopped = true;
   if (!IsConformanceFailure(test.verdict) && test.verdict != Verdict::kAdvice) return;
   std::vector<std::string> checks;
   for (const RankReport& rank : test.ranks) {
@@ -83,19 +143,19 @@ void AddFindings(const TestResult& test, Kill& kill) {
   if (checks.empty()) checks.push_back("");
   for (const std::string& check : checks) {
     kill.by.emplace_back(test.test.id, check);
-    if (std::ranges::count(kill.info->expected_checks, test.test.function + " " + check))
-      kill.expected_check_hit = true;
+    const std::string expected = test.test.function + (check.empty() ? "" : " ") + check;
+    if (std::ranges::count(kill.info->expected_checks, expected)) kill.expected_check_hit = true;
   }
 }
 
-std::string VerdictOf(const Kill& kill) { return !kill.ran ? "incompetent" : kill.Killed() ? "killed" : "survived"; }
+std::string VerdictOf(const Kill& kill) { return !kill.Ran() ? "incompetent" : kill.Killed() ? "killed" : "survived"; }
 
 Json ToJson(const std::string& implementation, const Results& results, const std::vector<Kill>& kills) {
   Json mutants = Json::array();
   for (const Kill& kill : kills) {
     Json killed_by = Json::array();
     for (const auto& [test, check] : kill.by) {
-      if (kill.ran) killed_by.push_back({{"test", test}, {"check", check.empty() ? Json() : Json(check)}});
+      if (kill.Ran()) killed_by.push_back({{"test", test}, {"check", check.empty() ? Json() : Json(check)}});
     }
     mutants.push_back({{"name", kill.info->name},
                        {"description", kill.info->description},
@@ -103,6 +163,7 @@ Json ToJson(const std::string& implementation, const Results& results, const std
                        {"expected_checks", kill.info->expected_checks},
                        {"killed_by", killed_by},
                        {"verdict", VerdictOf(kill)},
+                       {"unnoticed", kill.info->unnoticed},
                        {"expected_check_hit", kill.expected_check_hit}});
   }
   return {{"schema_version", 1},
@@ -112,20 +173,26 @@ Json ToJson(const std::string& implementation, const Results& results, const std
           {"mutants", mutants}};
 }
 
-// Returns whether every mutant was killed by a check that one would expect.
+// What is said of a mutant whose kill was not as expected; "" otherwise.
+std::string Remark(const Kill& kill) {
+  if (!kill.info->unnoticed.empty()) {
+    return kill.Killed() ? ", but it is said to be unnoticed" : ", as is known: " + kill.info->unnoticed;
+  }
+  if (kill.expected_check_hit) return "";
+  return fmt::format(", none by {}", fmt::join(kill.info->expected_checks, " or "));
+}
+
+// Returns whether every mutant was killed by a check that one would expect, or is known to be unnoticed.
 bool PrintTable(const std::vector<Kill>& kills) {
   bool all = true;
   for (const Kill& kill : kills) {
-    const bool good = kill.ran && kill.Killed() && kill.expected_check_hit;
-    all = all && good;
+    all = all && kill.IsAsExpected();
     const std::string first =
         kill.Killed() ? fmt::format("{} {}", kill.by.front().first, kill.by.front().second) : "no test noticed it";
-    std::cout << fmt::format(
-        "{:<12} {:<28} {:>3} findings{}; first: {}\n", VerdictOf(kill), kill.info->name, kill.by.size(),
-        kill.expected_check_hit ? "" : ", none by " + fmt::format("{}", fmt::join(kill.info->expected_checks, " or ")),
-        first);
+    std::cout << fmt::format("{:<12} {:<28} {:>3} findings{}; first: {}\n", VerdictOf(kill), kill.info->name,
+                             kill.by.size(), Remark(kill), first);
   }
-  const auto killed = std::ranges::count_if(kills, [](const Kill& kill) { return kill.ran && kill.Killed(); });
+  const auto killed = std::ranges::count_if(kills, [](const Kill& kill) { return kill.Ran() && kill.Killed(); });
   const auto expected = std::ranges::count_if(kills, &Kill::expected_check_hit);
   std::cout << fmt::format("{} of {} mutants killed, {} by a check that one would expect\n", killed, kills.size(), expected);
   return all;
@@ -136,17 +203,20 @@ int Execute(const MutantsCommand& command) {
   command.pool.Apply(options);
   const ImplementationSpec base = command.implementation.Specs().front();
   options.tests = command.selection.SelectTests();
+  const std::vector<Seeded> mutants = SelectMutants(command, base, options.tests);
   std::vector<Kill> kills;
-  for (const MutantInfo* info : SelectMutants(command.names, options.tests)) {
-    kills.push_back({.info = info});
-    options.implementations.push_back(WithMutant(base, info->name));
+  std::map<std::string, const MutantInfo*> by_label;
+  for (const Seeded& mutant : mutants) {
+    kills.push_back({.info = &mutant.info});
+    options.implementations.push_back(mutant.spec);
+    by_label[mutant.spec.label] = &mutant.info;
   }
   // The implementation itself must be green, or a failure says nothing about the mutant.
-  options.implementations.insert(options.implementations.begin(), base);
+  if (!command.only_mutants) options.implementations.insert(options.implementations.begin(), base);
   if (!command.all_tests) {
-    options.wanted = [tests = options.tests](const ImplementationSpec& spec, const TestCase& test) {
+    options.wanted = [&by_label, tests = options.tests](const ImplementationSpec& spec, const TestCase& test) {
       if (!spec.mutant) return true;
-      const MutantInfo& info = MutantNamed(*spec.mutant);
+      const MutantInfo& info = *by_label.at(spec.label);
       return IsExpectedToKill(info, test) || !IsExpectedToKill(info, tests);
     };
   }
@@ -175,13 +245,13 @@ int Execute(const MutantsCommand& command) {
   }
   for (const TestResult& test : results.tests) {
     if (advice.contains(test.test.id)) continue;
-    const auto spec = std::ranges::find(options.implementations, test.implementation, &ImplementationSpec::label);
-    if (spec->mutant) AddFindings(test, kills[spec - options.implementations.begin() - 1]);
+    const auto mutant = std::ranges::find(mutants, test.implementation, [](const Seeded& seeded) { return seeded.spec.label; });
+    if (mutant != mutants.end()) AddFindings(test, kills[mutant - mutants.begin()]);
   }
   WriteFileAtomically(options.run_folder / "mutants.json", ToJson(base.label, results, kills).dump(1) + "\n");
   const bool all = PrintTable(kills);
   std::cout << "kill table: " << (options.run_folder / "mutants.json").string() << std::endl;
-  if (const int code = ExitCode(base_verdicts, true)) {
+  if (const int code = command.only_mutants ? 0 : ExitCode(base_verdicts, true)) {
     std::cout << base.label << " itself is not green: the table proves nothing" << std::endl;
     return code;
   }
@@ -201,10 +271,15 @@ void AddMutantsCommand(CLI::App& app) {
   command->jobs.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_option("--mutant", command->names, "only these")->type_name("NAME");
+  sub->add_option("--kind", command->kind, "changes around the implementation, or in the reference's sources")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"decorator", "source", "all"}));
   sub->add_flag("--all-tests", command->all_tests,
                 "each mutant meets every selected test, not only those that are expected to kill it");
+  sub->add_flag("--only-mutants", command->only_mutants,
+                "not the implementation itself, which is known to pass the selected tests");
   sub->footer(
-      "Exit code: 0 every mutant is killed by a check that one would expect, 1 one is not, 2 wrong input, 3 harness "
+      "Exit code: 0 every mutant is killed by a check that one would expect, or is known to be unnoticed, 1 one is not, 2 wrong input, 3 harness "
       "error.");
   sub->callback([command] {
     if (const int code = Execute(*command)) throw CLI::RuntimeError(code);

@@ -15,8 +15,11 @@ struct MutantInfo {
   std::string description;   // what the seeded bug does
   std::string models;        // the class of real bugs that it stands for
   std::vector<std::string> suites;           // the suites that must kill it
-  std::vector<std::string> expected_checks;  // "FUNCTION C9": at least one of these must fail
+  // At least one of these must fail: "FUNCTION C9", or "FUNCTION" outside its checks.
+  std::vector<std::string> expected_checks;
   int min_world_size = 1;                    // with fewer ranks the bug changes nothing that these checks see
+  std::vector<std::string> tests = {};       // ids: it runs on these, whatever the expected checks
+  std::string unnoticed = {};                // why no test notices it, where none is known to
 };
 
 // All mutants, sorted by name. *Local*.

@@ -39,6 +39,7 @@
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "run_files/shipped_implementations.h"
 #include "start/parent_end.h"
 #include "start/rank_processes.h"
 #include "start/warm_server.h"
@@ -87,10 +88,13 @@ std::unique_ptr<Communicator> MakeDataCommunicator(const DataCommunicator& kind,
 std::unique_ptr<Implementation> MakeImplementation(const Plan& plan, const ControlPlane& control, Communicator* data,
                                                    int local_rank) {
   const ImplementationSpec& spec = plan.implementation;
-  const ImplementationContext context{control.rank(), control.size(),     local_rank, spec.device,
-                                      spec.options,   plan.pool_folder, data};
+  ImplementationContext context{control.rank(), control.size(),     local_rank, spec.device,
+                                spec.options,   plan.pool_folder, data};
+  const ShippedImplementation* shipped = FindShipped(spec.source);
+  const bool has_own_mutants = shipped && shipped->has_own_mutants;
+  if (spec.mutant && has_own_mutants) context.options["mutant"] = *spec.mutant;
   std::unique_ptr<Implementation> implementation = LoadImplementation(spec.source, context);
-  if (spec.mutant) implementation = MakeMutant(*spec.mutant, std::move(implementation), context);
+  if (spec.mutant && !has_own_mutants) implementation = MakeMutant(*spec.mutant, std::move(implementation), context);
   // Libraries such as CPython turn it into an error of the running operation; the reason is to name the signal.
   signal(SIGINT, SIG_DFL);
   return implementation;

@@ -14,6 +14,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::Pair;
 
 std::string ErrorOf(const std::string& text) {
@@ -61,6 +62,7 @@ TEST(ImplementationSpecTest, LibraryPathBecomesAbsolute) {
 
 TEST(ImplementationSpecTest, UnknownNameListsWhatIsPossible) {
   EXPECT_THAT(ErrorOf("pytorch"), AllOf(HasSubstr("'pytorch'"), HasSubstr("reference, torch, python:MODULE:CLASS")));
+  EXPECT_THAT(ErrorOf("pytorch"), Not(HasSubstr("reference-mutant")));  // for developers
   EXPECT_THAT(ErrorOf(""), HasSubstr("no implementation is named"));
   EXPECT_THAT(ErrorOf("reference+foo=1"), HasSubstr("unknown implementation 'reference+foo=1'"));
 }

@@ -15,10 +15,15 @@ struct ShippedImplementation {
   std::string_view python_module;
   std::string_view python_class;
   std::vector<std::string_view> options;  // in addition to device; comm selects the harness's communicator
+  // +mutant=NAME is one of the library's own, which it gets as the option `mutant`; only developers need it.
+  bool has_own_mutants = false;
 };
+
+inline constexpr std::string_view kMutatedReference = "reference-mutant";
 
 inline const ShippedImplementation kShippedImplementations[] = {
     {"reference", "libshardcts_reference.so", "", "", {"comm", "timings"}},
+    {kMutatedReference, "libshardcts_reference_mutants.so", "", "", {"comm", "reached", "timings"}, true},
     {"torch", "", "shardcts.torch_adapter", "TorchAdapter",
      {"backend", "bind", "comm", "grad_writeback", "import", "optim_gather", "timeout_s"}},
 };
@@ -32,7 +37,9 @@ inline const ShippedImplementation* FindShipped(std::string_view name) {
 // "reference, torch, python:MODULE:CLASS, PATH.so"
 inline std::string PossibleImplementations() {
   std::string possible;
-  for (const ShippedImplementation& shipped : kShippedImplementations) possible += std::string(shipped.name) + ", ";
+  for (const ShippedImplementation& shipped : kShippedImplementations) {
+    if (!shipped.has_own_mutants) possible += std::string(shipped.name) + ", ";
+  }
   return possible + "python:MODULE:CLASS, PATH.so";
 }
 

@@ -31,6 +31,8 @@ def read_mutants(path: Path) -> dict:
             raise InputError(f"{where}: {mutant['verdict']}, but killed_by has {len(mutant['killed_by'])} entries")
         if mutant["expected_check_hit"] and mutant["verdict"] != "killed":
             raise InputError(f"{where}: expected_check_hit, but {mutant['verdict']}")
+        if mutant.get("unnoticed") and mutant["expected_checks"]:
+            raise InputError(f"{where}: said to be unnoticed, but there are checks that should notice it")
     return document
 
 
@@ -39,10 +41,13 @@ def tally(document: dict) -> tuple[str, str]:
     mutants = document["mutants"]
     killed = [mutant for mutant in mutants if mutant["verdict"] == "killed"]
     hit = sum(mutant["expected_check_hit"] for mutant in killed)
+    known = sum(mutant["verdict"] == "survived" and bool(mutant.get("unnoticed")) for mutant in mutants)
     if not mutants:
         return "bad", "No mutant was run: nothing was proven."
-    tone = "good" if len(killed) == len(mutants) == hit else "warn" if len(killed) == len(mutants) else "bad"
-    return tone, f"{len(killed)} of {len(mutants)} mutants killed, {hit} by a check that was expected to notice."
+    all_killed = len(killed) == len(mutants)
+    tone = "good" if all_killed and hit == len(mutants) else "warn" if len(killed) + known == len(mutants) else "bad"
+    sentence = f"{len(killed)} of {len(mutants)} mutants killed, {hit} by a check that was expected to notice."
+    return tone, sentence + (f" That no test notices {known} of them is known." if known else "")
 
 
 def killers(mutant: dict) -> list[tuple[str, int]]:
@@ -72,6 +77,8 @@ def render_html(document: dict) -> str:
 
 
 def _killer_text(mutant: dict) -> str:
+    if mutant["verdict"] == "survived" and mutant.get("unnoticed"):
+        return text(f"no test, as is known: {mutant['unnoticed']}")
     return ", ".join(f"{text(check)} ({count})" for check, count in killers(mutant)[:8])
 
 

@@ -53,7 +53,17 @@ def test_only_expected_kills_are_green():
     assert tally(document)[0] == "bad"
 
 
+def test_a_survivor_that_is_known_is_no_news_but_no_success_either():
+    document = make_mutants()
+    del document["mutants"][3], document["mutants"][1]
+    document["mutants"][1].update(expected_checks=[], unnoticed="no rule asks for it")
+    assert tally(document) == ("warn", "1 of 2 mutants killed, 1 by a check that was expected to notice. "
+                                       "That no test notices 1 of them is known.")
+    assert "no test, as is known: no rule asks for it" in render_markdown(document)
+
+
 REJECTED = {
+    "expected and unnoticed": (lambda m: m[0].update(unnoticed="x"), "said to be unnoticed, but there are checks"),
     "name twice": (lambda m: m[1].update(name="keep_padding"), "the name stands twice"),
     "killed by nothing": (lambda m: m[0].update(killed_by=[]), "killed, but killed_by has 0 entries"),
     "survived a kill": (lambda m: m[0].update(verdict="survived"), "survived, but killed_by has 5 entries"),
