@@ -109,6 +109,7 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
     if (options.full_state_dict) load.assign = DevicesOf(model).has_meta;
     if (!options.broadcast_from_rank0) entries = OwnEntries(model, state_dict, options, context);
   });
+  if (context.world == nullptr) agreement.ThrowIfRefused();
   if (options.broadcast_from_rank0) {
     entries = ReceiveFromRank0(state_dict, *context.world, agreement);
   } else {

@@ -206,8 +206,10 @@ INSTANTIATE_TEST_SUITE_P(Worlds, ShardingLayoutTest,
 TEST(ShardingLayoutTest, TheCasesCoverTheZoo) {
   std::set<std::string> names;
   for (const ModelCase& model_case : ModelCases()) names.insert(model_case.name);
-  const std::vector<std::string> zoo = models::ModelNames();
-  EXPECT_EQ(names, std::set<std::string>(zoo.begin(), zoo.end()));
+  const std::vector<std::string> models = models::ModelNames();
+  std::set<std::string> zoo(models.begin(), models.end());
+  zoo.erase("tree");  // no one model: whatever its argument describes
+  EXPECT_EQ(names, zoo);
 }
 
 }  // namespace
