@@ -56,7 +56,7 @@ def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shar
 
 def test_a_should_is_required_on_demand(shardcts, tmp_path):
     """Of a mutant that breaks a SHOULD: advice and green, or a failure that the reproduce command repeats."""
-    command = ("run", "--impl", "reference+mutant=dsd_split_group_once", "--filter", "/GR4/", "--out")
+    command = ("run", "--impl", "reference+mutant=dsd_split_group_once", "--filter", "extended/GR4/*dsd_full", "--out")
     advice = end_of(start_shardcts(*command, "advice", cwd=tmp_path), 60)
     assert advice.code == 3, "nothing passed"
     assert "advice extended/GR4/" in advice.out and "reproduce" not in advice.out
