@@ -73,12 +73,17 @@ FAULTS = [
 ]
 
 
+# Of a full state dict, the offload also decides which ranks have entries.
+SHOWN_ON_THE_CPU = {"offload_is_left_out"}
+
+
 @pytest.mark.parametrize("fault, world, tests", FAULTS)
 def test_faults_that_need_an_accelerator_are_shown(run_shardcts, fault, world, tests):
     """On the CPU the same adapter passes: there is one memory, and work is done when a call returns."""
     faulty = "python:device_faults:DeviceFaults"
-    ended, run = run_shardcts(f"{faulty},fault={fault}", "--world", world, "--filter", tests, out="cpu")
-    assert ended.code == 0 and "pass" in run.verdicts, ended
+    if fault not in SHOWN_ON_THE_CPU:
+        ended, run = run_shardcts(f"{faulty},fault={fault}", "--world", world, "--filter", tests, out="cpu")
+        assert ended.code == 0 and "pass" in run.verdicts, ended
     ended, run = run_shardcts(f"{faulty},device=hostdev,fault={fault}", "--world", world, "--filter", tests, out="hostdev")
     assert ended.code == 1 and {"fail", "crash"} & set(run.verdicts), ended
 

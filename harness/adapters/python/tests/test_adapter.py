@@ -39,7 +39,7 @@ def test_operations_are_found_and_the_derived_class_wins():
 def test_describe_says_what_the_class_says():
     described = Dispatcher(Counter(), "cuda").invoke("implementation.describe", {})[1]
     assert described == {
-        "name": "counter", "version": "2", "capabilities": ["core"], "devices": ["cuda"],
+        "name": "counter", "version": "2", "based_on": "", "capabilities": ["core"], "devices": ["cuda"],
         "patches": [{"target": "x", "reason": "y"}],
         "notes": {"operations": "count.up, implementation.describe, implementation.reset"},
     }
