@@ -25,7 +25,10 @@ class PlainLoading {
       : optimizer_(optimizer), options_(options), context_(context) {}
 
   // *Collective* with broadcast_from_rank0. `given`: with the optimizer's groups, or {}.
-  void Load(const Dict& given) {
+  void Load(const Dict& given) { optimizer_.LoadStateDict(WithoutStorageOf(given, LocalStateDict(given)).AsDict()); }
+
+  // The same in the form that the optimizer itself has; storage may be shared with `given`.
+  Dict LocalStateDict(const Dict& given) const {
     const List& groups = EntryOf(given, "param_groups").AsList();
     const Dict& state = EntryOf(given, "state").AsDict();
     Dict local = state;  // the order of its entries becomes the optimizer's
@@ -35,7 +38,7 @@ class PlainLoading {
       AdaptStates(i, EntryOf(group, "params").AsList(), state, local);
       adapted_groups.push_back(options_.full_state_dict ? WithOwnOptions(i, group) : group);
     }
-    optimizer_.LoadStateDict(Dict{{"state", std::move(local)}, {"param_groups", std::move(adapted_groups)}});
+    return {{"state", std::move(local)}, {"param_groups", std::move(adapted_groups)}};
   }
 
  private:
@@ -123,32 +126,21 @@ Dict ForOptimizer(const Dict& state_dict, const Optimizer& optimizer, const Para
   return SelectedState(state_dict, optimizer, names, strict);
 }
 
-// Copies of the step counters: the optimizer increments them in place, and the caller's state dict must not change.
-void CopyScalars(Dict& state_dict) {
-  for (auto& [key, entry] : state_dict.Find("state")->AsDict()) {
-    if (!entry.TryAs<Dict>()) continue;
-    for (auto& [name, value] : entry.AsDict()) {
-      if (IsTensorWithoutDims(value)) value = value.AsTensor().clone();
-    }
-  }
-}
-
 // *Collective* over the units' group.
 void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Dict* given, const StateDictOptions& options,
                  const StateDictContext& context) {
   std::vector<std::string> user_warnings;
   const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
-  Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, given, UnitsGroup(model, *context.world),
+  const Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, given, UnitsGroup(model, *context.world),
                                        {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
-  CopyScalars(loaded);
-  optimizer.LoadStateDict(loaded);
+  optimizer.LoadStateDict(WithoutStorageOf(given ? Value(*given) : Value(), loaded).AsDict());
 }
 
 }  // namespace
 
 void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
-  PlainLoading(optimizer, {}, context).Load(state_dict);
+  optimizer.LoadStateDict(PlainLoading(optimizer, {}, context).LocalStateDict(state_dict));
 }
 
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,

@@ -98,7 +98,9 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   }
   Dict merged{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
   if (options.flatten_optimizer_state_dict) merged = Flattened(merged);
-  Dict formed = InFormOf(options, std::move(merged), context);
+  List live;
+  for (const Optimizer* optimizer : optimizers) live.push_back(optimizer->StateDict().At("state"));
+  Dict formed = InFormOf(options, std::move(merged), context, live);
   CheckOptimizerState(formed, options);
   return formed;
 }

@@ -1,6 +1,7 @@
 // The distributed state-dict functions.
 #include "operations/dsd_operations.h"
 
+#include "dsd/model_group.h"
 #include "dsd/state_dict_functions.h"
 #include "operations/module_paths.h"
 
@@ -18,7 +19,7 @@ StateDictOptions ReadStateDictOptions(const Call& call) {
 
 StateDictContext ContextOf(const Call& call) {
   Communicator* world = call.Flag("distributed", true) ? call.session.context.communicator : nullptr;
-  return {world, call.session.meshes, call.warnings};
+  return {GroupOfModel(call.Model(), world), call.session.meshes, call.warnings};
 }
 
 // Paths without wrappers. AttributeError: nothing is there.
