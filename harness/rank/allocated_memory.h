@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace shardcts::state_dict {
+namespace shardcts {
 
 struct AllocatedBytes {
   int64_t peak = 0;  // maximum at any time
@@ -18,4 +18,4 @@ struct AllocatedBytes {
 // Not nested. *Local*.
 AllocatedBytes CountAllocatedBytes(const AllocatedBytes& limits, const std::function<void()>& body);
 
-}  // namespace shardcts::state_dict
+}  // namespace shardcts

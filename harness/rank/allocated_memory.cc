@@ -1,4 +1,4 @@
-#include "suites/state_dict/allocated_memory.h"
+#include "rank/allocated_memory.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/Allocator.h>
@@ -9,7 +9,7 @@
 #include <memory>
 #include <mutex>
 
-namespace shardcts::state_dict {
+namespace shardcts {
 namespace {
 
 // Of one call; memory that outlives the call keeps it alive.
@@ -105,4 +105,4 @@ AllocatedBytes CountAllocatedBytes(const AllocatedBytes& limits, const std::func
   return budget->AtEnd();
 }
 
-}  // namespace shardcts::state_dict
+}  // namespace shardcts
