@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iostream>
 #include <memory>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -133,6 +134,7 @@ bool PrintTable(const std::vector<Kill>& kills) {
 int Execute(const MutantsCommand& command) {
   RunOptions options;
   command.pool.Apply(options);
+  options.require_should = true;  // a rule of level SHOULD notices a bug, too
   const ImplementationSpec base = command.implementation.Specs().front();
   options.tests = command.selection.SelectTests();
   std::vector<Kill> kills;
@@ -166,8 +168,14 @@ int Execute(const MutantsCommand& command) {
   if (!results.complete) return ExitCode({Verdict::kNotRun}, false);
 
   std::vector<Verdict> base_verdicts;
+  std::set<std::string> not_held;  // by the implementation itself: these say nothing about a mutant
   for (const TestResult& test : results.tests) {
-    if (test.implementation == base.label) base_verdicts.push_back(test.verdict);
+    if (test.implementation != base.label) continue;
+    base_verdicts.push_back(AsAdvice(test.test, test.verdict));
+    if (IsConformanceFailure(test.verdict)) not_held.insert(test.test.id);
+  }
+  for (const TestResult& test : results.tests) {
+    if (not_held.contains(test.test.id)) continue;
     const auto spec = std::ranges::find(options.implementations, test.implementation, &ImplementationSpec::label);
     if (spec->mutant) AddFindings(test, kills[spec - options.implementations.begin() - 1]);
   }
