@@ -201,6 +201,7 @@ bool PrintTable(const std::vector<Kill>& kills) {
 int Execute(const MutantsCommand& command) {
   RunOptions options;
   command.pool.Apply(options);
+  options.require_should = true;  // a rule of level SHOULD notices a bug, too
   const ImplementationSpec base = command.implementation.Specs().front();
   options.tests = command.selection.SelectTests();
   const std::vector<Seeded> mutants = SelectMutants(command, base, options.tests);
@@ -237,14 +238,14 @@ int Execute(const MutantsCommand& command) {
   if (!results.complete) return ExitCode({Verdict::kNotRun}, false);
 
   std::vector<Verdict> base_verdicts;
-  std::set<std::string> advice;  // tests that the implementation itself does not pass
+  std::set<std::string> not_held;  // by the implementation itself: these say nothing about a mutant
   for (const TestResult& test : results.tests) {
     if (test.implementation != base.label) continue;
-    base_verdicts.push_back(test.verdict);
-    if (test.verdict == Verdict::kAdvice) advice.insert(test.test.id);
+    base_verdicts.push_back(AsAdvice(test.test, test.verdict));
+    if (IsConformanceFailure(test.verdict)) not_held.insert(test.test.id);
   }
   for (const TestResult& test : results.tests) {
-    if (advice.contains(test.test.id)) continue;
+    if (not_held.contains(test.test.id)) continue;
     const auto mutant = std::ranges::find(mutants, test.implementation, [](const Seeded& seeded) { return seeded.spec.label; });
     if (mutant != mutants.end()) AddFindings(test, kills[mutant - mutants.begin()]);
   }

@@ -43,6 +43,9 @@ std::vector<MutantRow> FsdpMutants();
 std::vector<MutantRow> OptimMutants();
 std::vector<MutantRow> DsdMutants();
 std::vector<MutantRow> RuleMutants();
+std::vector<MutantRow> TrajectoryMutants();
+std::vector<MutantRow> AliasingMutants();
+std::vector<MutantRow> GroupMutants();
 
 // Changes the arguments of one operation.
 Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);

@@ -87,7 +87,8 @@ class PlainLoading {
     }
     List adapted_groups;
     for (size_t i = 0; i < groups.size(); ++i) adapted_groups.push_back(WithOwnOptions(i, groups[i].AsDict()));
-    optimizer_.LoadStateDict(Dict{{"state", std::move(local)}, {"param_groups", std::move(adapted_groups)}});
+    Dict loaded{{"state", std::move(local)}, {"param_groups", std::move(adapted_groups)}};
+    optimizer_.LoadStateDict(WithoutStorageOf(given, std::move(loaded)).AsDict());
   }
 
  private:

@@ -1,5 +1,6 @@
 // The state of a model has the names and values of the plain reference model, however it is wrapped, and can be loaded
 // in every form.
+#include "dsd/model_group.h"
 #include "dsd/testing/states_against_unsharded.h"
 
 namespace shardcts::reference {
@@ -42,6 +43,33 @@ TEST_P(ModelStateTest, WithCpuOffloadAFullStateDictIsOnRank0) {
   } else {
     ExpectSameTensors(saved, TwinState());
   }
+}
+
+TEST_P(ModelStateTest, WholeAndOffloadedValuesShareNoStorageWithTheModel) {
+  for (const StateDictOptions& options : {kFull, StateDictOptions{.cpu_offload = true}}) {
+    for (const auto& [name, value] : GetModel(*model_, options)) {
+      std::vector<at::Tensor> parts;
+      if (const auto* tensor = value.TryAs<Tensor>()) parts.push_back(tensor->data);
+      if (const auto* distributed = value.TryAs<shardcts::DTensor>()) parts.push_back(distributed->local);
+      for (const at::Tensor& part : parts) {
+        for (const auto& [other, parameter] : models::NamedParameters(*model_)) {
+          EXPECT_FALSE(part.is_alias_of(parameter->value)) << ToString(name) << " and " << other;
+        }
+      }
+    }
+  }
+}
+
+TEST(GroupOfModelTest, IsThatOfItsUnitsMeshesAndWrappers) {
+  if (World().size() < 4) GTEST_SKIP() << "needs two groups of two ranks";
+  const auto mesh = MeshOf({2, World().size() / 2}, {"half", "dp"})->Submesh({"dp"});
+  const models::ModulePtr model = BuildZoo("nested_mlp", {{"dim", 3}});
+  EXPECT_EQ(GroupOfModel(*model, &World()), &World());
+  EXPECT_EQ(GroupOfModel(*model, nullptr), nullptr);
+  ShardAll(*model, kThreeLayers, On(mesh));
+  EXPECT_EQ(GroupOfModel(*model, &World()), &mesh->group(0));
+  const models::ModulePtr mixed = std::make_shared<DataParallel>(model, OverTheWorld().shard_group);
+  EXPECT_EQ(GroupOfModel(*mixed, &World()), &World());
 }
 
 TEST_P(ModelStateTest, WhatWasSavedInPiecesComesBack) {

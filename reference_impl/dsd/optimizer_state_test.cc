@@ -213,6 +213,21 @@ TEST(OptimizerStateFormsTest, IdsAreLoadedAsTheyAre) {
   EXPECT_EQ(fresh->StateDict().At("state").AsDict().size(), ParametersOf(*model).size());
 }
 
+TEST(OptimizerStateFormsTest, LoadedStateSharesNoStorageWithTheStateDict) {
+  const models::ModulePtr model = BuildZoo("linear", {{"in", 2}, {"out", 2}, {"bias", false}});
+  const auto optimizer = NewAdam(*model);
+  for (const StateDictOptions& options : {StateDictOptions{}, StateDictOptions{.full_state_dict = true},
+                                          StateDictOptions{.flatten_optimizer_state_dict = true}}) {
+    const Dict saved = GetOptimizer(*model, *optimizer, options);
+    const auto fresh = NewAdam(*model);
+    SetOptimizer(*model, *fresh, saved, options);
+    for (const auto& [name, value] : fresh->StateDict().At("state").AsDict().At(Key(0)).AsDict()) {
+      const Dict before = optimizer->StateDict().At("state").AsDict().At(Key(0)).AsDict();
+      EXPECT_NE(value.AsTensor().storage().data(), before.At(name).AsTensor().storage().data()) << ToString(name);
+    }
+  }
+}
+
 TEST(OptimizerStateFormsTest, AnEmptyGroupIsPairedWithTheOneThatIsEmpty) {
   const models::ModulePtr model = BuildZoo("nested_mlp", {{"dim", 3}});
   const auto make = [&](double lr, size_t empty_groups) {

@@ -31,7 +31,7 @@ struct StateDictOptions {
 const std::map<std::string, bool StateDictOptions::*>& OptionsByName();
 
 struct StateDictContext {
-  Communicator* world = nullptr;  // all ranks; nullptr: no process group, no communication
+  Communicator* world = nullptr;  // the ranks that hold the model; nullptr: no process group, no communication
   const MeshRegistry& meshes;
   std::vector<Warning>& warnings;
 };

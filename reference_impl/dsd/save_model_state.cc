@@ -20,6 +20,15 @@ Dict OfSubmodules(const Dict& saved, const std::vector<std::string>& submodules,
   return selected;
 }
 
+List LiveTensors(models::Module& model) {
+  List live;
+  for (const auto& [name, parameter] : models::NamedParameters(model)) {
+    if (parameter->value.defined()) live.push_back(parameter->value);
+  }
+  for (const auto& [name, buffer] : models::NamedBuffers(model)) live.push_back(buffer);
+  return live;
+}
+
 void WarnOfSubmodules(const StateDictContext& context) {
   context.warnings.push_back({"FutureWarning",
                               "Getting submodules only model/optim state_dict is deprecated and will be removed in "
@@ -42,7 +51,7 @@ Dict GetModelStateDict(models::Module& model, const std::vector<std::string>& su
     for (const std::string& name : ParameterNames(model).Frozen()) saved.Erase(name);
   }
   if (!submodules.empty()) saved = OfSubmodules(saved, submodules, options.keep_submodule_prefixes);
-  Dict formed = InFormOf(options, std::move(saved), context);
+  Dict formed = InFormOf(options, std::move(saved), context, LiveTensors(model));
   CheckModelState(formed, options, !submodules.empty());
   return formed;
 }

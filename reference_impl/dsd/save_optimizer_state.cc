@@ -118,7 +118,9 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   });
   AgreeOnTexts(context.world, agreement, "optimizer state",
                options.full_state_dict ? DistributedIn(merged) : std::vector<std::string>());
-  Dict formed = InFormOf(options, std::move(merged), context);
+  List live;
+  for (const Optimizer* optimizer : optimizers) live.push_back(optimizer->StateDict().At("state"));
+  Dict formed = InFormOf(options, std::move(merged), context, live);
   CheckOptimizerState(formed, options);
   return formed;
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 
+#include "fsdp_optim/state_entries.h"
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharded_tensor.h"
@@ -132,10 +133,10 @@ std::vector<std::string> DistributedIn(const Dict& state_dict) {
   return found;
 }
 
-Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context) {
+Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context, const List& live) {
   if (!options.full_state_dict && !options.cpu_offload) return state_dict;
   at::NoGradGuard no_grad;
-  return ValueForm(options, context).OfStateDict(state_dict);
+  return WithoutStorageOf(live, ValueForm(options, context).OfStateDict(state_dict)).AsDict();
 }
 
 }  // namespace shardcts::reference

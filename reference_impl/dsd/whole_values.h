@@ -8,8 +8,9 @@ namespace shardcts::reference {
 
 // *Collective* over the meshes and groups of the values with full_state_dict, otherwise *Local*. The values of
 // `state_dict`, at any depth, in the form that the options request; {} if this rank keeps nothing. They are gathered
-// one by one: a rank that keeps nothing never holds more than one full tensor.
-Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context);
+// one by one: a rank that keeps nothing never holds more than one full tensor. With full_state_dict or cpu_offload no
+// value shares storage with one of `live`.
+Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context, const List& live);
 
 // *Local*. What InFormOf gathers of this state dict, with full_state_dict: one text for each, in the order of gathering.
 // Ranks may call InFormOf only if all of them have the same.

@@ -3,8 +3,57 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
 
 namespace shardcts::reference {
+namespace {
+
+using Storages = std::set<const c10::StorageImpl*>;
+
+void AddStorages(const Value& value, Storages& storages) {
+  const auto add = [&](const at::Tensor& tensor) { storages.insert(tensor.storage().unsafeGetStorageImpl()); };
+  if (const auto* tensor = value.TryAs<Tensor>()) add(tensor->data);
+  if (const auto* distributed = value.TryAs<shardcts::DTensor>()) add(distributed->local);
+  if (const auto* sharded = value.TryAs<ShardedTensor>()) {
+    for (const LocalShard& shard : sharded->local_shards) add(shard.tensor);
+  }
+  if (const auto* list = value.TryAs<List>()) {
+    for (const Value& entry : *list) AddStorages(entry, storages);
+  }
+  if (const auto* dict = value.TryAs<Dict>()) {
+    for (const auto& [key, entry] : *dict) AddStorages(entry, storages);
+  }
+}
+
+Value CopyWhereIn(const Storages& storages, const Value& value) {
+  const auto copied = [&](const at::Tensor& tensor) {
+    return storages.contains(tensor.storage().unsafeGetStorageImpl()) ? tensor.detach().clone() : tensor;
+  };
+  if (const auto* tensor = value.TryAs<Tensor>()) return Tensor{copied(tensor->data), tensor->is_parameter};
+  if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
+    shardcts::DTensor changed = *distributed;
+    changed.local = copied(changed.local);
+    return changed;
+  }
+  if (const auto* sharded = value.TryAs<ShardedTensor>()) {
+    ShardedTensor changed = *sharded;
+    for (LocalShard& shard : changed.local_shards) shard.tensor = copied(shard.tensor);
+    return changed;
+  }
+  if (const auto* list = value.TryAs<List>()) {
+    List entries;
+    for (const Value& entry : *list) entries.push_back(CopyWhereIn(storages, entry));
+    return entries;
+  }
+  if (const auto* dict = value.TryAs<Dict>()) {
+    Dict entries;
+    for (const auto& [key, entry] : *dict) entries.Set(key, CopyWhereIn(storages, entry));
+    return entries;
+  }
+  return value;
+}
+
+}  // namespace
 
 bool IsTensorWithDims(const Value& value) {
   const auto* tensor = value.TryAs<Tensor>();
@@ -20,6 +69,12 @@ std::vector<Dict::Entry> SortedEntries(const Dict& state) {
   std::vector<Dict::Entry> entries(state.begin(), state.end());
   std::ranges::sort(entries, {}, &Dict::Entry::key);
   return entries;
+}
+
+Value WithoutStorageOf(const Value& other, const Value& value) {
+  Storages storages;
+  AddStorages(other, storages);
+  return CopyWhereIn(storages, value);
 }
 
 Dict CopiedToCpu(const Dict& state) {

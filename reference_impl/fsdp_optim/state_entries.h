@@ -16,6 +16,10 @@ bool IsTensorWithoutDims(const Value& value);
 // The entries, sorted by state name.
 std::vector<Dict::Entry> SortedEntries(const Dict& state);
 
+// The value, in which each tensor (a local part, a shard), also in lists and dicts, that shares storage with one of
+// `other` is a copy.
+Value WithoutStorageOf(const Value& other, const Value& value);
+
 // The state with copies of all plain tensors on the CPU.
 Dict CopiedToCpu(const Dict& state);
 

@@ -1,7 +1,7 @@
 // The distributed state-dict functions.
 #include "operations/dsd_operations.h"
 
-#include "dsd/model_world.h"
+#include "dsd/model_group.h"
 #include "dsd/state_dict_functions.h"
 #include "operations/module_paths.h"
 
@@ -18,9 +18,8 @@ StateDictOptions ReadStateDictOptions(const Call& call) {
 }
 
 StateDictContext ContextOf(const Call& call) {
-  const bool is_distributed = call.Flag("distributed", true);
-  Communicator* ranks = is_distributed ? &WorldOf(call.Model(), *call.session.context.communicator) : nullptr;
-  return {ranks, call.session.meshes, call.warnings};
+  Communicator* world = call.Flag("distributed", true) ? call.session.context.communicator : nullptr;
+  return {GroupOfModel(call.Model(), world), call.session.meshes, call.warnings};
 }
 
 // Paths without wrappers. AttributeError: nothing is there.

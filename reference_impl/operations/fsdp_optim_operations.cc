@@ -2,6 +2,7 @@
 #include "fsdp_optim/load_optim_state.h"
 #include "fsdp_optim/rekey.h"
 #include "fsdp_optim/save_optim_state.h"
+#include "fsdp_optim/state_entries.h"
 #include "operations/handlers.h"
 #include "operations/module_paths.h"
 #include "tensor/semantic_error.h"
@@ -86,7 +87,10 @@ Value ToLoad(const Call& call) {
   const StateDictSettings settings = GetStateDictType(call.Model()).value_or(StateDictSettings{});
   const Dict loaded = LoadAs(call, {.rank0_only = settings.optim_config.rank0_only,
                                     .is_named_optimizer = call.Flag("is_named_optimizer", false)});
-  if (call.Flag("load_directly", false)) call.TheOptimizer().LoadStateDict(loaded);
+  if (call.Flag("load_directly", false)) {
+    const Value* given = call.Find("state_dict");
+    call.TheOptimizer().LoadStateDict(WithoutStorageOf(given ? *given : Value(), loaded).AsDict());
+  }
   return loaded;
 }
 

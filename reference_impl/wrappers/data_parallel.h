@@ -16,6 +16,7 @@ class DataParallel : public models::Module {
   DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group);
 
   bool IsTransparent() const override { return true; }
+  Communicator& group() const { return *group_; }
   models::ModulePtr ShallowCopy() const override;  // throws: it cannot be copied
   at::Tensor Forward(at::Tensor input) override { return ForwardAll({std::move(input)}); }
   // *Local*; the backward that follows is *Collective* over the group, at its end.

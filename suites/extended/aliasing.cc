@@ -1,2 +1,289 @@
 // Aliasing and purity: what a get or a load may change, and what shares storage.
+#include <ATen/ATen.h>
+
+#include "contract/fsdp.h"
+#include "rank/whole.h"
+#include "suites/extended/coded.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
+
+namespace shardcts::extended {
+namespace {
+
+std::string FormOfOptimizer(const std::string& form) { return form == "local" ? "native" : form; }
+
+// A model after two steps of Adam, with the gradients of a third backward.
+struct Trained {
+  Model model;
+  Optimizer optimizer;
+  BatchPart part;
+};
+
+Trained BuildWithGradients(Trial& t, const std::string& wrapper) {
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  const BatchPart part = PartOf(t, wrapper);
+  Train(t, model, {optimizer}, 0, 2, part);
+  Accumulate(t, model, 2, part);
+  return {model, optimizer, part};
+}
+
+void StepOnce(Trained& trained) { trained.optimizer.Step(); }
+
+Dict CopyOf(Trial& t, const Dict& tensors) { return t.subject().Clone(tensors).AsDict(); }
+
+// Everything of a model and its optimizer that a get must leave alone, copied.
+Dict SnapshotOf(Trial& t, const Trained& trained, const std::string& wrapper) {
+  Dict snapshot{{"parameters", CopyOf(t, trained.model.Parameters())},
+                {"gradients", CopyOf(t, trained.model.Gradients())},
+                {"optimizer", CopyOf(t, trained.optimizer.StateDict())}};
+  if (wrapper.starts_with("fsdp")) snapshot.Set("state-dict type", GetStateDictType(trained.model));
+  return snapshot;
+}
+
+std::string Addresses(const Dict& tensors) {
+  std::string text;
+  for (const auto& [name, value] : tensors) text += fmt::format("{}@{:x} ", ToString(name), DataPointer(value));
+  return text;
+}
+
+std::string Flags(const Dict& parameters) {
+  std::string text;
+  for (const auto& [name, value] : parameters) {
+    const auto* dtensor = value.TryAs<DTensor>();
+    const bool requires_grad = dtensor ? dtensor->requires_grad : value.AsTensor().requires_grad();
+    text += fmt::format("{}: {} ", ToString(name), requires_grad ? "trainable" : "frozen");
+  }
+  return text;
+}
+
+// What the rank's generator draws next after this seed and the body.
+at::Tensor DrawnAfter(Trial& t, const std::function<void()>& body) {
+  t.subject().Seed(7);
+  body();
+  const Model drawn = t.subject().Build("linear", {{"in", 3}, {"out", 2}});
+  return LocalPart(drawn.Parameters().At("weight")).detach().clone();
+}
+
+void GetBoth(Trained& trained, const std::string& form) {
+  GetState(trained.model, form);
+  GetOptimizerState(trained.model, {trained.optimizer}, FormOfOptimizer(form));
+}
+
+// Each tensor that the state dict holds, by its path.
+std::vector<std::pair<std::string, Value>> TensorsIn(const Dict& state) {
+  std::vector<std::pair<std::string, Value>> tensors;
+  ForEachTensor("", state, [&](const std::string& path, const Value& tensor) { tensors.emplace_back(path, tensor); });
+  return tensors;
+}
+
+// Overwrites what a state dict holds, as its owner may.
+void Overwrite(Trial& t, const Dict& state, double value) {
+  for (const auto& [path, tensor] : TensorsIn(state)) {
+    const auto* plain = tensor.TryAs<Tensor>();
+    t.subject().Fill(tensor, plain && plain->data.scalar_type() == at::kBool ? 1 : value);
+  }
+}
+
+Dict Both(const Dict& model, const Dict& optimizer) { return {{"model", model}, {"optimizer", optimizer}}; }
+
+}  // namespace
+
+RULE(AL1) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  Trained trained = BuildWithGradients(t, wrapper);
+  const Dict parameters = trained.model.Parameters();
+  const std::string addresses = Addresses(parameters), flags = Flags(parameters);
+  const at::Tensor drawn = DrawnAfter(t, [] {});
+  const Dict before = SnapshotOf(t, trained, wrapper);
+  const at::Tensor drawn_after_get = DrawnAfter(t, [&] { GetBoth(trained, form); });
+  const Dict after = SnapshotOf(t, trained, wrapper);
+  for (const auto& [part, value] : before) {
+    t.Rule(SameValue(ToString(part) + " after a get", value, after.At(part)));
+  }
+  t.Rule(Equal("addresses of the parameters", addresses, Addresses(trained.model.Parameters())));
+  t.Rule(Equal("requires_grad", flags, Flags(trained.model.Parameters())));
+  t.Rule(SameValue("the next random numbers", drawn, drawn_after_get));
+}
+
+RULE(AL2) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string kind = t.TextParam("optimizer");
+  const BatchPart part = PartOf(t, wrapper);
+  Model plain = BuildTrained(t, TrainedStack(), wrapper);
+  Model saved = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer of_plain = t.subject().CreateOptimizer(plain, kind, TrainingOptions(kind));
+  const Optimizer of_saved = t.subject().CreateOptimizer(saved, kind, TrainingOptions(kind));
+  GetOptimizerState(saved, {of_saved}, t.TextParam("form"));
+  Train(t, plain, {of_plain}, 0, 3, part);
+  Train(t, saved, {of_saved}, 0, 3, part);
+  SameState(t, "trained after a get of the fresh optimizer", TrainedParameters(plain, wrapper),
+            TrainedParameters(saved, wrapper));
+}
+
+RULE(AL4) {
+  const std::string form = t.TextParam("form");
+  Trained trained = BuildWithGradients(t, t.TextParam("wrapper"));
+  const auto get = [&] {
+    return Both(GetState(trained.model, form),
+                GetOptimizerState(trained.model, {trained.optimizer}, FormOfOptimizer(form)).At("state").AsDict());
+  };
+  const Dict live = get();
+  const Dict copy = CopyOf(t, live);
+  StepOnce(trained);
+  t.Rule(SameValue("entries taken before a step, after it", get(), live));
+  t.Rule(Holds(!Compare(copy, live).Equal(), "a step", "must change the entries"));
+}
+
+RULE(AL5) {
+  const std::string form = t.TextParam("form");
+  Trained trained = BuildWithGradients(t, t.TextParam("wrapper"));
+  const Dict model = GetState(trained.model, form);
+  const Dict optimizer = GetOptimizerState(trained.model, {trained.optimizer}, form);
+  const Dict copy = CopyOf(t, Both(model, optimizer));
+  StepOnce(trained);
+  t.Rule(SameValue("the whole state after a step of what it was taken from", copy, Both(model, optimizer)));
+}
+
+RULE(AL6) {
+  Trained trained = BuildWithGradients(t, t.TextParam("wrapper"));
+  const StateDictOptions options = {.cpu_offload = true};
+  const Dict model = GetModelStateDict(trained.model, options);
+  const Dict optimizer = GetOptimizerStateDict(trained.model, {trained.optimizer}, options);
+  const Dict copy = CopyOf(t, Both(model, optimizer));
+  StepOnce(trained);
+  t.Rule(SameValue("offloaded state after a step of what it was taken from", copy, Both(model, optimizer)));
+}
+
+RULE(AL7) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  Trained source = BuildWithGradients(t, wrapper);
+  const Dict model = CopyOf(t, GetState(source.model, form));
+  const Dict optimizer = CopyOf(t, GetOptimizerState(source.model, {source.optimizer}, FormOfOptimizer(form)));
+  Trained first = BuildWithGradients(t, wrapper);
+  Trained second = BuildWithGradients(t, wrapper);
+  for (Trained* target : {&first, &second}) {
+    SetState(target->model, form, model);
+    SetOptimizerState(target->model, {target->optimizer}, FormOfOptimizer(form), optimizer);
+  }
+  const Dict loaded = SnapshotOf(t, second, wrapper);
+  StepOnce(first);
+  const Dict after_step = SnapshotOf(t, second, wrapper);
+  Overwrite(t, model, 3);
+  Overwrite(t, optimizer, 3);
+  const Dict after_overwrite = SnapshotOf(t, second, wrapper);
+  for (const char* part : {"parameters", "optimizer"}) {
+    t.Rule(SameValue(fmt::format("{} after a step of another model that loaded the same dict", part), loaded.At(part),
+                     after_step.At(part)));
+    t.Rule(SameValue(fmt::format("{} after the loaded dict was overwritten", part), loaded.At(part),
+                     after_overwrite.At(part)));
+  }
+}
+
+RULE(AL8) {
+  const std::string form = t.TextParam("form");
+  Trained source = BuildWithGradients(t, t.TextParam("wrapper"));
+  const Dict model = CopyOf(t, GetState(source.model, form));
+  const Dict optimizer = CopyOf(t, GetOptimizerState(source.model, {source.optimizer}, FormOfOptimizer(form)));
+  const Dict copy = CopyOf(t, Both(model, optimizer));
+  for (const std::string& wrapper : {t.TextParam("wrapper"), t.TextParam("loaded_into")}) {
+    Model target = BuildCoded(t, TrainedStack());
+    Wrap(t, target, TrainedStack(), wrapper);
+    const Optimizer target_optimizer = t.subject().CreateOptimizer(target, "adam", TrainingOptions("adam", 4));
+    SetState(target, form, model);
+    SetOptimizerState(target, {target_optimizer}, FormOfOptimizer(form), optimizer);
+    t.Rule(SameValue("the argument after a load into " + wrapper, copy, Both(model, optimizer)));
+    const auto whole = [&](Model& of, const Optimizer& by) {
+      return WholeDict(t, Both(GetState(of, form), GetOptimizerState(of, {by}, form).At("state").AsDict()));
+    };
+    const Dict expected = whole(source.model, source.optimizer);
+    t.Rule(SameValue("what " + wrapper + " has loaded", expected, InOrderOf(expected, whole(target, target_optimizer))));
+  }
+}
+
+RULE(AL9) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  const BatchPart part = PartOf(t, wrapper);
+  Model source = BuildTrained(t, TrainedStack(), wrapper);
+  const Dict saved = CopyOf(t, GetState(source, form));
+
+  const bool before_wrapping = t.TextParam("optimizer_made") == "before_wrapping";
+  Model model = BuildCoded(t, TrainedStack());
+  std::optional<Optimizer> early;
+  if (before_wrapping) early = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Wrap(t, model, TrainedStack(), wrapper);
+  if (!before_wrapping) early = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  const std::string addresses = Addresses(model.Parameters());
+  SetState(model, form, saved);
+  t.Rule(Equal("addresses of the parameters after a load", addresses, Addresses(model.Parameters())));
+
+  const Optimizer late = t.subject().CreateOptimizer(source, "adam", TrainingOptions("adam"));
+  Train(t, source, {late}, 0, 2, part);
+  Train(t, model, {*early}, 0, 2, part);
+  SameState(t, "stepped by an optimizer that is older than the load", TrainedParameters(source, wrapper),
+            TrainedParameters(model, wrapper));
+}
+
+RULE(AL10) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  Trained trained = BuildWithGradients(t, wrapper);
+  const Dict gradients = CopyOf(t, trained.model.Gradients());
+  const Dict model = CopyOf(t, GetState(trained.model, form));
+  const Dict optimizer = CopyOf(t, GetOptimizerState(trained.model, {trained.optimizer}, FormOfOptimizer(form)));
+  t.Rule(SameValue("gradients after a get", gradients, trained.model.Gradients()));
+  SetState(trained.model, form, model);
+  t.Rule(SameValue("gradients after a load of the model", gradients, trained.model.Gradients()));
+  SetOptimizerState(trained.model, {trained.optimizer}, FormOfOptimizer(form), optimizer);
+  t.Rule(SameValue("gradients after a load of the optimizer", gradients, trained.model.Gradients()));
+}
+
+RULE(AL11) {
+  const std::string form = t.TextParam("form");
+  const std::string wrapper = t.TextParam("wrapper");
+  const ModelSpec spec = {.name = "tied_embedding", .args = {{"vocab", 11}, {"dim", 3}}};
+  const Model twin = BuildCoded(t, spec);
+  Model model = BuildWrapped(t, spec, wrapper);
+  const Dict entries = GetState(model, form);
+  // FULL gives clones under every name.
+  const bool ties_share = form != "full" && form != "sharded";
+  const auto tied = [&](const std::string& name) { return ties_share && name.ends_with("weight"); };
+  double value = 1;
+  for (const auto& [name, filled] : entries) {
+    const Dict before = CopyOf(t, entries);
+    t.subject().Fill(filled, ++value);
+    for (const auto& [other, kept] : entries) {
+      if (other == name || (tied(ToString(other)) && tied(ToString(name)))) continue;
+      t.Rule(SameValue(fmt::format("{} after {} was filled", ToString(other), ToString(name)), before.At(other), kept));
+    }
+  }
+}
+
+RULE(AL13) {
+  const std::string wrapper = t.TextParam("wrapper");
+  // Even at two ranks: a padded shard is moved to storage of its own.
+  const ModelSpec spec = {.name = "tied_embedding", .args = {{"vocab", 12}, {"dim", 3}}};
+  Model source = BuildWrapped(t, spec, wrapper);
+  const Dict given = CopyOf(t, GetState(source, "native"));
+  Model model = BuildCoded(t, spec);
+  model.Fill(-1);
+  Wrap(t, model, spec, wrapper);
+  model.LoadStateDict(given, {.assign = true});
+  const Dict parameters = model.Parameters(/*remove_duplicate=*/false);
+  for (const auto& [name, value] : given) {
+    t.Rule(Equal(ToString(name) + ": address", StoragePointer(value), StoragePointer(parameters.At(name))));
+    t.Rule(SameValue(ToString(name), value, parameters.At(name)));
+  }
+  const Value before = t.subject().Clone(given.At("decoder.weight"));
+  t.subject().Fill(given.At("embedding.weight"), 5);
+  t.Rule(SameValue("the other name of what was tied", before,
+                   model.Parameters(/*remove_duplicate=*/false).At("decoder.weight")));
+  t.Rule(AllElementsAre("the name that was filled", 5, model.Parameters().At("embedding.weight")));
+}
+
+}  // namespace shardcts::extended

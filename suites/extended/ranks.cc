@@ -1,2 +1,211 @@
 // Ranks and groups: groups of some ranks, and ranks that differ.
+#include <ATen/ATen.h>
+
+#include "contract/fsdp.h"
+#include "contract/fsdp_optim.h"
+#include "suites/extended/coded.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/optimizer_state.h"
+#include "suites/extended/replicas.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
+#include "suites/extended/twin.h"
+
+namespace shardcts::extended {
+namespace {
+
+// Two models at a time, one for each half of the ranks, with values and moments of their own.
+struct HalfModel {
+  Model model;
+  Optimizer optimizer;
+  int64_t half;
+  bool is_first;  // this rank, of its half
+  Dict values;    // whole
+  Dict state;     // whole
+  std::optional<ProcessGroup> group;  // FSDP1
+};
+
+constexpr int64_t kBetweenHalves = int64_t{1} << 18;
+
+Dict StateOfHalf(const Dict& parameters, int64_t half) {
+  Dict state_dict = CodedAdamStateDict(parameters);
+  for (auto& [name, state] : state_dict.Find("state")->AsDict()) {
+    for (auto& [moment, value] : state.AsDict()) {
+      if (value.AsTensor().dim() > 0) value = value.AsTensor().add(static_cast<double>(half * kBetweenHalves));
+    }
+  }
+  return state_dict;
+}
+
+HalfModel BuildHalf(Trial& t, const std::string& wrapper, Halves halves) {
+  const std::vector<int64_t> ranks = RanksOfHalf(t, halves);
+  const int64_t half = ranks.front() == 0 ? 0 : 1;
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildCoded(t, spec);
+  const Dict values = CodedLike(model.Parameters(), half * kBetweenHalves);
+  model.SetValues(values);
+  const std::optional<ProcessGroup> group = WrapInHalves(t, model, spec, wrapper, halves);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  return {model, optimizer, half, t.rank() == ranks.front(), values, StateOfHalf(values, half), group};
+}
+
+void HasState(Trial& t, std::string_view what, const Dict& expected, const Dict& actual) {
+  t.Rule(SameValue(what, expected.At("state"), InOrderOf(expected.At("state"), actual.At("state"))));
+}
+
+}  // namespace
+
+RULE(RK1) {
+  HalfModel mine = BuildHalf(t, t.TextParam("wrapper"), Halves::kBlocks);
+  SetOptimizerState(mine.model, {mine.optimizer}, "dsd_full", mine.state);
+  const Dict values = GetState(mine.model, "dsd_offload");
+  const Dict state = GetOptimizerState(mine.model, {mine.optimizer}, "dsd_offload");
+  if (!mine.is_first) {
+    t.Rule(Equal<size_t>("entries on a rank that is not the first of its group", 0, values.size()));
+    return;
+  }
+  SameState(t, "the whole dict on the group's first rank", mine.values, values);
+  if (t.Rule(Holds(state.Contains("state"), "the optimizer's dict on the group's first rank", "has no state"))) {
+    HasState(t, "the optimizer's state there", mine.state, state);
+  }
+}
+
+RULE(RK2) {
+  HalfModel mine = BuildHalf(t, t.TextParam("wrapper"), Halves::kBlocks);
+  const Dict before = t.subject().Clone(mine.values).AsDict();
+  mine.model.Fill(-1);
+  SetState(mine.model, "dsd_broadcast", mine.is_first ? mine.values : Dict{});
+  SetOptimizerState(mine.model, {mine.optimizer}, "dsd_broadcast", mine.is_first ? mine.state : Dict{});
+  SameState(t, "what the group's first rank broadcast", before, GetState(mine.model, "dsd_full"));
+  HasState(t, "the state that it broadcast", mine.state, GetOptimizerState(mine.model, {mine.optimizer}, "dsd_full"));
+}
+
+RULE(RK3) {
+  HalfModel mine = BuildHalf(t, t.TextParam("wrapper"), Halves::kInterleaved);
+  const StateDictConfig config = {.rank0_only = true, .optim = OptimStateDictConfig{.rank0_only = true}};
+  SetOptimizerState(mine.model, {mine.optimizer}, "full", mine.state);
+  Dict values, state;
+  WithStateDictType(mine.model, StateDictKind::kFull, config, [&] {
+    values = mine.model.StateDict();
+    state = OptimStateDict(mine.model, mine.optimizer, {.group = mine.group});
+  });
+  if (!mine.is_first) {
+    t.Rule(Equal<size_t>("entries on a rank that is not the first of its group", 0, values.size()));
+    t.Rule(Equal<size_t>("optimizer entries there", 0, state.size()));
+    return;
+  }
+  SameState(t, "FULL on the group's first rank", mine.values, values);
+  HasState(t, "the optimizer's state there", mine.state, state);
+}
+
+RULE(RK4) {
+  const std::string form = t.TextParam("form");
+  HalfModel mine = BuildHalf(t, t.TextParam("wrapper"), Halves::kInterleaved);
+  const std::string whole = form.starts_with("dsd_") ? "dsd_full" : "full";
+  SetOptimizerState(mine.model, {mine.optimizer}, whole, mine.state);
+  const Dict values = t.subject().Clone(GetState(mine.model, form)).AsDict();
+  const Dict state = t.subject().Clone(GetOptimizerState(mine.model, {mine.optimizer}, form)).AsDict();
+  mine.model.Fill(-1);
+  SetState(mine.model, form, values);
+  SetOptimizerState(mine.model, {mine.optimizer}, form, state);
+  SameState(t, "values of this group's model", mine.values, GetState(mine.model, whole));
+  HasState(t, "state of this group's optimizer", mine.state,
+           GetOptimizerState(mine.model, {mine.optimizer}, whole));
+}
+
+RULE(RK5) {
+  const ModelSpec spec = TrainedStack();
+  const Dict values = Twin(spec).StateDict();
+  Model model = BuildCoded(t, spec);
+  model.Fill(-1);
+  Wrap(t, model, spec, t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  const bool gives = t.rank() == 0;
+  SetState(model, "dsd_broadcast", gives ? values : Dict{});
+  SetOptimizerState(model, {optimizer}, "dsd_broadcast", gives ? CodedAdamStateDict(values) : Dict{});
+  const Dict pieces = GetState(model, "dsd_sharded");
+  const Dict state = GetOptimizerState(model, {optimizer}, "dsd_sharded").At("state").AsDict();
+  ReplicasAreEqual(t, "parameters", pieces);
+  ReplicasAreEqual(t, "state", state);
+  SameWholeState(t, "what rank 0 broadcast", values, pieces);
+  SameWholeState(t, "the state that it broadcast", CodedAdamState(values), state);
+}
+
+RULE(RK6) {
+  const std::string option = t.TextParam("option");
+  Model model = BuildWrapped(t, TrainedStack(), t.TextParam("wrapper"));
+  const bool differs = t.rank() == t.world_size() - 1;
+  StateDictOptions options = {.full_state_dict = true};
+  if (option == "cpu_offload") options.cpu_offload = differs;
+  if (option == "strict") options.strict = !differs;
+  if (option == "ignore_frozen_params") options.ignore_frozen_params = differs;
+  const Dict whole = GetState(model, "dsd_full");
+  t.RuleRaises("RuntimeError", option, [&] {
+    if (option == "strict") {
+      SetModelStateDict(model, whole, options);
+    } else {
+      GetModelStateDict(model, options);
+    }
+  });
+}
+
+RULE(RK8) {
+  const std::string form = t.TextParam("form");
+  const bool is_fsdp1 = t.TextParam("wrapper") == "fsdp";
+  const ModelSpec spec = is_fsdp1 ? TrainedStack()
+                                  : ModelSpec{.name = "mlp_stack", .args = {{"dim", 4}, {"with_seq_parallel", true}}};
+  const std::string own = is_fsdp1 ? "2.bias" : "3.weight";
+  const auto build = [&] {
+    Model model = BuildCoded(t, spec);
+    if (is_fsdp1) {
+      FsdpOptions options;
+      options.ignored_states = {own};
+      WrapFsdp(model, "", options);
+    } else {
+      model.Parallelize(t.subject().InitMesh({t.world_size()}, {"tp"}), {{"3", "sequence"}});
+    }
+    return model;
+  };
+  Model model = build();
+  const at::Tensor mine = Coded({4}, 100 + t.rank());
+  if (is_fsdp1) {
+    model.SetValues({{own, mine}});
+  } else {
+    model.SetLocal({{own, mine}});
+  }
+  const Dict saved = t.subject().Clone(GetState(model, form)).AsDict();
+  t.Rule(SameValue("this rank's own value in the dict", mine, LocalPart(saved.At(own))));
+  Model other = build();
+  SetState(other, form, saved);
+  t.Rule(SameValue("this rank's own value after a load", mine, LocalPart(other.Parameters().At(own))));
+}
+
+RULE(RK9) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, TrainedStack(), wrapper);
+  Dict given = t.subject().Clone(GetState(model, form)).AsDict();
+  const std::string fault = t.TextParam("fault");
+  if (fault == "shape") given.Set("1.weight", at::zeros({5, 9}));
+  if (fault == "plain") given.Set("1.weight", at::zeros({5, 8}));
+  if (fault == "missing") given.Erase("1.weight");
+  if (fault == "unexpected") given.Set("1.scale", at::zeros({5}));
+  const std::string key = fault == "unexpected" ? "1.scale" : "1.weight";
+  std::string message;
+  t.RuleRaises("RuntimeError", key, [&] {
+    try {
+      SetState(model, form, given);
+    } catch (const OperationFailed& failed) {
+      message = failed.error().message;
+      throw;
+    }
+  });
+  t.Rule(Holds(message.find("module.") == message.npos, "the message", "shows a wrapper: " + message));
+  if (fault != "shape") return;
+  for (const char* size : {"5, 8", "5, 9"}) {
+    t.Rule(Holds(message.find(size) != message.npos, "the message", fmt::format("does not say {}: {}", size, message)));
+  }
+}
+
+}  // namespace shardcts::extended

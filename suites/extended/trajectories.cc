@@ -1,2 +1,204 @@
 // Trajectories: training that goes on after a load.
+#include <ATen/ATen.h>
+
+#include "contract/fsdp.h"
+#include "rank/whole.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
+
+namespace shardcts::extended {
+namespace {
+
+// LOCAL has no form of an optimizer's state: each rank keeps its own.
+std::string OptimizerFormOf(const std::string& form) { return form == "local" ? "native" : form; }
+
+// A model in training with its only optimizer.
+struct Run {
+  Model model;
+  Optimizer optimizer;
+  std::string wrapper;
+  BatchPart part;
+};
+
+Run StartRun(Trial& t, Model model, const std::string& wrapper, const OptimizerOptions& options) {
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, t.TextParam("optimizer"), options);
+  return {model, optimizer, wrapper, PartOf(t, wrapper)};
+}
+
+void Train(Trial& t, Run& run, int64_t first, int64_t last) {
+  Train(t, run.model, {run.optimizer}, first, last, run.part);
+}
+
+// Copies: what was saved does not go on with the training.
+struct Saved {
+  Dict model;
+  Dict optimizer;
+};
+
+Saved Save(Trial& t, Run& run, const std::string& form) {
+  return {t.subject().Clone(GetState(run.model, form)).AsDict(),
+          t.subject().Clone(GetOptimizerState(run.model, {run.optimizer}, OptimizerFormOf(form))).AsDict()};
+}
+
+void Load(Run& run, const std::string& form, const Saved& saved) {
+  SetState(run.model, form, saved.model);
+  SetOptimizerState(run.model, {run.optimizer}, OptimizerFormOf(form), saved.optimizer);
+}
+
+// With other values and another learning rate than the run that was saved.
+Run RebuiltRun(Trial& t, const std::string& wrapper, const std::function<void(Model&)>& wrap) {
+  Model model = BuildCoded(t, TrainedStack());
+  wrap(model);
+  return StartRun(t, model, wrapper, TrainingOptions(t.TextParam("optimizer"), /*lr_factor=*/4));
+}
+
+void SameTrajectory(Trial& t, Run& expected, Run& actual) {
+  SameState(t, "parameters", TrainedParameters(expected.model, expected.wrapper),
+            TrainedParameters(actual.model, actual.wrapper));
+  const Dict state = TrainedState(expected.model, expected.optimizer, expected.wrapper);
+  const Value found = InOrderOf(state, TrainedState(actual.model, actual.optimizer, actual.wrapper));
+  t.Rule(SameValue("optimizer state and groups", state, found));
+}
+
+constexpr int64_t kSavedAt = 2;
+constexpr int64_t kEnd = kSavedAt + 5;
+
+// Save after some steps, rebuild, load, and go on; the other run goes on without all that.
+void ContinueAfterLoad(Trial& t, const std::string& wrapper, const std::function<void(Model&)>& wrap) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  wrap(model);
+  Run uninterrupted = StartRun(t, model, wrapper, TrainingOptions(t.TextParam("optimizer")));
+  Train(t, uninterrupted, 0, kSavedAt);
+  const Saved saved = Save(t, uninterrupted, form);
+  Train(t, uninterrupted, kSavedAt, kEnd);
+
+  Run rebuilt = RebuiltRun(t, wrapper, wrap);
+  Load(rebuilt, form, saved);
+  Train(t, rebuilt, kSavedAt, kEnd);
+  SameTrajectory(t, uninterrupted, rebuilt);
+}
+
+double LargestOf(const Dict& tensors) {
+  double largest = 0;
+  for (const auto& [name, value] : tensors) {
+    largest = std::max(largest, value.AsTensor().abs().max().item<double>());
+  }
+  return largest;
+}
+
+// The twin trained in the same way. `exact`: the bits; otherwise within 8 k W 2^-24 max|p| after k steps on W ranks.
+void SameAsTwin(Trial& t, std::string_view what, const Twin& twin, const Dict& actual, bool exact) {
+  const Dict expected = twin.Parameters();
+  const Dict whole = WholeDict(t, actual);
+  t.Rule(SameNames(fmt::format("{}: names", what), expected.Keys(), whole.Keys()));
+  CompareOptions options;
+  if (!exact) options.tolerance.atol = 8.0 * kEnd * t.world_size() * 0x1p-24 * LargestOf(expected);
+  for (const auto& [name, value] : expected) {
+    if (!whole.Contains(name)) continue;
+    t.Rule(SameValue(fmt::format("{}: {}", what, ToString(name)), value, whole.At(name), options));
+  }
+}
+
+Twin TrainedTwin(const std::string& kind) {
+  Twin twin(TrainedStack());
+  twin.SetValues(SmallValuesLike(twin.Parameters()));
+  TwinOptimizer optimizer(twin, kind, TrainingOptions(kind));
+  Train(twin, optimizer, 0, kEnd);
+  return twin;
+}
+
+}  // namespace
+
+RULE(TR1) {
+  const std::string wrapper = t.TextParam("wrapper");
+  ContinueAfterLoad(t, wrapper, [&](Model& model) { Wrap(t, model, TrainedStack(), wrapper); });
+}
+
+RULE(TR2) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string kind = t.TextParam("optimizer");
+  Run run = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, TrainingOptions(kind));
+  Train(t, run, 0, kEnd);
+  SameAsTwin(t, "after 7 steps", TrainedTwin(kind), TrainedParameters(run.model, wrapper), /*exact=*/false);
+}
+
+RULE(TR3) {
+  const std::string from = t.TextParam("wrapper");
+  const std::string to = t.TextParam("loaded_into");
+  const std::string kind = t.TextParam("optimizer");
+  Run first = StartRun(t, BuildTrained(t, TrainedStack(), from), from, TrainingOptions(kind));
+  Train(t, first, 0, kSavedAt);
+  const Saved saved = Save(t, first, "dsd_full");
+  Run second = RebuiltRun(t, to, [&](Model& model) { Wrap(t, model, TrainedStack(), to); });
+  Load(second, "dsd_full", saved);
+  Train(t, second, kSavedAt, kEnd);
+  SameAsTwin(t, "after 2 steps, a load and 5 steps", TrainedTwin(kind), TrainedParameters(second.model, to),
+             /*exact=*/false);
+}
+
+RULE(TR4) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  const OptimizerOptions options = TrainingOptions(t.TextParam("optimizer"));
+  Run plain = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, options);
+  Run saving = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, options);
+  Train(t, plain, 0, kSavedAt);
+  Train(t, saving, 0, kSavedAt);
+  std::vector<Saved> saved;
+  for (int64_t step : {kSavedAt, kSavedAt + 1}) {
+    Accumulate(t, plain.model, step, plain.part);
+    Accumulate(t, saving.model, step, saving.part);
+    saved.push_back(Save(t, saving, form));
+  }
+  for (Run* run : {&plain, &saving}) {
+    run->optimizer.Step();
+    run->model.ZeroGrad();
+    Train(t, *run, kSavedAt + 2, kEnd);
+  }
+  SameTrajectory(t, plain, saving);
+  t.Rule(SameValue("model state saved after each of two backward passes", saved[0].model, saved[1].model));
+  t.Rule(SameValue("optimizer state saved after each of them", saved[0].optimizer, saved[1].optimizer));
+}
+
+RULE(TR5) {
+  const std::string wrapper = t.TextParam("wrapper");
+  ContinueAfterLoad(t, wrapper, [&](Model& model) {
+    for (const std::string path : {"0", "1", ""}) {
+      if (wrapper == "fully_shard") {
+        model.FullyShard(path, {.mp_policy = MixedPrecisionPolicy{.param_dtype = "bfloat16"}});
+      } else {
+        FsdpOptions options;
+        options.use_orig_params = wrapper == "fsdp_orig";
+        options.mixed_precision = FsdpMixedPrecision{.param_dtype = "bfloat16"};
+        WrapFsdp(model, path, options);
+      }
+    }
+  });
+}
+
+RULE(TR6) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  const OptimizerOptions options = TrainingOptions(t.TextParam("optimizer"));
+  Run plain = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, options);
+  Run swapping = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, options);
+  Train(t, plain, 0, kSavedAt);
+  Train(t, swapping, 0, kSavedAt);
+
+  Model other = BuildCoded(t, TrainedStack());
+  Wrap(t, other, TrainedStack(), wrapper);
+  const Dict own = t.subject().Clone(GetState(swapping.model, form)).AsDict();
+  SetState(swapping.model, form, GetState(other, form));
+  const Value input(BatchInput(0, 3, swapping.part).to(c10::Device(t.device())));
+  t.Rule(SameValue("output of the model that was swapped in", other.Forward({input}),
+                   swapping.model.Forward({input})));
+  SetState(swapping.model, form, own);
+  Train(t, plain, kSavedAt, kEnd);
+  Train(t, swapping, kSavedAt, kEnd);
+  SameTrajectory(t, plain, swapping);
+}
+
+}  // namespace shardcts::extended

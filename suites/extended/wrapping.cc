@@ -1,6 +1,7 @@
 #include "suites/extended/wrapping.h"
 
 #include "contract/dsd.h"
+#include "contract/fsdp.h"
 #include "rank/session.h"
 #include "suites/extended/coded.h"
 
@@ -18,8 +19,15 @@ void FullyShardAll(Model& model, const ModelSpec& spec, const FullyShardOptions&
   for (const std::string& path : WithRoot(spec)) model.FullyShard(path, options);
 }
 
-void WrapAllFsdp(Model& model, const ModelSpec& spec, bool use_orig_params) {
-  for (const std::string& path : WithRoot(spec)) WrapFsdp(model, path, {.use_orig_params = use_orig_params});
+void WrapAllFsdp(Model& model, const ModelSpec& spec, const FsdpOptions& options) {
+  for (const std::string& path : WithRoot(spec)) WrapFsdp(model, path, options);
+}
+
+FsdpOptions OptionsOfFsdp(std::string_view wrapper) {
+  FsdpOptions options;
+  options.use_orig_params = wrapper == "fsdp_orig";
+  if (wrapper == "fsdp_hybrid") options.sharding_strategy = "HYBRID_SHARD";
+  return options;
 }
 
 }  // namespace
@@ -34,22 +42,24 @@ Model BuildCoded(Trial& t, const ModelSpec& spec, std::string_view device) {
 }
 
 std::vector<int64_t> MeshShapeOf(std::string_view wrapper, int world_size) {
-  const std::vector<int64_t> fixed = wrapper == "hsdp" || wrapper == "fully_shard_tp" ? std::vector<int64_t>{2}
-                                     : wrapper == "hsdp_tp"                           ? std::vector<int64_t>{2, 2}
-                                                                                      : std::vector<int64_t>{};
+  const bool is_pair = wrapper == "hsdp" || wrapper == "fully_shard_tp" || wrapper == "fsdp_hybrid";
+  const std::vector<int64_t> fixed = is_pair                ? std::vector<int64_t>{2}
+                                     : wrapper == "hsdp_tp" ? std::vector<int64_t>{2, 2}
+                                                            : std::vector<int64_t>{};
   int64_t rest = world_size;
   for (int64_t size : fixed) {
     if (rest % size != 0) throw HarnessError(fmt::format("{} over {} ranks", wrapper, world_size));
     rest /= size;
   }
-  if (wrapper == "hsdp") return {2, rest};
+  if (wrapper == "hsdp" || wrapper == "fsdp_hybrid") return {2, rest};
   if (wrapper == "fully_shard_tp") return {rest, 2};
   if (wrapper == "hsdp_tp") return {2, rest, 2};
   return {rest};
 }
 
 std::vector<std::string> MeshNamesOf(std::string_view wrapper) {
-  if (wrapper == "hsdp") return {"dp_replicate", "dp_shard"};
+  if (wrapper == "hsdp" || wrapper == "fsdp_hybrid") return {"dp_replicate", "dp_shard"};
+  if (wrapper == "fsdp_mesh") return {"dp_shard"};
   if (wrapper == "tp") return {"tp"};
   if (wrapper == "fully_shard_tp") return {"dp", "tp"};
   if (wrapper == "hsdp_tp") return {"dp_replicate", "dp_shard", "tp"};
@@ -70,15 +80,53 @@ void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wr
 }
 
 void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper) {
+  if (wrapper == "fsdp_mesh" || wrapper == "fsdp_hybrid") {
+    FsdpOptions options = OptionsOfFsdp(wrapper);
+    options.device_mesh = t.subject().InitMesh(MeshShapeOf(wrapper, t.world_size()), MeshNamesOf(wrapper));
+    return WrapAllFsdp(model, spec, options);
+  }
   if (!MeshNamesOf(wrapper).empty()) {
     return WrapOver(t, model, spec, wrapper, MeshShapeOf(wrapper, t.world_size()));
   }
   if (wrapper == "plain") return;
   if (wrapper == "ddp") return WrapDdp(model);
   if (wrapper == "replicate") return WrapReplicate(model);
-  if (wrapper == "fsdp" || wrapper == "fsdp_orig") return WrapAllFsdp(model, spec, wrapper == "fsdp_orig");
+  if (wrapper == "fsdp" || wrapper == "fsdp_orig") return WrapAllFsdp(model, spec, OptionsOfFsdp(wrapper));
   if (wrapper == "fully_shard") return FullyShardAll(model, spec, {});
   throw HarnessError(fmt::format("no wrapper \"{}\"", wrapper));
+}
+
+std::vector<int64_t> RanksOfHalf(const Trial& t, Halves halves) {
+  const int64_t size = t.world_size() / 2;
+  std::vector<int64_t> ranks;
+  for (int64_t rank = 0; rank < t.world_size(); ++rank) {
+    const bool with_us = halves == Halves::kBlocks ? rank / size == t.rank() / size : rank % 2 == t.rank() % 2;
+    if (with_us) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+std::optional<ProcessGroup> WrapInHalves(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
+                                         Halves halves) {
+  if (t.world_size() % 2 != 0) throw HarnessError(fmt::format("halves of {} ranks", t.world_size()));
+  if (wrapper == "plain") return {};
+  const int64_t size = t.world_size() / 2;
+  if (wrapper == "fully_shard") {
+    const bool blocks = halves == Halves::kBlocks;
+    const Mesh mesh = blocks ? t.subject().InitMesh({2, size}, {"half", "dp"})
+                             : t.subject().InitMesh({size, 2}, {"dp", "half"});
+    FullyShardAll(model, spec, {.mesh = mesh.Submesh({"dp"})});
+    return {};
+  }
+  FsdpOptions options = OptionsOfFsdp(wrapper);
+  for (int64_t half = 0; half < 2; ++half) {  // every rank takes part in making both
+    std::vector<int64_t> ranks;
+    for (int64_t i = 0; i < size; ++i) ranks.push_back(halves == Halves::kBlocks ? half * size + i : 2 * i + half);
+    const ProcessGroup group = NewGroup(model.caller(), ranks);
+    if (ranks == RanksOfHalf(t, halves)) options.process_group = group;
+  }
+  WrapAllFsdp(model, spec, options);
+  return options.process_group;
 }
 
 Model BuildWrapped(Trial& t, const ModelSpec& spec, std::string_view wrapper) {

@@ -1,10 +1,12 @@
 // Models of the zoo with position-coded values, and the wrappers by name, as the parameter `wrapper` of a rule says.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "contract/fsdp.h"
 #include "contract/fsdp.h"
 #include "rank/trial.h"
 
@@ -25,17 +27,28 @@ Model BuildCoded(Trial& t, const ModelSpec& spec, std::string_view device = {});
 //   tp              {W}          tp
 //   fully_shard_tp  {W/2, 2}     dp, tp
 //   hsdp_tp         {2, W/4, 2}  replicate, shard, tp
+//   fsdp_hybrid     {2, W/2}     replicate, shard
 //   all others      {W}          unnamed
 std::vector<int64_t> MeshShapeOf(std::string_view wrapper, int world_size);
 std::vector<std::string> MeshNamesOf(std::string_view wrapper);
 
 // *Collective*. Applies the wrapper in place: plain (none), ddp, replicate, fsdp, fsdp_orig (use_orig_params),
-// fully_shard, hsdp, tp, fully_shard_tp, hsdp_tp. HarnessError for another name.
+// fsdp_mesh (FSDP1 over a 1-D mesh), fsdp_hybrid (FSDP1 over a 2-D mesh), fully_shard, hsdp, tp, fully_shard_tp,
+// hsdp_tp. HarnessError for another name.
 void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper);
 
 // *Collective*. The same of a wrapper over a mesh of this shape in place of MeshShapeOf.
 void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
               const std::vector<int64_t>& mesh_shape);
+
+// *Collective* over the world. Two models at a time: ranks [0, W/2) hold one and the others the other, or even and odd
+// ranks. fsdp, fsdp_orig over a process group, which is returned, fully_shard over a submesh; plain holds one on each
+// rank.
+enum class Halves { kBlocks, kInterleaved };
+std::optional<ProcessGroup> WrapInHalves(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
+                                         Halves halves = Halves::kBlocks);
+// The ranks that hold this rank's model.
+std::vector<int64_t> RanksOfHalf(const Trial& t, Halves halves = Halves::kBlocks);
 
 // BuildCoded and Wrap.
 Model BuildWrapped(Trial& t, const ModelSpec& spec, std::string_view wrapper);

@@ -1,7 +1,7 @@
 // Models on the meta device, whose parameters a load replaces.
 #include <ATen/ATen.h>
 
-#include "suites/state_dict/allocated_memory.h"
+#include "rank/allocated_memory.h"
 #include "suites/state_dict/comparisons.h"
 #include "suites/state_dict/ports.h"
 #include "suites/state_dict/save_and_load.h"

@@ -1,4 +1,4 @@
-#include "suites/state_dict/allocated_memory.h"
+#include "rank/allocated_memory.h"
 
 #include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
@@ -11,7 +11,7 @@
 #include <memory>
 #include <mutex>
 
-namespace shardcts::state_dict {
+namespace shardcts {
 namespace {
 
 // Of one call; memory that outlives the call keeps it alive.
@@ -125,4 +125,4 @@ std::optional<DeviceBytes> CountDeviceBytes(const std::string& device_type, cons
   return DeviceBytes{after.allocated_bytes[kAll].current - begin, after.allocated_bytes[kAll].peak - begin};
 }
 
-}  // namespace shardcts::state_dict
+}  // namespace shardcts

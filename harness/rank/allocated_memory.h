@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace shardcts::state_dict {
+namespace shardcts {
 
 struct AllocatedBytes {
   int64_t peak = 0;  // maximum at any time
@@ -29,4 +29,4 @@ struct DeviceBytes {
 // Runs `body`. nullopt: the device type has no such counters; the body has not run. *Local*.
 std::optional<DeviceBytes> CountDeviceBytes(const std::string& device_type, const std::function<void()>& body);
 
-}  // namespace shardcts::state_dict
+}  // namespace shardcts
