@@ -39,9 +39,12 @@ install(FILES harness/comm/communicator.h DESTINATION ${header_folder}/comm)
 install(DIRECTORY fixtures/models DESTINATION ${header_folder}
         FILES_MATCHING PATTERN "*.h" PATTERN "python" EXCLUDE)
 
-set(python_sources FILES_MATCHING PATTERN "*.py" PATTERN "__pycache__" EXCLUDE)
+set(python_sources FILES_MATCHING PATTERN "*.py" PATTERN "*.txt" PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY harness/adapters/python/shardcts fixtures/models/python/shardcts_models
         DESTINATION ${data_folder}/python ${python_sources})
+set_target_properties(shardcts_hostdev PROPERTIES INSTALL_RPATH "${SHARDCTS_TORCH_ROOT}/lib")
+install(TARGETS shardcts_hostdev LIBRARY DESTINATION ${data_folder}/python/shardcts_hostdev)
+install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_folder}/python ${python_sources})
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports
         PATTERN "__pycache__" EXCLUDE)
 install(CODE "execute_process(COMMAND git -C \"${CMAKE_SOURCE_DIR}\" describe --always --abbrev=40 --exclude=* --dirty

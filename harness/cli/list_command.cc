@@ -1,6 +1,7 @@
 // shardcts list: the tests of this build, which do not depend on the implementation.
 #include <iostream>
 #include <memory>
+#include <set>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -33,6 +34,14 @@ Json WaiversJson(const std::vector<const Waiver*>& waivers) {
   return json;
 }
 
+Json RuleJson(const TestCase& test) {
+  if (!test.rule) return nullptr;
+  return {{"id", test.rule->id},
+          {"level", ToString(test.rule->level)},
+          {"sentence", test.rule->sentence},
+          {"source", test.rule->source}};
+}
+
 Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
   Json checks = Json::array();
   for (const InventoryCheck& check : test.checks) {
@@ -44,6 +53,7 @@ Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
   }
   return {{"id", test.id},
           {"suite", test.suite},
+          {"rule", RuleJson(test)},
           {"upstream_id", test.upstream_id},
           {"function", test.function},
           {"world_size", test.world_size},
@@ -63,21 +73,25 @@ std::vector<const Waiver*> WaiversOf(const TestCase& test, const std::vector<Wai
   return found;
 }
 
-void Print(const TestCase& test, const std::vector<const Waiver*>& waivers) {
+// `new_rule`: it is the first one of its rule.
+void Print(const TestCase& test, bool new_rule, const std::vector<const Waiver*>& waivers) {
   std::cout << test.id << "\n";
+  if (new_rule) std::cout << "  " << ToString(test.rule->level) << ": " << test.rule->sentence << "\n";
   for (const Waiver* waiver : waivers) std::cout << "  " << Describe(*waiver) << "\n";
 }
 
 void ExecuteList(const ListCommand& command) {
   Json json = Json::array();
   const std::vector<Waiver> waivers = command.waivers.Waivers();
+  std::set<std::string> rules;  // that were printed
   for (const TestCase& test : command.selection.SelectTests()) {
     const std::vector<const Waiver*> found = WaiversOf(test, waivers);
     if (command.waived && found.empty()) continue;
     if (command.json) {
       json.push_back(ToJson(test, found));
     } else {
-      Print(test, command.waived ? found : std::vector<const Waiver*>());
+      const bool new_rule = test.rule && rules.insert(test.rule->id).second;
+      Print(test, new_rule, command.waived ? found : std::vector<const Waiver*>());
     }
   }
   if (command.json) std::cout << json.dump(1) << "\n";

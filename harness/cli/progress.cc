@@ -106,6 +106,7 @@ std::string DescribeFailure(const TestResult& test, bool colors) {
     message = test.ranks[0].failures[0].message;
   const std::string line = " " + test.test.id + " [" + test.implementation + "]: " + Short(message) + "\n";
   if (test.verdict == Verdict::kWaived) return Colored("waived", "33", colors) + line;
+  if (test.verdict == Verdict::kAdvice) return Colored("advice", "33", colors) + line;
   return Colored(ToString(test.verdict), "31", colors) + line + "  reproduce: " + test.reproduce + "\n";
 }
 

@@ -41,8 +41,8 @@ class ProgressPrinter : public RunObserver {
   std::map<Verdict, size_t> counts_;
 };
 
-// Two lines: verdict, id, implementation and the first failure; the command that reproduces it. A waived test: one
-// line.
+// Two lines: verdict, id, implementation and the first failure; the command that reproduces it. A waived test, or
+// one that is advice: one line.
 std::string DescribeFailure(const TestResult& test, bool colors);
 
 // One row per implementation, one column per verdict that occurs, and for each compared implementation its parity.

@@ -27,6 +27,7 @@ struct RunCommand {
   bool go_on = false;
   int repeat = 1;
   std::vector<std::string> required;
+  bool require_should = false;
   std::string pool_mode = "shared";
   std::string baseline;
 };
@@ -63,6 +64,7 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.tests = command.selection.SelectTests();
   CheckCapabilities(command.required);
   options.required_capabilities = command.required;
+  options.require_should = command.require_should;
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
   options.repeat = command.repeat;
@@ -128,6 +130,8 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
   sub->add_option("--require", command->required,
                   "a test that needs this capability and is not supported fails; may repeat")
       ->type_name("CAPABILITY");
+  sub->add_flag("--require-should", command->require_should,
+                "a rule of level SHOULD that does not hold fails, in place of being advice");
   sub->add_option("--repeat", command->repeat,
                   "how often each test runs; different verdicts make it flaky, which is red")
       ->capture_default_str()

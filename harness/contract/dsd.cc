@@ -105,9 +105,4 @@ void MoveSubmodule(Model& model, const std::string& path, const std::string& dev
   Require(model.caller(), "model.to", {{"model", model.handle()}, {"path", path}, {"device", device}});
 }
 
-void ScheduleExponential(const Model& model, const Optimizer& optimizer, double factor) {
-  Require(model.caller(), "optimizer.schedule",
-          {{"optimizer", optimizer.handle()}, {"kind", "exponential"}, {"factor", factor}});
-}
-
 }  // namespace shardcts

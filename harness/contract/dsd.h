@@ -65,7 +65,5 @@ void WrapCompile(Model& model);
 
 // Moves a submodule to a device; "meta" drops its values.
 void MoveSubmodule(Model& model, const std::string& path, const std::string& device);
-// A learning-rate schedule initial_lr * factor^epoch, at epoch 0: each group gets the entry initial_lr.
-void ScheduleExponential(const Model& model, const Optimizer& optimizer, double factor);
 
 }  // namespace shardcts

@@ -23,7 +23,7 @@ Dict FullyShardArguments(const FullyShardOptions& options) {
 
 Dict OptimizerArguments(const OptimizerOptions& options) {
   Dict dict;
-  auto set = [&](const char* name, const std::optional<double>& value) {
+  auto set = [&](const char* name, const auto& value) {
     if (value) dict.Set(name, *value);
   };
   set("lr", options.lr);
@@ -32,6 +32,20 @@ Dict OptimizerArguments(const OptimizerOptions& options) {
   set("beta1", options.beta1);
   set("beta2", options.beta2);
   set("eps", options.eps);
+  set("dampening", options.dampening);
+  set("alpha", options.alpha);
+  set("rho", options.rho);
+  set("lr_decay", options.lr_decay);
+  set("momentum_decay", options.momentum_decay);
+  set("initial_accumulator_value", options.initial_accumulator_value);
+  set("lambd", options.lambd);
+  set("t0", options.t0);
+  set("amsgrad", options.amsgrad);
+  set("maximize", options.maximize);
+  set("nesterov", options.nesterov);
+  set("centered", options.centered);
+  set("decoupled_weight_decay", options.decoupled_weight_decay);
+  set("lr", options.lr_tensor);
   return dict;
 }
 
@@ -116,8 +130,9 @@ void Model::To(const std::string& device) { Require(*caller_, "model.to", With({
 
 void Model::Cast(const std::string& dtype) { Require(*caller_, "model.to", With({{"dtype", dtype}})); }
 
-Dict Model::StateDict(const std::string& prefix) const {
+Dict Model::StateDict(const std::string& prefix, const std::string& path) const {
   Dict arguments = With();
+  if (!path.empty()) arguments.Set("path", path);
   if (!prefix.empty()) arguments.Set("prefix", prefix);
   return Require(*caller_, "model.state_dict", std::move(arguments)).AsDict();
 }
@@ -127,6 +142,13 @@ LoadResult Model::LoadStateDict(const Dict& state_dict, const LoadOptions& optio
       Require(*caller_, "model.load_state_dict",
               With({{"state_dict", state_dict}, {"strict", options.strict}, {"assign", options.assign}}));
   return {value.AsDict().At("missing_keys").AsStrings(), value.AsDict().At("unexpected_keys").AsStrings()};
+}
+
+std::map<std::string, std::vector<std::string>> Model::HookRuns() const {
+  std::map<std::string, std::vector<std::string>> runs;
+  const Value value = Require(*caller_, "model.hook_runs", With());
+  for (const auto& [name, prefixes] : value.AsDict()) runs[ToString(name)] = prefixes.AsStrings();
+  return runs;
 }
 
 void Optimizer::Step() { Require(*caller_, "optimizer.step", {{"optimizer", handle_}}); }
@@ -143,10 +165,22 @@ void Optimizer::LoadStateDict(const Dict& state_dict) {
   Require(*caller_, "optimizer.load_state_dict", {{"optimizer", handle_}, {"state_dict", state_dict}});
 }
 
+void Optimizer::Schedule(double factor, int64_t epoch) {
+  Dict arguments{{"optimizer", handle_}, {"kind", "exponential"}, {"factor", factor}};
+  if (epoch > 0) arguments.Set("epoch", epoch);
+  Require(*caller_, "optimizer.schedule", std::move(arguments));
+}
+
+void Optimizer::AdvanceSchedule() { Require(*caller_, "optimizer.advance_schedule", {{"optimizer", handle_}}); }
+
+at::Tensor Subject::RandomState() { return Require(caller_, "implementation.random_state", {}).AsTensor(); }
+
 void Subject::Seed(int64_t seed) { Require(caller_, "implementation.seed", {{"seed", seed}}); }
 
-Mesh Subject::InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names) {
+Mesh Subject::InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names,
+                       const std::vector<int64_t>& ranks) {
   Dict arguments{{"shape", ToValue(shape)}};
+  if (!ranks.empty()) arguments.Set("ranks", ToValue(ranks));
   if (!dim_names.empty()) arguments.Set("dim_names", ToValue(dim_names));
   return {caller_, Require(caller_, "mesh.init", arguments)};
 }
@@ -166,7 +200,9 @@ Optimizer Subject::CreateOptimizer(const Model& model, std::string_view kind, co
                                    const std::vector<ParameterGroup>& groups, bool named) {
   List list;
   for (const ParameterGroup& group : groups) {
-    list.push_back(Dict{{"parameters", ToValue(group.parameters)}, {"options", OptimizerArguments(group.options)}});
+    Dict given{{"parameters", ToValue(group.parameters)}, {"options", OptimizerArguments(group.options)}};
+    if (!group.entries.empty()) given.Set("entries", group.entries);
+    list.push_back(std::move(given));
   }
   Dict arguments{
       {"model", model.handle()}, {"kind", kind}, {"options", OptimizerArguments(options)}, {"groups", std::move(list)}};
@@ -192,6 +228,16 @@ void Subject::Fill(const Value& tensors, double scalar) {
 }
 Value Subject::To(const Value& tensor, std::string_view device) {
   return Require(caller_, "tensor.to", {{"value", tensor}, {"device", device}});
+}
+
+std::vector<Chunk> Subject::ChunksOf(const Value& tensor) {
+  std::vector<Chunk> chunks;
+  const Value list = Require(caller_, "tensor.chunks", {{"value", tensor}});
+  for (const Value& chunk : list.AsList()) {
+    const Dict& fields = chunk.AsDict();
+    chunks.push_back({fields.At("rank").AsInt(), fields.At("offsets").AsInts(), fields.At("sizes").AsInts()});
+  }
+  return chunks;
 }
 
 }  // namespace shardcts

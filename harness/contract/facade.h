@@ -110,8 +110,12 @@ class Model {
   void To(const std::string& device);
   void Cast(const std::string& dtype);
 
-  Dict StateDict(const std::string& prefix = {}) const;
+  // With a path: of the module there.
+  Dict StateDict(const std::string& prefix = {}, const std::string& path = {}) const;
   LoadResult LoadStateDict(const Dict& state_dict, const LoadOptions& options = {});
+
+  // The prefixes of the runs of each hook, by the hook's name.
+  std::map<std::string, std::vector<std::string>> HookRuns() const;
 
   const Value& handle() const { return handle_; }
   Caller& caller() const { return *caller_; }
@@ -122,13 +126,18 @@ class Model {
   Value handle_;  // with its origin, so that a recording refers to the step that made it
 };
 
+// Those that a kind has (docs/contract.md); absent ones have its defaults.
 struct OptimizerOptions {
   std::optional<double> lr, momentum, weight_decay, beta1, beta2, eps;
+  std::optional<double> dampening, alpha, rho, lr_decay, momentum_decay, initial_accumulator_value, lambd, t0;
+  std::optional<bool> amsgrad, maximize, nesterov, centered, decoupled_weight_decay;
+  std::optional<at::Tensor> lr_tensor;  // in place of lr
 };
 
 struct ParameterGroup {
   std::vector<std::string> parameters;  // names, as Model::Parameters gives them
   OptimizerOptions options;             // override those of the optimizer
+  Dict entries;                         // further ones, of any type
 };
 
 class Optimizer {
@@ -141,6 +150,9 @@ class Optimizer {
   // {state: {id or name: {state name: value}}, param_groups: list of dict}, sharing storage.
   Dict StateDict() const;
   void LoadStateDict(const Dict& state_dict);
+  // lr is initial_lr * factor^epoch. epoch above 0: resumed.
+  void Schedule(double factor, int64_t epoch = 0);
+  void AdvanceSchedule();
 
   const Value& handle() const { return handle_; }
 
@@ -149,13 +161,25 @@ class Optimizer {
   Value handle_;  // with its origin, so that a recording refers to the step that made it
 };
 
+// The part of a distributed tensor that a rank holds.
+struct Chunk {
+  int64_t rank = 0;  // global
+  std::vector<int64_t> offsets;
+  std::vector<int64_t> sizes;
+  bool operator==(const Chunk&) const = default;
+};
+
 // The implementation under test on this rank.
 class Subject {
  public:
   explicit Subject(Caller& caller) : caller_(caller) {}
 
   void Seed(int64_t seed);
-  Mesh InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names = {});
+  // The state of this rank's random generator.
+  at::Tensor RandomState();
+  // ranks: those of the mesh, in row-major order; empty: all.
+  Mesh InitMesh(const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names = {},
+                const std::vector<int64_t>& ranks = {});
   // device: "", or "meta", "cpu", ...
   Model Build(std::string_view model, Dict args, std::string_view device = {});
   Optimizer CreateOptimizer(const Model& model, std::string_view kind, const OptimizerOptions& options = {});
@@ -172,6 +196,7 @@ class Subject {
   Value Clone(const Value& tensors);
   void Fill(const Value& tensors, double scalar);
   Value To(const Value& tensor, std::string_view device);
+  std::vector<Chunk> ChunksOf(const Value& tensor);
 
  private:
   Caller& caller_;

@@ -7,10 +7,19 @@
 
 namespace shardcts {
 
+struct EmbeddedFile {
+  std::string path;  // "suites/NAME/rules/geometry.json"
+  std::string text;
+};
+
+// A suite has an inventory, or rules (rules.h).
 struct EmbeddedSuite {
   std::string name;
-  std::string inventory;   // text of suites/NAME/upstream.json
+  std::string inventory;   // text of suites/NAME/upstream.json; empty: a suite of rules
   std::string deviations;  // text of suites/NAME/deviations.toml; empty: there is none
+  EmbeddedFile parameters = {};                // suites/NAME/parameters.json
+  std::vector<EmbeddedFile> areas = {};        // suites/NAME/rules/*.json, in the order of its CMakeLists.txt
+  std::vector<std::string> capabilities = {};  // of the contract, which rules may name
 };
 
 // In the order of suites/CMakeLists.txt. *Local*.

@@ -4,64 +4,14 @@
 #include <map>
 #include <set>
 
-#include "run_files/input_error.h"
+#include "inventory/grid.h"
+#include "inventory/json_place.h"
 #include "run_files/json_file.h"
 
 namespace shardcts {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kMaxRanks = 4096;
-constexpr size_t kMaxElements = 10'000;  // of one grid
-
-// A JSON value with its position, so that every error names file and JSON pointer.
-struct Place {
-  const Json* json;
-  std::string file;
-  std::string pointer;
-
-  [[noreturn]] void Fail(const std::string& problem) const {
-    throw InputError(file + ": " + (pointer.empty() ? "/" : pointer) + ": " + problem);
-  }
-  Place At(const std::string& key) const { return {&json->at(key), file, pointer + "/" + key}; }
-  bool Has(const std::string& key) const { return json->contains(key); }
-
-  const Place& Require(Json::value_t type, const char* name) const {
-    const bool fits = json->type() == type ||
-                      (type == Json::value_t::number_unsigned && json->type() == Json::value_t::number_integer);
-    if (!fits) Fail(std::string("expected ") + name + ", got " + json->type_name());
-    return *this;
-  }
-  const Place& Object() const { return Require(Json::value_t::object, "an object"); }
-  Place Member(const std::string& key) const {
-    Object();
-    if (!Has(key)) Fail("'" + key + "' is missing");
-    return At(key);
-  }
-  std::string Text() const { return Require(Json::value_t::string, "a string").json->get<std::string>(); }
-  int PositiveInt() const {
-    if (!json->is_number_integer() || *json < 1 || *json > kMaxRanks) Fail("expected a positive integer up to 4096");
-    return json->get<int>();
-  }
-  int Rank() const {
-    if (!json->is_number_integer() || *json < 0 || *json >= kMaxRanks) Fail("expected a rank");
-    return json->get<int>();
-  }
-  std::vector<Place> Elements() const {
-    Require(Json::value_t::array, "an array");
-    std::vector<Place> elements;
-    for (size_t i = 0; i < json->size(); ++i) {
-      elements.push_back({&(*json)[i], file, pointer + "/" + std::to_string(i)});
-    }
-    return elements;
-  }
-  std::vector<std::string> Texts() const {
-    std::vector<std::string> texts;
-    for (const Place& element : Elements()) texts.push_back(element.Text());
-    return texts;
-  }
-};
 
 struct CheckRule {
   InventoryCheck check;
@@ -75,7 +25,7 @@ struct InstanceRule {
   std::string not_applicable;
 };
 
-InventoryCheck::Ranks ParseRanks(const Place& place) {
+InventoryCheck::Ranks ParseRanks(const JsonPlace& place) {
   if (place.json->is_array()) return InventoryCheck::Ranks::kListed;
   const std::string text = place.Text();
   if (text == "all") return InventoryCheck::Ranks::kAll;
@@ -84,22 +34,14 @@ InventoryCheck::Ranks ParseRanks(const Place& place) {
   place.Fail("'" + text + "' is none of all, rank0, others");
 }
 
-std::vector<int> ParseListedRanks(const Place& place) {
+std::vector<int> ParseListedRanks(const JsonPlace& place) {
   std::vector<int> ranks;
-  for (const Place& element : place.Elements()) ranks.push_back(element.Rank());
+  for (const JsonPlace& element : place.Elements()) ranks.push_back(element.Rank());
   if (ranks.empty()) place.Fail("no rank is listed");
   return ranks;
 }
 
-Json ParseValueLists(const Place& place) {
-  place.Object();
-  for (const auto& [key, values] : place.json->items()) {
-    if (!values.is_array() || values.empty()) place.At(key).Fail("expected a list with at least one value");
-  }
-  return *place.json;
-}
-
-CheckRule ParseCheck(const Place& place) {
+CheckRule ParseCheck(const JsonPlace& place) {
   CheckRule rule;
   rule.check.id = place.Member("id").Text();
   rule.check.what = place.Has("what") ? place.At("what").Text() : "";
@@ -120,13 +62,13 @@ CheckRule ParseCheck(const Place& place) {
   return rule;
 }
 
-std::vector<CheckRule> ParseChecks(const Place& place) {
+std::vector<CheckRule> ParseChecks(const JsonPlace& place) {
   std::vector<CheckRule> rules;
-  for (const Place& element : place.Elements()) rules.push_back(ParseCheck(element));
+  for (const JsonPlace& element : place.Elements()) rules.push_back(ParseCheck(element));
   return rules;
 }
 
-InstanceRule ParseInstance(const Place& place) {
+InstanceRule ParseInstance(const JsonPlace& place) {
   InstanceRule instance;
   instance.id = place.Member("id").Text();
   if (place.Has("params")) instance.params = *place.At("params").Object().json;
@@ -142,22 +84,6 @@ struct GridRule {
   std::string not_applicable = {};    // as InstanceRule's
 };
 
-// Every element of one grid: keys in written order, the last varies fastest.
-std::vector<Json> ExpandGrid(const GridRule& grid) {
-  std::vector<Json> elements = {Json::object()};
-  for (const auto& [key, values] : grid.lists.items()) {
-    std::vector<Json> extended;
-    for (const Json& element : elements) {
-      for (const Json& value : values) {
-        extended.push_back(element);
-        extended.back()[key] = value;
-      }
-    }
-    elements = std::move(extended);
-  }
-  return elements;
-}
-
 struct FunctionRule {
   std::string suite;
   std::string function;
@@ -167,44 +93,28 @@ struct FunctionRule {
   std::vector<CheckRule> checks;
 };
 
-std::vector<int> ParseWorldSizes(const Place& place) {
-  std::vector<int> sizes;
-  for (const Place& element : place.Elements()) sizes.push_back(element.PositiveInt());
-  if (sizes.empty()) place.Fail("no world size is listed");
-  return sizes;
-}
-
-GridRule ParseGrid(const Place& place) {
+GridRule ParseGrid(const JsonPlace& place) {
   GridRule grid;
-  grid.lists = *place.Object().json;
-  for (const char* key : {"when", "world_sizes", "not_applicable"}) grid.lists.erase(key);
-  ParseValueLists({&grid.lists, place.file, place.pointer});
-  size_t elements = 1;
-  for (const Json& values : grid.lists) {
-    elements *= values.size();
-    if (elements > kMaxElements) place.Fail("more than 10000 elements");
-  }
+  grid.lists = ParseGridLists(place, {"when", "world_sizes", "not_applicable"});
   if (place.Has("when")) grid.when = ParseValueLists(place.At("when"));
-  if (place.Has("world_sizes")) grid.world_sizes = ParseWorldSizes(place.At("world_sizes"));
+  if (place.Has("world_sizes")) grid.world_sizes = place.At("world_sizes").WorldSizes();
   if (place.Has("not_applicable")) grid.not_applicable = place.At("not_applicable").Text();
   return grid;
 }
 
-FunctionRule ParseFunction(const std::string& suite, const Place& place) {
+FunctionRule ParseFunction(const std::string& suite, const JsonPlace& place) {
   FunctionRule rule;
   rule.suite = suite;
   rule.function = place.Member("function").Text();
   if (place.Has("capabilities")) rule.capabilities = place.At("capabilities").Texts();
-  rule.world_sizes = ParseWorldSizes(place.Member("world_sizes"));
+  rule.world_sizes = place.Member("world_sizes").WorldSizes();
   if (place.Has("subtests")) {
-    for (const Place& grid : place.At("subtests").Elements()) rule.grids.push_back(ParseGrid(grid));
+    for (const JsonPlace& grid : place.At("subtests").Elements()) rule.grids.push_back(ParseGrid(grid));
   }
   if (rule.grids.empty()) rule.grids.emplace_back();
   rule.checks = ParseChecks(place.Member("checks"));
   return rule;
 }
-
-std::string ValueText(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
 bool Matches(const Json& value_lists, const Json& params, int world_size) {
   for (const auto& [key, values] : value_lists.items()) {
@@ -224,11 +134,8 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int wo
   test.capabilities = rule.capabilities;
   test.not_applicable = instance.not_applicable.empty() ? grid.not_applicable : instance.not_applicable;
   test.params = instance.params;
-  test.id = rule.suite + "/" + instance.id + "/world_size=" + std::to_string(world_size);
-  for (const auto& [key, value] : element.items()) {
-    test.params[key] = value;
-    test.id += "," + key + "=" + ValueText(value);
-  }
+  test.params.update(element);
+  test.id = rule.suite + "/" + instance.id + "/" + VariantText(world_size, element);
   for (const CheckRule& check : rule.checks) {
     const bool switched_off = !check.inactive.empty() && Matches(check.inactive, test.params, world_size);
     if (Matches(check.active, test.params, world_size) && !switched_off) test.checks.push_back(check.check);
@@ -242,12 +149,12 @@ void ExpandInstance(const FunctionRule& rule, const InstanceRule& instance, std:
       const std::vector<int>& sizes = grid.world_sizes;
       if (!sizes.empty() && std::ranges::find(sizes, world_size) == sizes.end()) continue;
       if (!Matches(grid.when, instance.params, world_size)) continue;
-      for (const Json& element : ExpandGrid(grid)) tests.push_back(MakeCase(rule, instance, world_size, grid, element));
+      for (const Json& element : ExpandGrid(grid.lists)) tests.push_back(MakeCase(rule, instance, world_size, grid, element));
     }
   }
 }
 
-void RequireConsistent(const TestCase& test, const Place& place) {
+void RequireConsistent(const TestCase& test, const JsonPlace& place) {
   std::set<std::string> ids;
   for (const InventoryCheck& check : test.checks) {
     if (!ids.insert(check.id).second) place.Fail("test " + test.id + " has check " + check.id + " twice");
@@ -259,15 +166,17 @@ void RequireConsistent(const TestCase& test, const Place& place) {
 
 }  // namespace
 
+std::string ToString(Rule::Level level) { return level == Rule::Level::kMust ? "MUST" : "SHOULD"; }
+
 std::vector<TestCase> ParseInventory(const std::string& text, const std::string& file_name) {
   const Json json = ParseJson(text, file_name);
-  const Place root{&json, file_name, ""};
+  const JsonPlace root{&json, file_name, ""};
   const std::string suite = root.Member("suite").Text();
   std::vector<TestCase> tests;
   std::set<std::string> ids;
-  for (const Place& function : root.Member("tests").Elements()) {
+  for (const JsonPlace& function : root.Member("tests").Elements()) {
     const FunctionRule rule = ParseFunction(suite, function);
-    for (const Place& place : function.Member("instances").Elements()) {
+    for (const JsonPlace& place : function.Member("instances").Elements()) {
       const size_t before = tests.size();
       ExpandInstance(rule, ParseInstance(place), tests);
       for (size_t i = before; i < tests.size(); ++i) {
@@ -281,10 +190,10 @@ std::vector<TestCase> ParseInventory(const std::string& text, const std::string&
 
 SuiteSize MeasureInventory(const std::string& text, const std::string& file_name) {
   const Json json = ParseJson(text, file_name);
-  const Place root{&json, file_name, ""};
+  const JsonPlace root{&json, file_name, ""};
   SuiteSize size;
   size.name = root.Member("suite").Text();
-  for (const Place& function : root.Member("tests").Elements()) {
+  for (const JsonPlace& function : root.Member("tests").Elements()) {
     ++size.functions;
     size.instances += static_cast<int>(function.Member("instances").Elements().size());
     std::map<std::string, bool> unreached;  // a check may have several entries: ranks that differ by parameters

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,17 +21,32 @@ struct InventoryCheck {
   std::vector<int> listed_ranks = {};  // for kListed
 };
 
-// One test: an upstream instance at one world size with one element of its subtest grids.
+// One sentence of the specification (rules.h).
+struct Rule {
+  enum class Level { kMust, kShould };  // a SHOULD that fails is advice, not a failure (docs/verdicts.md)
+  std::string id;                       // "GE1"
+  Level level = Level::kMust;
+  std::string sentence;
+  std::string source;      // the page or the thread that says so
+  std::string bites_with;  // the sizes and cases that show a violation
+  std::string area;        // "Geometry"
+  std::string place;       // "FILE: /rules/0"
+};
+
+std::string ToString(Rule::Level level);  // "MUST"
+
+// One test: an upstream instance, or a rule, at one world size with one element of its grids.
 struct TestCase {
   std::string id;            // "fully_shard_state_dict/TestX.test_y/world_size=4,mlp_dim=2"
   std::string suite;
-  std::string upstream_id;   // "TestX.test_y"
+  std::string upstream_id;   // "TestX.test_y"; of a rule its id, as function
   std::string function;      // "test_y"
   int world_size = 1;
   nlohmann::ordered_json params;             // instance parameters, then the subtest's
   std::vector<std::string> capabilities;     // all must be declared, else not_supported
   std::string not_applicable;                // upstream's reason; empty: applicable
   std::vector<InventoryCheck> checks;        // those active for this case
+  std::shared_ptr<const Rule> rule = {};     // that it tests; null: it is a test of upstream
 };
 
 // What the inventory of one suite lists, before world sizes and subtests multiply it.
@@ -41,6 +57,7 @@ struct SuiteSize {
   int checks = 0;     // of all functions
   int unreached = 0;  // of these: those that upstream never reaches
   int ids = 0;        // test cases; only AllSuites() counts them
+  std::vector<Rule> rules = {};  // of a suite of rules; each counts as a function, an instance and a check
 };
 
 // Both throw InputError (input_error.h) naming file and position when the text does not follow the format.

@@ -13,19 +13,21 @@ namespace {
 std::string Choice(const Plan& plan) {
   const ImplementationSpec& spec = plan.implementation;
   const auto option = spec.options.find("comm");
-  if (option != spec.options.end()) return option->second;
+  if (option != spec.options.end()) return option->second == "none" ? "" : option->second;
   const ShippedImplementation* shipped = FindShipped(spec.source);
   const bool is_library = shipped ? !shipped->library.empty() : spec.source.ends_with(".so");
   if (!is_library) return "";
   if (spec.device == "cuda") return "nccl";
-  return plan.launched ? "mpi" : "local";
+  if (spec.device == "cpu") return plan.launched ? "mpi" : "local";
+  throw InputError("no communicator of ours carries tensors of device " + spec.device +
+                   " (local, mpi: cpu; nccl: cuda); comm=none gives the library none");
 }
 
 // The device whose tensors a value of comm supports.
 std::string DeviceOf(const std::string& choice) {
   if (choice == "local" || choice == "mpi") return "cpu";
   if (choice == "nccl") return "cuda";
-  throw InputError("option comm=" + choice + ": possible: local, mpi, nccl");
+  throw InputError("option comm=" + choice + ": possible: local, mpi, nccl, none");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 //   local  CPU tensors, ranks of one host; the default for libraries on the CPU
 //   mpi    CPU tensors; the default for libraries on the CPU under a launcher of the user's own
 //   nccl   CUDA tensors, one GPU per rank; the default for libraries on device=cuda
+//   none   none: the library communicates by itself. Libraries on other devices have no default
 //
 // Python classes bring communication of their own: they get none unless the option asks for one.
 #pragma once

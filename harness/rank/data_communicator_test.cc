@@ -50,13 +50,23 @@ TEST(DataCommunicatorTest, PythonClassesGetNone) {
 }
 
 TEST(DataCommunicatorTest, WrongOptionsAreNamed) {
-  EXPECT_EQ(Problem(PlanFor("reference", "cpu", "gloo")), "option comm=gloo: possible: local, mpi, nccl");
+  EXPECT_EQ(Problem(PlanFor("reference", "cpu", "gloo")), "option comm=gloo: possible: local, mpi, nccl, none");
   EXPECT_EQ(Problem(PlanFor("reference", "cuda", "local")),
             "option comm=local carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cuda", "mpi")),
             "option comm=mpi carries tensors of device cpu, not of cuda");
   EXPECT_EQ(Problem(PlanFor("reference", "cpu", "nccl")),
             "option comm=nccl carries tensors of device cuda, not of cpu");
+}
+
+TEST(DataCommunicatorTest, WhatNoCommunicatorCarriesIsSaid) {
+  EXPECT_EQ(Problem(PlanFor("/x/vendor.so", "npu")),
+            "no communicator of ours carries tensors of device npu (local, mpi: cpu; nccl: cuda); comm=none gives the library none");
+  ControlPlane alone;
+  EXPECT_EQ(DataCommunicator(PlanFor("/x/vendor.so", "npu", "none")).Make(alone, 0), nullptr);
+  EXPECT_EQ(DataCommunicator(PlanFor("python:vendor.adapter:Adapter", "npu")).Make(alone, 0), nullptr);
+  EXPECT_EQ(Problem(PlanFor("/x/vendor.so", "npu", "mpi")),
+            "option comm=mpi carries tensors of device cpu, not of npu");
 }
 
 TEST(DataCommunicatorTest, WithoutNcclOrGpuTheReasonIsOneLine) {

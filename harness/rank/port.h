@@ -1,4 +1,4 @@
-// Port: the body of one upstream test function. The inventory supplies instances and parameters.
+// Port: the body of one upstream test function, or of one rule. The inventory supplies instances and parameters.
 #pragma once
 
 #include <string>
@@ -11,8 +11,9 @@ class Trial;
 using PortBody = void (*)(Trial&);
 
 struct Port {
-  std::string function;  // upstream's name
+  std::string function;  // upstream's name, or the rule's id
   PortBody body;
+  std::string place = {};  // "FILE:LINE" of a rule's body
 };
 
 struct Suite {

@@ -176,12 +176,14 @@ class CaseTest : public testing::Test {
   const Case case_;
 };
 
-std::map<std::string, PortBody> PortsByName(const std::vector<Suite>& suites) {
-  std::map<std::string, PortBody> ports;
+std::string At(const Port& port) { return port.place.empty() ? "" : port.place + ": "; }
+
+std::map<std::string, Port> PortsByName(const std::vector<Suite>& suites) {
+  std::map<std::string, Port> ports;
   for (const Suite& suite : suites) {
     for (const Port& port : suite.ports) {
-      if (!ports.emplace(suite.name + "/" + port.function, port.body).second) {
-        throw HarnessError(fmt::format("suite {}: two bodies for {}", suite.name, port.function));
+      if (!ports.emplace(suite.name + "/" + port.function, port).second) {
+        throw HarnessError(fmt::format("{}two bodies for {}/{}", At(port), suite.name, port.function));
       }
     }
   }
@@ -192,25 +194,27 @@ std::map<std::string, PortBody> PortsByName(const std::vector<Suite>& suites) {
 
 void CheckPortsAgainstInventory(const std::vector<TestCase>& inventory, const std::vector<Suite>& suites) {
   std::set<std::string> wanted;
-  for (const TestCase& test : inventory) wanted.insert(test.suite + "/" + test.function);
-  const std::map<std::string, PortBody> ports = PortsByName(suites);
-  for (const std::string& name : wanted) {
-    if (!ports.contains(name)) throw HarnessError("inventory entry without a body: " + name);
+  const std::map<std::string, Port> ports = PortsByName(suites);
+  for (const TestCase& test : inventory) {
+    const std::string name = test.suite + "/" + test.function;
+    if (!wanted.insert(name).second || ports.contains(name)) continue;
+    const std::string at = test.rule ? test.rule->place + ": " : "";
+    throw HarnessError(at + (test.rule ? "rule" : "inventory entry") + " without a body: " + name);
   }
-  for (const auto& [name, body] : ports) {
-    if (!wanted.contains(name)) throw HarnessError("body without an inventory entry: " + name);
+  for (const auto& [name, port] : ports) {
+    if (!wanted.contains(name)) throw HarnessError(At(port) + "body without an inventory entry: " + name);
   }
 }
 
 void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, HostedImplementation& implementation,
               Session& session, ControlPlane& control, EventLog& events) {
   const Pool pool{plan, capabilities, implementation, session, control, events};
-  const std::map<std::string, PortBody> ports = PortsByName(AllPorts());
+  const std::map<std::string, Port> ports = PortsByName(AllPorts());
   std::vector<Case> cases;
   for (const std::string& id : plan.tests) {
     const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
     if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
-    cases.emplace_back(pool, *test, ports.at(test->suite + "/" + test->function), static_cast<int>(cases.size()));
+    cases.emplace_back(pool, *test, ports.at(test->suite + "/" + test->function).body, static_cast<int>(cases.size()));
   }
   for (const Case& one : cases) {
     // One gtest suite per pool keeps the plan's order.

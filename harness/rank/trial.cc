@@ -48,6 +48,20 @@ bool Trial::Strict(std::string_view check, const Verification& verification, Loc
   return Evaluate(check, true, verification, where);
 }
 
+bool Trial::Rule(const Verification& verification, Location where) {
+  return Evaluate(RuleCheck(), true, verification, where);
+}
+
+bool Trial::RuleRaises(std::string_view kind, std::string_view message_part, const std::function<void()>& body,
+                       Location where) {
+  return EvaluateRaises(RuleCheck(), true, kind, message_part, body, where);
+}
+
+const std::string& Trial::RuleCheck() const {
+  if (!test_.rule) throw HarnessError(test_.id + ": tests no rule");
+  return test_.rule->id;
+}
+
 void Trial::NoError(std::string_view check, const std::function<void()>& body, Location where) {
   try {
     body();
@@ -60,14 +74,19 @@ void Trial::NoError(std::string_view check, const std::function<void()>& body, L
 
 bool Trial::Raises(std::string_view check, std::string_view kind, std::string_view message_part,
                    const std::function<void()>& body, Location where) {
+  return EvaluateRaises(check, false, kind, message_part, body, where);
+}
+
+bool Trial::EvaluateRaises(std::string_view check, bool strict, std::string_view kind, std::string_view message_part,
+                           const std::function<void()>& body, const Location& where) {
   const std::string expected = fmt::format("expected {} with \"{}\"", kind, message_part);
   try {
     body();
   } catch (const OperationFailed& failure) {
     const bool right = failure.error().kind == kind && failure.error().message.find(message_part) != std::string::npos;
-    return Evaluate(check, false, Holds(right, expected, std::string("actual ") + failure.what()), where);
+    return Evaluate(check, strict, Holds(right, expected, std::string("actual ") + failure.what()), where);
   }
-  return Evaluate(check, false, {false, expected + ", actual no error"}, where);
+  return Evaluate(check, strict, {false, expected + ", actual no error"}, where);
 }
 
 void Trial::DeviceLimited(std::string_view check, std::string reason) {

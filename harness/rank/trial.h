@@ -45,6 +45,11 @@ class Trial {
   bool Check(std::string_view check, const Verification& verification, Location where = Location::current());
   // One evaluation of its strict form.
   bool Strict(std::string_view check, const Verification& verification, Location where = Location::current());
+  // One evaluation of the only check of a rule's test, which is strict. HarnessError in a test of upstream.
+  bool Rule(const Verification& verification, Location where = Location::current());
+  // The operations inside must fail with an error of this kind, whose message contains the text.
+  bool RuleRaises(std::string_view kind, std::string_view message_part, const std::function<void()>& body,
+                  Location where = Location::current());
   // The operations inside must not fail: an evaluation of `check` that fails on OperationFailed, which also ends the
   // test.
   void NoError(std::string_view check, const std::function<void()>& body, Location where = Location::current());
@@ -71,6 +76,9 @@ class Trial {
   bool failed() const { return failure_count_ > 0; }
 
  private:
+  const std::string& RuleCheck() const;
+  bool EvaluateRaises(std::string_view check, bool strict, std::string_view kind, std::string_view message_part,
+                      const std::function<void()>& body, const Location& where);
   bool Evaluate(std::string_view check, bool strict, const Verification& verification, const Location& where);
   void AddFailure(std::string_view check, std::string message, const Location& where);
   const Json& Param(std::string_view name) const;

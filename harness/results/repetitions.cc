@@ -8,6 +8,7 @@ namespace {
 
 constexpr Verdict kWorstFirst[] = {Verdict::kCrash,         Verdict::kHang,       Verdict::kDiverged,
                                    Verdict::kFail,          Verdict::kIncomplete, Verdict::kUnexpectedPass,
+                                   Verdict::kAdvice,
                                    Verdict::kHarnessError,  Verdict::kNotRun,     Verdict::kNotSupported,
                                    Verdict::kNotApplicable, Verdict::kWaived,     Verdict::kPass};
 

@@ -13,7 +13,7 @@ std::string RecordingName(const std::string& test, size_t repetition);
 
 // Adds the outcome of one repetition to result.repetitions, which has an entry for each, and recomputes the result:
 // everything in it is of the worst outcome so far, the first of equal ones; `seconds` is the sum. The worst first:
-// crash, hang, diverged, fail, incomplete, unexpected_pass, harness_error, not_run, not_supported, not_applicable,
+// crash, hang, diverged, fail, incomplete, unexpected_pass, advice, harness_error, not_run, not_supported, not_applicable,
 // waived, pass.
 //
 // A test is flaky when its repetitions have different verdicts, harness_error and not_run left aside: they say nothing

@@ -99,6 +99,7 @@ Json ImplementationJson(const ImplementationResult& implementation) {
   return {{"label", implementation.label},
           {"name", from("name", implementation.source)},
           {"version", from("version", "")},
+          {"based_on", from("based_on", "")},
           {"source", implementation.source},
           {"device", implementation.device},
           {"options", implementation.options},
@@ -120,6 +121,19 @@ Json SummaryJson(const Results& results) {
     count = count.get<int>() + 1;
   }
   return summary;
+}
+
+Json RulesJson(const std::vector<Rule>& rules) {
+  Json json = Json::array();
+  for (const Rule& rule : rules) {
+    json.push_back({{"id", rule.id},
+                    {"level", ToString(rule.level)},
+                    {"area", rule.area},
+                    {"sentence", rule.sentence},
+                    {"source", rule.source},
+                    {"bites_with", rule.bites_with}});
+  }
+  return json;
 }
 
 }  // namespace
@@ -151,6 +165,7 @@ Json ToJson(const TestResult& result) {
           {"suite", result.test.suite},
           {"upstream_id", result.test.upstream_id},
           {"upstream_function", result.test.function},
+          {"level", result.test.rule ? Json(ToString(result.test.rule->level)) : Json()},
           {"implementation", result.implementation},
           {"world_size", result.test.world_size},
           {"params", result.test.params},
@@ -183,6 +198,7 @@ Json ToJson(const Results& results) {
                  {"jobs", results.jobs},
                  {"repeat", results.repeat},
                  {"require", results.required_capabilities},
+                 {"require_should", results.require_should},
                  {"waivers", results.waiver_files},
                  {"environment", results.environment}}},
                {"implementations", Json::array()},
@@ -199,7 +215,8 @@ Json ToJson(const Results& results) {
                               {"instances", suite.instances},
                               {"ids", suite.ids},
                               {"checks", suite.checks},
-                              {"unreached", suite.unreached}});
+                              {"unreached", suite.unreached},
+                              {"rules", RulesJson(suite.rules)}});
   }
   for (const PoolResult& pool : results.pools) {
     json["pools"].push_back({{"implementation", pool.implementation},

@@ -71,6 +71,7 @@ struct Results {
   int jobs = 1;                 // how many pools ran at the same time, at most
   int repeat = 1;               // how often each test runs
   std::vector<std::string> required_capabilities;
+  bool require_should = false;            // a rule of level SHOULD that does not hold fails
   std::vector<std::string> waiver_files;  // in addition to those of the suites
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;

@@ -14,6 +14,7 @@ struct VerdictName {
 constexpr VerdictName kNames[] = {
     {Verdict::kPass, "pass"},
     {Verdict::kFail, "fail"},
+    {Verdict::kAdvice, "advice"},
     {Verdict::kIncomplete, "incomplete"},
     {Verdict::kNotSupported, "not_supported"},
     {Verdict::kNotApplicable, "not_applicable"},
@@ -124,10 +125,6 @@ std::optional<Verdict> ParseVerdict(std::string_view text) {
   return std::nullopt;
 }
 
-bool IsGreen(Verdict verdict) {
-  return verdict == Verdict::kPass || verdict == Verdict::kNotApplicable || verdict == Verdict::kWaived;
-}
-
 bool IsConformanceFailure(Verdict verdict) {
   return verdict == Verdict::kFail || verdict == Verdict::kIncomplete || verdict == Verdict::kUnexpectedPass ||
          verdict == Verdict::kCrash || verdict == Verdict::kHang || verdict == Verdict::kDiverged;
@@ -160,6 +157,11 @@ CombinedVerdict Combine(const TestCase& test, const std::vector<RankReport>& ran
   }
   if (incident) return {incident->verdict, incident->reason, missing};
   return CombineRanks(ranks, std::move(missing));
+}
+
+Verdict AsAdvice(const TestCase& test, Verdict verdict) {
+  const bool should = test.rule && test.rule->level == Rule::Level::kShould;
+  return should && (verdict == Verdict::kFail || verdict == Verdict::kDiverged) ? Verdict::kAdvice : verdict;
 }
 
 int ExitCode(const std::vector<Verdict>& verdicts, bool complete) {

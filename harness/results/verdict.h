@@ -18,6 +18,7 @@ namespace shardcts {
 enum class Verdict {
   kPass,
   kFail,
+  kAdvice,          // a rule of level SHOULD does not hold
   kIncomplete,      // a check that the inventory asks for was not evaluated
   kNotSupported,    // a capability that the implementation does not declare
   kNotApplicable,   // upstream's own rule
@@ -33,7 +34,6 @@ enum class Verdict {
 const std::vector<Verdict>& AllVerdicts();
 std::string ToString(Verdict verdict);                        // "not_supported"
 std::optional<Verdict> ParseVerdict(std::string_view text);
-bool IsGreen(Verdict verdict);                                // pass, not_applicable, waived
 bool IsConformanceFailure(Verdict verdict);  // fail, incomplete, unexpected_pass, crash, hang, diverged
 
 // What the controller observed of a test, in addition to what the ranks report.
@@ -58,7 +58,11 @@ std::vector<std::string> MissingChecks(const TestCase& test, const std::vector<R
 CombinedVerdict Combine(const TestCase& test, const std::vector<RankReport>& ranks,
                         const std::optional<Incident>& incident);
 
-// 0 every verdict is green and at least one is pass; 1 a conformance failure; 3 a harness error, something was not
+// What a test that does not hold comes to when its rule is only a SHOULD: `fail` and `diverged` become advice. The
+// others stay: a rank that died or hangs is a fault whatever the rule says.
+Verdict AsAdvice(const TestCase& test, Verdict verdict);
+
+// 0 no verdict is red and at least one is pass; 1 a conformance failure; 3 a harness error, something was not
 // run, or nothing passed. `complete` false (interrupted) is always 3.
 int ExitCode(const std::vector<Verdict>& verdicts, bool complete);
 

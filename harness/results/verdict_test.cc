@@ -50,6 +50,23 @@ TEST(VerdictTest, IsTheWorstOfTheRanks) {
   }
 }
 
+TEST(VerdictTest, AShouldThatDoesNotHoldIsAdvice) {
+  const auto of_level = [](Rule::Level level) {
+    TestCase test;
+    test.rule = std::make_shared<const Rule>(Rule{.id = "GE1", .level = level});
+    return test;
+  };
+  const TestCase should = of_level(Rule::Level::kShould);
+  EXPECT_EQ(AsAdvice(should, Verdict::kFail), Verdict::kAdvice);
+  EXPECT_EQ(AsAdvice(should, Verdict::kDiverged), Verdict::kAdvice);
+  for (Verdict verdict : {Verdict::kPass, Verdict::kCrash, Verdict::kHang, Verdict::kIncomplete, Verdict::kHarnessError,
+                          Verdict::kNotSupported, Verdict::kNotRun}) {
+    EXPECT_EQ(AsAdvice(should, verdict), verdict);
+  }
+  EXPECT_EQ(AsAdvice(of_level(Rule::Level::kMust), Verdict::kFail), Verdict::kFail);
+  EXPECT_EQ(AsAdvice({}, Verdict::kFail), Verdict::kFail) << "a test of upstream";
+}
+
 TEST(VerdictTest, ReasonIsTheFirstFailingRanks) {
   EXPECT_EQ(Combine({}, {Report("aborted"), Report("fail")}, std::nullopt).reason, "rank 1: C1: expected 1, got 2");
 }

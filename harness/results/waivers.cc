@@ -98,6 +98,16 @@ const Waiver* FindWaiver(const std::vector<Waiver>& waivers, const TestCase& tes
   return found;
 }
 
+const Waiver* FindWaiverOfBase(const std::vector<Waiver>& waivers, const TestCase& test, const std::string& based_on,
+                               const std::string& device) {
+  if (based_on.empty()) return nullptr;
+  const auto found = std::ranges::find_if(waivers, [&](const Waiver& waiver) {
+    return FitsWhole(waiver.test, test.id) && FitsWhole(waiver.implementation, based_on) &&
+           FitsWhole(waiver.device, device);
+  });
+  return found == waivers.end() ? nullptr : &*found;
+}
+
 std::chrono::year_month_day Today() { return std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()); }
 
 void ApplyWaiver(const Waiver& waiver, std::chrono::year_month_day today, const std::string& version,

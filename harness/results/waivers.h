@@ -31,13 +31,17 @@ struct Waiver {
 // The one that names this test on this implementation, or null. Throws InputError when several do.
 const Waiver* FindWaiver(const std::vector<Waiver>& waivers, const TestCase& test, const ImplementationSpec& spec);
 
+// For an implementation that none names itself: the first that names this test on the one that it says it is based on.
+const Waiver* FindWaiverOfBase(const std::vector<Waiver>& waivers, const TestCase& test, const std::string& based_on,
+                               const std::string& device);
+
 // The day of the system clock, UTC.
 std::chrono::year_month_day Today();
 
 // Turns the verdict of a result into `waived` when it fails as the waiver says, and into `unexpected_pass` when it
 // passes. A failure of another kind, or one whose waiver no longer holds (after `expires`, or when `version`, the
 // implementation's, is not older than review_version), keeps its verdict; the reason then says why the waiver does not
-// help. not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
+// help. advice, not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
 void ApplyWaiver(const Waiver& waiver, std::chrono::year_month_day today, const std::string& version,
                  TestResult& result);
 

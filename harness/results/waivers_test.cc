@@ -174,6 +174,15 @@ TEST(FindWaiverTest, TestImplementationAndDeviceMustFit) {
   EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("torch")), nullptr);
 }
 
+TEST(FindWaiverTest, ThatOfTheBaseHoldsForWhatIsBasedOnIt) {
+  const TestCase test = FakeTest("a");
+  const std::vector<Waiver> waivers = {WaiverOf(Verdict::kFail)};
+  EXPECT_EQ(FindWaiverOfBase(waivers, test, "torch", "cpu"), &waivers[0]);
+  EXPECT_EQ(FindWaiverOfBase(waivers, test, "torch", "cuda"), nullptr);
+  EXPECT_EQ(FindWaiverOfBase(waivers, test, "other", "cpu"), nullptr);
+  EXPECT_EQ(FindWaiverOfBase(waivers, test, "", "cpu"), nullptr);
+}
+
 TEST(FindWaiverTest, TwoForOneTestAreAnError) {
   std::vector<Waiver> waivers = {WaiverOf(Verdict::kFail), WaiverOf(Verdict::kHang)};
   waivers[1].test = "*test_a*";

@@ -23,7 +23,7 @@ constexpr size_t kLongestCommand = 500'000;
 // What two runs must have in common to be the same one.
 Json IdentityOf(const Json& results) {
   Json identity = Json::object();
-  for (const char* key : {"seed", "pool", "repeat", "require", "waivers"}) identity[key] = results.at("run").at(key);
+  for (const char* key : {"seed", "pool", "repeat", "require", "require_should", "waivers"}) identity[key] = results.at("run").at(key);
   Json& implementations = identity["implementations"] = Json::array();
   for (const Json& one : results.at("implementations")) {
     implementations.push_back(
@@ -145,6 +145,7 @@ void EarlierRun::FillIn(RunOptions& options) const try {
   options.pool_mode = identity_.at("pool") == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
   options.repeat = std::clamp(identity_.at("repeat").get<int>(), 1, kMostRepetitions);
   options.required_capabilities = Texts(identity_.at("require"));
+  options.require_should = identity_.at("require_should").get<bool>();
   options.waiver_files = Texts(identity_.at("waivers"));
   options.waivers = LoadWaivers({options.waiver_files.begin(), options.waiver_files.end()});
 } catch (const Json::exception& error) {

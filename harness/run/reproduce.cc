@@ -14,6 +14,7 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
   }
   if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
   for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
+  if (options.require_should) command += " --require-should";
   for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
   return command + " --out out/reproduce";
 }

@@ -56,6 +56,7 @@ struct RunOptions {
   PoolLimits limits;
   int repeat = 1;                                  // how often each test runs, all tests once before any runs again
   std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails
+  bool require_should = false;                     // a rule of level SHOULD that does not hold fails
   std::vector<Waiver> waivers;
   std::vector<std::string> waiver_files;        // where they come from, for the record
   std::chrono::year_month_day today = Today();  // by which waivers expire

@@ -35,6 +35,7 @@ RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs:
   results_.jobs = options_.jobs;
   results_.repeat = options_.repeat;
   results_.required_capabilities = options_.required_capabilities;
+  results_.require_should = options_.require_should;
   results_.waiver_files = options_.waiver_files;
   results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
   results_.environment = CaptureEnvironment(options_.launcher.empty() ? kMpiLauncher : options_.launcher);
@@ -173,9 +174,10 @@ Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankRe
   TestResult outcome = Blank(job);
   SetOutcome(outcome, ranks, incident, seconds);
   const Verdict verdict = outcome.verdict;
+  if (!options_.require_should) outcome.verdict = AsAdvice(outcome.test, outcome.verdict);
   RequireCapabilities(options_.required_capabilities, outcome);
   const size_t index = IndexOf(job);
-  if (const Waiver* waiver = waivers_[index]) {
+  if (const Waiver* waiver = WaiverOf(index)) {
     ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
   }
   outcome.log = plan.pool_folder.lexically_relative(folder_).string();
@@ -200,6 +202,15 @@ void RunLedger::TellWhenOver(size_t job) {
     if (!decided_.contains(other)) return;
   }
   observer_.OnTestOver(ResultOf(job));
+}
+
+// What the implementation says that it is based on is known when it runs.
+const Waiver* RunLedger::WaiverOf(size_t index) const {
+  if (waivers_[index]) return waivers_[index];
+  const ImplementationResult& implementation = results_.implementations[implementation_of_[index]];
+  const Json& said = implementation.description;
+  const std::string based_on = said.is_object() ? said.value("based_on", "") : "";
+  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, based_on, implementation.device);
 }
 
 std::string RunLedger::VersionOf(size_t implementation) const {

@@ -87,6 +87,7 @@ class RunLedger {
   void DecideOne(size_t job, Verdict verdict, const std::string& reason);
   void TellWhenOver(size_t job);
   std::string KeepRecording(const Plan& plan, size_t job, const TestResult& outcome);  // a path, or empty
+  const Waiver* WaiverOf(size_t index) const;  // null: none
   std::string VersionOf(size_t implementation) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();

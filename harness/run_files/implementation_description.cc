@@ -55,7 +55,7 @@ std::string Problem(const Json& json) {
   if (!json.is_object()) return "expected a dict, got " + Shown(json);
   for (const auto& [key, value] : json.items()) {
     std::string problem;
-    if (key == "name" || key == "version") {
+    if (key == "name" || key == "version" || key == "based_on") {
       problem = ProblemOfText(value, key, kMaxNameBytes);
     } else if (key == "capabilities" || key == "devices") {
       problem = ProblemOfNames(value, key);

@@ -24,7 +24,8 @@ inline constexpr std::string_view kMutatedReference = "reference-mutant";
 inline const ShippedImplementation kShippedImplementations[] = {
     {"reference", "libshardcts_reference.so", "", "", {"comm", "timings"}},
     {kMutatedReference, "libshardcts_reference_mutants.so", "", "", {"comm", "reached", "timings"}, true},
-    {"torch", "", "shardcts.torch_adapter", "TorchAdapter", {"backend", "comm", "optim_gather", "timeout_s"}},
+    {"torch", "", "shardcts.torch_adapter", "TorchAdapter",
+     {"backend", "bind", "comm", "grad_writeback", "import", "optim_gather", "timeout_s"}},
 };
 
 // nullptr: none has this name.

@@ -5,8 +5,10 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
+import torch
 import yaml
 
 from conftest import BUILD, REPOSITORY, results
@@ -86,13 +88,21 @@ def test_nightly_script_takes_its_way_on_a_cpu(tmp_path):
     assert (tmp_path / "out/report/summary.md").exists()
 
 
+def test_nightly_script_takes_a_device_that_a_module_brings(tmp_path):
+    """hostdev stands for it, the emulated accelerator."""
+    done = run(REPOSITORY / "ci/nightly-gpu.sh", "--device", "hostdev", "--import", "shardcts_hostdev", "--filter", ONE,
+               SHARDCTS_BUILD=str(BUILD), SHARDCTS_PYTHON=sys.executable, SHARDCTS_OUT=str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(tmp_path / "out").verdicts == ["pass", "pass"]
+
+
 @pytest.mark.parametrize("words, said", [
-    ([], "nightly-gpu: no GPU here"), (["--device", "tpu"], "nightly-gpu: --device tpu: neither cuda nor cpu")])
-def test_nightly_script_refuses_in_one_line(words, said, tmp_path):
-    without_gpu = f"{tmp_path}:{os.environ['PATH']}"
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    done = run(REPOSITORY / "ci/nightly-gpu.sh", *words, PATH=without_gpu)
+    (["--device", "tpu"], "nightly-gpu: no tpu device here"),
+    (["--device", "Tpu"], "nightly-gpu: --device 'Tpu': not a device type"),
+    (["--device", "tpu", "--import", "no_such_module"], "nightly-gpu: module no_such_module cannot be imported"),
+    pytest.param([], "nightly-gpu: no cuda device here", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU"))])
+def test_nightly_script_refuses_in_one_line(words, said):
+    done = run(REPOSITORY / "ci/nightly-gpu.sh", *words, SHARDCTS_BUILD=str(BUILD), SHARDCTS_PYTHON=sys.executable)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith(said)
 

@@ -226,8 +226,11 @@ def test_a_flat_state_dict_without_the_state_of_a_parameter(side):
         for error in errors(outcomes["load flat"]):
             assert error.startswith("RuntimeError: Missing optimizer state for parameter '1.bias'")
     for after in values(outcomes["after flat"]):
-        ((_, state),) = after["state"]["$dict"]
-        assert (state["momentum_buffer"] == {}) == (implementation == "torch")
+        if implementation == "torch":
+            ((_, state),) = after["state"]["$dict"]
+            assert state["momentum_buffer"] == {}
+        else:
+            assert after["state"] == {}  # neither the load nor the save before has made any
 
 
 def test_a_plain_moment_of_a_sharded_parameter(side):

@@ -67,6 +67,25 @@ void RankAgreement::ThrowIfRefused() const {
   if (peer_failure_) throw SemanticError("RuntimeError", *peer_failure_);
 }
 
+void AgreeOnTexts(Communicator* group, RankAgreement& agreement, const std::string& what,
+                  const std::vector<std::string>& mine) {
+  std::vector<Value> all;
+  if (group) all = agreement.Exchange(*group, ToValue(mine));
+  agreement.ThrowIfRefused();
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    const std::vector<std::string> first = all.front().AsStrings();
+    const std::vector<std::string> other = all[rank].AsStrings();
+    for (size_t i = 0; i < std::max(first.size(), other.size()); ++i) {
+      const std::string one = i < first.size() ? first[i] : "nothing";
+      const std::string two = i < other.size() ? other[i] : "nothing";
+      if (one == two) continue;
+      const auto name = [&](size_t index) { return "rank " + std::to_string(group->global_ranks()[index]); };
+      throw SemanticError("RuntimeError",
+                          "the ranks have different " + what + ": " + name(0) + " " + one + ", " + name(rank) + " " + two);
+    }
+  }
+}
+
 void AgreeOnEntries(Communicator& group, const std::vector<EntryNote>& notes) {
   List mine;
   for (const EntryNote& note : notes) mine.push_back(TextOf(note));

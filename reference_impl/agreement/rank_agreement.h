@@ -47,6 +47,11 @@ class RankAgreement {
   std::optional<std::string> peer_failure_;
 };
 
+// *Collective* over the group, nullptr: this rank alone. Every rank says a list of texts; throws what the agreement has
+// refused or, on every rank, a RuntimeError that names the first text that not all ranks say. `what`: "options".
+void AgreeOnTexts(Communicator* group, RankAgreement& agreement, const std::string& what,
+                  const std::vector<std::string>& mine);
+
 // What this rank has for one parameter.
 struct EntryNote {
   std::string key;

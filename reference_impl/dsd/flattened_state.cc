@@ -1,10 +1,16 @@
 #include "dsd/flattened_state.h"
 
-#include "dsd/selected_state.h"
+#include <map>
+#include <set>
+
+#include "dsd/flat_key.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
+
+constexpr char kState[] = "state.";
+constexpr char kGroups[] = "param_groups.";
 
 bool IsTensorOrNumber(const Value& value) {
   switch (value.type()) {
@@ -20,10 +26,11 @@ bool IsTensorOrNumber(const Value& value) {
 
 void Flatten(const Dict& nested, const std::string& prefix, Dict& flat) {
   for (const auto& [key, value] : nested) {
-    const std::string name = prefix + "." + ToString(key);
-    if (const auto* dict = value.TryAs<Dict>()) {
+    const std::string name = prefix + "." + FlatComponent(key);
+    const auto* dict = value.TryAs<Dict>();
+    if (dict && !dict->empty()) {
       Flatten(*dict, name, flat);
-    } else if (IsTensorOrNumber(value)) {
+    } else if (dict || IsTensorOrNumber(value)) {
       flat.Set(name, value);
     } else {
       throw SemanticError("NotImplementedError",
@@ -33,57 +40,90 @@ void Flatten(const Dict& nested, const std::string& prefix, Dict& flat) {
   }
 }
 
-// All entries below `prefix`, as nested dicts with one level for each component of a name.
-Dict Nested(const Dict& flat, const std::string& prefix) {
-  Dict nested;
-  for (const auto& [key, value] : flat) {
-    const std::string name = ToString(key);
-    if (!name.starts_with(prefix)) continue;
-    Dict* at = &nested;
-    size_t begin = prefix.size();
-    for (size_t dot = name.find('.', begin); dot != std::string::npos; dot = name.find('.', begin)) {
-      const std::string part = name.substr(begin, dot - begin);
-      if (!at->Contains(part)) at->Set(part, Dict{});
-      at = &at->Find(part)->AsDict();
-      begin = dot + 1;
-    }
-    at->Set(name.substr(begin), value);
-  }
-  return nested;
-}
+std::string EmptyGroupName(size_t index) { return "[" + std::to_string(index) + "]"; }
 
-// The entries that the optimizer's state of the parameter has, in its order; all entries if it has no state.
-Dict EntriesOf(const Dict& flat, const std::string& name, const Dict* own) {
-  const Dict given = Nested(flat, "state." + name + ".");
+// A flat state dict by the names of parameters.
+class ByName {
+ public:
+  ByName(const Dict& flat, const ParameterNames& names) {
+    const std::set<std::string> known = names.All();
+    for (const auto& [key, value] : flat) {
+      const std::string text = ToString(key);
+      if (text.starts_with(kState)) Add(text.substr(sizeof(kState) - 1), value, known, states_);
+      if (text.starts_with(kGroups)) Add(text.substr(sizeof(kGroups) - 1), value, known, options_);
+    }
+  }
+
+  // Nested, with one level for each component; {}: none.
+  Dict StateOf(const std::string& name) const {
+    Dict nested;
+    const auto found = states_.find(name);
+    if (found == states_.end()) return nested;
+    for (const auto& [key, value] : found->second) {
+      const std::vector<Key> components = FlatComponents(ToString(key));
+      Dict* at = &nested;
+      for (size_t i = 0; i + 1 < components.size(); ++i) {
+        if (!at->Contains(components[i])) at->Set(components[i], Dict{});
+        at = &at->Find(components[i])->AsDict();
+      }
+      at->Set(components.back(), value);
+    }
+    return nested;
+  }
+  // nullptr: none.
+  const Dict* OptionsOf(const std::string& name) const {
+    const auto found = options_.find(name);
+    return found == options_.end() ? nullptr : &found->second;
+  }
+
+ private:
+  // The longest known name that `text` begins with, and the rest; of no known name: nothing.
+  static void Add(const std::string& text, const Value& value, const std::set<std::string>& known,
+                  std::map<std::string, Dict>& by_name) {
+    for (size_t dot = text.rfind('.'); dot != std::string::npos && dot > 0; dot = text.rfind('.', dot - 1)) {
+      if (!known.contains(text.substr(0, dot))) continue;
+      by_name[text.substr(0, dot)].Set(text.substr(dot + 1), value);
+      return;
+    }
+  }
+
+  std::map<std::string, Dict> states_;
+  std::map<std::string, Dict> options_;
+};
+
+// The entries that the optimizer's state of the parameter has, in its order; then all others.
+Dict EntriesOf(const Dict& given, const Dict* own) {
   if (!own) return given;
   Dict entries;
   for (const auto& [key, value] : *own) {
     if (const Value* entry = given.Find(key)) entries.Set(key, *entry);
   }
+  for (const auto& [key, value] : given) entries.Set(key, value);
   return entries;
 }
 
-std::string OptionKey(const std::string& name, const std::string& option) {
-  return "param_groups." + name + "." + option;
-}
-
-// The names under which a flat state dict has a parameter.
-std::vector<std::string> NamesIn(const Dict& flat, const NamesOfParameter& names, const Dict& options) {
-  if (!names.is_tied) return names.fqns;
-  std::vector<std::string> present;
-  for (const std::string& fqn : names.fqns) {
-    if (!options.empty() && flat.Contains(OptionKey(fqn, options.Keys().front()))) present.push_back(fqn);
-  }
-  return present;
-}
-
-// The options of the optimizer's group, with the values saved for this parameter.
-Dict OptionsOf(const Dict& flat, const std::string& name, const Dict& group_options) {
+// The options saved for this parameter, in the order of the group's own.
+Dict OptionsOf(const ByName& saved, const std::string& name, const Optimizer& optimizer, const Dict& own) {
+  const Dict* given = saved.OptionsOf(name);
   Dict options;
-  for (const auto& [option, value] : group_options) {
-    options.Set(option, EntryOf(flat, OptionKey(name, ToString(option)).c_str()));
+  for (const auto& [option, value] : own) {
+    const Value* found = given ? given->Find(option) : nullptr;
+    if (!found && optimizer.HasDefault(option)) {
+      throw SemanticError("KeyError", "'" + (kGroups + name) + "." + ToString(option) + "'");
+    }
+    options.Set(option, found ? *found : value);
+  }
+  if (given) {
+    for (const auto& [option, value] : *given) options.Set(option, value);
   }
   return options;
+}
+
+bool LacksOneOf(const Dict& own, const Dict& entries) {
+  for (const auto& [key, value] : own) {
+    if (!entries.Contains(key)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -91,12 +131,15 @@ Dict OptionsOf(const Dict& flat, const std::string& name, const Dict& group_opti
 Dict Flattened(const Dict& state_dict) {
   Dict flat;
   for (const auto& [name, state] : state_dict.At("state").AsDict()) {
-    Flatten(state.AsDict(), "state." + ToString(name), flat);
+    Flatten(state.AsDict(), kState + ToString(name), flat);
   }
+  size_t empty = 0;
   for (const Value& group : state_dict.At("param_groups").AsList()) {
-    for (const std::string& name : group.AsDict().At("params").AsStrings()) {
+    std::vector<std::string> names = group.AsDict().At("params").AsStrings();
+    if (names.empty()) names = {EmptyGroupName(empty++)};
+    for (const std::string& name : names) {
       for (const auto& [option, value] : group.AsDict()) {
-        if (option != Key("params")) flat.Set(OptionKey(name, ToString(option)), value);
+        if (option != Key("params")) flat.Set(kGroups + name + "." + ToString(option), value);
       }
     }
   }
@@ -105,22 +148,42 @@ Dict Flattened(const Dict& state_dict) {
 
 bool IsFlattened(const Dict& state_dict) { return !state_dict.Contains("state"); }
 
-Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const ParameterNames& names, bool strict) {
+List FlatEmptyGroups(const Dict& flat) {
+  List groups;
+  for (size_t i = 0;; ++i) {
+    const std::string prefix = kGroups + EmptyGroupName(i) + ".";
+    Dict group;
+    for (const auto& [key, value] : flat) {
+      const std::string name = ToString(key);
+      if (name.starts_with(prefix)) group.Set(name.substr(prefix.size()), value);
+    }
+    if (group.empty()) return groups;
+    groups.push_back(std::move(group));
+  }
+}
+
+Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, const ParameterNames& names,
+                 SavedEmptyGroups& empty_groups, bool strict) {
+  const ByName saved(flat, names);
   Dict state;
   List groups;
+  int64_t id = 0;
   for (const OptimizerGroup& group : optimizer.groups()) {
     List params;
     for (const models::ParameterPtr& parameter : group.parameters) {
-      for (const std::string& name : NamesIn(flat, names.Of(*parameter), group.options)) {
+      const Value* mine = own.Find(id++);
+      const NamesOfParameter& all = names.Of(*parameter);
+      for (const std::string& name : all.fqns) {
+        if (all.is_tied && !saved.OptionsOf(name)) continue;
         params.push_back(name);
-        if (!parameter->value.requires_grad()) continue;
-        const Dict* own = optimizer.FindState(*parameter);
-        Dict entries = EntriesOf(flat, name, own);
-        if (strict && own && entries.size() < own->size()) ThrowMissingState(name);
+        Dict entries = EntriesOf(saved.StateOf(name), mine ? &mine->AsDict() : nullptr);
+        const bool is_needed = strict && mine && parameter->value.requires_grad();
+        if (is_needed && LacksOneOf(mine->AsDict(), entries)) ThrowMissingState(name);
         if (!entries.empty()) state.Set(name, std::move(entries));
       }
     }
-    Dict unflattened = params.empty() ? group.options : OptionsOf(flat, params.front().AsString(), group.options);
+    Dict unflattened = params.empty() ? empty_groups.TakeFor(group.options).value_or(group.options)
+                                      : OptionsOf(saved, params.front().AsString(), optimizer, group.options);
     unflattened.Set("params", std::move(params));
     groups.push_back(std::move(unflattened));
   }

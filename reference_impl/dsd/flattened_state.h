@@ -1,9 +1,13 @@
 // Flat optimizer state dicts: {state.NAME.ENTRY: value, param_groups.NAME.OPTION: value}. Everything here is *Local*.
 // Semantics: _flatten_optim_state_dict and _unflatten_optim_state_dict in torch/distributed/checkpoint/state_dict.py.
+//
+// Nested(Flattened(x)) is x: entries of nested dicts are written as flat_key.h says, and the options of the i-th group
+// without parameters stand under the name "[i]". PyTorch loses both (docs/deviations.md).
 #pragma once
 
 #include "contract/value.h"
 #include "dsd/parameter_names.h"
+#include "dsd/selected_state.h"
 #include "optim/optimizer.h"
 
 namespace shardcts::reference {
@@ -14,10 +18,16 @@ Dict Flattened(const Dict& state_dict);
 // Whether it is flat: it has no key "state".
 bool IsFlattened(const Dict& state_dict);
 
-// Converts a flat state dict to the form with "state", for the parameters of one optimizer. The result has, for
-// trainable parameters, the entries that the optimizer's own state has, in its order. For a tied parameter it uses the
-// name that is in `flat`; a group takes the options of its first parameter. KeyError: an option of a group is missing.
-// RuntimeError, under strict: `flat` lacks an entry that the optimizer's state has.
-Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const ParameterNames& names, bool strict);
+// The groups without parameters of a flat state dict, in order.
+List FlatEmptyGroups(const Dict& flat);
+
+// Converts a flat state dict to the form with "state", for the parameters of one optimizer. Of two names that a key may
+// begin with, the longer one is meant ("a.b" before "a"). For a tied parameter the name that is in `flat` is used; a
+// group takes the options of its first parameter, and keeps options of its own that the update rule does not know; one
+// without parameters takes those of a saved one, or keeps its own where `flat` has none.
+// `own`: by id, the state that the optimizer has. KeyError: an option that the rule needs is missing. RuntimeError,
+// under strict: `flat` lacks an entry that the optimizer's own state of a trainable parameter has.
+Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, const ParameterNames& names,
+                 SavedEmptyGroups& empty_groups, bool strict);
 
 }  // namespace shardcts::reference

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "dsd/entry_problems.h"
 #include "dsd/model_state.h"
 #include "dsd/received_state.h"
 #include "state_dict/state_dict_values.h"
@@ -68,6 +69,21 @@ StateDict WholeEntries(const Dict& values, const std::set<std::string>& unknown,
   return entries;
 }
 
+// What this rank itself gives.
+StateDict OwnEntries(models::Module& model, const Dict& state_dict, const StateDictOptions& options,
+                     const StateDictContext& context) {
+  if (!options.full_state_dict) return StateDictFrom(state_dict, context.meshes);
+  return WholeEntries(state_dict, NamesOfUnknownValues(model, options.ask_modifiers), context.meshes);
+}
+
+// A peer cannot load these: an entry must not be new on some ranks and old on others.
+void Refuse(const std::map<std::string, std::string>& refusals, StateDict& entries) {
+  for (auto& [name, entry] : entries) {
+    const auto refusal = refusals.find(name);
+    if (refusal != refusals.end()) entry = NotATensor{"", {}, refusal->second};
+  }
+}
+
 }  // namespace
 
 Dict JoinSubmodules(const Dict& by_submodule, const StateDictContext& context) {
@@ -83,23 +99,30 @@ Dict JoinSubmodules(const Dict& by_submodule, const StateDictContext& context) {
 
 LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, const StateDictOptions& options,
                              const StateDictContext& context) {
-  CheckOptions(options, context);
-  CheckModelState(state_dict, options, /*has_submodules=*/false);
-  if (state_dict.empty() && !options.broadcast_from_rank0) return {};
   at::NoGradGuard no_grad;
   LoadOptions load{.strict = options.strict};
   StateDict entries;
-  if (!options.full_state_dict) {
-    entries = StateDictFrom(state_dict, context.meshes);
+  RankAgreement agreement;
+  agreement.Try([&] {
+    CheckOptions(options, context);
+    CheckModelState(state_dict, options, /*has_submodules=*/false);
+    if (options.full_state_dict) load.assign = DevicesOf(model).has_meta;
+    if (!options.broadcast_from_rank0) entries = OwnEntries(model, state_dict, options, context);
+  });
+  if (options.broadcast_from_rank0) {
+    entries = ReceiveFromRank0(state_dict, *context.world, agreement);
   } else {
-    load.assign = DevicesOf(model).has_meta;
-    entries = options.broadcast_from_rank0
-                  ? ReceiveFromRank0(state_dict, *context.world)
-                  : WholeEntries(state_dict, NamesOfUnknownValues(model, options.ask_modifiers), context.meshes);
+    const EntryProblems problems = AgreeOnModelEntries(model, entries, options.strict, context.world, agreement);
+    if (problems.nothing_given) return {};
+    Refuse(problems.of_peers, entries);
   }
-  StateDictTypeScope scope(model, UnitSettings(options));
-  LoadResult result = LoadStateDict(model, entries, load);
-  scope.End();
+  LoadResult result;
+  agreement.Try([&] {
+    StateDictTypeScope scope(model, UnitSettings(options));
+    result = LoadStateDict(model, entries, load);
+    scope.End();
+  });
+  AgreeOnTexts(context.world, agreement, "results", {});
   WarnUser(context, result.user_warnings);
   return result;
 }

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "dsd/flattened_state.h"
@@ -11,34 +12,90 @@
 #include "fsdp_optim/incoming_state.h"
 #include "fsdp_optim/load_optim_state.h"
 #include "agreement/rank_agreement.h"
+#include "fsdp_optim/model_parameters.h"
 #include "fsdp_optim/state_entries.h"
+#include "optim/state_shapes.h"
 #include "tensor/copy_values.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
+// One parameter of an optimizer, under the name (or id) that the state dict has for it.
+struct NamedState {
+  Key key;
+  const models::Parameter* parameter = nullptr;
+  const Dict* given = nullptr;  // nullptr: the state dict has no state of it
+  const Dict* own = nullptr;    // nullptr: the optimizer has none
+};
+
+std::vector<int64_t> GlobalShape(const models::Parameter& parameter) {
+  const DTensorDistribution* distribution = FindDistribution(parameter);
+  return distribution ? distribution->shape : parameter.value.sizes().vec();
+}
+
 // One optimizer over parameters that no unit manages.
 class PlainLoading {
  public:
   PlainLoading(Optimizer& optimizer, const StateDictOptions& options, const StateDictContext& context)
-      : optimizer_(optimizer), options_(options), context_(context) {}
+      : optimizer_(optimizer), options_(options), context_(context), own_(optimizer.CompleteState()) {}
 
-  // *Collective* with broadcast_from_rank0. `given`: with the optimizer's groups, or {}.
+  // *Local*. The errors of Load, before anything has changed. Returns what Load communicates, in the same order: ranks
+  // may call it only if all of them have the same.
+  std::vector<std::string> Check(const Dict& given) const {
+    const Dict& state = EntryOf(given, "state").AsDict();
+    Dict merged = state;
+    std::vector<std::string> communications;
+    for (const NamedState& one : InCommonOrder(EntryOf(given, "param_groups").AsList(), state)) {
+      if (!one.given) continue;
+      CheckStateShapes(optimizer_, *one.parameter, ToString(one.key), GlobalShape(*one.parameter), *one.given);
+      for (const Dict::Entry& entry : SortedEntries(*one.given)) {
+        const std::string text =
+            CommunicationFor(*one.parameter, entry.value, options_.full_state_dict, context_.meshes);
+        if (text.empty()) continue;
+        communications.push_back("has " + ToString(one.key) + "." + ToString(entry.key) + " of shape " + text);
+      }
+      Dict all = options_.full_state_dict && one.own ? *one.own : Dict{};
+      for (const auto& [name, value] : *one.given) all.Set(name, value);
+      merged.Set(one.key, std::move(all));
+    }
+    optimizer_.CheckLoad(Dict{{"state", std::move(merged)}, {"param_groups", EntryOf(given, "param_groups")}});
+    return communications;
+  }
+
+  // *Local*. ValueError as CheckStateShapes, for parameters that are DTensors: a tensor of another shape would be taken
+  // for this rank's part. An optimizer alone checks no others.
+  void CheckDistributed(const Dict& given) const {
+    for (const NamedState& one :
+         InCommonOrder(EntryOf(given, "param_groups").AsList(), EntryOf(given, "state").AsDict())) {
+      if (!one.given || !FindDistribution(*one.parameter)) continue;
+      CheckStateShapes(optimizer_, *one.parameter, ToString(one.key), GlobalShape(*one.parameter), *one.given);
+    }
+  }
+
+  // *Collective* with broadcast_from_rank0, or where Check says so. `given`: with the optimizer's groups, or {}.
   void Load(const Dict& given) {
     const List& groups = EntryOf(given, "param_groups").AsList();
     const Dict& state = EntryOf(given, "state").AsDict();
     Dict local = state;  // the order of its entries becomes the optimizer's
-    List adapted_groups;
-    for (size_t i = 0; i < groups.size(); ++i) {
-      const Dict& group = groups[i].AsDict();
-      AdaptStates(i, EntryOf(group, "params").AsList(), state, local);
-      adapted_groups.push_back(options_.full_state_dict ? WithOwnOptions(i, group) : group);
+    for (const NamedState& one : InCommonOrder(groups, state)) {
+      if (one.given) {
+        local.Set(one.key, Adapted(one));
+      } else if (one.own && KeepsOwn(*one.parameter)) {
+        local.Set(one.key, *one.own);
+      }
     }
+    List adapted_groups;
+    for (size_t i = 0; i < groups.size(); ++i) adapted_groups.push_back(WithOwnOptions(i, groups[i].AsDict()));
     optimizer_.LoadStateDict(Dict{{"state", std::move(local)}, {"param_groups", std::move(adapted_groups)}});
   }
 
  private:
+  // State that the state dict lacks is kept, unless it must have it.
+  bool KeepsOwn(const models::Parameter& parameter) const {
+    return options_.full_state_dict || !options_.strict || !parameter.value.requires_grad();
+  }
+
   // If groups do not match, LoadStateDict reports it.
   const models::Parameter* ParameterAt(size_t group, size_t index) const {
     if (group >= optimizer_.groups().size()) return nullptr;
@@ -46,26 +103,33 @@ class PlainLoading {
     return index < parameters.size() ? parameters[index].get() : nullptr;
   }
 
-  void AdaptStates(size_t group, const List& params, const Dict& state, Dict& local) const {
-    for (size_t i = 0; i < params.size(); ++i) {
-      const models::Parameter* parameter = ParameterAt(group, i);
-      if (!parameter) continue;
-      const auto* name = params[i].TryAs<std::string>();
-      const Key key = name ? Key(*name) : Key(params[i].AsInt());
-      const Dict* own = optimizer_.FindState(*parameter);
-      if (const Value* given = state.Find(key)) {
-        local.Set(key, Adapted(*parameter, given->AsDict(), own));
-      } else if (options_.full_state_dict && own) {
-        local.Set(key, *own);
+  // The same order on all ranks, also where their optimizers have their parameters in other orders.
+  std::vector<NamedState> InCommonOrder(const List& groups, const Dict& state) const {
+    std::vector<NamedState> all;
+    int64_t id = 0;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      const List& params = EntryOf(groups[i].AsDict(), "params").AsList();
+      for (size_t j = 0; j < params.size(); ++j, ++id) {
+        const models::Parameter* parameter = ParameterAt(i, j);
+        if (!parameter) continue;
+        const auto* name = params[j].TryAs<std::string>();
+        const Key key = name ? Key(*name) : Key(params[j].AsInt());
+        const Value* given = state.Find(key);
+        const Value* own = own_.Find(id);
+        all.push_back({key, parameter, given ? &given->AsDict() : nullptr, own ? &own->AsDict() : nullptr});
       }
     }
+    std::ranges::sort(all, {}, &NamedState::key);
+    return all;
   }
 
-  Dict Adapted(const models::Parameter& parameter, const Dict& given, const Dict* own) const {
-    Dict adapted = options_.full_state_dict && own ? *own : Dict{};
-    for (const auto& [name, value] : given) {
-      const Value* mine = own ? own->Find(name) : nullptr;
-      adapted.Set(name, LocalValue(parameter, value, mine));
+  Dict Adapted(const NamedState& one) const {
+    Dict adapted;
+    if (options_.full_state_dict && one.own) adapted = *one.own;
+    for (const auto& [name, value] : *one.given) adapted.Set(name, {});  // their order
+    for (const Dict::Entry& entry : SortedEntries(*one.given)) {
+      const Value* mine = one.own ? one.own->Find(entry.key) : nullptr;
+      adapted.Set(entry.key, LocalValue(*one.parameter, entry.value, mine));
     }
     return adapted;
   }
@@ -103,9 +167,9 @@ class PlainLoading {
     return Broadcast(value, *context_.world, at::kCPU);
   }
 
-  // Options that the saved group does not have are kept.
+  // With full_state_dict options that the saved group does not have are kept.
   Dict WithOwnOptions(size_t group, const Dict& given) const {
-    if (group >= optimizer_.groups().size()) return given;
+    if (!options_.full_state_dict || group >= optimizer_.groups().size()) return given;
     Dict options = optimizer_.groups()[group].options;
     for (const auto& [name, value] : given) options.Set(name, value);
     return options;
@@ -114,14 +178,58 @@ class PlainLoading {
   Optimizer& optimizer_;
   StateDictOptions options_;
   const StateDictContext& context_;
+  Dict own_;  // by id, with state at rest where the optimizer has none
 };
 
-// The part of `state_dict` for one optimizer. *Local*.
-Dict ForOptimizer(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names, bool strict) {
-  if (IsFlattened(state_dict)) return Unflattened(state_dict, optimizer, names, strict);
-  if (IsKeyedByIds(state_dict)) return state_dict;
-  return SelectedState(state_dict, optimizer, names, strict);
-}
+// A state dict for several optimizers, of which each takes its part. *Local*.
+class Parts {
+ public:
+  Parts(const ParameterNames& names, const std::vector<Optimizer*>& optimizers, const Dict& state_dict, bool strict)
+      : names_(names), state_dict_(state_dict), strict_(strict), empty_groups_(List()) {
+    is_flat_ = IsFlattened(state_dict);
+    if (state_dict.empty()) return;
+    empty_groups_ = SavedEmptyGroups(is_flat_ ? FlatEmptyGroups(state_dict)
+                                              : EntryOf(state_dict, "param_groups").AsList());
+    CheckEmptyGroups(CountEmptyGroups(optimizers));
+  }
+
+  // For the next of the optimizers.
+  Dict For(const Optimizer& optimizer) {
+    if (is_flat_) {
+      return Unflattened(state_dict_, optimizer, optimizer.CompleteState(), names_, empty_groups_, strict_);
+    }
+    if (IsKeyedByIds(state_dict_)) return state_dict_;
+    return SelectedState(state_dict_, optimizer, names_, empty_groups_, strict_);
+  }
+
+  // ValueError as CheckStateShapes, for what is state of a parameter of the optimizer in `part`.
+  void CheckShapes(const Optimizer& optimizer, const ModelParameters& parameters, const Dict& part) const {
+    for (const models::ParameterPtr& object : ParametersById(optimizer)) {
+      const ModelParameter* parameter = parameters.Find(*object);
+      for (size_t i = 0; parameter && i < parameter->fqns.size(); ++i) {
+        const Value* given = EntryOf(part, "state").AsDict().Find(parameter->fqns[i]);
+        if (!given) continue;
+        CheckStateShapes(optimizer, *object, parameter->fqns[i], parameter->ShapeOf(i), given->AsDict());
+      }
+    }
+  }
+
+ private:
+  void CheckEmptyGroups(size_t own) const {
+    const bool is_open = own == 0 || (is_flat_ && empty_groups_.size() == 0);
+    if (is_open || IsKeyedByIdsIn(state_dict_) || own == empty_groups_.size()) return;
+    throw SemanticError("ValueError", "There are param groups that have zero parameters: expected " +
+                                          std::to_string(own) + " loaded groups without parameters to pair with, actual " +
+                                          std::to_string(empty_groups_.size()));
+  }
+  bool IsKeyedByIdsIn(const Dict& state_dict) const { return !is_flat_ && IsKeyedByIds(state_dict); }
+
+  const ParameterNames& names_;
+  const Dict& state_dict_;
+  bool strict_;
+  bool is_flat_ = false;
+  SavedEmptyGroups empty_groups_;
+};
 
 // Copies of the step counters: the optimizer increments them in place, and the caller's state dict must not change.
 void CopyScalars(Dict& state_dict) {
@@ -133,53 +241,79 @@ void CopyScalars(Dict& state_dict) {
   }
 }
 
-// *Collective* over the units' group.
-void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Dict* given, const StateDictOptions& options,
-                 const StateDictContext& context) {
+// *Collective* over the world and the units' group. `mine`: nullopt on a rank that has nothing to give.
+void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts, std::optional<Dict> mine,
+                 const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
+  agreement.Try([&] {
+    if (mine) parts->CheckShapes(optimizer, ModelParameters(model), *mine);
+  });
+  AgreeOnTexts(context.world, agreement, "state dicts", {});
   std::vector<std::string> user_warnings;
   const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
-  Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, given, UnitsGroup(model, *context.world),
-                                       {.rank0_only = rank0_only}, user_warnings);
+  Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),
+                                 {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
   CopyScalars(loaded);
+  agreement.Try([&] { optimizer.CheckLoad(loaded); });
+  AgreeOnTexts(context.world, agreement, "state dicts", {});
   optimizer.LoadStateDict(loaded);
+}
+
+// Rank 0's part is in the order of its own optimizer.
+Dict InOrderOf(const Optimizer& optimizer, const ParameterNames& names, Dict received) {
+  if (IsKeyedByIds(received)) return received;
+  SavedEmptyGroups empty_groups(EntryOf(received, "param_groups").AsList());
+  return SelectedState(received, optimizer, names, empty_groups, /*strict=*/false);
+}
+
+// *Collective* over the world, and over the meshes of what must be redistributed.
+void LoadOfPlain(Optimizer& optimizer, const ParameterNames& names, std::optional<Dict> mine,
+                 const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
+  if (options.broadcast_from_rank0) {
+    mine = ReceiveFromFirst(mine ? &*mine : nullptr, *context.world, agreement).state_dict;
+    agreement.Try([&] { mine = InOrderOf(optimizer, names, std::move(*mine)); });
+  }
+  PlainLoading loading(optimizer, options, context);
+  std::vector<std::string> communications;
+  agreement.Try([&] {
+    if (mine) communications = loading.Check(*mine);
+  });
+  AgreeOnTexts(context.world, agreement, "optimizer state", communications);
+  if (mine) loading.Load(*mine);
 }
 
 }  // namespace
 
 void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
-  PlainLoading(optimizer, {}, context).Load(state_dict);
+  PlainLoading loading(optimizer, {}, context);
+  loading.CheckDistributed(state_dict);
+  loading.Load(state_dict);
 }
 
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,
                            const StateDictOptions& options, const StateDictContext& context) {
   at::NoGradGuard no_grad;
-  if (optimizers.empty()) {
-    throw SemanticError("RuntimeError", "Optimizers are not passed in but optim_only is set to True.");
-  }
+  RankAgreement agreement;
+  AgreeOnOptimizers(optimizers, context, agreement);
   CheckOptions(options, context);
-  CheckOptimizerState(state_dict, options);
+  RegisterSharded(model);
   const bool has_units = !FsdpUnits(model).empty();
+  const bool counts = !options.broadcast_from_rank0 || context.world->rank() == 0;
   const ParameterNames names(model);
+  std::optional<Parts> parts;
+  agreement.Try([&] {
+    CheckOptimizerState(state_dict, options);
+    if (counts && !state_dict.empty()) parts.emplace(names, optimizers, state_dict, options.strict);
+  });
   for (Optimizer* optimizer : optimizers) {
-    InitStateAtRest(*optimizer);
-    // An error of one rank must not leave its peers in a collective.
-    RankAgreement agreement;
     std::optional<Dict> mine;
     agreement.Try([&] {
-      const bool counts = !options.broadcast_from_rank0 || context.world->rank() == 0;
-      if (counts && !state_dict.empty()) mine = ForOptimizer(state_dict, *optimizer, names, options.strict);
+      if (parts) mine = parts->For(*optimizer);
     });
-    if (options.broadcast_from_rank0 && !has_units) {
-      mine = ReceiveFromFirst(mine ? &*mine : nullptr, *context.world, agreement).state_dict;
-    } else if (has_units) {
-      agreement.Exchange(UnitsGroup(model, *context.world), {});
-    }
-    agreement.ThrowIfRefused();
     if (has_units) {
-      LoadOfUnits(model, *optimizer, mine ? &*mine : nullptr, options, context);
-    } else if (mine) {
-      PlainLoading(*optimizer, options, context).Load(*mine);
+      LoadOfUnits(model, *optimizer, parts ? &*parts : nullptr, std::move(mine), options, context, agreement);
+    } else {
+      LoadOfPlain(*optimizer, names, std::move(mine), options, context, agreement);
     }
   }
 }

@@ -125,7 +125,7 @@ TEST(ModelStateOptionsTest, ExtraStateIsSavedAndGivenBack) {
   EXPECT_EQ(saved.At("u1._extra_state").AsString(), "mine");
   const models::ModulePtr other = BuildZoo("composite_param", {{"extra_state", "yours"}});
   SetModel(*other, World().rank() == 0 ? saved : Dict{}, kFromRank0);
-  EXPECT_EQ(other->child("u2")->ExtraState(), "mine");
+  EXPECT_EQ(other->child("u2")->ExtraState().AsString(), "mine");
 }
 
 TEST(ModelStateOptionsTest, RenamedEntriesGoBackToTheirMembers) {

@@ -217,7 +217,7 @@ TEST(OptimizerStateFormsTest, AnEmptyGroupIsPairedWithTheOneThatIsEmpty) {
   const auto make = [&](double lr, size_t empty_groups) {
     std::vector<OptimizerGroup> groups{{ParametersOf(*model), {}}};
     for (size_t i = 0; i < empty_groups; ++i) groups.push_back({{}, Dict{{"lr", lr}}});
-    return std::make_unique<Optimizer>(MakeAdamRule({}), std::move(groups));
+    return std::make_unique<Optimizer>(MakeAdamRule(AdamOptions{}), std::move(groups));
   };
   const auto optimizer = make(0.25, 1);
   const auto fresh = make(0.5, 1);

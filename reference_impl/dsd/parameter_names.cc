@@ -1,9 +1,17 @@
 #include "dsd/parameter_names.h"
 
 #include "fsdp_optim/model_parameters.h"
+#include "fully_shard/fsdp_state.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
+
+void RegisterSharded(models::Module& model) {
+  for (const auto& [path, module] : models::NamedModules(model)) {
+    const FsdpState* state = FsdpState::Find(*module);
+    if (state && state->group()) state->group()->Reshard();
+  }
+}
 
 ParameterNames::ParameterNames(models::Module& model) {
   if (FsdpUnits(model).empty()) {
@@ -37,6 +45,12 @@ const NamesOfParameter& ParameterNames::Of(const models::Parameter& parameter) c
     throw SemanticError("KeyError", "an optimizer has a parameter that is none of the model's");
   }
   return all_[found->second].second;
+}
+
+std::set<std::string> ParameterNames::All() const {
+  std::set<std::string> all;
+  for (const auto& [parameter, names] : all_) all.insert(names.fqns.begin(), names.fqns.end());
+  return all;
 }
 
 std::vector<std::string> ParameterNames::Frozen() const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,10 @@ struct NamesOfParameter {
   bool is_tied = false;           // the names are of the same parameter; an optimizer's state dict has one of them
 };
 
+// *Local*. Registers the sharded form of every parameter below that fully_shard has unsharded: an optimizer knows no
+// other. As a state dict of the model does.
+void RegisterSharded(models::Module& model);
+
 class ParameterNames {
  public:
   // Initializes FSDP1's units lazily.
@@ -23,6 +28,7 @@ class ParameterNames {
 
   // KeyError: the object is not a parameter of the model.
   const NamesOfParameter& Of(const models::Parameter& parameter) const;
+  std::set<std::string> All() const;
   // The names of all parameters that do not require gradients.
   std::vector<std::string> Frozen() const;
 

@@ -2,6 +2,8 @@
 // the values of a state dict, which have the placements of the parameter.
 #pragma once
 
+#include <string>
+
 #include "contract/value.h"
 #include "dsd/options.h"
 #include "models/module.h"
@@ -16,5 +18,10 @@ Dict PlacedState(const models::Parameter& parameter, const Dict& state);
 // shape is a full tensor, of which this rank takes its part; storage may be shared. RuntimeError: without is_whole, a
 // plain tensor for a parameter that is a DTensor; an unknown mesh.
 Value LocalState(const models::Parameter& parameter, const Value& value, bool is_whole, const MeshRegistry& meshes);
+
+// *Local*. What LocalState would communicate for this value, and with which errors it would end; empty: nothing. Ranks
+// call LocalState for a value only if all of them get the same text, so that none waits for the others.
+std::string CommunicationFor(const models::Parameter& parameter, const Value& value, bool is_whole,
+                             const MeshRegistry& meshes);
 
 }  // namespace shardcts::reference

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "dsd/part_from_rank0.h"
-#include "agreement/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
 #include "state_dict/state_dict_values.h"
 #include "tensor/semantic_error.h"
@@ -38,9 +37,8 @@ WholeTensor Incoming(const Dict& outline, const at::Tensor& mine, Communicator& 
 
 }  // namespace
 
-StateDict ReceiveFromRank0(const Dict& state_dict, Communicator& world) {
+StateDict ReceiveFromRank0(const Dict& state_dict, Communicator& world, RankAgreement& agreement) {
   const bool is_sender = world.rank() == 0;
-  RankAgreement agreement;
   Dict outlines;
   if (is_sender) {
     agreement.Try([&] {

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "agreement/rank_agreement.h"
 #include "dsd/flattened_state.h"
 #include "dsd/optimizer_state.h"
 #include "dsd/placed_state.h"
@@ -20,7 +21,10 @@ std::map<const models::Parameter*, std::string> FirstNames(models::Module& model
 }
 
 // The state dict of an optimizer over parameters that no unit manages.
+// With StateAtRest where a trainable parameter has none.
 Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
+  const Dict complete = optimizer.CompleteState();
+  int64_t id = 0;
   const auto names = FirstNames(model);
   const auto name_of = [&](const models::Parameter& parameter) {
     const auto found = names.find(&parameter);
@@ -33,8 +37,8 @@ Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
     List params;
     for (const models::ParameterPtr& parameter : group.parameters) {
       params.push_back(name_of(*parameter));
-      const Dict* of_parameter = optimizer.FindState(*parameter);
-      if (of_parameter) state.Set(name_of(*parameter), PlacedState(*parameter, *of_parameter));
+      const Value* of_parameter = complete.Find(id++);
+      if (of_parameter) state.Set(name_of(*parameter), PlacedState(*parameter, of_parameter->AsDict()));
     }
     Dict saved = group.options;
     saved.Set("params", std::move(params));
@@ -51,7 +55,7 @@ Dict SaveOfUnits(models::Module& model, const Optimizer& optimizer, const StateD
                               .shard_state = settings.type != StateDictType::kFull,
                               .offload_to_cpu = settings.optim_config.offload_to_cpu};
   std::vector<std::string> user_warnings;
-  Dict saved = SaveOptimState(model, {&optimizer, {}}, optimizer.StateDict(), UnitsGroup(model, *context.world), save,
+  Dict saved = SaveOptimState(model, {&optimizer, {}}, optimizer.CompleteStateDict(), UnitsGroup(model, *context.world), save,
                               user_warnings);
   WarnUser(context, user_warnings);
   return saved;
@@ -71,6 +75,15 @@ Communicator& UnitsGroup(models::Module& model, Communicator& world) {
   return options.replicate_group ? world : *options.shard_group;
 }
 
+void AgreeOnOptimizers(const std::vector<Optimizer*>& optimizers, const StateDictContext& context,
+                       RankAgreement& agreement) {
+  agreement.Try([&] {
+    if (!optimizers.empty()) return;
+    throw SemanticError("RuntimeError", "Optimizers are not passed in but optim_only is set to True.");
+  });
+  AgreeOnTexts(context.world, agreement, "optimizers", {"has " + std::to_string(optimizers.size())});
+}
+
 Dict GetPlacedStateDict(const Optimizer& optimizer) {
   Dict state_dict = optimizer.StateDict();
   const std::vector<models::ParameterPtr> parameters = ParametersById(optimizer);
@@ -85,19 +98,26 @@ Dict GetPlacedStateDict(const Optimizer& optimizer) {
 Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
                            const StateDictOptions& options, const StateDictContext& context) {
   at::NoGradGuard no_grad;
-  if (optimizers.empty()) {
-    throw SemanticError("RuntimeError", "Optimizers are not passed in but optim_only is set to True.");
-  }
+  RankAgreement agreement;
+  AgreeOnOptimizers(optimizers, context, agreement);
   CheckOptions(options, context);
+  RegisterSharded(model);
   const bool has_units = !FsdpUnits(model).empty();
   Dict state;
   List groups;
   for (Optimizer* optimizer : optimizers) {
-    InitStateAtRest(*optimizer);
-    Merge(has_units ? SaveOfUnits(model, *optimizer, options, context) : SaveByNames(model, *optimizer), state, groups);
+    if (has_units) {
+      Merge(SaveOfUnits(model, *optimizer, options, context), state, groups);
+    } else {
+      agreement.Try([&] { Merge(SaveByNames(model, *optimizer), state, groups); });
+    }
   }
   Dict merged{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
-  if (options.flatten_optimizer_state_dict) merged = Flattened(merged);
+  agreement.Try([&] {
+    if (options.flatten_optimizer_state_dict) merged = Flattened(merged);
+  });
+  AgreeOnTexts(context.world, agreement, "optimizer state",
+               options.full_state_dict ? DistributedIn(merged) : std::vector<std::string>());
   Dict formed = InFormOf(options, std::move(merged), context);
   CheckOptimizerState(formed, options);
   return formed;

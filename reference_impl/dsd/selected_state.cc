@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/compare.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -11,31 +12,35 @@ bool IsId(const Value& value) { return value.type() == Value::Type::kInt; }
 
 class Selection {
  public:
-  Selection(const Dict& state_dict, const ParameterNames& names, bool strict)
+  Selection(const Dict& state_dict, const ParameterNames& names, SavedEmptyGroups& empty_groups, bool strict)
       : state_(EntryOf(state_dict, "state").AsDict()), groups_(EntryOf(state_dict, "param_groups").AsList()),
-        names_(names), strict_(strict && !state_.empty()) {}
+        names_(names), empty_groups_(empty_groups), strict_(strict), strict_state_(strict && !state_.empty()) {}
 
   // The group of the result for a group of the optimizer; adds the state of its parameters to `state`.
-  Dict Select(const OptimizerGroup& group, size_t num_groups, Dict& state) const {
+  Dict Select(const OptimizerGroup& group, Dict& state) const {
     List params;
-    const Dict* saved = group.parameters.empty() ? &TheEmptyGroup(num_groups) : nullptr;
+    std::optional<Dict> saved;
+    if (group.parameters.empty()) saved = empty_groups_.TakeFor(group.options);
     for (const models::ParameterPtr& parameter : group.parameters) {
       for (const std::string& name : SavedNames(names_.Of(*parameter))) {
         params.push_back(name);
-        if (const Dict* found = GroupWith(name)) saved = found;
-        if (parameter->value.requires_grad()) SelectState(name, state);
+        if (const Dict* found = GroupWith(name)) {
+          if (saved && strict_) RequireSameOptions(*saved, *found, name);
+          saved = *found;
+        }
+        SelectState(name, parameter->value.requires_grad(), state);
       }
     }
-    Dict selected = saved ? *saved : group.options;
+    Dict selected = saved.value_or(group.options);
     selected.Set("params", std::move(params));
     return selected;
   }
 
  private:
-  void SelectState(const std::string& name, Dict& state) const {
+  void SelectState(const std::string& name, bool is_trainable, Dict& state) const {
     if (const Value* found = state_.Find(name)) {
       state.Set(name, *found);
-    } else if (strict_) {
+    } else if (strict_state_ && is_trainable) {
       ThrowMissingState(name);
     }
   }
@@ -45,6 +50,19 @@ class Selection {
     std::vector<std::string> saved;
     std::ranges::copy_if(names.fqns, std::back_inserter(saved), [&](const std::string& name) { return GroupWith(name); });
     return saved;
+  }
+
+  // Of one group of the optimizer.
+  static void RequireSameOptions(const Dict& first, const Dict& second, const std::string& name) {
+    for (const auto& [option, value] : first) {
+      if (option == Key("params")) continue;
+      const Value* other = second.Find(option);
+      if (other && Compare(value, *other).Equal()) continue;
+      throw SemanticError("RuntimeError", "The saved groups of one parameter group disagree about '" + ToString(option) +
+                                              "': " + ToString(value) + ", and " +
+                                              (other ? ToString(*other) : "none") + " of parameter '" + name +
+                                              "'. StateDictOptions(strict=False) takes the last.");
+    }
   }
 
   // nullptr: no saved group has this parameter.
@@ -60,27 +78,12 @@ class Selection {
     return nullptr;
   }
 
-  const Dict& TheEmptyGroup(size_t num_groups) const {
-    std::vector<const Dict*> empty;
-    for (const Value& group : groups_) {
-      if (EntryOf(group.AsDict(), "params").AsList().empty()) empty.push_back(&group.AsDict());
-    }
-    if (empty.size() != 1) {
-      throw SemanticError("ValueError", "There are param groups that have zero parameters: exactly one loaded group "
-                                        "without parameters can be paired, not " + std::to_string(empty.size()) + ".");
-    }
-    if (groups_.size() != num_groups) {
-      throw SemanticError("ValueError",
-                          "When there is a parameter group that has zero parameters, multiple optimizers are not "
-                          "supported.");
-    }
-    return *empty.front();
-  }
-
   const Dict& state_;
   const List& groups_;
   const ParameterNames& names_;
-  bool strict_;
+  SavedEmptyGroups& empty_groups_;
+  const bool strict_;
+  const bool strict_state_;  // state of every parameter must be there
 };
 
 }  // namespace
@@ -95,13 +98,39 @@ bool IsKeyedByIds(const Dict& state_dict) {
   return true;
 }
 
-Dict SelectedState(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names, bool strict) {
-  const Selection selection(state_dict, names, strict);
+SavedEmptyGroups::SavedEmptyGroups(const List& saved) {
+  for (const Value& group : saved) {
+    const Value* params = group.AsDict().Find("params");
+    if (!params || params->AsList().empty()) groups_.push_back(group.AsDict());
+  }
+}
+
+std::optional<Dict> SavedEmptyGroups::TakeFor(const Dict& own) {
+  if (groups_.empty()) return std::nullopt;
+  const auto has_all = [&](const Dict& group) {
+    return std::ranges::all_of(own, [&](const Dict::Entry& option) { return group.Contains(option.key); });
+  };
+  auto found = std::ranges::find_if(groups_, has_all);
+  if (found == groups_.end()) found = groups_.begin();
+  Dict taken = std::move(*found);
+  groups_.erase(found);
+  return taken;
+}
+
+size_t CountEmptyGroups(const std::vector<Optimizer*>& optimizers) {
+  size_t count = 0;
+  for (const Optimizer* optimizer : optimizers) {
+    for (const OptimizerGroup& group : optimizer->groups()) count += group.parameters.empty() ? 1 : 0;
+  }
+  return count;
+}
+
+Dict SelectedState(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names,
+                   SavedEmptyGroups& empty_groups, bool strict) {
+  const Selection selection(state_dict, names, empty_groups, strict);
   Dict state;
   List groups;
-  for (const OptimizerGroup& group : optimizer.groups()) {
-    groups.push_back(selection.Select(group, optimizer.groups().size(), state));
-  }
+  for (const OptimizerGroup& group : optimizer.groups()) groups.push_back(selection.Select(group, state));
   return Dict{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
 }
 

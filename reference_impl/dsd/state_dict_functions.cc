@@ -1,5 +1,6 @@
 #include "dsd/state_dict_functions.h"
 
+#include "agreement/rank_agreement.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -16,11 +17,21 @@ ModelAndOptimizerState GetStateDict(models::Module& model, const std::vector<Opt
 LoadResult SetStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers,
                         const ModelAndOptimizerState& state, const StateDictOptions& options,
                         const StateDictContext& context) {
-  if (optimizers.empty() && state.model.empty()) {
+  RankAgreement agreement;
+  agreement.Try([&] {
+    if (!optimizers.empty() || !state.model.empty()) return;
     throw SemanticError("RuntimeError", "Optimizers are not passed in but optim_only is set to True.");
+  });
+  bool has_model = !state.model.empty() || options.broadcast_from_rank0;  // some rank has
+  if (context.world) {
+    for (const Value& theirs : agreement.Exchange(*context.world, has_model)) {
+      has_model |= theirs.type() == Value::Type::kBool && theirs.AsBool();
+    }
   }
+  agreement.ThrowIfRefused();
+  AgreeOnTexts(context.world, agreement, "optimizers", {"has " + std::to_string(optimizers.size())});
   if (!optimizers.empty()) SetOptimizerStateDict(model, optimizers, state.optimizer, options, context);
-  if (state.model.empty() && !options.broadcast_from_rank0) return {};
+  if (!has_model) return {};
   return SetModelStateDict(model, state.model, options, context);
 }
 

@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <deque>
+#include <functional>
+#include <map>
 
 #include "tensor/redistribute.h"
 #include "tensor/semantic_error.h"
@@ -12,14 +15,25 @@
 namespace shardcts::reference {
 namespace {
 
-// The DTensors inside, in the order in which ValueForm visits them.
-void CollectDTensors(const Value& value, const MeshRegistry& meshes, std::vector<DTensor>& found) {
-  if (const auto* distributed = value.TryAs<shardcts::DTensor>()) found.push_back(FromContract(*distributed, meshes));
+// The entries in the order in which all ranks visit them, whatever the order of their dicts.
+std::vector<const Dict::Entry*> InCommonOrder(const Dict& dict) {
+  std::vector<const Dict::Entry*> entries;
+  for (const Dict::Entry& entry : dict) entries.push_back(&entry);
+  std::ranges::sort(entries, {}, [](const Dict::Entry* entry) { return entry->key; });
+  return entries;
+}
+
+// Calls `visit` with each value that is not a list or a dict, and its path, in the order in which ValueForm does.
+void VisitLeaves(const Value& value, const std::string& path,
+                 const std::function<void(const std::string&, const Value&)>& visit) {
   if (const auto* list = value.TryAs<List>()) {
-    for (const Value& entry : *list) CollectDTensors(entry, meshes, found);
-  }
-  if (const auto* dict = value.TryAs<Dict>()) {
-    for (const auto& [key, entry] : *dict) CollectDTensors(entry, meshes, found);
+    for (size_t i = 0; i < list->size(); ++i) VisitLeaves((*list)[i], path + "." + std::to_string(i), visit);
+  } else if (const auto* dict = value.TryAs<Dict>()) {
+    for (const Dict::Entry* entry : InCommonOrder(*dict)) {
+      VisitLeaves(entry->value, path.empty() ? ToString(entry->key) : path + "." + ToString(entry->key), visit);
+    }
+  } else {
+    visit(path, value);
   }
 }
 
@@ -32,7 +46,10 @@ class ValueForm {
   Dict OfStateDict(const Dict& state_dict) {
     if (options_.full_state_dict && !IsForRank0Only()) {
       std::vector<DTensor> distributed;
-      CollectDTensors(state_dict, context_.meshes, distributed);
+      VisitLeaves(state_dict, "", [&](const std::string&, const Value& value) {
+        const auto* tensor = value.TryAs<shardcts::DTensor>();
+        if (tensor) distributed.push_back(FromContract(*tensor, context_.meshes));
+      });
       for (at::Tensor& whole : FullTensors(distributed)) whole_.push_back(std::move(whole));
     }
     return OfDict(state_dict);
@@ -51,11 +68,11 @@ class ValueForm {
   }
 
   Dict OfDict(const Dict& dict) {
+    std::map<Key, Value> results;
+    for (const Dict::Entry* entry : InCommonOrder(dict)) results[entry->key] = Of(entry->value);
     Dict formed;
-    for (const auto& [key, value] : dict) {
-      Value result = Of(value);
-      if (keeps_) formed.Set(key, std::move(result));
-    }
+    if (!keeps_) return formed;
+    for (const auto& [key, value] : dict) formed.Set(key, std::move(results.at(key)));
     return formed;
   }
 
@@ -101,6 +118,19 @@ class ValueForm {
 };
 
 }  // namespace
+
+std::vector<std::string> DistributedIn(const Dict& state_dict) {
+  std::vector<std::string> found;
+  VisitLeaves(state_dict, "", [&](const std::string& path, const Value& value) {
+    if (const auto* tensor = value.TryAs<shardcts::DTensor>()) {
+      found.push_back("has " + path + " of shape " + ShapeToString(tensor->shape) + " placed " +
+                      ToString(tensor->placements));
+    } else if (const auto* sharded = value.TryAs<ShardedTensor>()) {
+      found.push_back("has " + path + " of shape " + ShapeToString(sharded->shape) + " in shards");
+    }
+  });
+  return found;
+}
 
 Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context) {
   if (!options.full_state_dict && !options.cpu_offload) return state_dict;

@@ -11,4 +11,8 @@ namespace shardcts::reference {
 // one by one: a rank that keeps nothing never holds more than one full tensor.
 Dict InFormOf(const StateDictOptions& options, Dict state_dict, const StateDictContext& context);
 
+// *Local*. What InFormOf gathers of this state dict, with full_state_dict: one text for each, in the order of gathering.
+// Ranks may call InFormOf only if all of them have the same.
+std::vector<std::string> DistributedIn(const Dict& state_dict);
+
 }  // namespace shardcts::reference

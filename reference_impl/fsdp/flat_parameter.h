@@ -95,6 +95,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   void AdoptRequiresGrad();
   // *Collective* over the shard group, unless unsharded: gathers, in the compute dtype.
   void Unshard();
+  // *Collective* over the shard group. The same, also if unsharded: an optimizer or a load may have changed the shards.
+  void UnshardAnew();
   // Exposes views of the gathered parameter: new ones for a forward, those of the last forward for the backward.
   void ExposeForForward();
   void ExposeForBackward();

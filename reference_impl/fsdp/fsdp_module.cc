@@ -104,7 +104,7 @@ at::Tensor FsdpModule::ForwardAll(std::vector<at::Tensor> inputs) {
   try {
     if (flat_) {
       flat_->AdoptRequiresGrad();
-      flat_->Unshard();
+      flat_->UnshardAnew();
       flat_->ExposeForForward();
     }
     for (at::Tensor& input : inputs) input = PrepareInput(std::move(input));

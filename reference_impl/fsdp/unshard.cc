@@ -151,7 +151,10 @@ void FlatParameter::AdoptRequiresGrad() {
 }
 
 void FlatParameter::Unshard() {
-  if (is_unsharded_) return;
+  if (!is_unsharded_) UnshardAnew();
+}
+
+void FlatParameter::UnshardAnew() {
   at::NoGradGuard no_grad;
   if (!unsharded_.defined()) MakeUnsharded();
   if (OwnsUnsharded()) {

@@ -22,6 +22,12 @@ struct MemberValues {
 
 [[noreturn]] void Refuse(const std::string& what) { throw SemanticError("ValueError", what); }
 
+[[noreturn]] void RefuseShape(const std::string& fqn, const Key& name, const std::vector<int64_t>& expected,
+                              const TensorOutline& actual) {
+  Refuse("Tensor optimizer state does not have same shape as its parameter: \"" + ToString(name) + "\" of \"" + fqn +
+         "\": expected " + ShapeToString(expected) + ", actual " + ShapeToString(actual.shape));
+}
+
 void CheckSameNames(const UnitMembers& unit, const Dict& state) {
   std::optional<std::set<Key>> names;
   for (const std::string& fqn : unit.fqns) {
@@ -88,10 +94,7 @@ Value EmptyShard(const MemberValues& members, const Value& first) {
              "with the same dtype but got others for " +
              members.Text());
     }
-    if (outline.shape != shape) {
-      Refuse("Tensor optimizer state does not have same shape as its parameter: " + ShapeToString(outline.shape) + " " +
-             ShapeToString(shape));
-    }
+    if (outline.shape != shape) RefuseShape(members.unit.fqns[i], members.name, shape, outline);
   }
   return ShardFor(members, dtype);
 }
@@ -142,13 +145,10 @@ Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state) {
   Dict outline;
   for (const auto& [name, value] : state) {
     const std::optional<TensorOutline> tensor = OutlineOf(value);
+    if (tensor && tensor->shape != flat.shape(member)) RefuseShape(unit.fqns[member], name, flat.shape(member), *tensor);
     if (!tensor || !flat.is_sharded()) {
       outline.Set(name, value);
       continue;
-    }
-    if (c10::multiply_integers(tensor->shape) != c10::multiply_integers(flat.shape(member))) {
-      Refuse("Tensor optimizer state does not have same shape as its parameter: " + ShapeToString(tensor->shape) + " " +
-             ShapeToString(flat.shape(member)));
     }
     outline.Set(name, at::empty({numel}, unit.On(tensor->dtype)));
   }

@@ -14,7 +14,7 @@ namespace shardcts::reference {
 Dict FlatOutline(const UnitMembers& unit, const Dict& state);
 
 // With use_orig_params: the state of one member; {} when this rank has none of its elements. Tensors with dimensions
-// are 1-D slices with undefined content; those of an unsharded unit are as given. ValueError: a tensor whose size
+// are 1-D slices with undefined content; those of an unsharded unit are as given. ValueError: a tensor whose shape
 // differs from the parameter's.
 Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state);
 

@@ -9,6 +9,7 @@
 #include "fsdp_optim/incoming_state.h"
 #include "agreement/rank_agreement.h"
 #include "fsdp_optim/state_entries.h"
+#include "optim/state_shapes.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -63,6 +64,7 @@ class Loading {
       const Value* entry = state.Find(parameter.fqns.front());
       if (!entry) continue;
       taken.insert(parameter.fqns.begin(), parameter.fqns.end());
+      CheckShapes(parameter, state);
       Target target{&parameter, parameter.fqns.front(), {}, {}};
       if (!parameter.unit) {
         target.state = entry->AsDict();
@@ -78,6 +80,16 @@ class Loading {
       if (taken.contains(key)) continue;
       const auto* dict = entry.TryAs<Dict>();
       targets_.push_back({nullptr, key, dict ? *dict : Dict(), dict ? Value() : entry});
+    }
+  }
+
+  // Only an optimizer knows which state has the shape of its parameter.
+  void CheckShapes(const ModelParameter& parameter, const Dict& state) const {
+    if (!input_.optimizer || input_.parameters) return;
+    for (size_t i = 0; i < parameter.fqns.size(); ++i) {
+      const Value* given = state.Find(parameter.fqns[i]);
+      if (!given) continue;
+      CheckStateShapes(*input_.optimizer, *parameter.object, parameter.fqns[i], parameter.ShapeOf(i), given->AsDict());
     }
   }
 

@@ -1,8 +1,15 @@
 #include "fsdp_optim/model_parameters.h"
 
+#include "parameter/dtensor_parameter.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
+
+std::vector<int64_t> ModelParameter::ShapeOf(size_t i) const {
+  if (unit) return unit->flat().shape(unit->flat().options().use_orig_params ? member : i);
+  const DTensorDistribution* distribution = FindDistribution(*object);
+  return distribution ? distribution->shape : object->value.sizes().vec();
+}
 
 ModelParameters::ModelParameters(models::Module& model) {
   CollectUnits(model);

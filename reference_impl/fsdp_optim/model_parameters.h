@@ -31,6 +31,9 @@ struct ModelParameter {
   std::vector<std::string> fqns;      // for a flat parameter those of its members, otherwise one
   const UnitMembers* unit = nullptr;  // nullptr: unmanaged
   size_t member = 0;                  // with use_orig_params
+
+  // The global shape of the parameter that fqns[i] names.
+  std::vector<int64_t> ShapeOf(size_t i) const;
 };
 
 class ModelParameters {

@@ -8,6 +8,11 @@
 namespace shardcts::reference {
 namespace {
 
+// A tensor without elements cannot be viewed in another dtype (its stride need not be divisible).
+at::Tensor ViewedAs(at::ScalarType dtype, const at::Tensor& tensor) {
+  return tensor.numel() > 0 ? tensor.view(dtype) : at::empty({0}, tensor.options().dtype(dtype));
+}
+
 at::Tensor GatherRows(const at::Tensor& row, const DataParallelMesh& mesh) {
   at::Tensor rows = at::empty({mesh.shard_count(), row.numel()}, row.options());
   if (row.numel() == 0) return rows;
@@ -61,14 +66,14 @@ void AllGatherParameters(const std::vector<std::unique_ptr<ShardedParameter>>& p
   std::vector<at::Tensor> bytes;
   for (const auto& parameter : parameters) {
     inputs.push_back(parameter->AllGatherInput());
-    bytes.push_back(inputs.back().view(at::kByte));
+    bytes.push_back(ViewedAs(at::kByte, inputs.back()));
   }
   const at::Tensor rows = GatherRows(at::cat(bytes), mesh);
   int64_t offset = 0;
   for (size_t i = 0; i < parameters.size(); ++i) {
     // A copy, because a dtype's elements must be aligned.
     const at::Tensor chunks = rows.narrow(1, offset, bytes[i].numel()).clone(at::MemoryFormat::Contiguous);
-    parameters[i]->FillUnsharded(chunks.view(inputs[i].scalar_type()));
+    parameters[i]->FillUnsharded(ViewedAs(inputs[i].scalar_type(), chunks));
     offset += bytes[i].numel();
   }
 }

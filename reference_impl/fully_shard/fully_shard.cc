@@ -82,6 +82,8 @@ void FullyShard(models::Module& module, const FullyShardOptions& options) {
   std::vector<models::Module*> managed;
   CollectManaged(module, true, managed);
   const std::vector<models::ParameterPtr> parameters = ParametersOf(managed);
+  // All are looked at before the first is sharded: a refused model stays as it was.
+  for (const models::ParameterPtr& parameter : parameters) ChooseShardDim(*parameter, options, mesh.shard_count());
   MoveBuffers(managed, mesh.device());
 
   std::shared_ptr<ParameterGroup> group;

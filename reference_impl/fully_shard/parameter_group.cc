@@ -99,7 +99,11 @@ void ParameterGroup::RegisterStateDictHooks() {
 }
 
 void ParameterGroup::Unshard() {
-  if (is_unsharded_ || parameters_.empty()) return;
+  if (!is_unsharded_) Gather();
+}
+
+void ParameterGroup::Gather() {
+  if (parameters_.empty()) return;
   AllGatherParameters(parameters_, mesh_);
   for (const auto& parameter : parameters_) parameter->ToUnsharded();
   is_unsharded_ = true;
@@ -117,8 +121,12 @@ void ParameterGroup::ToSharded() {
 }
 
 at::Tensor ParameterGroup::PreForward(at::Tensor input) {
+  if (phase_ == Phase::kPreBackward) {
+    Unshard();
+  } else {
+    Gather();
+  }
   phase_ = Phase::kForward;
-  Unshard();
   return CallWhenGradientPassed(std::move(input), [self = shared_from_this()] { self->PostBackward(); });
 }
 

@@ -31,8 +31,9 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   // *Local*. Inside a forward it reshards only if reshard_after_forward.
   void Reshard();
 
-  // *Collective* like Unshard. Returns the input to be used in forward; through it the group notices that its gradients
-  // are complete.
+  // *Collective* over the mesh's shard group. Gathers also if unsharded, because an optimizer or a load may have changed
+  // the shards since; not while backward computes a forward again. Returns the input to be used in forward; through it
+  // the group notices that its gradients are complete.
   at::Tensor PreForward(at::Tensor input);
   void PostForward();  // *Local*
   void PreBackward();  // *Collective* like Unshard
@@ -53,6 +54,7 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   enum class Phase { kIdle, kForward, kPreBackward, kPostBackward };
 
   ParameterGroup(const DataParallelMesh& mesh, const FullyShardOptions& options);
+  void Gather();
   void ToSharded();
   void ValidateDevices() const;
   void RegisterStateDictHooks();

@@ -18,6 +18,21 @@ std::string SizeText(at::IntArrayRef shape) {
   return "torch.Size([" + text + "])";
 }
 
+models::ParameterPtr LeafOn(const at::Tensor& tensor, bool requires_grad,
+                            std::shared_ptr<const models::Distribution> distribution) {
+  at::Tensor leaf = tensor.variable_data();  // with its own version counter
+  leaf.set_requires_grad(requires_grad);
+  return std::make_shared<models::Parameter>(models::Parameter{leaf, std::move(distribution)});
+}
+
+}  // namespace
+
+std::optional<int64_t> LargestDim(const models::Parameter& parameter) {
+  const DTensorDistribution* distribution = FindDistribution(parameter);
+  const std::vector<int64_t> shape = distribution ? distribution->shape : parameter.value.sizes().vec();
+  return std::max_element(shape.begin(), shape.end()) - shape.begin();
+}
+
 int64_t ChooseShardDim(const models::Parameter& original, const FullyShardOptions& options, int64_t shard_count) {
   const at::Tensor& value = original.value;
   int64_t dim = options.shard_placement ? options.shard_placement(original).value_or(0) : 0;
@@ -36,21 +51,6 @@ int64_t ChooseShardDim(const models::Parameter& original, const FullyShardOption
                                                    " (world size: " + std::to_string(shard_count) + ")");
   }
   return dim;
-}
-
-models::ParameterPtr LeafOn(const at::Tensor& tensor, bool requires_grad,
-                            std::shared_ptr<const models::Distribution> distribution) {
-  at::Tensor leaf = tensor.variable_data();  // with its own version counter
-  leaf.set_requires_grad(requires_grad);
-  return std::make_shared<models::Parameter>(models::Parameter{leaf, std::move(distribution)});
-}
-
-}  // namespace
-
-std::optional<int64_t> LargestDim(const models::Parameter& parameter) {
-  const DTensorDistribution* distribution = FindDistribution(parameter);
-  const std::vector<int64_t> shape = distribution ? distribution->shape : parameter.value.sizes().vec();
-  return std::max_element(shape.begin(), shape.end()) - shape.begin();
 }
 
 ShardedParameter::ShardedParameter(const models::ParameterPtr& original, std::vector<ParameterSlot> slots,
@@ -133,7 +133,8 @@ void ShardedParameter::ResetSharded() {
                                                 ") requires even sharding: local_tensor.size()=" +
                                                 SizeText(local.sizes()));
     }
-    const int64_t length = local.numel() > 0 ? local.size(0) : 0;
+    // (2, 0) has two rows, although no elements.
+    const int64_t length = local.size(0);
     at::Tensor padded = local.new_zeros(padded_shape_);
     WithoutPadding(padded, length).copy_(local);
     padded = OnStorageDevice(padded);

@@ -29,11 +29,14 @@ struct ParameterSlot {
   std::string name;  // in the module: "weight"
 };
 
+// The dimension that the parameter is sharded on. NotImplementedError: not contiguous, or a dimension other than 0 that
+// does not divide evenly. AssertionError: a shard dimension that the tensor does not have.
+int64_t ChooseShardDim(const models::Parameter& original, const FullyShardOptions& options, int64_t shard_count);
+
 class ShardedParameter {
  public:
-  // Puts the sharded form of `original` into the slots. A meta parameter stays on the meta device. NotImplementedError:
-  // not contiguous, or a dimension other than 0 that does not divide evenly. AssertionError: a shard dimension that the
-  // tensor does not have.
+  // Puts the sharded form of `original` into the slots. A meta parameter stays on the meta device. Errors as of
+  // ChooseShardDim.
   ShardedParameter(const models::ParameterPtr& original, std::vector<ParameterSlot> slots,
                    const DataParallelMesh& mesh, const FullyShardOptions& options);
 

@@ -170,6 +170,9 @@ TEST(ShardedStateTest, WhatCannotBeShardedIsAnErrorThatSaysWhy) {
   EXPECT_EQ(ErrorOf([&] { FullyShard(*uneven, second_dim); }),
             "NotImplementedError: FSDP does not support uneven sharding on dim 1: torch.Size([4, 3]) (world size: " +
                 std::to_string(World().size()) + ")");
+  const models::ModulePtr second_is_uneven = BuildZoo("uneven_parameters", {{"shapes", List{List{2, 8}, List{4, 3}}}});
+  EXPECT_THAT(ErrorOf([&] { FullyShard(*second_is_uneven, second_dim); }), StartsWith("NotImplementedError"));
+  EXPECT_EQ(second_is_uneven->parameter("p0")->distribution, nullptr) << "nothing is sharded before the error";
 }
 
 TEST(ShardedStateTest, ATiedParameterInTwoGroupsIsAnError) {

@@ -85,7 +85,7 @@ FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path) {
   read.device = at::Device(call.session.context.device);
   const Value* group = options.Find("process_group");
   read.shard_group = group ? call.session.Group(group->AsHandle()) : WorldGroup(call.session);
-  if (const Value* mesh = options.Find("device_mesh")) UseMesh(call.session.mesh_handles.Get(mesh->AsHandle()), read);
+  if (const Value* mesh = options.Find("device_mesh")) UseMesh(call.session.Mesh(mesh->AsHandle()), read);
   if (const Value* strategy = options.Find("sharding_strategy")) {
     read.strategy = ParseShardingStrategy(strategy->AsString()).value();
   }

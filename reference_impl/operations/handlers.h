@@ -35,7 +35,10 @@ struct Call {
     const Value* group = Find("group");
     return group ? *session.Group(group->AsHandle()) : *session.context.communicator;
   }
-  const std::shared_ptr<DeviceMesh>& Mesh() const { return session.mesh_handles.Get(Get("mesh").AsHandle()); }
+  // The argument "mesh", also of a rank that is not in it.
+  const std::shared_ptr<DeviceMesh>& AnyMesh() const { return session.mesh_handles.Get(Get("mesh").AsHandle()); }
+  // RuntimeError: this rank is not in it.
+  const std::shared_ptr<DeviceMesh>& Mesh() const { return session.Mesh(Get("mesh").AsHandle()); }
 };
 
 // Throws what errors.h converts.

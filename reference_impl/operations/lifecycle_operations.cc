@@ -10,7 +10,7 @@ namespace {
 std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "dsd", "sharded_tensor",
-                                 "activation_checkpoint", "ddp", "process_groups", "serialization"};
+                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "inspection"};
   if (session.timings) names.push_back("timings");
   return names;
 }
@@ -27,6 +27,7 @@ Value Describe(const Call& call) {
 Value Reset(const Call& call) {
   call.session.patched_models.clear();
   call.session.patched_optimizers.clear();
+  call.session.schedules.clear();
   call.session.scope_handles.Clear();
   call.session.optimizer_handles.Clear();
   call.session.model_handles.Clear();
@@ -40,6 +41,8 @@ Value Seed(const Call& call) {
   models::SeedThisThread(static_cast<uint64_t>(call.Get("seed").AsInt()));
   return {};
 }
+
+Value RandomState(const Call&) { return models::StateOfThisThread(); }
 
 Value Timings(const Call& call) {
   if (!call.session.timings) throw SemanticError("NotImplementedError", "timings are measured with the option timings=1");
@@ -57,6 +60,7 @@ void AddLifecycleHandlers(HandlerTable& table) {
   table["implementation.describe"] = Describe;
   table["implementation.reset"] = Reset;
   table["implementation.seed"] = Seed;
+  table["implementation.random_state"] = RandomState;
   table["implementation.timings"] = Timings;
 }
 

@@ -5,9 +5,14 @@ namespace {
 
 Value Init(const Call& call) {
   const Value* names = call.Find("dim_names");
-  return call.session.HandleOf(call.session.meshes.GetOrCreate(
-      *call.session.context.communicator, call.session.context.device, call.Get("shape").AsInts(),
-      names ? names->AsStrings() : std::vector<std::string>{}));
+  const std::vector<std::string> dim_names = names ? names->AsStrings() : std::vector<std::string>{};
+  const Value* ranks = call.Find("ranks");
+  Communicator& world = *call.session.context.communicator;
+  const std::string& device = call.session.context.device;
+  const std::vector<int64_t> shape = call.Get("shape").AsInts();
+  return call.session.HandleOf(
+      ranks ? call.session.meshes.GetOrCreateAmong(world, device, shape, dim_names, ranks->AsInts())
+            : call.session.meshes.GetOrCreate(world, device, shape, dim_names));
 }
 
 Value Submesh(const Call& call) {
@@ -15,7 +20,7 @@ Value Submesh(const Call& call) {
 }
 
 Value Describe(const Call& call) {
-  const DeviceMesh& mesh = *call.Mesh();
+  const DeviceMesh& mesh = *call.AnyMesh();
   const MeshLayout& layout = mesh.layout();
   return Dict{{"device_type", layout.device_type},
               {"shape", ToValue(layout.shape)},

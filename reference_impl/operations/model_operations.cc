@@ -3,6 +3,7 @@
 
 #include "fsdp/fsdp_module.h"
 #include "fully_shard/fully_shard.h"
+#include "models/tree.h"
 #include "models/zoo.h"
 #include "operations/handlers.h"
 #include "operations/module_paths.h"
@@ -150,6 +151,12 @@ Value Modules(const Call& call) {
   return modules;
 }
 
+Value HookRuns(const Call& call) {
+  Dict runs;
+  for (const auto& [name, prefixes] : models::HookRunsOf(call.Model())) runs.Set(name, ToValue(prefixes));
+  return runs;
+}
+
 Value BroadcastParameters(const Call& call) {
   at::NoGradGuard no_grad;
   const int64_t src = call.Get("src").AsInt();
@@ -196,6 +203,7 @@ void AddModelHandlers(HandlerTable& table) {
   table["model.set_local"] = SetLocal;
   table["model.set_values"] = SetValues;
   table["model.modules"] = Modules;
+  table["model.hook_runs"] = HookRuns;
   table["model.broadcast_parameters"] = BroadcastParameters;
   table["model.reallocate"] = Reallocate;
   table["model.to"] = To;

@@ -1,43 +1,30 @@
+#include <ATen/ATen.h>
+
+#include <cmath>
+
 #include "dsd/optimizer_state.h"
 #include "operations/dsd_operations.h"
 #include "operations/handlers.h"
 #include "operations/module_paths.h"
 #include "optim/named_optimizer.h"
+#include "optim/optimizer_kinds.h"
+#include "optim/rate.h"
 
 namespace shardcts::reference {
 namespace {
 
-std::unique_ptr<UpdateRule> MakeRule(const std::string& kind, const Fields& options) {
-  if (kind == "sgd") {
-    SgdOptions read;
-    read.lr = options.Number("lr", read.lr);
-    read.momentum = options.Number("momentum", read.momentum);
-    read.weight_decay = options.Number("weight_decay", read.weight_decay);
-    return MakeSgdRule(read);
-  }
-  AdamOptions read;
-  read.decoupled_weight_decay = kind == "adamw";
-  read.lr = options.Number("lr", read.lr);
-  read.beta1 = options.Number("beta1", read.beta1);
-  read.beta2 = options.Number("beta2", read.beta2);
-  read.eps = options.Number("eps", read.eps);
-  read.weight_decay = options.Number("weight_decay", read.decoupled_weight_decay ? 1e-2 : 0);
-  return MakeAdamRule(read);
-}
-
-// The options that a group has of its own, under PyTorch's names.
-Dict GroupOptions(const std::string& kind, const Value* given) {
-  Dict options;
-  if (!given) return options;
-  const Dict completed = MakeRule(kind, Fields(given->AsDict()))->defaults();
-  bool has_beta = false;
+// The options that a group has of its own, under PyTorch's names, and its other entries.
+Dict GroupOptions(const Dict& defaults, const Dict& group) {
+  Dict own;
+  if (const Value* entries = group.Find("entries")) own = entries->AsDict();
+  const Value* given = group.Find("options");
+  if (!given) return own;
+  const Dict completed = WithOptions(defaults, given->AsDict());
   for (const std::string& name : given->AsDict().Keys()) {
-    const bool is_beta = name == "beta1" || name == "beta2";
-    if (!is_beta) options.Set(name, completed.At(name));
-    has_beta = has_beta || is_beta;
+    const std::string shown = name == "beta1" || name == "beta2" ? "betas" : name;
+    own.Set(shown, completed.At(shown));
   }
-  if (has_beta) options.Set("betas", completed.At("betas"));
-  return options;
+  return own;
 }
 
 // What an optimizer is made of: its groups, and the names of their parameters in order.
@@ -56,7 +43,7 @@ Groups OneGroupOfAll(models::Module& model) {
   return one;
 }
 
-Groups ReadGroups(const Call& call) {
+Groups ReadGroups(const Call& call, const Dict& defaults) {
   const Value* given = call.Find("groups");
   if (!given) return OneGroupOfAll(call.Model());
   Groups read;
@@ -66,15 +53,16 @@ Groups ReadGroups(const Call& call) {
       made.parameters.push_back(ParameterNamed(call.Model(), name));
       read.names.push_back(name);
     }
-    made.options = GroupOptions(call.Get("kind").AsString(), group.AsDict().Find("options"));
+    made.options = GroupOptions(defaults, group.AsDict());
     read.groups.push_back(std::move(made));
   }
   return read;
 }
 
 Value Create(const Call& call) {
-  std::unique_ptr<UpdateRule> rule = MakeRule(call.Get("kind").AsString(), call.Options());
-  Groups groups = ReadGroups(call);
+  const Value* options = call.Find("options");
+  std::unique_ptr<UpdateRule> rule = MakeRule(call.Get("kind").AsString(), options ? options->AsDict() : Dict{});
+  Groups groups = ReadGroups(call, rule->defaults());
   if (!call.Flag("named", false)) {
     return call.session.optimizer_handles.Add(
         std::make_shared<Optimizer>(std::move(rule), std::move(groups.groups)));
@@ -83,13 +71,55 @@ Value Create(const Call& call) {
       std::move(rule), std::move(groups.groups), std::move(groups.names)));
 }
 
-// At epoch 0 the learning rate is what it was; all that shows of the schedule is where it began.
+// A rate that is a tensor keeps its storage.
+void SetRate(Optimizer& optimizer, size_t group, const Rate& rate) {
+  const Value& present = optimizer.groups()[group].options.At("lr");
+  if (const auto* tensor = present.TryAs<Tensor>()) {
+    at::Tensor(tensor->data).fill_(rate.value());
+  } else {
+    optimizer.SetOption(group, "lr", rate.value());
+  }
+}
+
+void Apply(const LrSchedule& schedule, Optimizer& optimizer) {
+  const double change = std::pow(schedule.factor, static_cast<double>(schedule.epoch));
+  for (size_t i = 0; i < schedule.initial_rates.size(); ++i) {
+    SetRate(optimizer, i, Rate(schedule.initial_rates[i]) * change);
+  }
+}
+
+Value InitialRate(const Optimizer& optimizer, size_t group, bool is_resumed) {
+  const Dict& options = optimizer.groups()[group].options;
+  if (const Value* known = options.Find("initial_lr")) return *known;
+  if (is_resumed) {
+    throw SemanticError("KeyError", "\"param 'initial_lr' is not specified in param_groups[" + std::to_string(group) +
+                                        "] when resuming an optimizer\"");
+  }
+  const Value& rate = options.At("lr");
+  return rate.TryAs<Tensor>() ? Value(rate.AsTensor().clone()) : rate;
+}
+
 Value Schedule(const Call& call) {
   Optimizer& optimizer = call.TheOptimizer();
+  const Value* epoch = call.Find("epoch");
+  LrSchedule schedule{call.Get("factor").AsDouble(), epoch ? epoch->AsInt() : 0, {}};
   for (size_t i = 0; i < optimizer.groups().size(); ++i) {
-    const Dict& options = optimizer.groups()[i].options;
-    if (!options.Contains("initial_lr")) optimizer.SetOption(i, "initial_lr", options.At("lr"));
+    schedule.initial_rates.push_back(InitialRate(optimizer, i, schedule.epoch > 0));
   }
+  for (size_t i = 0; i < schedule.initial_rates.size(); ++i) {
+    optimizer.SetOption(i, "initial_lr", schedule.initial_rates[i]);
+  }
+  Apply(schedule, optimizer);
+  call.session.schedules[call.Get("optimizer").AsHandle().id] = std::move(schedule);
+  return {};
+}
+
+Value AdvanceSchedule(const Call& call) {
+  Optimizer& optimizer = call.TheOptimizer();
+  const auto found = call.session.schedules.find(call.Get("optimizer").AsHandle().id);
+  if (found == call.session.schedules.end()) throw SemanticError("ValueError", "the optimizer has no schedule");
+  ++found->second.epoch;
+  Apply(found->second, optimizer);
   return {};
 }
 
@@ -124,6 +154,7 @@ Value LoadState(const Call& call) {
 void AddOptimizerHandlers(HandlerTable& table) {
   table["optimizer.create"] = Create;
   table["optimizer.schedule"] = Schedule;
+  table["optimizer.advance_schedule"] = AdvanceSchedule;
   table["optimizer.step"] = Step;
   table["optimizer.zero_grad"] = ZeroGrad;
   table["optimizer.init_state"] = InitState;

@@ -89,6 +89,13 @@ class ScopeOf : public Scope {
   std::unique_ptr<T> scope_;
 };
 
+// A learning-rate schedule: the rate of a group is its initial one times factor^epoch.
+struct LrSchedule {
+  double factor = 1;
+  int64_t epoch = 0;
+  std::vector<Value> initial_rates;  // of each group
+};
+
 struct Session {
   explicit Session(const ImplementationContext& given) : context(given) {}
 
@@ -97,6 +104,13 @@ struct Session {
     return mesh_handles.FindOrAdd(mesh, [](const DeviceMesh& known, const DeviceMesh& given) {
       return &known.root() == &given.root() && known.layout() == given.layout();
     });
+  }
+
+  // RuntimeError: this rank is not in the mesh.
+  const std::shared_ptr<DeviceMesh>& Mesh(const Handle& handle) const {
+    const std::shared_ptr<DeviceMesh>& mesh = mesh_handles.Get(handle);
+    if (mesh->IsMember()) return mesh;
+    throw SemanticError("RuntimeError", "this rank is not in the mesh " + mesh->layout().ToString());
   }
 
   // The communicator of a group that this rank is in. ValueError: this rank is not in it.
@@ -123,6 +137,7 @@ struct Session {
   // Arguments for the distributed state-dict functions that a patched object calls, by the object's handle id.
   std::map<int64_t, Dict> patched_models;
   std::map<int64_t, Dict> patched_optimizers;
+  std::map<int64_t, LrSchedule> schedules;  // the last one of each optimizer
   HandleTable<Communicator> group_handles{"group"};  // nullptr if this rank is not a member
   HandleTable<Scope> scope_handles{"scope"};
 };

@@ -1,5 +1,7 @@
 #include "operations/dsd_operations.h"
+#include "fsdp/fsdp_module.h"
 #include "operations/handlers.h"
+#include "operations/module_paths.h"
 #include "operations/tensor_values.h"
 #include "serialization/value_bytes.h"
 #include "state_dict/state_dict.h"
@@ -11,12 +13,34 @@ void Warn(const Call& call, const std::vector<std::string>& user_warnings) {
   for (const std::string& text : user_warnings) call.warnings.push_back({"UserWarning", text});
 }
 
+// RuntimeError: a unit above the module has flattened parameters below it, and does not show them while it is sharded.
+models::Module& InnerModule(models::Module& model, const std::string& path) {
+  models::Module& inner = ModuleAt(model, path);
+  for (const auto& [unit_path, module] : models::NamedModules(model, /*remove_duplicate=*/false)) {
+    const auto* unit = dynamic_cast<const FsdpModule*>(module);
+    if (!unit || !unit->flat() || module == &inner) continue;
+    const bool is_above = unit_path.empty() || path.starts_with(unit_path + ".");
+    if (!is_above) continue;
+    std::vector<FlatParameter::Slot> slots = unit->flat()->primary_slots();
+    slots.insert(slots.end(), unit->flat()->shared_slots().begin(), unit->flat()->shared_slots().end());
+    for (const FlatParameter::Slot& slot : slots) {
+      const std::string name = models::JoinName(unit_path, slot.fqn);
+      if (!path.empty() && !name.starts_with(path + ".")) continue;
+      throw SemanticError("RuntimeError", "'" + path + "' has no state dict of its own: the fsdp unit '" + unit_path +
+                                              "' above it has flattened '" + name + "'");
+    }
+  }
+  return inner;
+}
+
 Value Save(const Call& call) {
   if (const std::optional<Value> patched = SavePatchedModel(call)) return *patched;
   const PhaseTimings::Collection collection(call.session.Timings());
   const Value* prefix = call.Find("prefix");
   std::vector<std::string> user_warnings;
-  const StateDict saved = SaveStateDict(call.Model(), {.prefix = prefix ? prefix->AsString() : ""}, &user_warnings);
+  const Value* path = call.Find("path");
+  models::Module& module = path ? InnerModule(call.Model(), path->AsString()) : call.Model();
+  const StateDict saved = SaveStateDict(module, {.prefix = prefix ? prefix->AsString() : ""}, &user_warnings);
   Warn(call, user_warnings);
   return StateDictValue(saved);
 }

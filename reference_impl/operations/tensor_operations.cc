@@ -4,6 +4,7 @@
 #include "operations/handlers.h"
 #include "operations/tensor_values.h"
 #include "tensor/redistribute.h"
+#include "tensor/chunks.h"
 #include "tensor/sharded_tensor.h"
 
 namespace shardcts::reference {
@@ -71,6 +72,34 @@ Value ChangeLocal(const Value& value, const Change& change) {
   return distributed;
 }
 
+Value Chunks(const Call& call) {
+  const Value& value = call.Get("value");
+  const auto* sharded = value.TryAs<ShardedTensor>();
+  const auto* distributed = value.TryAs<shardcts::DTensor>();
+  List chunks;
+  for (const RankChunk& chunk : sharded ? ChunksOf(*sharded)
+                                        : ChunksOf(distributed->mesh, distributed->placements, distributed->shape)) {
+    chunks.push_back(
+        Dict{{"rank", chunk.rank}, {"offsets", ToValue(chunk.offsets)}, {"sizes", ToValue(chunk.sizes)}});
+  }
+  return chunks;
+}
+
+void CheckCount(const std::vector<int64_t>& dims, size_t expected, const std::string& kind) {
+  if (dims.size() == expected) return;
+  throw SemanticError("ValueError", kind + " needs " + std::to_string(expected) + " dims, got " + std::to_string(dims.size()));
+}
+
+Value View(const Call& call) {
+  const at::Tensor& tensor = call.Get("value").AsTensor();
+  const std::string kind = call.Get("kind").AsString();
+  const std::vector<int64_t> dims = call.Get("dims").AsInts();
+  if (kind == "expand") return tensor.expand(dims);
+  CheckCount(dims, kind == "transpose" ? 2 : 3, kind);
+  if (kind == "transpose") return tensor.transpose(dims[0], dims[1]);
+  return tensor.narrow(dims[0], dims[1], dims[2]);
+}
+
 Value Clone(const Call& call) {
   return ForEachLeaf(call.Get("value"), [](const Value& value) {
     if (!IsTensor(value)) return value;
@@ -115,6 +144,8 @@ void AddTensorHandlers(HandlerTable& table) {
   table["tensor.clone"] = Clone;
   table["tensor.fill"] = Fill;
   table["tensor.to"] = To;
+  table["tensor.view"] = View;
+  table["tensor.chunks"] = Chunks;
   table["sharded.gather"] = GatherShards;
 }
 

@@ -25,7 +25,7 @@ FullyShardOptions ReadFullyShardOptions(const Call& call) {
   const ImplementationContext& context = call.session.context;
   FullyShardOptions read;
   const Value* mesh = options.Find("mesh");
-  read.mesh = mesh ? call.session.mesh_handles.Get(mesh->AsHandle())
+  read.mesh = mesh ? call.session.Mesh(mesh->AsHandle())
                    : call.session.meshes.GetOrCreate(*context.communicator, context.device, {context.world_size}, {});
   if (const Value* reshard = options.Find("reshard_after_forward")) read.reshard_after_forward = reshard->AsBool();
   if (options.Find("shard_placement")) read.shard_placement = LargestDim;

@@ -70,9 +70,9 @@ std::vector<std::vector<std::string>> NamedOptimizer::NamesByGroup() const {
   return by_group;
 }
 
-Dict NamedOptimizer::StateDict() const {
+Dict NamedOptimizer::Packed(const Dict& by_id) const {
   Dict state;
-  for (const auto& [key, value] : state_) {
+  for (const auto& [key, value] : by_id) {
     const auto* id = std::get_if<int64_t>(&key);
     state.Set(id ? Key(names_.at(static_cast<size_t>(*id))) : key, value);
   }

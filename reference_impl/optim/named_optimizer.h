@@ -13,11 +13,15 @@ class NamedOptimizer : public Optimizer {
   // `names`: of the parameters of all groups, in order.
   NamedOptimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups, std::vector<std::string> names);
 
-  // As Optimizer's, with names instead of ids; `params` is sorted and comes first.
-  Dict StateDict() const override;
   // Matches by name and copies in place; parameters and groups that the state dict does not have do not change.
   // ValueError: no state yet; a parameter or a group with other entries or another number of them.
   void LoadStateDict(const Dict& state_dict) override;
+
+  void CheckLoad(const Dict&) const override {}
+
+ protected:
+  // With names instead of ids; `params` is sorted and comes first.
+  Dict Packed(const Dict& by_id) const override;
 
  private:
   std::vector<std::vector<std::string>> NamesByGroup() const;

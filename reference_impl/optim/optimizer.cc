@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -59,6 +60,18 @@ Dict OptionsFrom(const Dict& saved, const Dict& defaults) {
   return options;
 }
 
+// The ids, or names, of a state dict's groups → those of the optimizer, by position.
+std::map<Key, int64_t> IdsIn(const List& groups) {
+  std::map<Key, int64_t> ids;
+  for (const Value& group : groups) {
+    for (const Value& saved : EntryOf(group.AsDict(), "params").AsList()) {
+      const auto* name = saved.TryAs<std::string>();
+      ids.emplace(name ? Key(*name) : Key(saved.AsInt()), static_cast<int64_t>(ids.size()));
+    }
+  }
+  return ids;
+}
+
 }  // namespace
 
 Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGroup> groups)
@@ -67,6 +80,14 @@ Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGrou
   for (OptimizerGroup& group : groups_) {
     for (const auto& [name, value] : rule_->defaults()) {
       if (!group.options.Contains(name)) group.options.Set(name, value);
+    }
+  }
+  int64_t id = 0;
+  for (const OptimizerGroup& group : groups_) {
+    for (const models::ParameterPtr& parameter : group.parameters) {
+      Dict state = rule_->StateAtCreation(parameter->value.detach(), group.options);
+      if (!state.empty()) state_.Set(id, std::move(state));
+      ++id;
     }
   }
 }
@@ -80,6 +101,7 @@ void Optimizer::Step() {
       ++id;
     }
   }
+  rule_->UpdateWhole(state_);
 }
 
 // A rule without state creates no entry.
@@ -118,7 +140,65 @@ const Dict* Optimizer::FindState(const models::Parameter& parameter) const {
   return nullptr;
 }
 
-Dict Optimizer::StateDict() const {
+const OptimizerGroup* Optimizer::GroupOf(const models::Parameter& parameter) const {
+  const auto is_it = [&](const models::ParameterPtr& known) { return known.get() == &parameter; };
+  const auto has_it = [&](const OptimizerGroup& group) { return std::ranges::any_of(group.parameters, is_it); };
+  const auto found = std::ranges::find_if(groups_, has_it);
+  return found == groups_.end() ? nullptr : &*found;
+}
+
+// The rule steps a copy.
+Dict Optimizer::StateAtRest(const at::Tensor& value, const OptimizerGroup& group) const {
+  at::NoGradGuard no_grad;
+  Dict options = group.options;
+  for (const char* name : {"lr", "weight_decay"}) {
+    if (options.Contains(name)) options.Set(name, 0.0);
+  }
+  if (options.Contains("maximize")) options.Set("maximize", false);  // the gradient would be -0
+  Dict state;
+  rule_->Update(value.detach().clone(), at::zeros_like(value.detach()), state, options);
+  return state;
+}
+
+Dict Optimizer::StateAtRest(const models::Parameter& parameter) const {
+  const OptimizerGroup* group = GroupOf(parameter);
+  return group ? StateAtRest(parameter.value, *group) : Dict();
+}
+
+std::map<Key, bool> Optimizer::ShapedLike(const models::Parameter& parameter) const {
+  const OptimizerGroup* group = GroupOf(parameter);
+  if (!group) return {};
+  // A small example with as many dimensions, no two of which could be confused with another shape.
+  std::vector<int64_t> shape;
+  for (int64_t dim = 0; dim < parameter.value.dim(); ++dim) shape.push_back(dim + 2);
+  std::map<Key, bool> shaped;
+  for (const auto& [name, value] : StateAtRest(at::zeros(shape, parameter.value.scalar_type()), *group)) {
+    const auto* tensor = value.TryAs<Tensor>();
+    if (!tensor) continue;
+    if (tensor->data.dim() == 0) shaped[name] = false;
+    if (tensor->data.dim() > 0 && tensor->data.sizes() == at::IntArrayRef(shape)) shaped[name] = true;
+  }
+  return shaped;
+}
+
+Dict Optimizer::CompleteState() const {
+  Dict complete;
+  int64_t id = 0;
+  for (const models::ParameterPtr& parameter : ParametersById(*this)) {
+    if (const Value* known = state_.Find(id)) {
+      complete.Set(id, *known);
+    } else if (parameter->value.requires_grad()) {
+      Dict state = StateAtRest(*parameter);
+      if (!state.empty()) complete.Set(id, std::move(state));
+    }
+    ++id;
+  }
+  if (complete.size() == state_.size()) return state_;
+  for (const auto& [key, value] : state_) complete.Set(key, value);
+  return complete;
+}
+
+Dict Optimizer::Packed(const Dict& state) const {
   List groups;
   int64_t id = 0;
   for (const OptimizerGroup& group : groups_) {
@@ -128,10 +208,17 @@ Dict Optimizer::StateDict() const {
     packed.Set("params", std::move(ids));
     groups.push_back(std::move(packed));
   }
-  return Dict{{"state", state_}, {"param_groups", std::move(groups)}};
+  return Dict{{"state", state}, {"param_groups", std::move(groups)}};
 }
 
 void Optimizer::LoadStateDict(const Dict& state_dict) {
+  CheckLoad(state_dict);
+  const List& groups = EntryOf(state_dict, "param_groups").AsList();
+  state_ = LoadedState(EntryOf(state_dict, "state").AsDict(), groups);
+  LoadGroups(groups);
+}
+
+void Optimizer::CheckLoad(const Dict& state_dict) const {
   const List& groups = EntryOf(state_dict, "param_groups").AsList();
   if (groups.size() != groups_.size()) {
     throw SemanticError("ValueError", "loaded state dict has a different number of parameter groups");
@@ -141,18 +228,16 @@ void Optimizer::LoadStateDict(const Dict& state_dict) {
     throw SemanticError("ValueError",
                         "loaded state dict contains a parameter group that doesn't match the size of optimizer's group");
   }
-  LoadState(EntryOf(state_dict, "state").AsDict(), groups);
-  LoadGroups(groups);
+  const std::map<Key, int64_t> ids = IdsIn(groups);
+  for (const auto& [key, given] : EntryOf(state_dict, "state").AsDict()) {
+    if (!ids.contains(key)) continue;
+    Dict state = given.AsDict();
+    rule_->Adopt(state);
+  }
 }
 
-void Optimizer::LoadState(const Dict& state, const List& groups) {
-  std::map<Key, int64_t> ids;  // those of the state dict → ours
-  for (const Value& group : groups) {
-    for (const Value& saved : group.AsDict().At("params").AsList()) {
-      const auto* name = saved.TryAs<std::string>();
-      ids.emplace(name ? Key(*name) : Key(saved.AsInt()), static_cast<int64_t>(ids.size()));
-    }
-  }
+Dict Optimizer::LoadedState(const Dict& state, const List& groups) const {
+  const std::map<Key, int64_t> ids = IdsIn(groups);
   const std::vector<models::ParameterPtr> parameters = ParametersById(*this);
   Dict loaded;
   for (const auto& [key, value] : state) {
@@ -165,7 +250,7 @@ void Optimizer::LoadState(const Dict& state, const List& groups) {
     rule_->Adopt(cast.AsDict());
     loaded.Set(id->second, std::move(cast));
   }
-  state_ = std::move(loaded);
+  return loaded;
 }
 
 void Optimizer::LoadGroups(const List& groups) {

@@ -9,6 +9,7 @@
 // The id of a parameter is its position over all groups. A parameter that was never stepped has no entry.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,24 +43,44 @@ class Optimizer {
   const std::vector<OptimizerGroup>& groups() const { return groups_; }
   // A hyper-parameter of a group, or an entry that other code (learning-rate schedules) keeps there.
   void SetOption(size_t group, const std::string& name, Value value);
+  // Whether the update rule knows the hyper-parameter; other entries of groups are kept for other code.
+  bool HasDefault(const Key& option) const { return rule_->defaults().Contains(option); }
   // nullptr: the parameter has no state, or is not one of this optimizer's.
   const Dict* FindState(const models::Parameter& parameter) const;
 
+  // The state of a parameter of this optimizer as after one step with a zero gradient that changes nothing (learning
+  // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none. The optimizer does not change.
+  Dict StateAtRest(const models::Parameter& parameter) const;
+  // The tensors that the rule keeps for a parameter of this optimizer, by name: true if they have the parameter's shape,
+  // false if they have no dimensions. Others are left out. For a parameter without dimensions all are false.
+  std::map<Key, bool> ShapedLike(const models::Parameter& parameter) const;
+
   // The tensors share storage with the optimizer's.
-  virtual Dict StateDict() const;
+  Dict StateDict() const { return Packed(state_); }
+  // The same, with StateAtRest of each trainable parameter that has no state. The optimizer does not change.
+  Dict CompleteStateDict() const { return Packed(CompleteState()); }
+  // By id: {state name: value}.
+  Dict CompleteState() const;
   // Groups and parameters are matched by position. Tensors other than "step" are converted to the parameter's dtype and
   // device; they share storage if no conversion is needed. Entries of `state` that belong to no parameter are kept
   // under their key. ValueError: another number of groups, or of parameters in one. KeyError: no state or param_groups.
   virtual void LoadStateDict(const Dict& state_dict);
+  // The errors of LoadStateDict, before anything has changed.
+  virtual void CheckLoad(const Dict& state_dict) const;
 
  protected:
+  // The state dict with this state, which is by id.
+  virtual Dict Packed(const Dict& state) const;
+
   std::vector<OptimizerGroup> groups_;
   Dict state_;  // by id: {state name: value}
 
  private:
+  Dict StateAtRest(const at::Tensor& value, const OptimizerGroup& group) const;
+  const OptimizerGroup* GroupOf(const models::Parameter& parameter) const;
   void StepOne(int64_t id, const at::Tensor& value, const Dict& options);
   void LoadGroups(const List& groups);
-  void LoadState(const Dict& state, const List& groups);
+  Dict LoadedState(const Dict& state, const List& groups) const;
 
   std::unique_ptr<UpdateRule> rule_;
 };

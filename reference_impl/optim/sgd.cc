@@ -1,35 +1,30 @@
 #include <ATen/ATen.h>
 
+#include "optim/rule_state.h"
 #include "optim/update_rule.h"
+#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
 class Sgd : public UpdateRule {
  public:
-  explicit Sgd(const SgdOptions& options)
-      : defaults_{{"lr", options.lr},
-                  {"momentum", HyperParameter(options.momentum)},
-                  {"dampening", 0},
-                  {"weight_decay", HyperParameter(options.weight_decay)},
-                  {"nesterov", false},
-                  {"maximize", false},
-                  {"foreach", nullptr},
-                  {"differentiable", false},
-                  {"fused", nullptr}} {}
+  explicit Sgd(Dict options) : defaults_(std::move(options)) {
+    if (!Flag(defaults_, "nesterov")) return;
+    if (Number(defaults_, "momentum") > 0 && Number(defaults_, "dampening") == 0) return;
+    throw SemanticError("ValueError", "Nesterov momentum requires a momentum and zero dampening");
+  }
 
   const Dict& defaults() const override { return defaults_; }
 
   void Update(at::Tensor value, at::Tensor grad, Dict& state, const Dict& options) const override {
-    if (options.At("maximize").AsBool()) grad = -grad;
-    const double weight_decay = options.At("weight_decay").AsDouble();
-    if (weight_decay != 0) grad = grad.add(value, weight_decay);
-    const double momentum = options.At("momentum").AsDouble();
+    grad = Decayed(value, Downhill(grad, options), options);
+    const double momentum = Number(options, "momentum");
     if (momentum != 0) {
-      const at::Tensor buffer = NextBuffer(grad, momentum, options.At("dampening").AsDouble(), state);
-      grad = options.At("nesterov").AsBool() ? grad.add(buffer, momentum) : buffer;
+      const at::Tensor buffer = NextBuffer(grad, momentum, Number(options, "dampening"), state);
+      grad = Flag(options, "nesterov") ? grad.add(buffer, momentum) : buffer;
     }
-    value.add_(grad, -options.At("lr").AsDouble());
+    value.add_(grad, (-LearningRate(options)).value());
   }
 
  private:
@@ -49,6 +44,14 @@ class Sgd : public UpdateRule {
 
 }  // namespace
 
-std::unique_ptr<UpdateRule> MakeSgdRule(const SgdOptions& options) { return std::make_unique<Sgd>(options); }
+std::unique_ptr<UpdateRule> MakeSgdRule(Dict options) { return std::make_unique<Sgd>(std::move(options)); }
+
+std::unique_ptr<UpdateRule> MakeSgdRule(const SgdOptions& given) {
+  Dict options = DefaultOptions("sgd");
+  options.Set("lr", given.lr);
+  options.Set("momentum", given.momentum);
+  options.Set("weight_decay", given.weight_decay);
+  return MakeSgdRule(std::move(options));
+}
 
 }  // namespace shardcts::reference

@@ -158,17 +158,19 @@ class Loader {
 
  private:
   void LoadBelow(models::Module& module, const std::string& prefix) {
+    module.OnUserEvent(models::UserEvent::kLoadPre, prefix);
     for (const auto& hook : module.pre_load_hooks()) hook();
     for (auto& [name, parameter] : module.parameters()) LoadParameter(prefix + name, parameter);
     for (auto& [name, buffer] : module.buffers()) {
       if (module.IsPersistent(name)) LoadBuffer(prefix + name, buffer);
     }
-    if (module.ExtraState()) LoadExtraState(prefix + kExtraStateKey, module);
+    if (module.HasExtraState()) LoadExtraState(prefix + kExtraStateKey, module);
     if (!module.IsTransparent()) CollectUnexpected(module, prefix);
     for (const auto& [name, child] : module.children()) {
       Load(*child, module.IsTransparent() ? prefix : prefix + name + ".");
     }
     for (const auto& hook : module.post_load_hooks()) hook();
+    module.OnUserEvent(models::UserEvent::kLoadPost, "");
   }
 
   void RenameBack(const models::Module& module, const std::string& prefix) {
@@ -185,8 +187,12 @@ class Loader {
     const auto found = entries_.find(key);
     if (found == entries_.end()) {
       result_.missing_keys.push_back(key);
-    } else {
-      module.SetExtraState(StateEntryValue(found->second).AsString());
+      return;
+    }
+    try {
+      module.SetExtraState(StateEntryValue(found->second));
+    } catch (const std::exception& error) {  // reported with all other errors, so that no rank stops before its peers
+      errors_.push_back("While setting the extra state \"" + key + "\": " + error.what());
     }
   }
 
@@ -198,6 +204,10 @@ class Loader {
       return nullptr;
     }
     if (const auto* other = std::get_if<NotATensor>(&found->second)) {
+      if (!other->refusal.empty()) {
+        errors_.push_back(other->refusal);
+        return nullptr;
+      }
       errors_.push_back("While copying the parameter named \"" + key +
                         "\", expected torch.Tensor or Tensor-like object from checkpoint but received <class '" +
                         other->type_name + "'>");
@@ -290,7 +300,7 @@ class Loader {
       return false;
     };
     if (!is_member) return has_name(module.children());
-    if (name == kExtraStateKey && module.ExtraState()) return true;
+    if (name == kExtraStateKey && module.HasExtraState()) return true;
     return has_name(module.parameters()) || (has_name(module.buffers()) && module.IsPersistent(name));
   }
 

@@ -37,18 +37,20 @@ class Saver {
 
  private:
   void SaveBelow(models::Module& module, const std::string& prefix) {
+    module.OnUserEvent(models::UserEvent::kSavePre, prefix);
     for (const auto& hook : module.pre_save_hooks()) hook();
     for (const auto& [name, parameter] : module.parameters()) saved_.emplace_back(prefix + name, Entry(*parameter));
     for (const auto& [name, buffer] : module.buffers()) {
       if (!module.IsPersistent(name)) continue;
       saved_.emplace_back(prefix + name, keep_vars_ ? buffer : buffer.detach());
     }
-    if (const std::optional<std::string> extra = module.ExtraState()) {
-      saved_.emplace_back(prefix + kExtraStateKey, StateEntryFrom(*extra));
+    if (module.HasExtraState()) {
+      saved_.emplace_back(prefix + kExtraStateKey, StateEntryFrom(module.ExtraState()));
     }
     for (const auto& [name, child] : module.children()) {
       Save(*child, module.IsTransparent() ? prefix : prefix + name + ".");
     }
+    module.OnUserEvent(models::UserEvent::kSavePost, prefix);
   }
 
   void Rename(const models::Module& module, size_t begin, const std::string& prefix) {

@@ -18,6 +18,7 @@ namespace shardcts::reference {
 struct NotATensor {
   std::string type_name;
   Value value;
+  std::string refusal = {};  // not empty: why nothing is to be loaded under this key
 };
 
 // An entry of a state dict to be loaded: a full plain tensor. Each rank takes its part of it, for every kind of

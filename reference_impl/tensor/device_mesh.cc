@@ -57,6 +57,33 @@ std::shared_ptr<DeviceMesh> DeviceMesh::Create(Communicator& world, const std::s
   return mesh;
 }
 
+std::shared_ptr<DeviceMesh> DeviceMesh::CreateAmong(Communicator& world, const std::string& device_type,
+                                                    const std::vector<int64_t>& shape,
+                                                    const std::vector<std::string>& dim_names,
+                                                    const std::vector<int64_t>& ranks) {
+  CheckArguments(static_cast<int>(ranks.size()), shape, dim_names);
+  int color = -1;
+  int key = 0;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const bool is_repeated = std::count(ranks.begin(), ranks.end(), ranks[i]) > 1;
+    if (is_repeated || ranks[i] < 0 || ranks[i] >= world.size()) {
+      throw SemanticError("ValueError", "ranks of a mesh must be different ranks of the world");
+    }
+    if (ranks[i] != world.rank()) continue;
+    color = 0;
+    key = static_cast<int>(i);
+  }
+  const std::shared_ptr<Communicator> members = world.Split(color, key);
+  if (members) {
+    const std::shared_ptr<DeviceMesh> mesh = Create(*members, device_type, shape, dim_names);
+    mesh->all_ = members;
+    return mesh;
+  }
+  std::shared_ptr<DeviceMesh> outside(new DeviceMesh);
+  outside->layout_ = {device_type, shape, dim_names, ranks};
+  return outside;
+}
+
 std::shared_ptr<DeviceMesh> DeviceMesh::Select(std::shared_ptr<const DeviceMesh> root, std::vector<int64_t> root_dims) {
   std::shared_ptr<DeviceMesh> mesh(new DeviceMesh);
   const std::vector<int64_t> strides = RankStrides(root->shape());

@@ -23,6 +23,14 @@ class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
                                             const std::vector<int64_t>& shape,
                                             const std::vector<std::string>& dim_names);
 
+  // *Collective* over `world`. The same over these ranks only, in row-major order; the other ranks of the world, which
+  // call too, get a mesh that knows its layout and nothing else. RuntimeError also: not one rank for each element of
+  // the shape. ValueError: ranks that are repeated, or not of the world.
+  static std::shared_ptr<DeviceMesh> CreateAmong(Communicator& world, const std::string& device_type,
+                                                 const std::vector<int64_t>& shape,
+                                                 const std::vector<std::string>& dim_names,
+                                                 const std::vector<int64_t>& ranks);
+
   // *Local*. The submesh along the named dimensions that contains this rank; the mesh itself when all are named.
   // KeyError: no name, an unknown one, or names not in this mesh's order. RuntimeError: the mesh has no names.
   std::shared_ptr<DeviceMesh> Submesh(const std::vector<std::string>& dim_names);
@@ -32,10 +40,13 @@ class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
   const std::vector<int64_t>& shape() const { return layout_.shape; }
   int64_t NumDims() const { return layout_.NumDims(); }
   int64_t Size(int64_t mesh_dim) const { return layout_.shape.at(mesh_dim); }
-  // This rank's index in each dimension of this mesh.
+  bool IsMember() const { return !coordinate_.empty(); }
+  // This rank's index in each dimension of this mesh; empty outside the mesh.
   const std::vector<int64_t>& coordinate() const { return coordinate_; }
   // The ranks whose coordinates differ from this one in `mesh_dim` only; group rank == coordinate()[mesh_dim].
   Communicator& group(int64_t mesh_dim) const { return *root().groups_.at(root_dims_.at(mesh_dim)); }
+  // The communicator of all ranks of the root; nullptr if these are the world.
+  const std::shared_ptr<Communicator>& all() const { return root().all_; }
   const DeviceMesh& root() const { return root_ ? *root_ : *this; }
   // root() with ownership.
   std::shared_ptr<const DeviceMesh> SharedRoot() const { return root_ ? root_ : shared_from_this(); }
@@ -51,6 +62,7 @@ class DeviceMesh : public std::enable_shared_from_this<DeviceMesh> {
   MeshLayout layout_;
   std::vector<int64_t> coordinate_;
   std::vector<std::shared_ptr<Communicator>> groups_;  // in the root only, one per dimension
+  std::shared_ptr<Communicator> all_;                  // in a root over some ranks only
 };
 
 // *Local*. The mesh over the dimensions of `first` followed by those of `second` (FSDP: data-parallel, then

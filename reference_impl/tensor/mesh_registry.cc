@@ -33,9 +33,22 @@ std::shared_ptr<DeviceMesh> MeshRegistry::GetOrCreate(Communicator& world, const
   return roots_.back();
 }
 
+std::shared_ptr<DeviceMesh> MeshRegistry::GetOrCreateAmong(Communicator& world, const std::string& device_type,
+                                                           const std::vector<int64_t>& shape,
+                                                           const std::vector<std::string>& dim_names,
+                                                           const std::vector<int64_t>& ranks) {
+  const MeshLayout layout{device_type, shape, dim_names, ranks};
+  for (const std::shared_ptr<DeviceMesh>& root : roots_) {
+    if (root->layout() == layout) return root;
+  }
+  roots_.push_back(DeviceMesh::CreateAmong(world, device_type, shape, dim_names, ranks));
+  return roots_.back();
+}
+
 std::shared_ptr<DeviceMesh> MeshRegistry::Find(const MeshLayout& layout) const {
   for (const std::shared_ptr<DeviceMesh>& root : roots_) {
     if (root->layout() == layout) return root;
+    if (!root->IsMember()) continue;
     const std::shared_ptr<DeviceMesh> selection = Selection(*root, layout.dim_names);
     if (selection && selection->layout() == layout) return selection;
   }

@@ -18,6 +18,11 @@ class MeshRegistry {
   std::shared_ptr<DeviceMesh> GetOrCreate(Communicator& world, const std::string& device_type,
                                           const std::vector<int64_t>& shape,
                                           const std::vector<std::string>& dim_names);
+  // The same over some ranks of the world (DeviceMesh::CreateAmong).
+  std::shared_ptr<DeviceMesh> GetOrCreateAmong(Communicator& world, const std::string& device_type,
+                                               const std::vector<int64_t>& shape,
+                                               const std::vector<std::string>& dim_names,
+                                               const std::vector<int64_t>& ranks);
 
   // *Local*. The mesh with this layout: a known root, or a selection of dimensions of one. RuntimeError when there is
   // none.

@@ -57,6 +57,8 @@ def _rank_problems(test, where):
 
 
 def _verdict_problems(test, where):
+    if test["verdict"] == "advice" and test.get("level") != "SHOULD":
+        yield f"{where}: verdict advice, but level {test.get('level')}"
     if test["verdict"] != "pass":
         return
     checks = test["checks"]

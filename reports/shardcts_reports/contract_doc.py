@@ -1,14 +1,14 @@
 """python -m shardcts_reports.contract_doc --check | --write: docs/contract.md from harness/contract/operations.json."""
-import argparse
 import json
 import re
 import sys
 from pathlib import Path
 
 from .boundary import run_as_command
+from .generated_page import check_or_write
 from .load import InputError, load_json
 from .markdown import table
-from .write import write_files
+from .prose import cell, prose
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "harness" / "contract" / "operations.json"
@@ -199,22 +199,22 @@ def _repeated(what, names):
 
 
 def _capabilities(document) -> str:
-    rows = [[f"`{entry['name']}`", _cell(entry["text"])] for entry in document["capabilities"]]
+    rows = [[f"`{entry['name']}`", cell(entry["text"])] for entry in document["capabilities"]]
     return table(["capability", "what it covers"], rows)
 
 
 def _operation(entry) -> str:
     kind = "Collective" if entry["collective"] else "Local"
     result = entry["result"]["type"] + (f": {entry['result']['text']}" if entry["result"].get("text") else "")
-    parts = [f"### {entry['name']}", f"*{kind}*, capability `{entry['capability']}`.", _prose(entry["semantics"])]
+    parts = [f"### {entry['name']}", f"*{kind}*, capability `{entry['capability']}`.", prose(entry["semantics"])]
     if entry["arguments"]:
         parts.append(_fields_table("argument", entry["arguments"]))
     else:
         parts.append("No arguments.")
-    facts = [f"* Result: {_prose(result)}"]
+    facts = [f"* Result: {prose(result)}"]
     if "errors" in entry:
-        facts.append(f"* Errors: {_prose(entry['errors'])}")
-    return "\n\n".join(parts + ["\n".join(facts + [f"* Source: {_prose(entry['source'])}"])])
+        facts.append(f"* Errors: {prose(entry['errors'])}")
+    return "\n\n".join(parts + ["\n".join(facts + [f"* Source: {prose(entry['source'])}"])])
 
 
 def _record(entry) -> str:
@@ -225,13 +225,13 @@ def _record(entry) -> str:
         rows = [[f'`"{case}"`', _type(f"record {record}")] for case, record in entry["cases"].items()]
         parts.append(table([f"`{entry['by']}`", "fields"], rows))
     else:
-        parts.append(_prose(entry["text"]))
+        parts.append(prose(entry["text"]))
         parts += [_fields_table("field", entry["fields"])] if entry["fields"] else []
     return "\n\n".join(parts)
 
 
 def _fields_table(what, fields) -> str:
-    rows = [[f"`{field['name']}`", _type(field["type"]), "yes" if field.get("required") else "no", _cell(_meaning(field))]
+    rows = [[f"`{field['name']}`", _type(field["type"]), "yes" if field.get("required") else "no", cell(_meaning(field))]
             for field in fields]
     return table([what, "type", "required", ""], rows)
 
@@ -252,37 +252,12 @@ def _meaning(field) -> str:
     return "; ".join(texts + ([field["text"]] if field.get("text") else []))
 
 
-def _prose(text: str) -> str:
-    """Text outside code spans, with the characters that Markdown would take for markup escaped."""
-    pieces = text.split("`")
-    pieces[::2] = [_escape(piece) for piece in pieces[::2]]
-    return "`".join(pieces)
-
-
-def _escape(text: str) -> str:
-    # Underscores inside a word are no markup.
-    return re.sub(r"[\\*<\[]|(?<![^\W_])_+|_+(?![^\W_])", lambda found: "".join("\\" + c for c in found[0]), text)
-
-
-def _cell(text: str) -> str:
-    return _prose(text).replace("|", "\\|")
-
-
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="shardcts_reports.contract_doc")
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--check", action="store_true", help="fail when docs/contract.md is stale")
-    action.add_argument("--write", action="store_true", help="write docs/contract.md")
-    options = parser.parse_args(arguments)
-    document = load_json(TABLE)
-    check_table(document)
-    text = render(document)
-    if options.write:
-        write_files(DOCUMENT.parent, {DOCUMENT.name: text.encode()})
-    elif not DOCUMENT.exists() or DOCUMENT.read_text(encoding="utf-8") != text:
-        print(f"{DOCUMENT}: stale; python -m shardcts_reports.contract_doc --write makes it anew", file=sys.stderr)
-        return 1
-    return 0
+    def text() -> str:
+        document = load_json(TABLE)
+        check_table(document)
+        return render(document)
+    return check_or_write(arguments, "contract_doc", DOCUMENT, text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from .model import Report, first_reason, function_of
 from .verdicts import VERDICTS
 
-SKIPPED = frozenset({"not_supported", "not_applicable", "waived"})
+SKIPPED = frozenset({"advice", "not_supported", "not_applicable", "waived"})
 FAILURE = frozenset({"fail", "incomplete", "unexpected_pass"})
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -13,7 +13,8 @@ def render_markdown(report: Report) -> str:
     parts = ["# ShardCTS conformance report", f"{'✓' if tone == 'good' else '✗'} **{text(sentence)}**"]
     if not report.complete:
         parts.append("> **INCOMPLETE RUN**: interrupted, or a part was lost; not a result for the suite.")
-    parts += [_facts(report), "## Verdicts", _verdicts(report), *_suites(report), "## Implementations", _implementations(report)]
+    parts += [_facts(report), "## Verdicts", _verdicts(report), *_suites(report), *_rules(report),
+              "## Implementations", _implementations(report)]
     parts += _parity(report) + _waivers(report) + _problems(report)
     return "\n\n".join(parts) + "\n"
 
@@ -57,6 +58,8 @@ def _run_choices(run: dict) -> list[tuple[str, str]]:
         facts.append(("Repetitions", text(f"{run['repeat']} of each test")))
     if run["require"]:
         facts.append(("Required capabilities", text(", ".join(run["require"]))))
+    if run.get("require_should"):
+        facts.append(("Rules of level SHOULD", "required"))
     if run["waivers"]:
         facts.append(("Waiver files", ", ".join(code(file) for file in run["waivers"])))
     return facts
@@ -89,6 +92,15 @@ def _suites(report: Report) -> list[str]:
              text(item.parity_text), suite.mutants_text] for suite in report.suites for item in suite.implementations]
     about = [text(kill_table_text(report.document, report.mutants))] if report.mutants else []
     return ["## Suites", table(list(COLUMNS), rows), *about]
+
+
+def _rules(report: Report) -> list[str]:
+    parts = []
+    for rules in report.rule_tables:
+        rows = [[rule.id, rule.level, text(rule.sentence), text(rule.source), *rule.texts] for rule in rules.rows]
+        header = ["id", "level", "rule", "source", *map(code, report.labels)]
+        parts += [f"## Rules of {text(rules.suite)}", table(header, rows)]
+    return parts
 
 
 def _parity(report: Report) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .consistency import check_consistency
 from .load import load_json, validate
+from .rules import RuleTable, rule_tables
 from .suites import Suite, parity_of, suites_of
 from .verdicts import APART, GREEN, PROBLEMS, VERDICTS
 
@@ -85,13 +86,18 @@ class Report:
     @cached_property
     def implementations(self) -> list[Implementation]:
         environment = self.run["environment"]
-        return [Implementation(record, device_of(record, environment), self.document["summary"][record["label"]],
+        none = dict.fromkeys(VERDICTS, 0)  # an older file lacks the counts of newer verdicts
+        return [Implementation(record, device_of(record, environment), none | self.document["summary"][record["label"]],
                                parity_of([test for test in self.tests if test["implementation"] == record["label"]]))
                 for record in self.document["implementations"]]
 
     @cached_property
     def suites(self) -> list[Suite]:
         return suites_of(self.document, self.mutants)
+
+    @cached_property
+    def rule_tables(self) -> list[RuleTable]:
+        return rule_tables(self.document, self.labels)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -133,9 +139,11 @@ class Report:
             return "bad", f"No problem among the {len(self.tests)} results that are there, but the run is incomplete."
         if not passed:
             return "bad", "No test passed: nothing was proven."
-        apart = sum(implementation.counts[name] for implementation in self.implementations for name in APART)
-        rest = f" {apart} are not supported and count apart." if apart else ""
-        return "good", f"All {len(self.tests) - apart} results that count are pass, not applicable or waived.{rest}"
+        apart = {name: sum(implementation.counts[name] for implementation in self.implementations) for name in sorted(APART)}
+        rest = "".join(f" {count} {'is' if count == 1 else 'are'} {VERDICTS[name].label} and counted apart."
+                       for name, count in apart.items() if count)
+        counting = len(self.tests) - sum(apart.values())
+        return "good", f"All {counting} results that count are pass, not applicable or waived.{rest}"
 
 
 def read_report(folder: Path) -> Report:

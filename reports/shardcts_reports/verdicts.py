@@ -17,6 +17,7 @@ class Verdict:
 _ALL = (
     Verdict("pass", "✓", "good", "Every expected check was evaluated on every expected rank and held."),
     Verdict("fail", "✗", "bad", "A check failed, or an operation gave an error that the test does not expect."),
+    Verdict("advice", "△", "warn", "A rule of level SHOULD does not hold."),
     Verdict("incomplete", "◐", "bad", "Nothing failed, but an expected check was not evaluated."),
     Verdict("not_supported", "○", "neutral", "The implementation does not declare a capability that the test needs."),
     Verdict("not_applicable", "–", "neutral", "Upstream itself does not run this combination."),
@@ -31,9 +32,9 @@ _ALL = (
 
 VERDICTS = {verdict.name: verdict for verdict in _ALL}
 
-# Verdicts that a run with exit code 0 may contain, and the one that is counted separately (design of the exit codes).
+# Verdicts that a run with exit code 0 may contain, and those that are counted separately (design of the exit codes).
 GREEN = frozenset({"pass", "not_applicable", "waived"})
-APART = frozenset({"not_supported"})
+APART = frozenset({"advice", "not_supported"})
 PROBLEMS = tuple(name for name in VERDICTS if name not in GREEN | APART)
 
 # A further verdict of a single rank: it stopped because a peer had failed.

@@ -39,7 +39,7 @@ _PARITY_SAME = {"against": "torch", "operations": 31, "tensors": 56, "identical"
                 "structural": 0, "first_difference": None, "details": []}
 
 _REASONS = {
-    "fail": "C9 failed on rank 1", "incomplete": "C2 was not evaluated",
+    "fail": "C9 failed on rank 1", "advice": "C9 failed on rank 1", "incomplete": "C2 was not evaluated",
     "not_supported": "capability tp is not declared",
     "not_applicable": "16 % world_size != 0", "waived": "exp_avg is overwritten (waived by core team until 2026-12-31, waivers.toml:3); fail: C9 failed on rank 1",
     "unexpected_pass": "passed, but waiver waivers.toml:3 of core team says that it fails; remove it", "crash": "rank 2 ended with signal 11 (SIGSEGV)",
@@ -55,10 +55,11 @@ def make_test(label: str, verdict: str, function: str = "test_dp_state_dict_save
     test_id = f"{SUITE}/{CLASS}.{function}/world_size={world_size},mesh=1-D,mlp_dim={mlp_dim}"
     ran = verdict not in ("not_run", "not_supported", "not_applicable")
     return {
-        "id": test_id, "suite": SUITE, "upstream_id": f"{CLASS}.{function}", "upstream_function": function, "implementation": label,
+        "id": test_id, "suite": SUITE, "upstream_id": f"{CLASS}.{function}", "upstream_function": function,
+        "level": "SHOULD" if verdict == "advice" else None, "implementation": label,
         "world_size": world_size, "params": params, "verdict": verdict, "reason": _REASONS.get(verdict, ""),
         "seconds": 0.125 if ran else 0.0, "checks": _checks(verdict, ran, world_size),
-        "failures": [copy.deepcopy(_FAILURE)] if verdict in ("fail", "waived") else [],
+        "failures": [copy.deepcopy(_FAILURE)] if verdict in ("fail", "advice", "waived") else [],
         "parity": _parity(label, verdict), "waiver": _waiver(verdict), "flaky": False, "repetitions": [],
         "ranks": [{"rank": rank, "verdict": _rank_verdict(verdict, rank), "seconds": 0.12, "reason": ""}
                   for rank in range(world_size)] if ran else [],
@@ -136,7 +137,7 @@ def _checks(verdict: str, ran: bool, world_size: int) -> dict:
     if verdict == "incomplete":
         del evaluated["C2"]
         missing = ["C2"]
-    if verdict in ("fail", "waived"):
+    if verdict in ("fail", "advice", "waived"):
         evaluated["C9"]["failed"] = 1
     return {"expected": expected, "evaluated": evaluated, "missing": missing,
             "device_limited": {"C10": "needs CUDA memory statistics"}}

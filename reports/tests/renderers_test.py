@@ -37,7 +37,7 @@ def test_junit_sorts_verdicts_into_skipped_failure_and_error(report):
     tree = ElementTree.fromstring(render_junit(report))
     kinds = ("tests", "skipped", "failures", "errors")
     counts = {suite.get("name"): [int(suite.get(kind)) for kind in kinds] for suite in tree}
-    assert counts == {"reference.fully_shard_state_dict": [12, 3, 3, 5], "torch.fully_shard_state_dict": [12, 0, 0, 0]}
+    assert counts == {"reference.fully_shard_state_dict": [13, 4, 3, 5], "torch.fully_shard_state_dict": [13, 0, 0, 0]}
 
 
 def test_an_incomplete_run_is_red_everywhere(tmp_path):
@@ -65,7 +65,7 @@ def test_flaky_results_are_red_and_said_to_be_flaky(tmp_path):
     def change(document):
         document["tests"][2] = example_run.make_flaky(document["tests"][2], "pass", "fail", "pass")
     report = changed_report(tmp_path, change)
-    assert report.outcome == ("bad", "8 of 24 results are problems. 1 are flaky.")
+    assert report.outcome == ("bad", "8 of 26 results are problems. 1 are flaky.")
     assert "**fail**, flaky, on" in render_markdown(report)
     assert b'type="flaky_fail"' in render_junit(report)
     page = render_html(report)

@@ -14,12 +14,12 @@ def report_of(tmp_path, document, mutants=None):
 
 def test_a_suite_is_counted_from_its_results(tmp_path):
     (suite,) = report_of(tmp_path, example_run.make_run()).suites
-    assert (suite.name, suite.ported, suite.ids, suite.mutants) == (example_run.SUITE, 2, 12, None)
-    assert suite.size_texts == ["7", "2", "12 of 85", "59 (5 unreached)"]
+    assert (suite.name, suite.ported, suite.ids, suite.mutants) == (example_run.SUITE, 2, 13, None)
+    assert suite.size_texts == ["7", "2", "13 of 85", "59 (5 unreached)"]
     reference, torch = suite.implementations
     assert (reference.label, torch.label) == ("reference", "torch")
-    assert torch.verdicts == {"pass": 12}
-    assert set(reference.verdicts.values()) == {1} and len(reference.verdicts) == 12
+    assert torch.verdicts == {"pass": 13}
+    assert set(reference.verdicts.values()) == {1} and len(reference.verdicts) == 13
     assert torch.evaluated == 8, "four checks of each of the two functions"
     assert torch.device_limited == 2, "C10 of each"
     assert reference.parity_text.startswith("against torch: ") and torch.parity_text == ""

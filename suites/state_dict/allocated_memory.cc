@@ -1,7 +1,9 @@
 #include "suites/state_dict/allocated_memory.h"
 
 #include <ATen/ATen.h>
+#include <ATen/DeviceAccelerator.h>
 #include <c10/core/Allocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include <algorithm>
 #include <chrono>
@@ -103,6 +105,24 @@ AllocatedBytes CountAllocatedBytes(const AllocatedBytes& limits, const std::func
     body();
   }
   return budget->AtEnd();
+}
+
+std::optional<DeviceBytes> CountDeviceBytes(const std::string& device_type, const std::function<void()>& body) {
+  const auto accelerator = at::accelerator::getAccelerator();
+  if (!accelerator || c10::DeviceTypeName(*accelerator, true) != device_type) return std::nullopt;
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(*accelerator));
+  if (allocator == nullptr || !allocator->initialized()) return std::nullopt;
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const c10::DeviceIndex device = at::accelerator::getDeviceIndex();
+  at::accelerator::synchronizeDevice(device);
+  allocator->emptyCache();
+  allocator->resetPeakStats(device);
+  const c10::CachingDeviceAllocator::DeviceStats before = allocator->getDeviceStats(device);
+  body();
+  at::accelerator::synchronizeDevice(device);
+  const c10::CachingDeviceAllocator::DeviceStats after = allocator->getDeviceStats(device);
+  const int64_t begin = before.allocated_bytes[kAll].current;
+  return DeviceBytes{after.allocated_bytes[kAll].current - begin, after.allocated_bytes[kAll].peak - begin};
 }
 
 }  // namespace shardcts::state_dict

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <string>
 
 namespace shardcts::state_dict {
 
@@ -17,5 +19,14 @@ struct AllocatedBytes {
 // another thread is about to free: a thread of a backend may release a tensor shortly after its collective has ended.
 // Not nested. *Local*.
 AllocatedBytes CountAllocatedBytes(const AllocatedBytes& limits, const std::function<void()>& body);
+
+// What the body allocates on this rank's accelerator, from PyTorch's own counters of its allocator.
+struct DeviceBytes {
+  int64_t left = 0;  // still allocated at the end
+  int64_t peak = 0;  // at any time
+};
+
+// Runs `body`. nullopt: the device type has no such counters; the body has not run. *Local*.
+std::optional<DeviceBytes> CountDeviceBytes(const std::string& device_type, const std::function<void()>& body);
 
 }  // namespace shardcts::state_dict

@@ -64,8 +64,8 @@ PORT(test_fsdp_root_not_initialized) {
 PORT(test_optim_state_dict_param_matching) {
   t.subject().Seed(0);
   const Model model = ShardedLayers(t);
-  const Optimizer scheduled = t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
-  ScheduleExponential(model, scheduled, 0.95);
+  Optimizer scheduled = t.subject().CreateOptimizer(model, "adam", {.lr = 1e-2});
+  scheduled.Schedule(0.95);
   const Dict saved =
       GetOptimizerStateDict(model, {scheduled}, {.full_state_dict = true, .cpu_offload = true});
   if (t.rank() == 0) t.Check("C1", Holds(HasInitialLr(saved), "saved group", "expected an entry initial_lr"));

@@ -24,7 +24,8 @@ std::string ErrorOf(const std::vector<TestCase>& inventory, const std::vector<Su
 TEST(PortsTest, InventoriesAndPortsMatch) {
   std::vector<std::string> names;
   for (const Suite& suite : AllPorts()) names.push_back(suite.name);
-  EXPECT_THAT(names, testing::ElementsAre("fsdp_optim_state", "fsdp_state_dict", "fully_shard_state_dict", "state_dict"));
+  EXPECT_THAT(names, testing::ElementsAre("fsdp_optim_state", "fsdp_state_dict", "fully_shard_state_dict", "state_dict",
+                                          "extended"));
   std::vector<std::string> listed;
   for (const SuiteSize& suite : AllSuites()) listed.push_back(suite.name);
   EXPECT_EQ(names, listed);
@@ -38,7 +39,11 @@ TEST(PortsTest, EachPortThatIsMissingIsAnError) {
       std::vector<Suite> fewer = suites;
       fewer[i].ports.erase(fewer[i].ports.begin() + static_cast<std::ptrdiff_t>(port));
       const std::string name = suites[i].name + "/" + suites[i].ports[port].function;
-      EXPECT_EQ(ErrorOf(AllTests(), fewer), "inventory entry without a body: " + name);
+      const auto test = std::ranges::find_if(AllTests(), [&](const TestCase& test) {
+        return test.suite == suites[i].name && test.function == suites[i].ports[port].function;
+      });
+      const std::string entry = test->rule ? test->rule->place + ": rule" : "inventory entry";
+      EXPECT_EQ(ErrorOf(AllTests(), fewer), entry + " without a body: " + name);
     }
   }
 }
@@ -48,7 +53,20 @@ TEST(PortsTest, EachEntryThatIsMissingIsAnError) {
     for (const Port& port : suite.ports) {
       std::vector<TestCase> fewer = AllTests();
       std::erase_if(fewer, [&](const TestCase& test) { return test.suite == suite.name && test.function == port.function; });
-      EXPECT_EQ(ErrorOf(fewer, AllPorts()), "body without an inventory entry: " + suite.name + "/" + port.function);
+      const std::string at = port.place.empty() ? "" : port.place + ": ";
+      EXPECT_EQ(ErrorOf(fewer, AllPorts()), at + "body without an inventory entry: " + suite.name + "/" + port.function);
+    }
+  }
+}
+
+TEST(PortsTest, ARuleAndItsBodyAreNamedWithTheirPlaces) {
+  const std::vector<SuiteSize> suites = AllSuites();
+  const auto suite = std::ranges::find(suites, "extended", &SuiteSize::name);
+  ASSERT_NE(suite, suites.end());
+  EXPECT_THAT(suite->rules.front().place, testing::StartsWith("suites/extended/rules/geometry.json: /rules/0"));
+  for (const Suite& one : AllPorts()) {
+    for (const Port& port : one.ports) {
+      if (one.name == "extended") EXPECT_THAT(port.place, testing::MatchesRegex("suites/extended/[a-z_]+\\.cc:[0-9]+"));
     }
   }
 }

@@ -39,6 +39,7 @@ class Adapter:
 
     name = ""  # default: the class name
     version = ""
+    based_on = ""  # the shipped implementation whose software this adapter tests, too: "torch"; its waivers hold for it
     capabilities: list[str] = []
     devices: list[str] = []  # default: the device under test
     patches: list[dict[str, str]] = []  # [{"target": …, "reason": …}]: what it changes in the software under test
@@ -96,6 +97,7 @@ class Dispatcher:
         return {
             "name": getattr(adapter, "name", "") or type(adapter).__name__,
             "version": str(getattr(adapter, "version", "")),
+            "based_on": str(getattr(adapter, "based_on", "")),
             "capabilities": list(getattr(adapter, "capabilities", [])),
             "devices": list(getattr(adapter, "devices", [])) or [self._device],
             "patches": [dict(patch) for patch in getattr(adapter, "patches", [])],

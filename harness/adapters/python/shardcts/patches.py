@@ -74,6 +74,21 @@ def _gather_sharded_tensors_without_gradient() -> None:
     _state_dict_utils._all_gather_sharded_tensor = without_gradient
 
 
+def _has_streams(device_type: str) -> bool:
+    return not _is_cpu(device_type)
+
+
+def _let_streams_wait_for_written_gradients() -> None:
+    write_back = FlatParamHandle._writeback_orig_params
+
+    @functools.wraps(write_back)
+    def write_back_and_say_so(self):
+        write_back(self)
+        return True  # the unsharding stream waits for the stream that wrote
+
+    FlatParamHandle._writeback_orig_params = write_back_and_say_so
+
+
 def _copy_gathered_optimizer_states() -> None:
     unflatten = _optim_utils._unflatten_orig_param_states
 
@@ -124,6 +139,15 @@ PATCHES = [
         is_needed=_is_cpu,
         apply=_copy_gathered_optimizer_states,
         option="optim_gather",
+    ),
+    Patch(
+        target="torch.distributed.fsdp._flat_param.FlatParamHandle._writeback_orig_params",
+        reason="with use_orig_params, a gradient that was set anew is written into the flat gradient on a stream of its own, "
+               "which no stream waits for unless a parameter was written, too: what is accumulated onto it may be read too "
+               "early. The streams always wait. grad_writeback=as_is leaves this patch out.",
+        is_needed=_has_streams,
+        apply=_let_streams_wait_for_written_gradients,
+        option="grad_writeback",
     ),
     Patch(
         target="torch.Tensor.pin_memory",

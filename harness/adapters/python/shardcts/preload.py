@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 
 _PYTORCH = (
     "torch",
@@ -22,6 +23,8 @@ _PYTORCH = (
 
 def preload(adapter_module: str) -> None:
     """Starts no threads, opens no devices."""
+    # Packages that bring device types would be imported with torch, though these ranks run on the CPU.
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     gc.disable()  # what is imported stays: looking for garbage would take a sixth of the time
     for name in _PYTORCH:
         importlib.import_module(name)

@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-from shardcts import patches, torch_process_group
+from shardcts import patches, torch_devices, torch_process_group
 from shardcts.adapter import Adapter, operation
 from shardcts.handles import Handles
 from shardcts.torch_dsd import StateDictApiOperations
@@ -32,11 +32,13 @@ class TorchAdapter(
     OptimizerOperations,
     Adapter,
 ):
-    """Options: backend (default: gloo, nccl, … by device), timeout_s (of collectives, default 300),
-    optim_gather (as_is: leaves the patch of that name out)."""
+    """Options: import (the module that brings the device type), backend (default: PyTorch's for the device), bind (yes, no:
+    whether the default group is bound to the device; default: where its backend can split groups), timeout_s (of collectives,
+    default 300), optim_gather and grad_writeback (as_is: leaves the patch of that name out)."""
 
     name = "torch"
     version = torch.__version__
+    based_on = "torch"
     capabilities = [
         "core",
         "dtensor",
@@ -55,10 +57,12 @@ class TorchAdapter(
         "ddp",
         "process_groups",
         "serialization",
+        "inspection",
     ]
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
         self._device_type = device
+        torch_devices.bring(device, options.get("import"))
         self.patches = patches.apply_needed(device, options)
         group = torch_process_group.set_up(rank, world_size, device, options)
         self._device = group.device
@@ -69,6 +73,8 @@ class TorchAdapter(
             "torch": torch.__version__,
             "python": platform.python_version(),
         }
+        if device_name := torch_devices.name_of(group.device):
+            self.notes["device_name"] = device_name
         self._handles = Handles()
         self._meshes = MeshRegistry(device, world_size)
         self._groups = GroupRegistry(device)
@@ -86,6 +92,10 @@ class TorchAdapter(
     @operation("implementation.seed")
     def seed(self, seed: int) -> None:
         torch.manual_seed(seed)
+
+    @operation("implementation.random_state")
+    def random_state(self) -> torch.Tensor:
+        return torch.get_rng_state()
 
     def close(self) -> None:
         self._handles.drop_all()

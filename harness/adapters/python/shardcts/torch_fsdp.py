@@ -75,9 +75,11 @@ class FsdpOperations:
 
     def _wrap_ddp(self, model: Handle, path: str, options: dict) -> None:
         group = self._handles.get(options["process_group"], "group") if "process_group" in options else None
-        device_ids = None if self._device.type == "cpu" else [self._device.index]
 
         def make(module: nn.Module) -> nn.Module:
+            # PyTorch takes device_ids for a module that is on that device only.
+            on_device = {parameter.device for parameter in module.parameters()} == {self._device}
+            device_ids = [self._device.index] if on_device and self._device.type != "cpu" else None
             return DistributedDataParallel(module, device_ids=device_ids, process_group=group)
 
         self._handles.replace(model, torch_modules.wrap(self._model(model), path, make))

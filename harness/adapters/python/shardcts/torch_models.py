@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 
 import shardcts_models
+from shardcts_models.tree import hook_runs
 from shardcts import torch_modules
 from shardcts.adapter import operation
 from shardcts.torch_optimizers import parameters_by_name
@@ -99,6 +100,10 @@ class ModelOperations:
             {"path": place.path, "class": type(place.module).__name__, "wrappers": place.wrapper_kinds()}
             for place in torch_modules.places(self._model(model))
         ]
+
+    @operation("model.hook_runs")
+    def model_hook_runs(self, model: Handle) -> dict:
+        return hook_runs(self._model(model))
 
     @operation("model.gradients")
     def model_gradients(self, model: Handle) -> dict:

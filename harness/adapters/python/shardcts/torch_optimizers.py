@@ -12,9 +12,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from shardcts import torch_modules
 from shardcts.adapter import operation
+from shardcts.state_optimizers import GlobalState, NestedState
 from shardcts.values import Handle
 
-_KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+_KINDS = {
+    "sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam, "asgd": torch.optim.ASGD,
+    "adamax": torch.optim.Adamax, "adadelta": torch.optim.Adadelta, "nested_state": NestedState,
+    "global_state": GlobalState,
+}
 
 
 class OptimizerOperations:
@@ -38,8 +44,16 @@ class OptimizerOperations:
         return self._handles.add("optimizer", optimizer)
 
     @operation("optimizer.schedule")
-    def optimizer_schedule(self, optimizer: Handle, kind: str, factor: float) -> None:
-        LambdaLR(self._optimizer(optimizer), lambda epoch: factor**epoch)
+    def optimizer_schedule(self, optimizer: Handle, kind: str, factor: float, epoch: int = 0) -> None:
+        found = self._optimizer(optimizer)
+        found.shardcts_schedule = LambdaLR(found, lambda epoch: factor**epoch, last_epoch=epoch - 1)
+
+    @operation("optimizer.advance_schedule")
+    def optimizer_advance_schedule(self, optimizer: Handle) -> None:
+        schedule = getattr(self._optimizer(optimizer), "shardcts_schedule", None)
+        if schedule is None:
+            raise ValueError("the optimizer has no schedule")
+        schedule.step()
 
     @operation("optimizer.step")
     def optimizer_step(self, optimizer: Handle) -> None:
@@ -109,7 +123,7 @@ def _renamed(state_dict: dict, rename: Callable[[str], str]) -> dict:
 def _group(module: nn.Module, optimizer_class: type, group: dict) -> dict:
     by_name = parameters_by_name(module)
     parameters = [by_name[name] for name in group["parameters"]]
-    return {"params": parameters, **_arguments(optimizer_class, group.get("options", {}))}
+    return {"params": parameters, **group.get("entries", {}), **_arguments(optimizer_class, group.get("options", {}))}
 
 
 def _arguments(optimizer_class: type, options: dict) -> dict:

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-_DEFAULT_BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl", "hpu": "hccl"}
+from shardcts import torch_devices
+
 _DEFAULT_TIMEOUT_SECONDS = 300
 
 # The thread of each gloo group that reads what peers send. While something has come for which no call has asked yet, it
@@ -28,15 +29,13 @@ class DefaultGroup:
 
 
 def set_up(rank: int, world_size: int, device_type: str, options: dict[str, str]) -> DefaultGroup:
-    """*Collective.* Options: backend, timeout_s, store (the rendezvous file), local_rank.
+    """*Collective.* Options: backend, bind, timeout_s, store (the rendezvous file), local_rank.
 
-    Raises ValueError for a device that is not here.
+    Raises ValueError, one line, for a device or a backend that is not here.
     """
-    local_rank = int(options.get("local_rank", "0"))
-    device = _local_device(device_type, local_rank)
-    backend = options.get("backend") or _DEFAULT_BACKENDS.get(device_type)
-    if backend is None:
-        raise ValueError(f"no default backend for device '{device_type}'; give one: backend=NAME")
+    bind = _bind_option(device_type, options)
+    device = torch_devices.local_device(device_type, int(options.get("local_rank", "0")))
+    backend = torch_devices.backend_for(device_type, options.get("backend"))
     dist.init_process_group(
         backend,
         store=dist.FileStore(options["store"], world_size),
@@ -44,8 +43,11 @@ def set_up(rank: int, world_size: int, device_type: str, options: dict[str, str]
         world_size=world_size,
         timeout=timedelta(seconds=float(options.get("timeout_s", _DEFAULT_TIMEOUT_SECONDS))),
         # Binds the rank to its accelerator at once, so that no collective guesses it.
-        device_id=device if device_type != "cpu" else None,
+        device_id=device if device_type != "cpu" and bind is not False else None,
     )
+    if bind is None and not dist.group.WORLD._get_backend(device).supports_splitting:
+        # PyTorch makes the groups of a mesh by splitting a bound group, and does not ask whether it can be split.
+        dist.group.WORLD.bound_device_id = None
     calm_readers()
     return DefaultGroup(backend, device)
 
@@ -70,15 +72,13 @@ def tear_down() -> None:
         dist.destroy_process_group()
 
 
-def _local_device(device_type: str, local_rank: int) -> torch.device:
-    if device_type == "cpu":
-        return torch.device("cpu")
-    try:
-        count = torch.get_device_module(device_type).device_count()
-    except (AttributeError, RuntimeError) as error:
-        raise ValueError(f"PyTorch {torch.__version__} knows no device type '{device_type}'") from error
-    if local_rank >= count:
-        raise ValueError(f"rank with local rank {local_rank} needs {device_type}:{local_rank}, {count} are there")
-    device = torch.device(device_type, local_rank)
-    torch.get_device_module(device_type).set_device(device)
-    return device
+def _bind_option(device_type: str, options: dict[str, str]) -> bool | None:
+    """Whether the default group is bound to the rank's device; None: where its backend can split groups."""
+    text = options.get("bind")
+    if text is None:
+        return False if device_type == "cpu" else None
+    if text not in ("yes", "no"):
+        raise ValueError(f"option bind={text}: possible: yes, no")
+    if device_type == "cpu" and text == "yes":
+        raise ValueError("option bind=yes: a group cannot be bound to the CPU")
+    return text == "yes"

@@ -11,6 +11,7 @@ from torch.distributed._shard.sharded_tensor.metadata import MEM_FORMAT_ENCODING
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 from torch.distributed.remote_device import _remote_device
 
+from shardcts import torch_modules
 from shardcts.adapter import operation
 from shardcts.values import Handle
 
@@ -31,9 +32,10 @@ _CLASSES_IN_FILES = [
 
 class StateOperations:
     @operation("model.state_dict")
-    def model_state_dict(self, model: Handle, prefix: str = "") -> dict:
+    def model_state_dict(self, model: Handle, prefix: str = "", path: str = "") -> dict:
         arguments = {"prefix": prefix} if prefix else {}  # after dsd.patch_model_state_dict it takes none
-        return self._tensors.tree_to_values(self._model(model).state_dict(**arguments))
+        module = torch_modules.place_at(self._model(model), path).outermost if path else self._model(model)
+        return self._tensors.tree_to_values(module.state_dict(**arguments))
 
     @operation("model.load_state_dict")
     def model_load_state_dict(self, model: Handle, state_dict: dict, strict: bool = True, assign: bool = False) -> dict:

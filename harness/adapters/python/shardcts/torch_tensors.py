@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import copy
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch.distributed import _state_dict_utils
-from torch.distributed._shard.sharded_tensor import ShardedTensor
+from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
 from torch.distributed._state_dict_utils import _gather_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor._utils import _compute_local_shape_and_global_offset
 
 from shardcts.adapter import operation
-from shardcts.torch_values import mesh_layout, parse_placement
+from shardcts.torch_values import mesh_layout, parse_placement, sharded_of
 from shardcts.values import DTensorValue, Handle, ShardedTensorValue
 
 
@@ -33,10 +34,16 @@ def _for_each_tensor(tree, change: Callable):
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, ShardedTensor):
-        return copy.deepcopy(tensor)
+        return _clone_sharded(tensor)
     if isinstance(tensor, DTensor):  # by its shard: PyTorch would first work out the placements of the result, for each shape
         return DTensor(tensor._local_tensor.clone(), tensor._spec, requires_grad=False)
     return tensor.detach().clone()
+
+
+def _clone_sharded(tensor: ShardedTensor) -> ShardedTensor:
+    """As for other tensors: the values, without a graph."""
+    shards = [Shard(shard.tensor.detach().clone(), shard.metadata) for shard in tensor.local_shards()]
+    return sharded_of(shards, tensor.metadata().shards_metadata, tensor.size(), tensor.dtype, tensor._process_group)
 
 
 def local_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
@@ -52,6 +59,10 @@ def fill(tensor: torch.Tensor, scalar: float) -> None:
             part.fill_(scalar)
 
 
+def _chunk(rank: int, offsets, sizes) -> dict:
+    return {"rank": rank, "offsets": list(offsets), "sizes": list(sizes)}
+
+
 def _to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     # ShardedTensor.to needs a device of its process group; .cpu() is what PyTorch offers for the other way.
     return tensor.cpu() if isinstance(tensor, ShardedTensor) and device.type == "cpu" else tensor.to(device)
@@ -59,8 +70,10 @@ def _to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 class MeshOperations:
     @operation("mesh.init")
-    def mesh_init(self, shape: list[int], dim_names: list[str] | None = None) -> Handle:
-        return self._handles.add("mesh", self._meshes.init(shape, dim_names))
+    def mesh_init(
+        self, shape: list[int], dim_names: list[str] | None = None, ranks: list[int] | None = None
+    ) -> Handle:
+        return self._handles.add("mesh", self._meshes.init(shape, dim_names, ranks))
 
     @operation("mesh.submesh")
     def mesh_submesh(self, mesh: Handle, dim_names: list[str]) -> Handle:
@@ -100,6 +113,26 @@ class TensorOperations:
     def tensor_distribute(self, value: torch.Tensor, mesh: Handle, placements: list[str]) -> DTensorValue:
         wanted = [parse_placement(text) for text in placements]
         return self._tensors.to_value(distribute_tensor(value, self._handles.get(mesh, "mesh"), wanted))
+
+    @operation("tensor.view")
+    def tensor_view(self, value: torch.Tensor, kind: str, dims: list[int]) -> torch.Tensor:
+        if kind == "expand":
+            return value.expand(dims)
+        needed = {"transpose": 2, "narrow": 3}[kind]
+        if len(dims) != needed:
+            raise ValueError(f"{kind} needs {needed} dims, got {len(dims)}")
+        return getattr(value, kind)(*dims)
+
+    @operation("tensor.chunks")
+    def tensor_chunks(self, value: DTensorValue | ShardedTensorValue) -> list[dict]:
+        if isinstance(value, ShardedTensorValue):
+            return [_chunk(shard.rank, shard.offsets, shard.sizes) for shard in value.metadata]
+        placements = [parse_placement(text) for text in value.placements]
+        coordinates = itertools.product(*map(range, value.mesh.shape))
+        return [
+            _chunk(rank, *reversed(_compute_local_shape_and_global_offset(value.shape, value.mesh.shape, place, placements)))
+            for rank, place in zip(value.mesh.ranks, coordinates, strict=True)
+        ]
 
     @operation("tensor.clone")
     def tensor_clone(self, value: torch.Tensor | DTensorValue | dict) -> torch.Tensor | DTensorValue | dict:

@@ -14,6 +14,7 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor, ShardedTensor
 from torch.distributed._shard.sharded_tensor.metadata import TensorProperties
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
+from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 from torch.distributed.tensor.placement_types import _StridedShard
 
 from shardcts.torch_process_group import calm_readers
@@ -69,13 +70,19 @@ class MeshRegistry:
         # PyTorch computes a mesh's ranks anew each time they are asked for. The meshes are kept, so that no id is used twice.
         self._layout_by_id: dict[int, tuple[DeviceMesh, MeshLayout]] = {}
 
-    def init(self, shape: list[int], dim_names: list[str] | None) -> DeviceMesh:
-        """*Collective* the first time."""
-        layout = MeshLayout(self._device_type, shape, dim_names or [], list(range(math.prod(shape))))
+    def init(self, shape: list[int], dim_names: list[str] | None, ranks: list[int] | None = None) -> DeviceMesh:
+        """*Collective* over the world the first time."""
+        members = list(range(math.prod(shape))) if ranks is None else ranks
+        if ranks is not None and (len(set(ranks)) != len(ranks) or not set(ranks) <= set(range(self._world_size))):
+            raise ValueError("ranks of a mesh must be different ranks of the world")
+        layout = MeshLayout(self._device_type, shape, dim_names or [], members)
         mesh = self._by_layout.get(layout.key())
         if mesh is None:
             names = tuple(dim_names) if dim_names else None
-            mesh = init_device_mesh(self._device_type, tuple(shape), mesh_dim_names=names)
+            if ranks is None:
+                mesh = init_device_mesh(self._device_type, tuple(shape), mesh_dim_names=names)
+            else:
+                mesh = DeviceMesh(self._device_type, torch.tensor(ranks).reshape(shape), mesh_dim_names=names)
             calm_readers()
             self._by_layout[layout.key()] = mesh
         return mesh
@@ -158,13 +165,11 @@ class TensorConversion:
             return self._sharded_to_torch(value)
         if not isinstance(value, DTensorValue):
             return value
-        tensor = DTensor.from_local(
+        tensor = _dtensor(
             value.local,
             self._meshes.find(value.mesh),
-            [parse_placement(text) for text in value.placements],
-            run_check=False,
-            shape=torch.Size(value.shape),
-            stride=tuple(value.stride),
+            tuple(parse_placement(text) for text in value.placements),
+            TensorMeta(torch.Size(value.shape), tuple(value.stride), value.local.dtype),
         )
         if value.is_parameter:
             return nn.Parameter(tensor, requires_grad=value.requires_grad)
@@ -190,16 +195,35 @@ class TensorConversion:
 
     def _sharded_to_torch(self, value: ShardedTensorValue) -> ShardedTensor:
         shards = [TorchShard(shard.tensor, _torch_metadata(shard.metadata)) for shard in value.local_shards]
-        metadata = ShardedTensorMetadata(
-            shards_metadata=[_torch_metadata(metadata) for metadata in value.metadata],
-            size=torch.Size(value.shape),
-            tensor_properties=TensorProperties(
-                dtype=getattr(torch, value.dtype),
-                requires_grad=any(shard.tensor.requires_grad for shard in value.local_shards),
-            ),
-        )
-        group = self._groups.find(value.ranks)
-        return ShardedTensor._init_from_local_shards_and_global_metadata(shards, metadata, process_group=group)
+        metadata = [_torch_metadata(metadata) for metadata in value.metadata]
+        dtype = getattr(torch, value.dtype)
+        return sharded_of(shards, metadata, torch.Size(value.shape), dtype, self._groups.find(value.ranks))
+
+
+def _dtensor(local: torch.Tensor, mesh: DeviceMesh, placements: tuple[Placement, ...], meta: TensorMeta) -> DTensor:
+    """Over `local` itself, wherever it is: from_local would move a shard that was offloaded to the mesh's device."""
+    if local.grad_fn is not None:
+        return DTensor.from_local(local, mesh, placements, run_check=False, shape=meta.shape, stride=meta.stride)
+    return DTensor(local, DTensorSpec(mesh, placements, tensor_meta=meta), requires_grad=local.requires_grad)
+
+
+def sharded_of(
+    shards: list[TorchShard],
+    shards_metadata: list[TorchShardMetadata],
+    size: torch.Size,
+    dtype: torch.dtype,
+    group: dist.ProcessGroup,
+) -> ShardedTensor:
+    """Local. Its properties are those of the local shards."""
+    properties = TensorProperties(
+        dtype=dtype,
+        requires_grad=any(shard.tensor.requires_grad for shard in shards),
+        pin_memory=any(shard.tensor.is_pinned() for shard in shards),
+    )
+    if shards and hasattr(properties, "strides"):  # PyTorch 2.15
+        properties.strides = shards[0].tensor.stride()
+    metadata = ShardedTensorMetadata(shards_metadata, size, properties)
+    return ShardedTensor._init_from_local_shards_and_global_metadata(shards, metadata, process_group=group)
 
 
 def with_dtypes(fields: dict) -> dict:

@@ -73,10 +73,12 @@ def test_every_patch_is_declared_once_with_its_reason():
     assert all(patch.reason for patch in patches.PATCHES)
 
 
-def test_accelerators_need_no_patch():
+def test_accelerators_need_no_patch_but_that_of_their_streams():
     original = torch.Tensor.pin_memory
-    assert patches.apply_needed("cuda") == []
+    declared = [patch["target"] for patch in patches.apply_needed("cuda")]
+    assert declared == ["torch.distributed.fsdp._flat_param.FlatParamHandle._writeback_orig_params"]
     assert torch.Tensor.pin_memory is original
+    assert patches.apply_needed("cuda", {"grad_writeback": "as_is"}) == []
 
 
 def test_an_option_leaves_its_patch_out():

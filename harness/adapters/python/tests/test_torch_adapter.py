@@ -31,6 +31,15 @@ ANY_WORLD = [
     "optimizers_have_groups_and_state_dicts",
     "named_optimizers_show_clean_names",
     "saved_optimizer_state_is_that_of_an_unsharded_twin",
+    "trees_are_built_and_count_their_hooks",
+    "optimizers_of_every_kind_step_shards",
+    "options_and_entries_of_groups",
+    "schedules_move_on_and_resume",
+    "meshes_of_some_ranks_are_smaller_worlds",
+    "chunks_are_those_of_every_rank",
+    "views_share_storage",
+    "an_inner_module_has_a_state_dict",
+    "the_random_state_changes_with_draws",
     "reset_frees_models",
 ]
 FOUR_RANKS = ["hsdp_with_tensor_parallel"]

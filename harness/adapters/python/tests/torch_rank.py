@@ -7,6 +7,7 @@ import traceback
 import conftest  # noqa: F401  (the path)
 import torch
 
+import inspection_cases
 import torch_cases
 from shardcts.adapter import load
 
@@ -30,13 +31,17 @@ class Rank:
         return error
 
 
+def case_named(name: str):
+    return getattr(torch_cases, name, None) or getattr(inspection_cases, name)
+
+
 def main() -> int:
     torch.set_num_threads(1)
     rank = Rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     for case in sys.argv[4:]:
         try:
             rank("implementation.seed", seed=42)
-            getattr(torch_cases, case)(rank)
+            case_named(case)(rank)
             rank("implementation.reset")
         except Exception:
             print(f"FAILED {case} on rank {rank.rank}\n{traceback.format_exc()}", flush=True)

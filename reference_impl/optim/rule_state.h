@@ -1,0 +1,35 @@
+// What update rules share: entries of a parameter's state, and options. Everything here is *Local*.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "contract/value.h"
+#include "optim/rate.h"
+
+namespace shardcts::reference {
+
+// A counter: float32 without dimensions, on the CPU.
+at::Tensor CounterOf(double value);
+at::Tensor ZerosLike(const at::Tensor& value);
+
+// The tensor of this name. KeyError: there is none.
+at::Tensor Entry(const Dict& state, const char* name);
+// Adds 1 to the counter `step` and returns it.
+double NextStep(const Dict& state);
+// A counter that an older state dict holds as a number becomes a tensor. KeyError: it is not there.
+void AdoptCounter(Dict& state, const char* name);
+
+inline Rate LearningRate(const Dict& options) { return Rate(options.At("lr")); }
+inline double Number(const Dict& options, const char* name) { return options.At(name).AsDouble(); }
+inline bool Flag(const Dict& options, const char* name) { return options.At(name).AsBool(); }
+inline double Beta(const Dict& options, size_t i) { return options.At("betas").AsList().at(i).AsDouble(); }
+
+// The gradient to minimize along: the negative one with `maximize`.
+at::Tensor Downhill(const at::Tensor& grad, const Dict& options);
+// Weight decay: of the value itself where it is decoupled, otherwise as part of the gradient, which is returned.
+at::Tensor Decayed(at::Tensor value, const at::Tensor& grad, const Dict& options);
+
+// A complex tensor as real numbers, in a dimension more; another one as it is.
+at::Tensor AsReal(const at::Tensor& tensor);
+
+}  // namespace shardcts::reference

@@ -1,0 +1,118 @@
+// Geometry on meshes of two and three dimensions.
+#include <ATen/ATen.h>
+
+#include "contract/parts.h"
+#include "suites/extended/chunks.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/rule.h"
+#include "suites/extended/tiling.h"
+#include "suites/extended/twin.h"
+#include "suites/extended/wrapping.h"
+
+namespace shardcts::extended {
+namespace {
+
+// Layers with 3, 5, 6, 7 rows, all split by tensor parallelism on dimension 0.
+const ModelSpec kColumns = {.name = "linear_stack",
+                            .args = {{"sizes", ToValue(std::vector<int64_t>{4, 3, 5, 6, 7})}},
+                            .plan = {{"0", "colwise"}, {"1", "colwise"}, {"2", "colwise"}, {"3", "colwise"}}};
+
+// Split on dimension 0 and 1 by tensor parallelism.
+const ModelSpec kPair = {.name = "linear_stack",
+                         .args = {{"sizes", ToValue(std::vector<int64_t>{3, 5, 4})}},
+                         .units = {"0"},
+                         .plan = {{"0", "colwise"}, {"1", "rowwise"}}};
+
+// Rows of a tensor that is split over tp first, then over dp; both meshes are row-major.
+Chunk ChunkOfBoth(int64_t n, int64_t dp, int64_t tp, int64_t rank) {
+  const Chunk outer = ChunkOf(n, tp, rank % tp);
+  const Chunk inner = ChunkOf(outer.size, dp, rank / tp);
+  return {outer.offset + inner.offset, inner.size};
+}
+
+// The shape of the mesh that the parameter `mesh` says: "1xW", "Wx1".
+std::vector<int64_t> MeshOf(const Trial& t) {
+  if (t.TextParam("mesh") == "1xW") return {1, t.world_size()};
+  return {t.world_size(), 1};
+}
+
+}  // namespace
+
+RULE(GE7) {
+  const int64_t dp = t.world_size() / 2, tp = 2;
+  Model model = BuildWrapped(t, kColumns, "fully_shard_tp");
+  const Dict state = model.StateDict();
+  const std::vector<Placement> placements = {Placement::StridedShard(0, tp), Placement::Shard(0)};
+  for (const auto& [name, value] : Twin(kColumns).StateDict()) {
+    const at::Tensor full = value.AsTensor();
+    const std::string what = ToString(name);
+    const DTensor& actual = state.At(name).AsDTensor();
+    const Chunk chunk = ChunkOfBoth(full.size(0), dp, tp, t.rank());
+    t.Rule(Equal(what + ": placements", ToString(placements), ToString(actual.placements)));
+    t.Rule(SameValue(fmt::format("{}: rows of rank {}", what, t.rank()), full.narrow(0, chunk.offset, chunk.size),
+                     actual.local));
+    t.Rule(SameValue(what + ": gathered", full, t.subject().FullTensor(state.At(name)).AsTensor().cpu()));
+  }
+}
+
+RULE(GE8) {
+  Model model = BuildWrapped(t, kColumns, "fully_shard_tp");
+  const Dict state = GetState(model, t.TextParam("form"));
+  for (const auto& [name, value] : Twin(kColumns).StateDict()) {
+    const DTensor& actual = state.At(name).AsDTensor();
+    const std::string what = fmt::format("{}: the rows that {} gives rank {}", ToString(name),
+                                         ToString(actual.placements), t.rank());
+    t.Rule(SameValue(what, LocalSlice(value.AsTensor(), actual.mesh, actual.placements, t.rank()), actual.local));
+  }
+}
+
+RULE(GE9) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildWrapped(t, kPair, wrapper);
+  const std::vector<Value> of_ranks = t.AllGather(model.StateDict());
+  const size_t half = of_ranks.size() / 2;  // replicas are the outermost dimension
+  for (const auto& [name, value] : Twin(kPair).StateDict()) {
+    const auto part = [&](size_t rank) { return of_ranks[rank].AsDict().At(name).AsDTensor().local; };
+    for (size_t rank = 0; rank < half; ++rank) {
+      const std::string what = fmt::format("{}: part of rank {} and its replica", ToString(name), rank);
+      t.Rule(SameValue(what, part(rank), part(rank + half)));
+    }
+    // The bias of a rowwise layer is replicated over tp: one rank of each pair tiles it.
+    const bool over_tp = wrapper == "hsdp_tp" && ToString(name) == "1.bias";
+    for (size_t replica = 0; replica < 2; ++replica) {
+      std::vector<at::Tensor> parts;
+      for (size_t rank = 0; rank < half; rank += over_tp ? 2 : 1) parts.push_back(part(replica * half + rank));
+      t.Rule(Tile(fmt::format("{}: replica {}", ToString(name), replica), value.AsTensor(), parts));
+    }
+  }
+}
+
+RULE(GE14) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::vector<int64_t> mesh = MeshOf(t);
+  Model model = BuildCoded(t, kPair);
+  WrapOver(t, model, kPair, wrapper, mesh);
+  const Dict full = Twin(kPair).StateDict();
+  const Dict state = model.StateDict();
+  t.Rule(SameNames("names", full.Keys(), state.Keys()));
+  const int64_t shards = wrapper == "hsdp" ? mesh[1] : mesh[0];
+  const int64_t tp = wrapper == "hsdp" ? 1 : mesh[1];
+  for (const auto& [name, value] : full) {
+    const std::string what = ToString(name);
+    const bool rowwise = what == "1.weight", replicated = what == "1.bias";
+    const int64_t coordinate = tp > 1 ? 0 : shards > 1 ? t.rank() : 0;
+    at::Tensor part = value.AsTensor();
+    if (tp > 1 && !replicated) {
+      const int64_t dim = rowwise ? 1 : 0;
+      const Chunk chunk = ChunkOf(part.size(dim), tp, t.rank());
+      part = part.narrow(dim, chunk.offset, chunk.size);
+    }
+    const Chunk rows = ChunkOf(part.size(0), shards, coordinate);
+    t.Rule(SameValue(what + ": part of this rank", part.narrow(0, rows.offset, rows.size).contiguous(),
+                     state.At(name).AsDTensor().local));
+    t.Rule(SameValue(what + ": gathered", value, t.subject().FullTensor(state.At(name)).AsTensor().cpu()));
+  }
+}
+
+}  // namespace shardcts::extended

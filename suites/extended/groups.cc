@@ -1,0 +1,161 @@
+// Parameter groups: their options, on every way through a state dict. Several optimizers are in several_optimizers.cc.
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/group_options.h"
+#include "suites/extended/rule.h"
+#include "suites/extended/twin.h"
+#include "suites/extended/wrapping.h"
+
+namespace shardcts::extended {
+namespace {
+
+// The saved groups, and this one among them, which is changed; nothing on a rank that saved nothing.
+void ChangeSavedGroups(Dict& state, const std::function<void(size_t, Dict&)>& change) {
+  Value* groups = state.Find("param_groups");
+  if (!groups) return;
+  List changed = groups->AsList();
+  for (size_t i = 0; i < changed.size(); ++i) change(i, changed[i].AsDict());
+  *groups = Value(std::move(changed));
+}
+
+// Options of every type, another one in each group.
+Dict AddedOptions(size_t group) {
+  return {{"lr", 0.5 / static_cast<double>(group + 1)},
+          {"betas", List{0.5, 0.25}},
+          {"note", fmt::format("group {}", group)},
+          {"nothing", nullptr},
+          {"schedule", List{1, 2.5, "three"}},
+          {"frozen", group == 1}};
+}
+
+void HasOptions(Trial& t, const std::string& what, const Optimizer& optimizer, size_t group, const Dict& expected) {
+  const Dict actual = GroupOf(optimizer, group);
+  for (const auto& [name, value] : expected) {
+    const Value* found = actual.Find(name);
+    const std::string option = fmt::format("{}: {}", what, ToString(name));
+    if (t.Rule(Holds(found != nullptr, option, "expected an option, actual none"))) {
+      t.Rule(SameValue(option, value, *found));
+    }
+  }
+}
+
+}  // namespace
+
+RULE(GR1) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const ParameterGroup weights = {NamesEndingWith(model, "weight"), {.lr = 0.25, .weight_decay = 0.5}};
+  const ParameterGroup biases = {NamesEndingWith(model, "bias"), {.lr = 0.125, .weight_decay = 0.0625}};
+  const Optimizer saved = t.subject().CreateOptimizer(model, "adam", {}, {weights, biases});
+  if (t.BoolParam("trained")) TrainOneStep(t, model, {saved});
+  const Dict state = GetOptimizerState(model, {saved}, form);
+
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {}, {{biases.parameters}, {weights.parameters}});
+  SetOptimizerState(model, {loaded}, form, state);
+  HasOptions(t, "the biases, now the first group", loaded, 0, {{"lr", 0.125}, {"weight_decay", 0.0625}});
+  HasOptions(t, "the weights, now the second group", loaded, 1, {{"lr", 0.25}, {"weight_decay", 0.5}});
+}
+
+RULE(GR2) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const std::vector<ParameterGroup> groups = {{NamesEndingWith(model, "weight")}, {NamesEndingWith(model, "bias")}};
+  const Optimizer saved = t.subject().CreateOptimizer(model, "adam", {}, groups);
+  Dict state = GetOptimizerState(model, {saved}, form);
+  ChangeSavedGroups(state, [](size_t number, Dict& group) {
+    for (const auto& [name, value] : AddedOptions(number)) group.Set(name, value);
+  });
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {}, groups);
+  SetOptimizerState(model, {loaded}, form, state);
+  for (size_t group : {size_t{0}, size_t{1}}) {
+    HasOptions(t, fmt::format("group {} after the load", group), loaded, group, AddedOptions(group));
+  }
+}
+
+// A flat state dict names options by parameters, so it cannot hold those of a group without any: there the optimizer
+// keeps its own.
+RULE(GR3) {
+  const std::string form = t.TextParam("form");
+  const bool flat = form == "dsd_flat";
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const auto groups = [&](double scale) {
+    std::vector<ParameterGroup> made = {{NamesEndingWith(model, "weight"), {.lr = 0.25 * scale}},
+                                        {NamesEndingWith(model, "bias"), {.lr = 0.125 * scale}}};
+    made.insert(made.begin() + t.IntParam("empty"), ParameterGroup{{}, {.lr = flat ? 0.5 : 0.5 * scale}});
+    return made;
+  };
+  const Optimizer saved = t.subject().CreateOptimizer(model, "adam", {}, groups(1));
+  const Dict state = GetOptimizerState(model, {saved}, form);
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {}, groups(4));
+  SetOptimizerState(model, {loaded}, form, state);
+  const std::vector<ParameterGroup> expected = groups(1);
+  for (size_t group = 0; group < expected.size(); ++group) {
+    HasOptions(t, fmt::format("group {} with {} parameters", group, expected[group].parameters.size()), loaded, group,
+               {{"lr", *expected[group].options.lr}});
+  }
+}
+
+RULE(GR4) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, "fully_shard");
+  const Optimizer saved = t.subject().CreateOptimizer(model, "adam", {.lr = 0.25, .weight_decay = 0.5});
+  const Dict state = GetOptimizerState(model, {saved}, form);
+  const Optimizer loaded = t.subject().CreateOptimizer(
+      model, "adam", {}, {{NamesEndingWith(model, "weight")}, {NamesEndingWith(model, "bias")}});
+  SetOptimizerState(model, {loaded}, form, state);
+  for (size_t group : {size_t{0}, size_t{1}}) {
+    HasOptions(t, fmt::format("half {} of the saved group", group), loaded, group, {{"lr", 0.25}, {"weight_decay", 0.5}});
+  }
+}
+
+RULE(GR5) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, "fully_shard");
+  const Optimizer saved = t.subject().CreateOptimizer(
+      model, "adam", {}, {{NamesEndingWith(model, "weight"), {.lr = 0.1}}, {NamesEndingWith(model, "bias"), {.lr = 0.2}}});
+  const Dict state = GetOptimizerState(model, {saved}, form);
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam");
+  t.RuleRaises("RuntimeError", "lr", [&] { SetOptimizerState(model, {loaded}, form, state); });
+}
+
+RULE(GR8) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const std::vector<std::string> owned = NamesBelow(model, "0");  // a complete unit, as FSDP1 demands
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 0.25}, {{owned}});
+  TrainOneStep(t, model, {optimizer});
+  const Dict state = GetOptimizerState(model, {optimizer}, form);
+  const Dict group = state.At("param_groups").AsList().at(0).AsDict();
+  t.Rule(SameNameSet("state", owned, state.At("state").AsDict().Keys()));
+  t.Rule(SameNames("parameters of the group", owned, group.At("params").AsStrings()));
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {}, {{owned}});
+  SetOptimizerState(model, {loaded}, form, state);
+  const Dict coded = Twin(kThreeLayers).StateDict();
+  const Dict whole = GetModelStateDict(model, {.full_state_dict = true});
+  for (const auto& [name, value] : coded) {
+    if (ToString(name).starts_with("0.")) continue;
+    t.Rule(SameValue(ToString(name) + ", which no optimizer has", value, whole.At(name)));
+  }
+}
+
+RULE(GR9) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const auto scheduled = [&](double lr) {
+    Optimizer optimizer = t.subject().CreateOptimizer(
+        model, "adam", {}, {{NamesEndingWith(model, "weight"), {.lr = lr}}, {NamesEndingWith(model, "bias"), {.lr = lr / 2}}});
+    optimizer.Schedule(0.5);
+    return optimizer;
+  };
+  const Optimizer saved = scheduled(0.5);
+  const Dict state = GetOptimizerState(model, {saved}, form);
+  const Optimizer loaded = t.BoolParam("scheduled") ? scheduled(0.0625)
+                                                    : t.subject().CreateOptimizer(
+                                                          model, "adam", {}, {{NamesEndingWith(model, "weight")},
+                                                                              {NamesEndingWith(model, "bias")}});
+  SetOptimizerState(model, {loaded}, form, state);
+  HasOptions(t, "the weights", loaded, 0, {{"lr", 0.5}, {"initial_lr", 0.5}});
+  HasOptions(t, "the biases", loaded, 1, {{"lr", 0.25}, {"initial_lr", 0.25}});
+}
+
+}  // namespace shardcts::extended

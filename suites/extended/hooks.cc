@@ -1,0 +1,2 @@
+// Hooks: users' hooks on saving and loading.
+#include "suites/extended/rule.h"

@@ -1,0 +1,2 @@
+// Memory: what the calls allocate.
+#include "suites/extended/rule.h"

@@ -1,0 +1,2 @@
+// Names: the names of entries, their order, and their way through wrappers.
+#include "suites/extended/rule.h"

@@ -1,0 +1,2 @@
+// Trajectories: training that goes on after a load.
+#include "suites/extended/rule.h"
