@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
 # Nightly, without a GPU: what takes too long for the gate. Faults of SHARDCTS_SOAK_FAULTS (300) at random places, with
-# the seed SHARDCTS_SOAK_SEED (drawn and printed); every mutant of the reference's sources on every test; the mutation
-# score of SHARDCTS_SCORE_MUTANTS (300) changes at random, in out/mutation-score; then both sanitizers. With a GPU:
-# ci/nightly-gpu.sh.
+# the seed SHARDCTS_SOAK_SEED (drawn and printed); the mutation score of SHARDCTS_SCORE_MUTANTS (300) changes at random, in
+# out/mutation-score; then both sanitizers. With a GPU: ci/nightly-gpu.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ci/build.sh release
 SHARDCTS_SOAK_FAULTS="${SHARDCTS_SOAK_FAULTS:-300}" .venv/bin/python -B -m pytest -q -p no:cacheprovider \
   harness/system_tests/soak_test.py
-build/shardcts mutants --impl reference --kind source --all-tests --trace digest --out out/source-mutants
 .venv/bin/python -B harness/mutants/score/mutation_score.py --build build --count "${SHARDCTS_SCORE_MUTANTS:-300}" \
   --out out/mutation-score
 ci/sanitizers.sh asan-ubsan
