@@ -72,7 +72,8 @@ ImplementationSpec WithMutant(const ImplementationSpec& base, const std::string&
 
 void AddFindings(const TestResult& test, Kill& kill) {
   if (test.verdict == Verdict::kHarnessError || test.verdict == Verdict::kNotRun) kill.ran = false;
-  if (!IsConformanceFailure(test.verdict)) return;
+  // A rule of level SHOULD notices a bug as well as any other.
+  if (!IsConformanceFailure(test.verdict) && test.verdict != Verdict::kAdvice) return;
   std::vector<std::string> checks;
   for (const RankReport& rank : test.ranks) {
     for (const Failure& failure : rank.failures) {
