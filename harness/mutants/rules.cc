@@ -199,14 +199,6 @@ void CountersHaveRows(MutantState&, const Dict&, Value& result) {
   });
 }
 
-void StateInDtypeOfParameter(MutantState&, const Dict&, Value& result) {
-  ForEachEntry(result.AsDict(), [](Dict& state) {
-    for (auto& [key, value] : state) {
-      if (key != Key("step")) ChangeTensor(value, [](const at::Tensor& tensor) { return tensor.to(at::kBFloat16); });
-    }
-  });
-}
-
 std::vector<MutantRow> NameRules() {
   return {
       {{"rules_child_wrapper_shown", "names below a child show its wrapper", "wrapper stripped only at the root", kRules,
@@ -272,9 +264,6 @@ std::vector<MutantRow> DtypeRules() {
       {{"rules_entries_require_gradients", "entries of state dicts require gradients", "entries are the parameters",
         kRules, {"DT6 DT6"}},
        OnSaved(OnTensors(WithGradient))},
-      {{"rules_state_in_parameter_dtype", "optimizer state has the dtype of its parameter", "moments cast on a load",
-        kRules, {"DT7 DT7"}},
-       OnResult("dsd.get_optimizer_state_dict", StateInDtypeOfParameter)},
       {{"rules_counters_have_rows", "step has one row", "M39: numbers as tensors with a dimension", kRules, {"DT8 DT8"}},
        OnResult("dsd.get_optimizer_state_dict", CountersHaveRows)},
       {{"rules_order_of_storage", "views are loaded in the order of their storage", "data sent without strides", kRules,

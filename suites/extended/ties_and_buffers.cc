@@ -94,8 +94,11 @@ bool IsFsdp(std::string_view wrapper) { return wrapper == "fsdp" || wrapper == "
 
 RULE(TB1) {
   const ModelSpec spec = Tied(t.IntParam("names"));
+  const std::string wrapper = t.TextParam("wrapper");
   const std::string form = t.TextParam("form");
-  Model loaded = LoadedFromCoded(t, spec, t.TextParam("wrapper"), form);
+  Model saved = BuildWrapped(t, spec, wrapper);
+  HasState(t, "saved model", Twin(spec).StateDict(), saved, form);
+  Model loaded = LoadedFromCoded(t, spec, wrapper, form);
   HasState(t, "loaded model", Twin(spec).StateDict(), loaded, form);
 }
 
