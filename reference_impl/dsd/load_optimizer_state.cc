@@ -232,16 +232,6 @@ class Parts {
   SavedEmptyGroups empty_groups_;
 };
 
-// Copies of the step counters: the optimizer increments them in place, and the caller's state dict must not change.
-void CopyScalars(Dict& state_dict) {
-  for (auto& [key, entry] : state_dict.Find("state")->AsDict()) {
-    if (!entry.TryAs<Dict>()) continue;
-    for (auto& [name, value] : entry.AsDict()) {
-      if (IsTensorWithoutDims(value)) value = value.AsTensor().clone();
-    }
-  }
-}
-
 // *Collective* over the world and the units' group. `mine`: nullopt on a rank that has nothing to give.
 void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts, std::optional<Dict> mine,
                  const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
@@ -254,7 +244,7 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
   Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),
                                  {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
-  CopyScalars(loaded);
+  loaded = WithoutStorageOf(mine ? Value(*mine) : Value(), std::move(loaded)).AsDict();
   agreement.Try([&] { optimizer.CheckLoad(loaded); });
   AgreeOnTexts(context.world, agreement, "state dicts", {});
   optimizer.LoadStateDict(loaded);

@@ -168,9 +168,9 @@ Dict Optimizer::StateAtRest(const models::Parameter& parameter) const {
 std::map<Key, bool> Optimizer::ShapedLike(const models::Parameter& parameter) const {
   const OptimizerGroup* group = GroupOf(parameter);
   if (!group) return {};
-  // A small example with as many dimensions, no two of which could be confused with another shape.
+  // An example with as many dimensions, all different, of sizes that state of a shape of its own does not have.
   std::vector<int64_t> shape;
-  for (int64_t dim = 0; dim < parameter.value.dim(); ++dim) shape.push_back(dim + 2);
+  for (int64_t dim = 0; dim < parameter.value.dim(); ++dim) shape.push_back(2 * dim + 13);
   std::map<Key, bool> shaped;
   for (const auto& [name, value] : StateAtRest(at::zeros(shape, parameter.value.scalar_type()), *group)) {
     const auto* tensor = value.TryAs<Tensor>();
