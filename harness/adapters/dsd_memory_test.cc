@@ -57,7 +57,7 @@ class DsdMemoryTest : public ::testing::TestWithParam<Cost> {
 
   Value Adam(const Value& model) {
     const Value optimizer = implementation_.Call("optimizer.create", {{"model", model}, {"kind", "adam"}});
-    implementation_.Call("dsd.get_optimizer_state_dict", {{"model", model}, {"optimizers", List{optimizer}}});
+    implementation_.Call("optimizer.init_state", {{"optimizer", optimizer}});
     return optimizer;  // with its initial state
   }
 

@@ -184,7 +184,7 @@ std::vector<MutantRow> GroupMutants() {
           {"RS4 RS4", "RK10 RK10"}, PlainPiecesOfMesh),
       GroupRow("load_errors_swallowed", "a load of a model never fails", "errors are logged only", {"RS5 RS5", "RS6 RS6", "RK9 RK9"},
           SwallowLoadErrors),
-      GroupRow("second_replica_rolled", "the second replica loads other rows", "replicas are cut from different tensors",
+      GroupRow("second_replica_loads_other_rows", "the second replica loads other rows", "replicas are cut from different tensors",
           {"RK10 RK10"}, RollInSecondReplica, 4),
       GroupRow("first_rank_is_rank_0", "the whole dict is on rank 0 of the world only", "the global rank is asked",
           {"RK1 RK1"}, OnGlobalRank0, 4),

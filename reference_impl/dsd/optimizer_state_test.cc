@@ -216,6 +216,7 @@ TEST(OptimizerStateFormsTest, IdsAreLoadedAsTheyAre) {
 TEST(OptimizerStateFormsTest, LoadedStateSharesNoStorageWithTheStateDict) {
   const models::ModulePtr model = BuildZoo("linear", {{"in", 2}, {"out", 2}, {"bias", false}});
   const auto optimizer = NewAdam(*model);
+  optimizer->InitState();
   for (const StateDictOptions& options : {StateDictOptions{}, StateDictOptions{.full_state_dict = true},
                                           StateDictOptions{.flatten_optimizer_state_dict = true}}) {
     const Dict saved = GetOptimizer(*model, *optimizer, options);

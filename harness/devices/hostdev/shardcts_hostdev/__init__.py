@@ -27,6 +27,7 @@ def _make_backend(options, _backend_options=None):
     return _hostdev.make_hostccl(options.group_rank, options.group_size, carrier)
 
 
+_hostdev.settings()  # a wrong one ends the import
 torch.utils.rename_privateuse1_backend(NAME)
 torch._register_device_module(NAME, device_module)
 torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
