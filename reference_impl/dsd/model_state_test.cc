@@ -60,7 +60,7 @@ TEST_P(ModelStateTest, WholeAndOffloadedValuesShareNoStorageWithTheModel) {
   }
 }
 
-TEST(GroupOfModelTest, IsThatOfItsUnitsMeshesAndWrappers) {
+TEST(GroupOfModelTest, IsThatOfItsMesh) {
   if (World().size() < 4) GTEST_SKIP() << "needs two groups of two ranks";
   const auto mesh = MeshOf({2, World().size() / 2}, {"half", "dp"})->Submesh({"dp"});
   const models::ModulePtr model = BuildZoo("nested_mlp", {{"dim", 3}});
@@ -68,8 +68,6 @@ TEST(GroupOfModelTest, IsThatOfItsUnitsMeshesAndWrappers) {
   EXPECT_EQ(GroupOfModel(*model, nullptr), nullptr);
   ShardAll(*model, kThreeLayers, On(mesh));
   EXPECT_EQ(GroupOfModel(*model, &World()), &mesh->group(0));
-  const models::ModulePtr mixed = std::make_shared<DataParallel>(model, OverTheWorld().shard_group);
-  EXPECT_EQ(GroupOfModel(*mixed, &World()), &World());
 }
 
 TEST_P(ModelStateTest, WhatWasSavedInPiecesComesBack) {
