@@ -58,6 +58,10 @@ def _fields(document):
     return _record(document, "fully_shard_options")["fields"]
 
 
+def _operation(document, name):
+    return next(operation for operation in document["operations"] if operation["name"] == name)
+
+
 def _options(document):
     """The argument `options` of model.wrap."""
     wrap = next(operation for operation in document["operations"] if operation["name"] == "model.wrap")
@@ -86,7 +90,7 @@ VIOLATIONS = {
     "default of what is required": (lambda d: _fields(d)[1].update(default=True, required=True), "cannot be its default"),
     "values of no string": (lambda d: _fields(d)[1].update(values=["a"]), "values are of a string"),
     "min of no int": (lambda d: _fields(d)[1].update(min=1), "min is of an int"),
-    "silent default": (lambda d: d["operations"][4]["arguments"][1].pop("text"), "what its absence means"),
+    "silent default": (lambda d: _operation(d, "mesh.init")["arguments"][1].pop("text"), "what its absence means"),
     "result type": (lambda d: d["operations"][0]["result"].update(type="map"), "result: unknown type"),
     "contract version": (lambda d: d.update(contract_version="1"), "contract_version"),
     "no operations": (lambda d: d.pop("operations"), "the top must have"),
