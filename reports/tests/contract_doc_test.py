@@ -64,8 +64,7 @@ def _operation(document, name):
 
 def _options(document):
     """The argument `options` of model.wrap."""
-    wrap = next(operation for operation in document["operations"] if operation["name"] == "model.wrap")
-    return wrap["arguments"][-1]
+    return _operation(document, "model.wrap")["arguments"][-1]
 
 
 VIOLATIONS = {
