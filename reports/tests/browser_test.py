@@ -71,7 +71,7 @@ def shown_rows(browser):
     return [row for row in all_of(browser, ".row") if row.is_displayed()]
 
 
-def shows(browser, count, of=12):
+def shows(browser, count, of=13):
     wait(browser, lambda: one(browser, "#shown").text == f"{count} of {of} tests shown")
     displayed = "return [...document.querySelectorAll('.row')].filter(row => row.getClientRects().length).length"
     return browser.execute_script(displayed) == count
@@ -92,18 +92,18 @@ def filtered(browser, selector, keys=None):
     element.send_keys(keys) if keys else press(element)
     yield
     press(one(browser, "button[type=reset]"))
-    assert shows(browser, 12)
+    assert shows(browser, 13)
 
 
 def test_filters(page):
     browser = page(example_run.make_run())
-    assert shows(browser, 12)
+    assert shows(browser, 13)
     with filtered(browser, "[data-verdict=hang]"):
         assert shows(browser, 1) and "hang" in shown_rows(browser)[0].text
     with filtered(browser, "#f-text", "sigsegv"):
         assert shows(browser, 1) and "crash" in shown_rows(browser)[0].text
     with filtered(browser, "#f-differences", Keys.SPACE):
-        assert shows(browser, 11)
+        assert shows(browser, 12)
     with filtered(browser, "#f-text", "cached nothing_like_it"):
         assert shows(browser, 0) and not one(browser, ".group").is_displayed()
     with filtered(browser, "#show-problems"):
@@ -230,7 +230,7 @@ def test_why_a_test_failed_stands_in_its_row(page):
     for verdict, why in {"fail": "C9 failed on rank 1", "crash": "signal 11", "hang": "no answer within 30 s"}.items():
         (text,) = [text for name, text in said.items() if verdict in name]
         assert why in text
-    assert len(all_of(browser, ".why")) == 8  # of the verdicts that are problems
+    assert len(all_of(browser, ".why")) == 9  # of the verdicts that are problems, and of advice
 
 
 @pytest.mark.parametrize("width", [390, 1280], ids=["narrow", "wide"])
