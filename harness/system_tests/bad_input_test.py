@@ -38,7 +38,7 @@ def is_one_line_that_names(ended, *parts):
     (["replay", "nothing.json", "--impl", "reference"], "nothing.json: cannot be read"),
     (["report", "nothing"], "nothing/results.json: cannot be read"),
     (["parity", "nothing", "nothing"], "nothing/results.json: cannot be read"),
-    (["list", "--world", "3"], "--world"),
+    (["list", "--world", "9"], "--world"),
 ], ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "")
 def test_wrong_words(shardcts, words, named):
     assert is_one_line_that_names(shardcts(*words), "shardcts: ", named)
