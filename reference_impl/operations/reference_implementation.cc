@@ -28,12 +28,12 @@ HandlerTable AllHandlers() {
 
 ReferenceImplementation::ReferenceImplementation(const ImplementationContext& context)
     : session_(context), handlers_(AllHandlers()) {
+  if (context.device != "cpu") throw std::invalid_argument("reference: runs on cpu, not on " + context.device);
   if (!context.communicator) throw std::invalid_argument("reference: needs the harness's communicator");
   const auto option = context.options.find("timings");
   const std::string timings = option == context.options.end() ? "0" : option->second;
   if (timings != "0" && timings != "1") throw std::invalid_argument("reference: timings is 0 or 1, not " + timings);
   if (timings == "1") session_.timings.emplace();
-  if (context.device != "cpu") throw std::invalid_argument("reference: runs on cpu, not on " + context.device);
 }
 
 Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& arguments) {
