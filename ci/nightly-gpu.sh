@@ -22,7 +22,7 @@ fi
 preset=release
 if [ "$device" = cuda ]; then preset=cuda; fi
 build="${SHARDCTS_BUILD:-build}"
-if [ -z "${SHARDCTS_BUILD:-}" ] && [ "$preset" = cuda ]; then build=build-cuda; fi
+if [ -z "${SHARDCTS_BUILD:-}" ] && [ "$preset" = cuda ]; then build="build-cuda"; fi
 
 # How many devices of this type there are, as PyTorch counts them; nothing where it knows none.
 count_devices() {
