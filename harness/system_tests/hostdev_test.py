@@ -4,6 +4,7 @@ own. What is called a pass here is none of a GPU."""
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -115,13 +116,19 @@ def test_recordings_are_replayed_on_the_other_device_type(shardcts, run_shardcts
         assert ended.code == 0 and "0 differences of value, 0 of structure" in ended.out, ended
 
 
+def first_line(ended):
+    """Without the device type, and the addresses of objects that errors of PyTorch name."""
+    return re.sub("0x[0-9a-f]+", "0x…", ended.out.splitlines()[0]).replace("hostdev", "cpu")
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in (REPOSITORY / "docs/examples").glob("*.json")))
 def test_examples_do_on_hostdev_what_they_do_on_the_cpu(shardcts, script):
     file = REPOSITORY / "docs/examples" / script
     on_cpu = shardcts("exec", file, "--impl", "torch", "--out", "cpu")
     on_hostdev = shardcts("exec", file, "--impl", "torch,device=hostdev", "--out", "hostdev")
     assert on_cpu.code in (0, 1), on_cpu
-    assert (on_hostdev.code, on_hostdev.out.splitlines()[0]) == (on_cpu.code, on_cpu.out.splitlines()[0]), on_hostdev
+    assert on_hostdev.code == on_cpu.code, on_hostdev
+    assert first_line(on_hostdev) == first_line(on_cpu)
 
 
 def test_a_recording_that_names_another_device_is_refused(shardcts, tmp_path):
