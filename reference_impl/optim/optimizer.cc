@@ -150,7 +150,8 @@ const OptimizerGroup* Optimizer::GroupOf(const models::Parameter& parameter) con
 // The rule steps a copy.
 Dict Optimizer::StateAtRest(const at::Tensor& value, const OptimizerGroup& group) const {
   at::NoGradGuard no_grad;
-  Dict options = group.options;
+  Dict options = rule_->defaults();  // a load may have left some out
+  for (const auto& [name, value] : group.options) options.Set(name, value);
   for (const char* name : {"lr", "weight_decay"}) {
     if (options.Contains(name)) options.Set(name, 0.0);
   }
