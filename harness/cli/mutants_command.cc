@@ -133,7 +133,7 @@ std::vector<Seeded> SelectMutants(const MutantsCommand& command, const Implement
 void AddFindings(const TestResult& test, Kill& kill) {
   if (test.verdict == Verdict::kHarnessError) kill.broken = true;
   if (test.verdict == Verdict::kNotRun) kill.stopped = true;
-  if (!IsConformanceFailure(test.verdict) && test.verdict != Verdict::kAdvice) return;
+  if (!IsConformanceFailure(test.verdict)) return;
   std::vector<std::string> checks;
   for (const RankReport& rank : test.ranks) {
     for (const Failure& failure : rank.failures) {
