@@ -89,6 +89,13 @@ void Overwrite(Trial& t, const Dict& state, double value) {
 
 Dict Both(const Dict& model, const Dict& optimizer) { return {{"model", model}, {"optimizer", optimizer}}; }
 
+// `state` was taken from it.
+void OutlivesAStep(Trial& t, const std::string& what, Trained& trained, const Dict& state) {
+  const Dict copy = CopyOf(t, state);
+  StepOnce(trained);
+  t.Rule(SameValue(what + " after a step of what it was taken from", copy, state));
+}
+
 }  // namespace
 
 RULE(AL1) {
@@ -143,9 +150,7 @@ RULE(AL5) {
   Trained trained = BuildWithGradients(t, t.TextParam("wrapper"));
   const Dict model = GetState(trained.model, form);
   const Dict optimizer = GetOptimizerState(trained.model, {trained.optimizer}, form);
-  const Dict copy = CopyOf(t, Both(model, optimizer));
-  StepOnce(trained);
-  t.Rule(SameValue("the whole state after a step of what it was taken from", copy, Both(model, optimizer)));
+  OutlivesAStep(t, "the whole state", trained, Both(model, optimizer));
 }
 
 RULE(AL6) {
@@ -153,9 +158,7 @@ RULE(AL6) {
   const StateDictOptions options = {.cpu_offload = true};
   const Dict model = GetModelStateDict(trained.model, options);
   const Dict optimizer = GetOptimizerStateDict(trained.model, {trained.optimizer}, options);
-  const Dict copy = CopyOf(t, Both(model, optimizer));
-  StepOnce(trained);
-  t.Rule(SameValue("offloaded state after a step of what it was taken from", copy, Both(model, optimizer)));
+  OutlivesAStep(t, "offloaded state", trained, Both(model, optimizer));
 }
 
 RULE(AL7) {
