@@ -117,13 +117,18 @@ class Case {
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
     if (pool_.control.EndOfTest(failed_early, unclean || !pool_.implementation.usable())) pool_.implementation.Renew();
+    std::error_code ignored;  // of files that cannot be removed the run folder keeps some
+    if (trial.rank() == 0) std::filesystem::remove_all(Files(), ignored);
   }
 
  private:
+  std::filesystem::path Files() const { return TestFiles(pool_.plan.pool_folder, pool_.plan.recordings[index_]); }
+
   Ending RunPort(Trial& trial, bool* failed_early) const {
     const auto body = [&] {
       const Plan& plan = pool_.plan;
-      pool_.session.StartTest(MakeRecorder(plan, plan.recordings[index_], test_.id, plan.seed, trial.rank()), plan.seed);
+      pool_.session.StartTest(MakeRecorder(plan, plan.recordings[index_], test_.id, plan.seed, trial.rank()), plan.seed,
+                              Files());
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, failed_early);

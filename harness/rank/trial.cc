@@ -99,6 +99,10 @@ std::vector<Value> Trial::AllGather(const Value& value) {
   return values;
 }
 
+Caller& Trial::caller() { return session_; }
+
+std::string Trial::Folder(const std::string& name) const { return session_.FolderNamed(name); }
+
 void Trial::Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { session_.Among(ranks, body); }
 
 void Trial::FailUnexpectedly(std::string message, Location where) {

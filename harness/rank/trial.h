@@ -34,6 +34,7 @@ class Trial {
   int world_size() const;
   const std::string& device() const;  // the device type under test
   Subject& subject() { return subject_; }
+  Caller& caller();  // for the functions of the façade that need no object
 
   // A parameter of the case; HarnessError when it is missing or has another type.
   int64_t IntParam(std::string_view name) const;
@@ -63,6 +64,10 @@ class Trial {
   // replaces upstream's object collectives; the implementation is not involved.
   std::vector<Value> AllGather(const Value& value);
   Value FromRank0(const Value& value) { return AllGather(rank() == 0 ? value : Value()).front(); }
+
+  // *Local*. The absolute path of the folder of this name, as operations get it, below the test's own; empty: the test's
+  // own folder, which is there. It is removed when the test has ended on all ranks.
+  std::string Folder(const std::string& name = {}) const;
 
   // *Collective*. Runs `body` on the given ranks only; they call the collective operations in it, as a subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);

@@ -79,6 +79,10 @@ fs::path RankTrace(const fs::path& trace_folder, const std::string& test, int ra
   return TestTraces(trace_folder, test) / ("rank-" + std::to_string(rank) + ".jsonl");
 }
 
+fs::path TestFiles(const fs::path& pool_folder, const std::string& recording) {
+  return pool_folder / "files" / FolderName(recording);
+}
+
 fs::path BlobFolder(const fs::path& run_folder) { return run_folder / "blobs"; }
 
 FolderLock PrepareRunFolder(const fs::path& folder) {
