@@ -16,7 +16,7 @@ const std::vector<MutantRow>& Rows() {
     for (const auto& family :
          {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants(),
           DsdMutants(), RuleGeometryMutants(), RuleGroupMutants(), RuleMutants(), TrajectoryMutants(), AliasingMutants(),
-          GroupMutants()}) {
+          GroupMutants(), StorageRuleMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }
     std::ranges::sort(rows, {}, [](const MutantRow& row) { return row.info.name; });

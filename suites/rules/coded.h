@@ -9,7 +9,7 @@
 
 #include "contract/value.h"
 
-namespace shardcts::extended {
+namespace shardcts::rules {
 
 // What is added to the code of a tensor that is not a model's value, so that it is never taken for one.
 constexpr int64_t kFirstMoment = int64_t{1} << 20;
@@ -23,4 +23,4 @@ at::Tensor Coded(at::IntArrayRef shape, int64_t index, int64_t offset = 0, at::S
 // Of each entry's global shape and dtype; the k-th entry has index k.
 Dict CodedLike(const Dict& tensors, int64_t offset = 0);
 
-}  // namespace shardcts::extended
+}  // namespace shardcts::rules

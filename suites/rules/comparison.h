@@ -6,7 +6,7 @@
 
 #include "rank/trial.h"
 
-namespace shardcts::extended {
+namespace shardcts::rules {
 
 // The same names in the same order; then each value: kind, layout, dtype, shape and bits. Evaluates the rule once for
 // the names, and once for each entry that both have. Returns whether all held. *Local*.
@@ -16,4 +16,4 @@ bool SameState(Trial& t, std::string_view what, const Dict& expected, const Dict
 // tensors on the CPU. *Collective*.
 bool SameWholeState(Trial& t, std::string_view what, const Dict& expected, const Dict& actual);
 
-}  // namespace shardcts::extended
+}  // namespace shardcts::rules
