@@ -66,8 +66,10 @@ Mutation After(const std::string& wanted, std::function<void(MutantState&, Dict&
   };
 }
 
+using Swallowing = std::function<bool(MutantState&, const Dict& arguments, const Error&)>;
+
 // An error of the operation is not told where this says so.
-Mutation Swallow(const std::string& wanted, std::function<bool(MutantState&, const Dict& arguments, const Error&)> when) {
+Mutation Swallow(const std::string& wanted, Swallowing when) {
   return [=](MutantState& state, std::string_view operation, Dict& arguments) -> Outcome {
     Outcome outcome = state.inner.Invoke(operation, arguments);
     if (operation != wanted || outcome.ok() || !when(state, arguments, outcome.error())) return outcome;
@@ -230,6 +232,116 @@ bool IsThere(MutantState& state, const Dict& arguments, const Error&) {
   return state.Require("storage.describe", {{"path", arguments.At("path")}}).AsDict().At("complete").AsBool();
 }
 
+Swallowing MessageHas(std::string text) {
+  return [text](MutantState&, const Dict&, const Error& error) { return error.message.find(text) != std::string::npos; };
+}
+
+// What an earlier save has and this one lacks is saved again.
+void KeepEarlierNames(MutantState& state, Dict& arguments, Dict& saved) {
+  const Dict path{{"path", arguments.At("path")}};
+  if (!state.Require("storage.describe", path).AsDict().At("complete").AsBool()) return;
+  for (const auto& [name, value] : state.Require("storage.read", path).AsDict()) {
+    if (!saved.Contains(name)) saved.Set(name, value);
+  }
+}
+
+Outcome RefuseForeignFiles(MutantState& state, std::string_view operation, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(operation, arguments);
+  if (operation != "storage.load" || !outcome.ok()) return outcome;
+  for (const auto& entry : std::filesystem::directory_iterator(PathIn(arguments))) {
+    if (entry.path().extension() == ".txt") return Error{"CheckpointException", "a file that does not belong here"};
+  }
+  return outcome;
+}
+
+Outcome LoseMessages(MutantState& state, std::string_view operation, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(operation, arguments);
+  if (operation != "storage.load" || outcome.ok()) return outcome;
+  return Error{outcome.error().kind, "a file cannot be read"};
+}
+
+void PartialIsReplicated(MutantState&, Dict&, Dict& saved) {
+  for (auto& [name, value] : saved) {
+    DTensor* tensor = value.TryAs<DTensor>();
+    if (!tensor) continue;
+    for (Placement& placement : tensor->placements) {
+      if (placement.kind == Placement::Kind::kPartial) placement = Placement::Replicate();
+    }
+  }
+}
+
+// The i-th value of every rank under the i-th name in ascending order.
+void MatchByPosition(MutantState&, Dict&, Dict& saved) {
+  std::vector<std::string> names = saved.Keys();
+  std::ranges::sort(names);
+  Dict matched;
+  size_t next = 0;
+  for (const auto& [name, value] : saved) matched.Set(names[next++], value);
+  saved = matched;
+}
+
+void WriteFileForEach(MutantState& state, Dict& arguments) {
+  int number = 0;
+  ForEachLocal(*arguments.Find("state_dict"), [&](at::Tensor&) {
+    NewFileIn(arguments, "tensor-" + std::to_string(state.context.rank) + "-" + std::to_string(number++)) << "x";
+  });
+}
+
+Mutation OnLoadedOptimizer(std::function<void(Value&)> change) {
+  return OnLoadedDict([=](MutantState&, const Dict&, Value& loaded) {
+    if (Value* optimizer = loaded.AsDict().Find("optimizer")) ForEachLeaf(*optimizer, change);
+  });
+}
+
+std::vector<MutantRow> HardenedRows() {
+  return {
+      StorageRule("HX3", "storage_short_files_accepted", "a file that is short is not an error",
+                  "a truncated shard read as what was there", Swallow("storage.load", MessageHas("bytes"))),
+      StorageRule("HX4", "storage_digests_ignored", "bytes that have changed are not an error", "a digest nobody compares",
+                  Swallow("storage.load", MessageHas("are not those that were saved"))),
+      StorageRule("HX10", "storage_foreign_files_refused", "a text beside the files of a checkpoint ends a load",
+                  "every file of a folder taken for a shard", RefuseForeignFiles),
+      StorageRule("IO7", "storage_errors_without_files", "errors of a load name no file", "what() of the innermost library",
+                  LoseMessages),
+      StorageRule("RK3", "storage_first_rank_wins", "of ranks that contradict each other the first one's tensor is saved",
+                  "deduplication by name", OnSavedDict(PlainOnRank0Only), 2),
+      StorageRule("CR9", "storage_earlier_names_stay", "names of an earlier save in the folder stay", "stale shards are read",
+                  OnSavedDict(KeepEarlierNames), 4),
+      StorageRule("LD5", "storage_loads_until_an_error", "a load fills what comes before the entry that it cannot read",
+                  "errors while loading", LoadOneByOne),
+      StorageRule("SC4", "storage_file_for_each_tensor", "each tensor has a file of its own", "many small files",
+                  After("storage.save", WriteFileForEach)),
+  };
+}
+
+std::vector<MutantRow> ValueRows() {
+  return {
+      StorageRule("DT5", "storage_lossy_casts_accepted", "a load that loses digits is not an error", "copy_ casts",
+                  Swallow("storage.load", MessageHas("does not fit"))),
+      StorageRule("DT8", "storage_bools_become_ints", "true and false are saved as 1 and 0", "types of values are lost",
+                  OnSavedDict([](MutantState&, Dict&, Dict& saved) {
+                    Value tree = saved;
+                    ForEachLeaf(tree, [](Value& value) {
+                      if (const bool* flag = value.TryAs<bool>()) value = static_cast<int64_t>(*flag);
+                    });
+                    saved = tree.AsDict();
+                  })),
+      StorageRule("RS10", "storage_partial_is_replicated", "one rank's summand is saved for a partial value",
+                  "placements are not looked at", OnSavedDict(PartialIsReplicated), 2),
+      StorageRule("NM6", "storage_names_by_position", "values of all ranks are matched by position", "keys in another order",
+                  OnSavedDict(MatchByPosition), 2),
+      StorageRule("RT5", "storage_moments_lost", "moments are zeros after a load", "state made anew instead of loaded",
+                  OnLoadedOptimizer([](Value& value) {
+                    at::Tensor* local = LocalOf(value);
+                    if (local && local->dim() > 0) local->fill_(0);
+                  })),
+      StorageRule("OM1", "storage_options_lost", "options of groups have other values after a load",
+                  "options of the loading optimizer stay", OnLoadedOptimizer([](Value& value) {
+                    if (value.TryAs<double>()) value = 0.5;
+                  })),
+  };
+}
+
 std::vector<MutantRow> RoundTripRows() {
   return {
       StorageRule("RT1", "storage_rows_rolled", "a load rolls the elements of each shard by one", "off by one in a copy",
@@ -309,7 +421,7 @@ std::vector<MutantRow> RankRows() {
 
 std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
-  for (const auto& more : {ContentRows(), RankRows()}) rows.insert(rows.end(), more.begin(), more.end());
+  for (const auto& more : {ContentRows(), RankRows(), HardenedRows(), ValueRows()}) rows.insert(rows.end(), more.begin(), more.end());
   return rows;
 }
 

@@ -37,11 +37,11 @@ int64_t BytesBelow(const std::string& folder) {
   return bytes;
 }
 
-std::string LargestBelow(const std::string& folder) {
+std::string LargestBelow(const std::string& folder, const std::string& other_than) {
   std::string largest;
   int64_t most = -1;
   for (const auto& [path, size] : SizesBelow(folder)) {
-    if (size > most) most = size, largest = path;
+    if (size > most && path != other_than) most = size, largest = path;
   }
   if (most < 0) throw HarnessError(folder + " has no files");
   return largest;

@@ -10,8 +10,8 @@ namespace shardcts::storage {
 // Relative path -> digest of the content.
 std::map<std::string, std::string> DigestsBelow(const std::string& folder);
 int64_t BytesBelow(const std::string& folder);
-// The path of the largest one. HarnessError: there is none.
-std::string LargestBelow(const std::string& folder);
+// The path of the largest one, but for the file of this path. HarnessError: there is none.
+std::string LargestBelow(const std::string& folder, const std::string& other_than = {});
 // Every byte becomes 0; the sizes stay.
 void ZeroBelow(const std::string& folder);
 

@@ -50,13 +50,18 @@ void FlipBit(const fs::path& path, size_t place) {
 }  // namespace
 
 RULE(LD5) {
+  // The first tensor is in one rank's file, whole; the file that is damaged has part of the second only.
+  const std::vector<PlacedTensor> tensors = {{"first", {1, 5}, "S0"}, {"second", {40, 50}, "S0"}};
   const World world = FirstRanks(t);
-  world.Save(CodedState(t, world, kDamaged), "checkpoint");
+  const Dict state = CodedState(t, world, tensors);
+  world.Save(state, "checkpoint");
   Rank0Does(t, [&] {
-    const std::string file = LargestBelow(t.Folder("checkpoint"));
-    fs::resize_file(file, fs::file_size(file) / 2);
+    const std::string folder = t.Folder("checkpoint");
+    const fs::path kept = FindBytes(folder, TensorBytes(state.At("first").AsDTensor().local)).first;
+    const fs::path damaged = LargestBelow(folder, kept.string());
+    fs::resize_file(damaged, fs::file_size(damaged) / 2);
   });
-  const Dict destination = BlankState(t, world, kDamaged), before = t.subject().Clone(destination).AsDict();
+  const Dict destination = BlankState(t, world, tensors), before = t.subject().Clone(destination).AsDict();
   IsRefused(t, "a load from a short file", {}, [&] { world.Load(destination, "checkpoint"); });
   t.Rule(SameValue("what was given", before, destination));
 }
