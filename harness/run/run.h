@@ -63,7 +63,7 @@ struct RunOptions {
   int stop_after_hangs = 5;                     // per implementation and world size
   std::string baseline;                         // label to compare with; empty: no parity
   ParityFunction parity;                        // empty: no parity
-  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
+  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run; more when writing takes long
 };
 
 // What a run reports in its course. The calls come from several threads, but one after another.

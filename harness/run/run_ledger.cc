@@ -288,12 +288,17 @@ void RunLedger::WriteNow() {
   if (lock_ == nullptr) return;
   lock_->Check();
   results_.seconds = earlier_seconds_ + std::chrono::duration<double>(Clock::now() - begin_).count();
+  const auto started = Clock::now();
   WriteResults(results_, folder_);
   written_ = Clock::now();
+  last_write_took_ = written_ - started;
 }
 
 void RunLedger::WriteWhenStale() {
-  if (Clock::now() - written_ > options_.refresh) WriteNow();
+  // A run of tens of thousands of tests must not spend its time on writing them all again.
+  constexpr int kShareOfWrites = 20;
+  const Clock::duration pause = std::max<Clock::duration>(options_.refresh, kShareOfWrites * last_write_took_);
+  if (Clock::now() - written_ > pause) WriteNow();
 }
 
 void RunLedger::Write() {

@@ -104,6 +104,7 @@ class RunLedger {
   std::vector<size_t> implementation_of_;     // of each result
   std::set<size_t> decided_;                  // jobs
   Clock::time_point written_ = begin_;
+  Clock::duration last_write_took_{0};
   const FolderLock* lock_ = nullptr;
   double earlier_seconds_ = 0;
   mutable std::map<std::pair<size_t, std::string>, size_t> job_of_;  // implementation, recording
