@@ -21,7 +21,8 @@ constexpr size_t kMaxKeyParts = 100;
 constexpr size_t kMaxFileNameBytes = 900;  // with line and a colon a label of results.json
 const std::set<std::string_view> kRequired = {"test",  "implementation", "device",  "verdict",
                                               "owner", "reason",         "evidence"};
-const std::set<std::string_view> kOptional = {"checks", "reason_contains", "expires", "review_version"};
+const std::set<std::string_view> kOptional = {"checks", "reason_contains", "expires", "review_version",
+                                               "versions"};
 constexpr Verdict kWaivable[] = {Verdict::kFail, Verdict::kIncomplete, Verdict::kCrash, Verdict::kHang,
                                  Verdict::kDiverged};
 
@@ -55,6 +56,7 @@ class WaiverReader {
     waiver.evidence = Text("evidence");
     waiver.expires = Expires();
     waiver.review_version = ReviewVersion();
+    waiver.versions = Versions();
     CheckWhole(waiver, tests);
     return waiver;
   }
@@ -151,8 +153,18 @@ class WaiverReader {
     return text;
   }
 
+  std::optional<VersionRange> Versions() const {
+    const std::string text = Text("versions");
+    if (text.empty()) return std::nullopt;
+    const std::optional<VersionRange> range = VersionRange::Parse(text);
+    if (!range) Fail(*table_.get("versions"), Quoted(text) + " is no range of versions such as \">=2.13, <2.15\"");
+    return range;
+  }
+
   void CheckWhole(const Waiver& waiver, const std::vector<TestCase>& tests) const {
-    if (!waiver.expires && waiver.review_version.empty()) Fail(table_, "needs \"expires\" or \"review_version\"");
+    const bool ends = waiver.expires || !waiver.review_version.empty() ||
+                      (waiver.versions && waiver.versions->HasUpperBound());
+    if (!ends) Fail(table_, "needs \"expires\", \"review_version\" or \"versions\" with an upper bound");
     const bool says_how = !waiver.checks.empty() || !waiver.reason_contains.empty();
     if (waiver.verdict == Verdict::kFail && !says_how) Fail(table_, "fail needs \"checks\" or \"reason_contains\"");
     std::set<std::string> possible;
