@@ -6,6 +6,7 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/tiling.h"
 #include "suites/extended/training.h"
 
 namespace shardcts::extended {
@@ -199,6 +200,30 @@ RULE(TR6) {
   Train(t, plain, kSavedAt, kEnd);
   Train(t, swapping, kSavedAt, kEnd);
   SameTrajectory(t, plain, swapping);
+}
+
+RULE(TR7) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const BatchPart part = PartOf(t, wrapper);
+  const auto after = [&](const std::vector<int64_t>& steps) {
+    model.ZeroGrad();
+    for (int64_t step : steps) Accumulate(t, model, step, part);
+    return t.subject().Clone(model.Gradients()).AsDict();
+  };
+  const Dict first = after({0});
+  const Dict second = after({1});
+  const Dict both = after({0, 1});
+  for (const auto& [name, value] : first) {
+    if (value.IsNone()) continue;  // a rank without elements of a member
+    const std::vector<at::Tensor> one = PartsOf(value), other = PartsOf(second.At(name)), sum = PartsOf(both.At(name));
+    t.Rule(Equal(ToString(name) + ": parts", one.size(), sum.size()));
+    for (size_t i = 0; i < std::min(one.size(), sum.size()); ++i) {
+      CompareOptions options;  // DDP averages anew what it has averaged
+      options.tolerance.atol = one[i].numel() == 0 ? 0 : 8 * 0x1p-24 * t.world_size() * sum[i].abs().max().item<double>();
+      t.Rule(SameValue(ToString(name) + ": gradient of both passes", one[i] + other[i], sum[i], options));
+    }
+  }
 }
 
 }  // namespace shardcts::extended
