@@ -81,18 +81,22 @@ void Recorder::End(const Outcome& outcome, double seconds) {
   WriteLine(line_);
 }
 
-std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& recording, const std::string& test,
-                                       int64_t seed, int rank) {
-  const Json header = {{"recording", kRecordingFormat},
-                       {"contract", SHARDCTS_CONTRACT_VERSION},
-                       {"implementation", plan.implementation.label},
-                       {"device", plan.implementation.device},
-                       {"test", test},
-                       {"world_size", plan.world_size},
-                       {"rank", rank},
-                       {"seed", seed}};
-  return std::make_unique<Recorder>(RankTrace(plan.trace_folder, recording, rank), BlobFolder(plan.run_folder),
-                                    TraceDataNamed(plan.trace), header);
+std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, size_t index, int64_t seed, int rank) {
+  Json header = {{"recording", kRecordingFormat},
+                 {"contract", SHARDCTS_CONTRACT_VERSION},
+                 {"implementation", plan.implementation.label},
+                 {"device", plan.implementation.device},
+                 {"test", plan.tests[index]},
+                 {"world_size", plan.world_size},
+                 {"rank", rank},
+                 {"seed", seed}};
+  fs::path folder = TestTraces(plan.trace_folder, plan.recordings[index]);
+  if (const std::optional<PlannedPhase>& phase = plan.phases[index]) {
+    header["phase"] = phase->index + 1;
+    folder = PhaseTraces(folder, phase->index);
+  }
+  return std::make_unique<Recorder>(RankTrace(folder, rank), BlobFolder(plan.run_folder), TraceDataNamed(plan.trace),
+                                    header);
 }
 
 }  // namespace shardcts

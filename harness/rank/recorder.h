@@ -36,8 +36,7 @@ class Recorder {
   Json line_;  // between Begin and End
 };
 
-// Of this rank, for a test of the plan or its script. `recording`: what the trace is called.
-std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& recording, const std::string& test,
-                                       int64_t seed, int rank);
+// Of this rank, for the index-th test of the plan, or for its script (0).
+std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, size_t index, int64_t seed, int rank);
 
 }  // namespace shardcts

@@ -33,7 +33,7 @@ void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, Ev
   Script script = ReadScript(plan.script);
   UseDevice(script, plan.implementation.device);
   events.Write("test_started", {{"test", "script"}, {"index", 0}});
-  session.StartTest(MakeRecorder(plan, "script", "script", script.seed, session.rank()), script.seed);
+  session.StartTest(MakeRecorder(plan, 0, script.seed, session.rank()), script.seed);
   RankReport report;
   const auto start = std::chrono::steady_clock::now();
   RunInto(report, script, session);

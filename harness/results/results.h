@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "inventory/inventory.h"
+#include "results/phase_results.h"
 #include "results/verdict.h"
 
 namespace shardcts {
@@ -38,6 +39,8 @@ struct TestResult {
   nlohmann::ordered_json waiver;        // the one that names the test, and its effect; null: none does
   std::vector<Repetition> repetitions;  // when tests run more than once; then all else is of the worst one
   bool flaky = false;                   // its repetitions have different verdicts
+  std::vector<PhaseResult> phases;      // those that ran of a test that has phases; then ranks, incident and log are the last's
+  std::string folder;                   // of a test with phases, where it was left because the test failed; else empty
 };
 
 struct ImplementationResult {
@@ -83,6 +86,11 @@ struct Results {
 // Combines what ranks and controller report about a test to its result: verdict, reason, missing checks, ranks.
 void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
                 double seconds);
+
+// What results.json says of one rank: a rank that did not finish gets the incident's verdict when it is the one that
+// caused it, `aborted` when another did.
+nlohmann::ordered_json RankJson(const std::vector<RankReport>& ranks, const std::optional<Incident>& incident,
+                                size_t rank);
 
 // Makes a test `fail` that is not supported although it needs a capability that is required (--require).
 void RequireCapabilities(const std::vector<std::string>& required, TestResult& result);

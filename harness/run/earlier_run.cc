@@ -110,7 +110,11 @@ void EarlierRun::ReadTest(const Json& test) {
   const std::string id = test.at("id").get<std::string>();
   tests_[label].push_back(id);
   const Json& repetitions = test.at("repetitions");
-  if (repetitions.empty()) Note(label, id, test, test.at("waiver"));
+  const Json phases = test.value("phases", Json::array());
+  if (repetitions.empty() && phases.empty()) Note(label, id, test, test.at("waiver"));
+  for (const Json& phase : phases) {
+    if (repetitions.empty()) Note(label, id, phase, Json());
+  }
   for (size_t i = 0; i < repetitions.size(); ++i) Note(label, RecordingName(id, i), repetitions[i], Json());
 }
 

@@ -25,7 +25,7 @@ Plan ReadPlanOf(const Plan& known) {
 }
 
 PoolRecord ReadRecord(const Plan& plan) {
-  PoolRecord record(plan.tests, plan.world_size);
+  PoolRecord record(plan.tests, plan.world_size, plan.phases);
   for (int rank = 0; rank < plan.world_size; ++rank) {
     EventTail events(EventFile(plan.pool_folder, rank));
     try {

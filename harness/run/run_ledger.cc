@@ -27,7 +27,7 @@ std::string NowText() {
 }  // namespace
 
 RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs::path& folder)
-    : options_(options), observer_(observer), folder_(folder) {
+    : options_(options), observer_(observer), folder_(folder), folders_(folder) {
   results_.command = options_.command;
   results_.seed = options_.seed;
   results_.started = NowText();
@@ -68,20 +68,34 @@ void RunLedger::AddTests(size_t implementation) {
   }
 }
 
-RunLedger::Worlds RunLedger::WorldsOf(size_t implementation) const {
-  const Lock lock(mutex_);
-  Worlds worlds;
-  for (size_t job = 0; job < Jobs(); ++job) {
-    const TestResult& result = results_.tests[IndexOf(job)];
-    if (implementation_of_[IndexOf(job)] != implementation) continue;
-    worlds[result.test.world_size].push_back(job);
-  }
-  return worlds;
+Unit RunLedger::NextOf(size_t job) const {
+  const auto attempt = attempts_.find(job);
+  if (attempt == attempts_.end()) return {job};
+  return {job, attempt->second.phases.size(), attempt->second.number};
 }
 
-std::string RunLedger::IdOf(size_t job) const {
+std::vector<Unit> RunLedger::OpenUnits(size_t implementation) const {
   const Lock lock(mutex_);
-  return results_.tests[IndexOf(job)].test.id;
+  std::vector<Unit> open;
+  for (size_t job = 0; job < Jobs(); ++job) {
+    if (implementation_of_[IndexOf(job)] == implementation && !decided_.contains(job)) open.push_back(NextOf(job));
+  }
+  return open;
+}
+
+std::vector<Unit> RunLedger::StillOpen(const std::vector<Unit>& units) const {
+  const Lock lock(mutex_);
+  std::vector<Unit> open;
+  std::ranges::copy_if(units, std::back_inserter(open), [&](const Unit& unit) {
+    const Unit next = NextOf(unit.job);
+    return !decided_.contains(unit.job) && next.phase == unit.phase && next.attempt == unit.attempt;
+  });
+  return open;
+}
+
+TestCase RunLedger::TestOf(size_t job) const {
+  const Lock lock(mutex_);
+  return results_.tests[IndexOf(job)].test;
 }
 
 std::optional<size_t> RunLedger::JobOf(size_t implementation, const std::string& recording) const {
@@ -104,13 +118,6 @@ void RunLedger::GoOnWith(const EarlierRun& earlier) {
   for (ImplementationResult& implementation : results_.implementations) {
     implementation.warm = earlier.WarmOf(implementation.label);
   }
-}
-
-std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const {
-  const Lock lock(mutex_);
-  std::vector<size_t> rest;
-  std::ranges::copy_if(jobs, std::back_inserter(rest), [&](size_t job) { return !decided_.contains(job); });
-  return rest;
 }
 
 size_t RunLedger::AddPools(size_t implementation, int world_size) {
@@ -167,25 +174,32 @@ TestResult RunLedger::Blank(size_t job) {
   return blank;
 }
 
-Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
+Verdict RunLedger::Finish(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                           const std::optional<Incident>& incident, double seconds) {
   const Lock lock(mutex_);
-  decided_.insert(job);
-  TestResult outcome = Blank(job);
+  if (!ResultOf(unit.job).test.phases.empty()) return FinishPhase(unit, plan, ranks, incident, seconds);
+  TestResult outcome = Blank(unit.job);
   SetOutcome(outcome, ranks, incident, seconds);
+  outcome.log = plan.pool_folder.lexically_relative(folder_).string();
   const Verdict verdict = outcome.verdict;
+  Conclude(unit.job, plan.trace_folder, std::move(outcome));
+  return verdict;
+}
+
+// Of a test that has been run: takes its waiver, recording and folder into account.
+void RunLedger::Conclude(size_t job, const fs::path& trace_folder, TestResult outcome) {
+  decided_.insert(job);
   if (!options_.require_should) outcome.verdict = AsAdvice(outcome.test, outcome.verdict);
   RequireCapabilities(options_.required_capabilities, outcome);
   const size_t index = IndexOf(job);
   if (const Waiver* waiver = WaiverOf(index)) {
     ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
   }
-  outcome.log = plan.pool_folder.lexically_relative(folder_).string();
-  outcome.trace = KeepRecording(plan, job, outcome);
+  SettleFolder(job, outcome);
+  outcome.trace = KeepRecording(trace_folder, job, outcome);
   Take(job, std::move(outcome));
   TellWhenOver(job);
   WriteWhenStale();
-  return verdict;
 }
 
 void RunLedger::Take(size_t job, TestResult outcome) {
@@ -220,8 +234,8 @@ std::string RunLedger::VersionOf(size_t implementation) const {
 
 // The folder of the ranks' traces, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
 // first one there is none: many repetitions must not fill the disk.
-std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestResult& outcome) {
-  const fs::path traces = TestTraces(plan.trace_folder, RecordingName(outcome.test.id, RepetitionOf(job)));
+std::string RunLedger::KeepRecording(const fs::path& trace_folder, size_t job, const TestResult& outcome) {
+  const fs::path traces = TestTraces(trace_folder, RecordingName(outcome.test.id, RepetitionOf(job)));
   if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) fs::remove_all(traces);
   return fs::exists(traces) ? traces.lexically_relative(folder_).string() : "";
 }
@@ -230,15 +244,20 @@ void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason
   TestResult outcome = Blank(job);
   outcome.verdict = verdict;
   outcome.reason = reason;
+  if (const auto attempt = attempts_.find(job); attempt != attempts_.end()) {
+    outcome.phases = attempt->second.phases;  // those that have passed
+    if (!attempt->second.folder.empty()) folders_.Remove(attempt->second.folder);
+    attempts_.erase(attempt);
+  }
   Take(job, std::move(outcome));
 }
 
-void RunLedger::Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason) {
+void RunLedger::Decide(const std::vector<Unit>& units, Verdict verdict, const std::string& reason) {
   const Lock lock(mutex_);
-  for (size_t job : jobs) {
-    if (!decided_.insert(job).second) continue;
-    DecideOne(job, verdict, reason);
-    TellWhenOver(job);
+  for (const Unit& unit : units) {
+    if (!decided_.insert(unit.job).second) continue;
+    DecideOne(unit.job, verdict, WithPhase(ResultOf(unit.job).test, unit.phase, reason));
+    TellWhenOver(unit.job);
   }
   WriteNow();
 }

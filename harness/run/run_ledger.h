@@ -17,12 +17,20 @@
 
 #include "results/repetitions.h"
 #include "run/run.h"
+#include "run/test_folders.h"
 #include "run_files/folder_lock.h"
 #include "run_files/plan.h"
 
 namespace shardcts {
 
 class EarlierRun;
+
+// What a pool runs of a job: all of it, or one of its phases.
+struct Unit {
+  size_t job = 0;
+  size_t phase = 0;  // from 0
+  int attempt = 0;   // of the job: one whose phase is cut short begins anew
+};
 
 // Each repetition of each result is a job: job % results is the index of the result, job / results the repetition.
 //
@@ -33,14 +41,16 @@ class RunLedger {
   // Plans the results of all implementations. Throws InputError as Run does.
   RunLedger(const RunOptions& options, RunObserver& observer, const std::filesystem::path& folder);
 
-  // The jobs of an implementation, by world size, in the order of the run.
-  using Worlds = std::map<int, std::vector<size_t>>;
-  Worlds WorldsOf(size_t implementation) const;
-  std::string IdOf(size_t job) const;
-  std::string RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
+  // What is next of every job of an implementation that has no verdict, in the order of the run.
+  std::vector<Unit> OpenUnits(size_t implementation) const;
+  // Those that are still next.
+  std::vector<Unit> StillOpen(const std::vector<Unit>& units) const;
+  TestCase TestOf(size_t job) const;
+  std::string RecordingOf(size_t job) const { return RecordingName(TestOf(job).id, RepetitionOf(job)); }
+  // The folder of the job's phases, made when there is none. Throws InputError.
+  std::filesystem::path FolderOf(const Unit& unit);
   // The job that makes this recording on the implementation.
   std::optional<size_t> JobOf(size_t implementation, const std::string& recording) const;
-  std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const;
 
   // An entry for the pools of one implementation and world size: its number.
   size_t AddPools(size_t implementation, int world_size);
@@ -52,11 +62,16 @@ class RunLedger {
   void DescribeWarmStart(size_t implementation, const nlohmann::ordered_json& said);
 
   void TellStarted(size_t job);
-  // The outcome of a test. Returns the verdict, before any waiver.
-  Verdict Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
+  // The outcome of a test or phase. Returns its verdict, before any waiver.
+  Verdict Finish(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                  const std::optional<Incident>& incident, double seconds);
-  // Those of the jobs that are undecided get this verdict.
-  void Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason);
+  // The phases that an earlier run has run of a job, all in this folder, if they decide it.
+  void TakeOver(size_t job, const std::filesystem::path& trace_folder, const std::filesystem::path& test_folder,
+                std::vector<PhaseResult> phases);
+  // The unit had begun, and its pool ended: a test with phases begins anew, in another folder.
+  void CutShort(const Unit& unit);
+  // Those of the units' jobs that are undecided get this verdict.
+  void Decide(const std::vector<Unit>& units, Verdict verdict, const std::string& reason);
   // The same with not_run for all that are left, whose number it gives; the observer is not told.
   size_t GiveUp(const std::string& reason);
 
@@ -83,10 +98,22 @@ class RunLedger {
   // From here on with the lock held.
   TestResult& ResultOf(size_t job) { return results_.tests[IndexOf(job)]; }
   TestResult Blank(size_t job);
+  // Of a job with phases: those that have passed in its attempt.
+  struct Attempt {
+    int number = 0;
+    std::filesystem::path folder;  // empty: none was made
+    std::vector<PhaseResult> phases;
+  };
+  Unit NextOf(size_t job) const;
+  Verdict FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
+                      const std::optional<Incident>& incident, double seconds);
+  void Conclude(size_t job, const std::filesystem::path& trace_folder, TestResult outcome);
+  void SettleFolder(size_t job, TestResult& outcome);
   void Take(size_t job, TestResult outcome);
   void DecideOne(size_t job, Verdict verdict, const std::string& reason);
   void TellWhenOver(size_t job);
-  std::string KeepRecording(const Plan& plan, size_t job, const TestResult& outcome);  // a path, or empty
+  // A path, or empty.
+  std::string KeepRecording(const std::filesystem::path& trace_folder, size_t job, const TestResult& outcome);
   const Waiver* WaiverOf(size_t index) const;  // null: none
   std::string VersionOf(size_t implementation) const;
   void Compare(const TestResult& baseline, TestResult& test);
@@ -103,6 +130,8 @@ class RunLedger {
   std::vector<const Waiver*> waivers_;        // of each result; null: none
   std::vector<size_t> implementation_of_;     // of each result
   std::set<size_t> decided_;                  // jobs
+  std::map<size_t, Attempt> attempts_;        // of jobs with phases that have begun
+  TestFolders folders_;
   Clock::time_point written_ = begin_;
   Clock::duration last_write_took_{0};
   const FolderLock* lock_ = nullptr;

@@ -328,7 +328,7 @@ TEST_F(RunTest, RecordingsAreKeptOfRepetitionsThatDiffer) {
   EXPECT_EQ(test["trace"], second);
   EXPECT_EQ(test["repetitions"][2]["trace"], Json());
   EXPECT_FALSE(std::filesystem::exists(
-      RankTrace(options.run_folder / "traces" / "fake", FakeTest("flaky@1").id + "+repetition=3", 0)));
+      TestTraces(options.run_folder / "traces" / "fake", FakeTest("flaky@1").id + "+repetition=3")));
 }
 
 TEST_F(RunTest, CrashOfOneRepetitionIsFlakyAndTheOthersAreRun) {

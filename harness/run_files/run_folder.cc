@@ -75,9 +75,11 @@ fs::path RankLog(const fs::path& pool_folder, int rank) {
 
 fs::path TestTraces(const fs::path& trace_folder, const std::string& test) { return trace_folder / FolderName(test); }
 
-fs::path RankTrace(const fs::path& trace_folder, const std::string& test, int rank) {
-  return TestTraces(trace_folder, test) / ("rank-" + std::to_string(rank) + ".jsonl");
+fs::path PhaseTraces(const fs::path& test_traces, size_t phase) {
+  return test_traces / ("phase-" + std::to_string(phase + 1));
 }
+
+fs::path RankTrace(const fs::path& traces, int rank) { return traces / ("rank-" + std::to_string(rank) + ".jsonl"); }
 
 fs::path BlobFolder(const fs::path& run_folder) { return run_folder / "blobs"; }
 

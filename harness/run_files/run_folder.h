@@ -21,9 +21,10 @@ std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const 
 std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
 std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);
 std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank);
-// TRACE_FOLDER/TEST and TRACE_FOLDER/TEST/rank-R.jsonl
+// TRACE_FOLDER/TEST; TRACE_FOLDER/TEST/phase-P of a phase, whose index from 0 is given; rank-R.jsonl in either
 std::filesystem::path TestTraces(const std::filesystem::path& trace_folder, const std::string& test);
-std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const std::string& test, int rank);
+std::filesystem::path PhaseTraces(const std::filesystem::path& test_traces, size_t phase);
+std::filesystem::path RankTrace(const std::filesystem::path& traces, int rank);
 // OUT/blobs
 std::filesystem::path BlobFolder(const std::filesystem::path& run_folder);
 
