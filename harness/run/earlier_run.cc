@@ -152,6 +152,7 @@ void EarlierRun::FillIn(RunOptions& options) const try {
   options.require_should = identity_.at("require_should").get<bool>();
   options.waiver_files = Texts(identity_.at("waivers"));
   options.waivers = LoadWaivers({options.waiver_files.begin(), options.waiver_files.end()});
+  options.known_differences = LoadKnownDifferences();
 } catch (const Json::exception& error) {
   throw InputError(file_.string() + ": " + error.what());
 }

@@ -116,6 +116,8 @@ class RunLedger {
   std::string KeepRecording(const std::filesystem::path& trace_folder, size_t job, const TestResult& outcome);
   const Waiver* WaiverOf(size_t index) const;  // null: none
   std::string VersionOf(size_t implementation) const;
+  std::string BaseOf(size_t implementation) const;  // what it says that it is based on
+  std::string ApartBecause(const TestResult& baseline, const TestResult& test) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();
   void WriteWhenStale();
