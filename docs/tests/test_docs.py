@@ -230,6 +230,20 @@ EXAMPLES = {
     ("options_that_differ", "reference"): PASSES,
     ("optimizer_of_another_group", "torch"): ("ValueError: Global rank 0 is not part of group", 1),
     ("optimizer_of_another_group", "reference"): PASSES,
+    ("optimizer_state_after_forward", "torch"): ("dsd.get_optimizer_state_dict: KeyError: 0", 1),
+    ("optimizer_state_after_forward", "reference"): PASSES,
+    ("whole_load_after_forward", "torch"): ("dsd.set_model_state_dict: expected a value, actual RuntimeError", 1),
+    ("whole_load_after_forward", "reference"): PASSES,
+    ("load_before_backward", "torch"): ("model.backward: RuntimeError: Output 0 of T is a view", 1),
+    ("load_before_backward", "reference"): PASSES,
+    ("failed_function_leaves_type", "torch"): ('type: expected "SHARDED", actual "FULL"', 1),
+    ("failed_function_leaves_type", "reference"): PASSES,
+    ("forward_between_backward_and_step", "torch"): ("tensor.clone: index (0, 0): expected 0, actual 2", 1),
+    ("forward_between_backward_and_step", "reference"): PASSES,
+    ("hooks_see_wrappers", "torch"): ('saves[0]: expected "", actual "_fsdp_wrapped_module."', 1),
+    ("hooks_see_wrappers", "reference"): PASSES,
+    ("extra_state_none_under_ddp", "torch"): ("RuntimeError: Missing key: _extra_state.", 1),
+    ("extra_state_none_under_ddp", "reference"): PASSES,
 }
 
 
