@@ -230,6 +230,12 @@ EXAMPLES = {
     ("options_that_differ", "reference"): PASSES,
     ("optimizer_of_another_group", "torch"): ("ValueError: Global rank 0 is not part of group", 1),
     ("optimizer_of_another_group", "reference"): PASSES,
+    ("state_of_part_of_the_parameters", "torch"): ("RuntimeError: Missing optimizer state for parameter '0.weight'", 1),
+    ("state_of_part_of_the_parameters", "reference"): PASSES,
+    ("flat_state_that_is_missing", "torch"): ("expected RuntimeError, actual none", 1),
+    ("flat_state_that_is_missing", "reference"): PASSES,
+    ("ranks_that_list_parameters_differently", "torch"): ("first: index (1, 0): expected 6, actual 2", 1),
+    ("ranks_that_list_parameters_differently", "reference"): PASSES,
 }
 
 
