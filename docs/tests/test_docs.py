@@ -244,6 +244,12 @@ EXAMPLES = {
     ("hooks_see_wrappers", "reference"): PASSES,
     ("extra_state_none_under_ddp", "torch"): ("RuntimeError: Missing key: _extra_state.", 1),
     ("extra_state_none_under_ddp", "reference"): PASSES,
+    ("state_of_part_of_the_parameters", "torch"): ("RuntimeError: Missing optimizer state for parameter '0.weight'", 1),
+    ("state_of_part_of_the_parameters", "reference"): PASSES,
+    ("flat_state_that_is_missing", "torch"): ("expected RuntimeError, actual none", 1),
+    ("flat_state_that_is_missing", "reference"): PASSES,
+    ("ranks_that_list_parameters_differently", "torch"): ("first: index (1, 0): expected 6, actual 2", 1),
+    ("ranks_that_list_parameters_differently", "reference"): PASSES,
 }
 
 

@@ -18,5 +18,6 @@ std::vector<MutantRow> RuleGeometryMutants();
 std::vector<MutantRow> RuleGroupMutants();
 std::vector<MutantRow> RuleStateMutants();
 std::vector<MutantRow> RulePlaceMutants();
+std::vector<MutantRow> RuleOptimizerMutants();
 
 }  // namespace shardcts

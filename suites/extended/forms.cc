@@ -65,6 +65,12 @@ Dict GetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, s
   return state;
 }
 
+Dict ConvertedOptimizerState(Model& model, const Optimizer& optimizer, std::string_view form, const Dict& state) {
+  Dict converted;
+  WithStateDictType(model, KindOf(form), [&] { converted = OptimStateDictToLoad(model, optimizer, state); });
+  return converted;
+}
+
 void SetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, std::string_view form,
                        const Dict& state) {
   if (IsDsd(form)) return SetOptimizerStateDict(model, optimizers, state, LoadOptionsOf(form));

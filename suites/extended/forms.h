@@ -28,6 +28,8 @@ LoadResult SetState(Model& model, std::string_view form, const Dict& state);
 
 // *Collective*. Of one optimizer, or in the dsd forms of several.
 Dict GetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, std::string_view form);
+// Of FSDP1's forms: in the layout of this rank's optimizer, which does not load it.
+Dict ConvertedOptimizerState(Model& model, const Optimizer& optimizer, std::string_view form, const Dict& state);
 void SetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, std::string_view form,
                        const Dict& state);
 
