@@ -16,5 +16,6 @@ inline MutantRow RuleMutant(const std::string& rule, std::string name, std::stri
 // The families, one for each area of rules.
 std::vector<MutantRow> RuleGeometryMutants();
 std::vector<MutantRow> RuleGroupMutants();
+std::vector<MutantRow> RuleLoadingMutants();
 
 }  // namespace shardcts
