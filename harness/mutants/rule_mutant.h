@@ -19,5 +19,6 @@ std::vector<MutantRow> RuleGroupMutants();
 std::vector<MutantRow> RuleStateMutants();
 std::vector<MutantRow> RulePlaceMutants();
 std::vector<MutantRow> RuleOptimizerMutants();
+std::vector<MutantRow> RuleLoadingMutants();
 
 }  // namespace shardcts

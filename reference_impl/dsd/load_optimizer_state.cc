@@ -236,6 +236,47 @@ class Parts {
   SavedEmptyGroups empty_groups_;
 };
 
+bool LacksState(const Optimizer& optimizer, const ModelParameters& parameters, const Dict& state) {
+  return std::ranges::any_of(ParametersById(optimizer), [&](const models::ParameterPtr& object) {
+    const ModelParameter* parameter = parameters.Find(*object);
+    return parameter && !std::ranges::all_of(parameter->fqns, [&](const std::string& fqn) { return state.Contains(fqn); });
+  });
+}
+
+// The optimizer's own state of one member of a flat parameter, which has the values without dimensions that others
+// are given: a flat parameter has one of each.
+Dict WithCommonValues(Dict own, const ModelParameters& parameters, const std::string& fqn, const Dict& given) {
+  const ModelParameter* parameter = parameters.WithFqn(fqn);
+  for (const std::string& other : parameter ? parameter->fqns : std::vector<std::string>()) {
+    const Value* state = given.Find(other);
+    if (!state) continue;
+    for (const auto& [name, value] : state->AsDict()) {
+      if (!OutlineOf(value)) own.Set(name, value);
+    }
+  }
+  return own;
+}
+
+// *Collective* over the world and the units' group. Parameters whose state is missing keep their own, which is added to
+// what is given.
+void AddMissingState(models::Module& model, const Optimizer& optimizer, std::optional<Dict>& mine,
+                     const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
+  bool lacks = false;
+  agreement.Try([&] { lacks = mine && LacksState(optimizer, ModelParameters(model), EntryOf(*mine, "state").AsDict()); });
+  const std::vector<Value> all = agreement.Exchange(*context.world, lacks);
+  agreement.ThrowIfRefused();
+  if (std::ranges::none_of(all, [](const Value& of_rank) { return of_rank.AsBool(); })) return;
+  const Dict own = StateOfUnits(model, optimizer, options, context);
+  if (!mine || own.empty()) return;
+  const ModelParameters parameters(model);
+  const Dict given = EntryOf(*mine, "state").AsDict();
+  Dict state = given;
+  for (const auto& [name, value] : EntryOf(own, "state").AsDict()) {
+    if (!given.Contains(name)) state.Set(name, WithCommonValues(value.AsDict(), parameters, ToString(name), given));
+  }
+  mine->Set("state", std::move(state));
+}
+
 // *Collective* over the world and the units' group. `mine`: nullopt on a rank that has nothing to give.
 void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts, std::optional<Dict> mine,
                  const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
@@ -243,6 +284,7 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
     if (mine) parts->CheckShapes(optimizer, ModelParameters(model), *mine);
   });
   AgreeOnTexts(context.world, agreement, "state dicts", {});
+  if (!options.strict) AddMissingState(model, optimizer, mine, options, context, agreement);
   std::vector<std::string> user_warnings;
   const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
   Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),

@@ -60,9 +60,17 @@ Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
   return Dict{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
 }
 
-// *Collective* over the units' groups. {} on a rank that gets nothing, because only rank 0 does.
-Dict SaveOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
-                 const StateDictContext& context) {
+void Merge(const Dict& saved, Dict& state, List& groups) {
+  if (saved.empty()) return;
+  for (const auto& [name, value] : saved.At("state").AsDict()) state.Set(name, value);
+  const List& more = saved.At("param_groups").AsList();
+  groups.insert(groups.end(), more.begin(), more.end());
+}
+
+}  // namespace
+
+Dict StateOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
+                  const StateDictContext& context) {
   const StateDictSettings settings = UnitSettings(options);
   const SaveOptimOptions save{.rank0_only = settings.optim_config.rank0_only,
                               .shard_state = settings.type != StateDictType::kFull,
@@ -73,15 +81,6 @@ Dict SaveOfUnits(models::Module& model, const Optimizer& optimizer, const StateD
   WarnUser(context, user_warnings);
   return saved;
 }
-
-void Merge(const Dict& saved, Dict& state, List& groups) {
-  if (saved.empty()) return;
-  for (const auto& [name, value] : saved.At("state").AsDict()) state.Set(name, value);
-  const List& more = saved.At("param_groups").AsList();
-  groups.insert(groups.end(), more.begin(), more.end());
-}
-
-}  // namespace
 
 Communicator& UnitsGroup(models::Module& model, Communicator& world) {
   const FsdpOptions& options = FsdpUnits(model).front()->options();
@@ -121,7 +120,7 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   List groups;
   for (Optimizer* optimizer : optimizers) {
     if (has_units) {
-      Merge(SaveOfUnits(model, *optimizer, options, context), state, groups);
+      Merge(StateOfUnits(model, *optimizer, options, context), state, groups);
     } else {
       agreement.Try([&] { Merge(SaveByNames(model, *optimizer), state, groups); });
     }
