@@ -8,7 +8,7 @@
 namespace shardcts {
 namespace {
 
-bool IsGet(std::string_view operation) {
+bool IsGetOfOptimizer(std::string_view operation) {
   return operation == "dsd.get_optimizer_state_dict" || operation == "fsdp.optim_state_dict";
 }
 
@@ -16,7 +16,7 @@ bool IsGet(std::string_view operation) {
 Mutation OnSavedState(StateDictChange change) {
   return [=](MutantState& state, std::string_view operation, Dict& arguments) {
     Outcome outcome = state.inner.Invoke(operation, arguments);
-    if (outcome.ok() && IsGet(operation) && outcome.value().AsDict().Contains("state")) {
+    if (outcome.ok() && IsGetOfOptimizer(operation) && outcome.value().AsDict().Contains("state")) {
       change(state, arguments, outcome.value().AsDict());
     }
     return outcome;
