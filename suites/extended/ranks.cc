@@ -221,9 +221,20 @@ RULE(RK11) {
         const Dict pieces{{"tensor", t.subject().Distribute(given, mesh, {outer, inner})}};
         ReplicasAreEqual(t, what, pieces);
         SameWholeState(t, what, Dict{{"tensor", first}}, pieces);
+        t.Rule(Equal(what + ": strides", first.strides().vec(), pieces.At("tensor").AsDTensor().stride));
       }
     }
   }
+}
+
+RULE(RK12) {
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildCoded(t, spec);
+  if (t.rank() > 0) model.Fill(-t.rank(), /*buffers=*/true);
+  FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  options.sync_module_states = true;
+  WrapFsdp(model, "", options);
+  SameState(t, "FULL of the first rank", Twin(spec).StateDict(), GetState(model, "full"));
 }
 
 }  // namespace shardcts::extended

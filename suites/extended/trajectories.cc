@@ -205,4 +205,27 @@ RULE(TR7) {
   }
 }
 
+RULE(TR8) {
+  constexpr int64_t kWidth = 6;
+  const ModelSpec spec{.name = "linear", .args = {{"in", kWidth}, {"out", 4}, {"bias", false}}};
+  Model model = BuildCoded(t, spec);
+  if (t.TextParam("wrapper") == "fully_shard") {
+    model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.reduce_dtype = "bfloat16"}});
+  } else {
+    FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+    options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "bfloat16"};
+    WrapFsdp(model, "", options);
+  }
+  // The gradient of every row is this input: 1 and 1 + 2^-10 to 1 + 5 2^-10, of which bfloat16 holds the first.
+  const at::Tensor input = (1 + at::arange(kWidth, at::kFloat) / 1024).reshape({1, kWidth});
+  const Value output = model.Forward({Value(input.to(c10::Device(t.device())))});
+  model.BackwardFrom(output, at::ones({1, 4}, c10::Device(t.device())));
+  for (const auto& [name, value] : model.Gradients()) {
+    if (value.IsNone()) continue;
+    for (const at::Tensor& part : PartsOf(value)) {
+      t.Rule(SameValue(ToString(name) + ": gradient", at::ones(part.sizes(), at::kFloat), part.to(at::kCPU)));
+    }
+  }
+}
+
 }  // namespace shardcts::extended
