@@ -264,6 +264,8 @@ EXAMPLES = {
     ("state_of_part_of_the_parameters", "reference"): PASSES,
     ("flat_state_that_is_missing", "torch"): ("expected RuntimeError, actual none", 1),
     ("flat_state_that_is_missing", "reference"): PASSES,
+    ("flat_state_that_the_optimizer_lacks", "torch"): ('$b.state.weight.count: no "count"', 1),
+    ("flat_state_that_the_optimizer_lacks", "reference"): PASSES,
     ("ranks_that_list_parameters_differently", "torch"): ("first: index (1, 0): expected 6, actual 2", 1),
     ("ranks_that_list_parameters_differently", "reference"): PASSES,
 }
