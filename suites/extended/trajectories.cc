@@ -216,8 +216,8 @@ RULE(TR8) {
     options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "bfloat16"};
     WrapFsdp(model, "", options);
   }
-  // The gradient of every row is this input: 1 and 1 + 2^-10 to 1 + 5 2^-10, of which bfloat16 holds the first.
-  const at::Tensor input = (1 + at::arange(kWidth, at::kFloat) / 1024).reshape({1, kWidth});
+  // The gradient of every row is this input: 1 to 1 + 5 2^-11, all of which bfloat16 rounds to 1.
+  const at::Tensor input = (1 + at::arange(kWidth, at::kFloat) / 2048).reshape({1, kWidth});
   const Value output = model.Forward({Value(input.to(c10::Device(t.device())))});
   model.BackwardFrom(output, at::ones({1, 4}, c10::Device(t.device())));
   for (const auto& [name, value] : model.Gradients()) {
