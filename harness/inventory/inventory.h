@@ -35,6 +35,7 @@ struct Rule {
   std::string bites_with;  // the sizes and cases that show a violation
   std::string area;        // "Geometry"
   std::string place;       // "FILE: /rules/0"
+  std::string profile = {};  // "core", "durable" (crashes, loss of power), "hardened" (files nobody vouches for); or none
 };
 
 std::string ToString(Rule::Level level);  // "MUST"

@@ -18,8 +18,9 @@ using Names = std::vector<std::string>;
 
 const Names kAreaFields = {"area", "prefix", "rules"};
 const Names kRuleFields = {"id",         "level",       "sentence", "source", "capabilities",
-                           "bites_with", "world_sizes", "phases", "cases"};
+                           "bites_with", "world_sizes", "phases", "cases", "profile"};
 const Names kLevels = {"MUST", "SHOULD"};
+const Names kProfiles = {"core", "durable", "hardened"};
 
 void RequireKnown(const JsonPlace& place, const char* what, const std::string& name, const Names& known) {
   if (!std::ranges::count(known, name)) place.Fail(UnknownName(what, name, known));
@@ -77,6 +78,10 @@ class Area {
     rule.sentence = RequireText(place.Member("sentence"));
     rule.source = RequireText(place.Member("source"));
     rule.bites_with = RequireText(place.Member("bites_with"));
+    if (place.Has("profile")) {
+      RequireKnown(place.At("profile"), "profile", place.At("profile").Text(), kProfiles);
+      rule.profile = place.At("profile").Text();
+    }
     rule.area = title_;
     rule.place = place.file + ": " + place.pointer;
     return rule;

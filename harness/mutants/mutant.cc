@@ -17,7 +17,7 @@ const std::vector<MutantRow>& Rows() {
          {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants(),
           DsdMutants(), RuleGeometryMutants(), RuleGroupMutants(), RuleLoadingMutants(), RuleOptimizerMutants(),
           RulePlaceMutants(), RuleStateMutants(), RuleMutants(), TrajectoryMutants(), AliasingMutants(),
-          GroupMutants()}) {
+          GroupMutants(), StorageRuleMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }
     std::ranges::sort(rows, {}, [](const MutantRow& row) { return row.info.name; });

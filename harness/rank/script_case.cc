@@ -7,6 +7,7 @@
 #include "rank/recorder.h"
 #include "rank/script.h"
 #include "run_files/events.h"
+#include "run_files/run_folder.h"
 
 namespace shardcts {
 namespace {
@@ -33,7 +34,8 @@ void RunScriptCase(const Plan& plan, Session& session, ControlPlane& control, Ev
   Script script = ReadScript(plan.script);
   UseDevice(script, plan.implementation.device);
   events.Write("test_started", {{"test", "script"}, {"index", 0}});
-  session.StartTest(MakeRecorder(plan, 0, script.seed, session.rank()), script.seed);
+  session.StartTest(MakeRecorder(plan, 0, script.seed, session.rank()), script.seed,
+                    TestFiles(plan.pool_folder, "script"));
   RankReport report;
   const auto start = std::chrono::steady_clock::now();
   RunInto(report, script, session);

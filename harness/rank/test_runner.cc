@@ -118,10 +118,18 @@ class Case {
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
     const bool broken = unclean || !pool_.implementation.usable() || MayBeOutOfStep(ending);
     if (pool_.control.EndOfTest(failed_early, broken)) pool_.implementation.Renew();
+    if (phase() || trial.rank() > 0) return;  // the controller removes the folder of a test with phases
+    std::error_code ignored;  // of files that cannot be removed the run folder keeps some
+    std::filesystem::remove_all(Files(), ignored);
   }
 
  private:
   const std::optional<PlannedPhase>& phase() const { return pool_.plan.phases[static_cast<size_t>(index_)]; }
+
+  // The folder below which the test may have files.
+  std::filesystem::path Files() const {
+    return phase() ? phase()->folder : TestFiles(pool_.plan.pool_folder, pool_.plan.recordings[index_]);
+  }
 
   // What every event of the test says.
   Json WhichTest() const {
@@ -141,7 +149,8 @@ class Case {
     const auto body = [&] {
       const Plan& plan = pool_.plan;
       RequireFolder(trial.rank());
-      pool_.session.StartTest(MakeRecorder(plan, static_cast<size_t>(index_), plan.seed, trial.rank()), plan.seed);
+      pool_.session.StartTest(MakeRecorder(plan, static_cast<size_t>(index_), plan.seed, trial.rank()), plan.seed,
+                              Files());
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, failed_early);

@@ -27,7 +27,6 @@ const PlannedPhase& Trial::Planned() const {
 
 const TestPhase& Trial::Phase() const { return test_.phases.at(Planned().index); }
 const std::vector<TestPhase>& Trial::Phases() const { return test_.phases; }
-const std::filesystem::path& Trial::Folder() const { return Planned().folder; }
 
 const Json& Trial::Param(std::string_view name) const {
   if (phase_) {
@@ -112,6 +111,10 @@ std::vector<Value> Trial::AllGather(const Value& value) {
   for (const std::string& packed : session_.AllGather(PackValue(value))) values.push_back(UnpackValue(packed));
   return values;
 }
+
+Caller& Trial::caller() { return session_; }
+
+std::string Trial::Folder(const std::string& name) const { return session_.FolderNamed(name); }
 
 void Trial::Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { session_.Among(ranks, body); }
 

@@ -39,14 +39,12 @@ class Trial {
   int world_size() const;
   const std::string& device() const;  // the device type under test
   Subject& subject() { return subject_; }
+  Caller& caller();  // for the functions of the façade that need no object
 
   // The phase that runs: its index from 0, role ("save", "load") and world size. HarnessError in a test without phases.
   const TestPhase& Phase() const;
   // All of them: the layout of what an earlier phase has left follows from its world size and parameters.
   const std::vector<TestPhase>& Phases() const;
-  // The test's folder, the same on all ranks and in all of its phases, empty at the begin of the first one. What a phase
-  // tells a later one is in it. HarnessError in a test without phases.
-  const std::filesystem::path& Folder() const;
 
   // A parameter of the phase, or of the case; HarnessError when it is missing or has another type.
   int64_t IntParam(std::string_view name) const;
@@ -76,6 +74,11 @@ class Trial {
   // replaces upstream's object collectives; the implementation is not involved.
   std::vector<Value> AllGather(const Value& value);
   Value FromRank0(const Value& value) { return AllGather(rank() == 0 ? value : Value()).front(); }
+
+  // *Local*. The absolute path of the folder of this name, as operations get it, below the test's own; empty: the test's
+  // own folder, which is there. It is the same on all ranks and in all phases, empty at the begin of the test, and removed
+  // at its end. What a phase tells a later one is in it.
+  std::string Folder(const std::string& name = {}) const;
 
   // *Collective*. Runs `body` on the given ranks only; they call the collective operations in it, as a subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);

@@ -81,6 +81,10 @@ fs::path PhaseTraces(const fs::path& test_traces, size_t phase) {
 
 fs::path RankTrace(const fs::path& traces, int rank) { return traces / ("rank-" + std::to_string(rank) + ".jsonl"); }
 
+fs::path TestFiles(const fs::path& pool_folder, const std::string& recording) {
+  return pool_folder / "files" / FolderName(recording);
+}
+
 fs::path BlobFolder(const fs::path& run_folder) { return run_folder / "blobs"; }
 
 FolderLock PrepareRunFolder(const fs::path& folder) {

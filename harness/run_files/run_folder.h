@@ -25,6 +25,8 @@ std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank
 std::filesystem::path TestTraces(const std::filesystem::path& trace_folder, const std::string& test);
 std::filesystem::path PhaseTraces(const std::filesystem::path& test_traces, size_t phase);
 std::filesystem::path RankTrace(const std::filesystem::path& traces, int rank);
+// POOL/files/TEST: what the implementation writes during one test; `recording` is the name of the test's trace.
+std::filesystem::path TestFiles(const std::filesystem::path& pool_folder, const std::string& recording);
 // OUT/blobs
 std::filesystem::path BlobFolder(const std::filesystem::path& run_folder);
 

@@ -20,7 +20,7 @@ namespace synthetic {
 namespace {
 
 // The file of a rank that saves, and what it says: a closed formula, so that a load knows it.
-std::filesystem::path FileOf(Trial& t, int rank) { return t.Folder() / ("rank-" + std::to_string(rank)); }
+std::filesystem::path FileOf(Trial& t, int rank) { return std::filesystem::path(t.Folder()) / ("rank-" + std::to_string(rank)); }
 std::string TextOf(int rank, int world_size) { return std::to_string(1000 * world_size + 7 * rank); }
 
 // Operations of the implementation, in which a fault can show.

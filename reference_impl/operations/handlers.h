@@ -55,5 +55,6 @@ void AddDsdHandlers(HandlerTable& table);
 void AddStateHandlers(HandlerTable& table);
 void AddTensorHandlers(HandlerTable& table);
 void AddOptimizerHandlers(HandlerTable& table);
+void AddCheckpointHandlers(HandlerTable& table);
 
 }  // namespace shardcts::reference

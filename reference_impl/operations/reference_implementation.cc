@@ -21,6 +21,7 @@ HandlerTable AllHandlers() {
   AddStateHandlers(table);
   AddTensorHandlers(table);
   AddOptimizerHandlers(table);
+  AddCheckpointHandlers(table);
   return table;
 }
 
