@@ -139,12 +139,14 @@ RULE(OP5) {
   }
   const Dict saved = GetOptimizerState(source, {trained}, form);
 
-  Model model = BuildWrapped(t, ThreeBranches(), wrapper);
-  const std::vector<std::string> frozen = NamesBelow(model, "a");
-  model.SetRequiresGrad(frozen, false);
+  const bool before = t.TextParam("frozen") == "before_wrapping";
+  Model model = BuildCoded(t, ThreeBranches());
+  if (before) model.SetRequiresGrad(NamesBelow(model, "a"), false);
+  Wrap(t, model, ThreeBranches(), wrapper);
+  if (!before) model.SetRequiresGrad(NamesBelow(model, "a"), false);
   const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", CodedAdam());
   SetOptimizerState(model, {optimizer}, form, saved);
-  model.SetRequiresGrad(frozen, true);
+  model.SetRequiresGrad(NamesBelow(model, "a"), true);
   HasStateByName(t, "loaded while a was frozen", form, expected.state(), GetOptimizerState(model, {optimizer}, form));
   CodedStep(t, model, optimizer, 2);
   expected.Step(CodedGradients(t, 2));
