@@ -78,6 +78,7 @@ StateDict SaveStateDict(models::Module& root, const SaveOptions& options = {},
 struct LoadOptions {
   bool strict = true;
   bool assign = false;  // the given tensors replace the parameters, instead of being copied into their storage
+  bool keep_ties = false;  // with assign: names of one parameter are names of one afterwards, and the last value counts
 };
 struct LoadResult {
   std::vector<std::string> missing_keys;
