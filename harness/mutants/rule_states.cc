@@ -161,6 +161,17 @@ Mutation CountTwiceInScope() {
   };
 }
 
+// What a hook in a forward saves are the values times two.
+Outcome SaveTwiceInForward(MutantState& state, std::string_view called, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(called, arguments);
+  if (!outcome.ok() || called != "model.forward_and_state_dict") return outcome;
+  for (auto& [key, value] : outcome.value().AsDict().Find("state_dict")->AsDict()) {
+    if (Tensor* tensor = value.TryAs<Tensor>()) tensor->data = Twice(tensor->data);
+    if (auto* distributed = value.TryAs<DTensor>()) distributed->local = Twice(distributed->local);
+  }
+  return outcome;
+}
+
 // A call that saves or loads whole tensors runs twice.
 Outcome RunWholeTwice(MutantState& state, std::string_view called, Dict& arguments) {
   const Value* options = arguments.Find("options");
@@ -204,6 +215,8 @@ std::vector<MutantRow> RuleStateMutants() {
                  "the end of a scope forgets the outer scope", RestoreFreshType()),
       RuleMutant("SM9", "saved_twice_in_scope", "in a scope of full parameters what is saved counts twice",
                  "a copy that was written back is saved again", CountTwiceInScope()),
+      RuleMutant("SM11", "saved_twice_in_forward", "what a hook in a forward saves counts twice",
+                 "a dict of what is being computed with", SaveTwiceInForward),
       RuleMutant("HK1", "whole_call_runs_twice", "a call that saves or loads whole tensors runs hooks twice",
                  "a dry run before the save", RunWholeTwice),
       RuleMutant("HK2", "compiled_constants", "a compiled module computes with the values of its first call",

@@ -64,6 +64,15 @@ StateDict OwnEntries(models::Module& model, const Dict& state_dict, const StateD
   return WholeEntries(state_dict, NamesOfUnknownValues(model, options.ask_modifiers), context.meshes);
 }
 
+// Buffers that state dicts do not have stay where they are: who loads onto the meta device is told.
+void NameBuffersOnMeta(models::Module& model, LoadResult& result) {
+  for (const auto& [path, module] : models::NamedModules(model)) {
+    for (const auto& [name, buffer] : module->buffers()) {
+      if (!module->IsPersistent(name) && buffer.is_meta()) result.missing_keys.push_back(models::JoinName(path, name));
+    }
+  }
+}
+
 // A peer cannot load these: an entry must not be new on some ranks and old on others.
 void Refuse(const std::map<std::string, std::string>& refusals, StateDict& entries) {
   for (auto& [name, entry] : entries) {
@@ -89,7 +98,7 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
                              const StateDictContext& context) {
   at::NoGradGuard no_grad;
   CheckOptions(options, context);  // the same on all ranks
-  const LoadOptions load{.strict = options.strict, .assign_meta = options.full_state_dict};
+  const LoadOptions load{.strict = options.strict, .assign_meta = options.full_state_dict, .keep_ties = true};
   StateDict entries;
   RankAgreement agreement;
   agreement.Try([&] {
@@ -109,6 +118,7 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
   agreement.Try([&] {
     StateDictTypeScope scope(model, UnitSettings(options));
     result = LoadStateDict(model, entries, load);
+    if (load.assign_meta) NameBuffersOnMeta(model, result);
     scope.End();
   });
   AgreeOnTexts(context.world, agreement, "results", {});

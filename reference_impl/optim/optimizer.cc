@@ -98,6 +98,7 @@ Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGrou
 }
 
 void Optimizer::Step() {
+  ++steps_;
   at::NoGradGuard no_grad;
   int64_t id = 0;
   for (const OptimizerGroup& group : groups_) {

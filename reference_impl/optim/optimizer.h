@@ -34,6 +34,8 @@ class Optimizer {
 
   // Updates every parameter that has a gradient, in place.
   void Step();
+  // How often Step was called, also by InitState.
+  int64_t steps() const { return steps_; }
   // Drops the gradients of all parameters.
   void ZeroGrad();
   // Gives every trainable parameter a gradient of zeros and steps once, so that each has state.
@@ -83,6 +85,7 @@ class Optimizer {
   Dict LoadedState(const Dict& state, const List& groups) const;
 
   std::unique_ptr<UpdateRule> rule_;
+  int64_t steps_ = 0;
 };
 
 // All sizes differ, and state of a shape of its own does not have them.

@@ -227,8 +227,12 @@ class Loader {
     const std::vector<int64_t> shape = GlobalShape(*slot);
     const StateValue* entry = FindEntry(key, shape);
     if (!entry || IsWritten(*slot, *entry)) return;
-    if (Replaces(slot->value) && !IsKept(*slot)) {
+    const auto known = replaced_.find(slot);
+    if (known != replaced_.end()) slot = known->second;
+    if (known == replaced_.end() && Replaces(slot->value) && !IsKept(*slot)) {
+      const models::ParameterPtr old = slot;
       slot = Replacement(*slot, *entry);
+      if (options_.keep_ties) replaced_.emplace(old, slot);
     } else {
       Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
     }
@@ -309,6 +313,7 @@ class Loader {
   }
 
   LoadOptions options_;
+  std::map<models::ParameterPtr, models::ParameterPtr> replaced_;  // by those that were there, if ties are kept
   std::vector<const StateDictHooks*> hooks_around_;  // around the module that is being loaded, outermost first
   std::map<std::string, StateValue> entries_;
   std::vector<std::string> keys_;  // in the order of the state dict

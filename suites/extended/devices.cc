@@ -19,14 +19,16 @@ std::vector<at::Tensor> LocalTensorsOf(const Value& value) {
 
 // Every tensor, but counters without dimensions, which stay on the CPU, is on this device: on the CPU where `device` is
 // "cpu", else on this rank's own.
-void AreOn(Trial& t, const std::string& what, const std::string& device, at::Device own, const Dict& tree) {
+bool AreOn(Trial& t, const std::string& what, const std::string& device, at::Device own, const Dict& tree) {
+  bool all = true;
   ForEachTensor(what, Value(tree), [&](const std::string& path, const Value& value) {
     for (const at::Tensor& tensor : LocalTensorsOf(value)) {
       if (tensor.dim() == 0) continue;
       const at::Device expected = device == "cpu" ? at::Device(at::kCPU) : own;
-      t.Rule(Equal(path + ": device", expected.str(), tensor.device().str()));
+      all = t.Rule(Equal(path + ": device", expected.str(), tensor.device().str())) && all;
     }
   });
+  return all;
 }
 
 }  // namespace
@@ -43,7 +45,7 @@ RULE(DT9) {
   const bool offloads = form == "dsd_offload";
   const Dict values = GetState(model, form);
   const Dict state = GetOptimizerState(model, {optimizer}, form);
-  AreOn(t, "model", offloads ? "cpu" : t.device(), own, values);
+  if (!AreOn(t, "model", offloads ? "cpu" : t.device(), own, values)) return;
   // FSDP1's own forms offload optimizer state by default.
   const bool state_offloads = offloads || form == "full" || form == "sharded";
   AreOn(t, "optimizer", state_offloads ? "cpu" : t.device(), own, state);

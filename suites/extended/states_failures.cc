@@ -145,9 +145,19 @@ RULE(SM9) {
   const auto full_gradients = [&](const std::function<void(const Dict&)>& use) {
     WithFullParams(model, [&] { use(model.Gradients()); }, {.with_grads = with_grads});
   };
+  std::string error;  // LOCAL may be refused
   WithFullParams(model, [&] {
-    t.Rule(SameValue("in summon_full_params", outside, t.subject().Clone(GetState(model, form))));
+    try {
+      t.Rule(SameValue("in summon_full_params", outside, t.subject().Clone(GetState(model, form))));
+    } catch (const OperationFailed& failed) {
+      error = failed.error().kind;
+    }
   }, {.with_grads = with_grads});
+  for (const Value& of_rank : t.AllGather(Value(error))) {
+    t.Rule(Equal("whether a rank has an error", error.empty(), of_rank.AsString().empty()));
+  }
+  t.Rule(Holds(error.empty() || form == "local", "in summon_full_params", "a get failed: " + error));
+  if (!error.empty()) return;
   t.Rule(SameValue("after summon_full_params", outside, GetState(model, form)));
   ValuesAreExact(t, "values after summon_full_params", 0, model, wrapper);
   if (!with_grads) return;
@@ -155,6 +165,33 @@ RULE(SM9) {
   full_gradients([&](const Dict& gradients) {
     for (const auto& [name, gradient] : gradients) t.Rule(AllElementsAre("gradient of " + ToString(name), 3, gradient));
   });
+}
+
+RULE(SM11) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string path = t.TextParam("path");
+  const bool is_native = t.TextParam("form") == "native";
+  const std::string get = is_native ? "model.state_dict" : "dsd.get_model_state_dict";
+  Model model = BuildExact(t, 0, wrapper);
+  const Value input(BatchInput(0, 3, PartOf(t, wrapper)).to(c10::Device(t.device())));
+  for (int time = 0; time < 2; ++time) {
+    std::string error;
+    try {
+      const Value both = Require(model.caller(), "model.forward_and_state_dict",
+                                 {{"model", model.handle()}, {"inputs", List{input}}, {"path", path}, {"get", get}});
+      HasEntries(t, "the dict that the hook took", ExactValues(0), both.AsDict().At("state_dict").AsDict());
+      OutputIsExact(t, "the forward with the hook", 0, both.AsDict().At("output"), wrapper);
+    } catch (const OperationFailed& failed) {
+      error = failed.error().kind;
+    }
+    for (const Value& of_rank : t.AllGather(Value(error))) {
+      t.Rule(Equal("whether a rank has an error", error.empty(), of_rank.AsString().empty()));
+    }
+    const Value output = ForwardExact(t, model, wrapper);
+    OutputIsExact(t, "the forward after it", 0, output, wrapper);
+    BackwardExact(t, model, wrapper, output);
+    ValuesAreExact(t, "the dict after it", 0, model, wrapper);
+  }
 }
 
 }  // namespace shardcts::extended
