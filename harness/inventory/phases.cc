@@ -86,10 +86,11 @@ std::string RanksText(const TestRanks& ranks) {
   return text;
 }
 
-std::string PhaseName(const TestCase& test, size_t phase) {
+std::string PhaseName(const TestCase& test, size_t phase, const std::string& label) {
   const TestPhase& named = test.phases.at(phase);
   return "phase " + std::to_string(phase + 1) + " of " + std::to_string(test.phases.size()) + " (" + named.role + ", " +
-         std::to_string(named.world_size) + (named.world_size == 1 ? " rank)" : " ranks)");
+         std::to_string(named.world_size) + (named.world_size == 1 ? " rank" : " ranks") +
+         (label.empty() ? "" : ", " + label) + ")";
 }
 
 TestCase CaseOfPhase(const TestCase& test, size_t phase) {

@@ -39,8 +39,8 @@ std::vector<TestRanks> ParseTestRanks(const JsonPlace& owner);
 // The first part of a variant: "world_size=4", or "save=2,load=3"; of a phase with parameters "load=4(mesh=2x2)".
 std::string RanksText(const TestRanks& ranks);
 
-// "phase 2 of 2 (load, 3 ranks)"
-std::string PhaseName(const TestCase& test, size_t phase);
+// "phase 2 of 2 (load, 3 ranks)", or "(load, 3 ranks, LABEL)" with the implementation that runs it.
+std::string PhaseName(const TestCase& test, size_t phase, const std::string& label = "");
 
 // The test as one phase of it runs: its world size, and the checks that are expected there. The test itself where it has
 // no phases.

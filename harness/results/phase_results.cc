@@ -36,7 +36,8 @@ void SetOutcome(TestResult& result, std::vector<PhaseResult> phases) {
   const PhaseResult& last = phases.back();
   const size_t index = phases.size() - 1;
   result.verdict = last.verdict.verdict;
-  result.reason = last.verdict.reason.empty() ? "" : WithPhase(result.test, index, last.verdict.reason);
+  const std::string other = last.implementation == result.implementation ? "" : last.implementation;
+  if (!last.verdict.reason.empty()) result.reason = WithPhase(result.test, index, last.verdict.reason, other);
   result.ranks = last.ranks;
   result.incident = last.incident;
   result.log = last.log;
@@ -53,9 +54,9 @@ void SetOutcome(TestResult& result, std::vector<PhaseResult> phases) {
   result.phases = std::move(phases);
 }
 
-std::string WithPhase(const TestCase& test, size_t phase, const std::string& reason) {
+std::string WithPhase(const TestCase& test, size_t phase, const std::string& reason, const std::string& label) {
   if (test.phases.empty()) return reason;
-  const std::string name = PhaseName(test, phase) + ": ";
+  const std::string name = PhaseName(test, phase, label) + ": ";
   return reason.starts_with(name) ? reason : name + reason;
 }
 

@@ -34,8 +34,9 @@ bool DecidesTest(const TestCase& test, const std::vector<PhaseResult>& phases);
 // every required check of the phases that were not run is missing where the test is not `pass`.
 void SetOutcome(TestResult& result, std::vector<PhaseResult> phases);
 
-// "phase 2 of 2 (load, 3 ranks): REASON"; the reason itself where it says so already.
-std::string WithPhase(const TestCase& test, size_t phase, const std::string& reason);
+// "phase 2 of 2 (load, 3 ranks): REASON", with `label` as PhaseName has it; the reason itself where it says so already,
+// and of a test without phases.
+std::string WithPhase(const TestCase& test, size_t phase, const std::string& reason, const std::string& label = "");
 
 // Element P-1 of the test's `phases` in results.json.
 nlohmann::ordered_json PhaseJson(const TestResult& result, size_t phase);

@@ -100,18 +100,20 @@ Json ImplementationJson(const ImplementationResult& implementation) {
   const auto from = [&](const char* key, Json otherwise) {
     return said.is_object() ? said.value(key, otherwise) : otherwise;
   };
-  return {{"label", implementation.label},
-          {"name", from("name", implementation.source)},
-          {"version", from("version", "")},
-          {"based_on", from("based_on", "")},
-          {"source", implementation.source},
-          {"device", implementation.device},
-          {"options", implementation.options},
-          {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
-          {"capabilities", from("capabilities", Json::array())},
-          {"patches", from("patches", Json::array())},
-          {"notes", from("notes", Json::object())},
-          {"warm", implementation.warm}};
+  Json json = {{"label", implementation.label},
+               {"name", from("name", implementation.source)},
+               {"version", from("version", "")},
+               {"based_on", from("based_on", "")},
+               {"source", implementation.source},
+               {"device", implementation.device},
+               {"options", implementation.options},
+               {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
+               {"capabilities", from("capabilities", Json::array())},
+               {"patches", from("patches", Json::array())},
+               {"notes", from("notes", Json::object())},
+               {"warm", implementation.warm}};
+  if (implementation.loads_only) json["loads_only"] = true;
+  return json;
 }
 
 Json SummaryJson(const Results& results) {
@@ -219,6 +221,8 @@ Json ToJson(const Results& results) {
                  {"require", results.required_capabilities},
                  {"require_should", results.require_should},
                  {"waivers", results.waiver_files},
+                 {"load_with", TextOrNull(results.load_with)},
+                 {"storage_root", TextOrNull(results.storage_root)},
                  {"environment", results.environment}}},
                {"implementations", Json::array()},
                {"summary", SummaryJson(results)},

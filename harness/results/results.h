@@ -50,6 +50,7 @@ struct ImplementationResult {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   std::optional<std::string> mutant;
   nlohmann::ordered_json description;  // of pool_ready; null: never started
+  bool loads_only = false;             // of --load-with: it runs phases of the others' tests, and has none itself
   nlohmann::ordered_json warm;         // {seconds} or {problem} of the warm process; null: cold was requested
 };
 
@@ -76,6 +77,8 @@ struct Results {
   std::vector<std::string> required_capabilities;
   bool require_should = false;            // a rule of level SHOULD that does not hold fails
   std::vector<std::string> waiver_files;  // in addition to those of the suites
+  std::string load_with;                  // label of the implementation that runs phases that load; empty: each its own
+  std::string storage_root;               // where the folders of tests with phases are; empty: below the run folder
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;
   std::vector<SuiteSize> suites;  // of which the run has selected tests

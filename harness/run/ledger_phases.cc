@@ -1,4 +1,6 @@
 // The part of the ledger that tests with phases need.
+#include <algorithm>
+
 #include "run/run_ledger.h"
 
 namespace shardcts {
@@ -10,6 +12,28 @@ constexpr int kMostAttempts = 10;  // to run the phases of a test whose pools br
 
 }  // namespace
 
+void RunLedger::OpenFolders(bool go_on) {
+  const Lock lock(mutex_);
+  const bool needed = std::ranges::any_of(results_.tests, [](const TestResult& result) { return !result.test.phases.empty(); });
+  folders_.Open(go_on, needed);
+  closes_folders_ = true;
+}
+
+void RunLedger::CloseFolders() {
+  const Lock lock(mutex_);
+  if (closes_folders_) folders_.Close();
+}
+
+void RunLedger::NoteEarlierFolder(const fs::path& folder) {
+  const Lock lock(mutex_);
+  folders_.NoteEarlier(folder);
+}
+
+void RunLedger::RemoveOtherFolders() {
+  const Lock lock(mutex_);
+  folders_.RemoveOthers();
+}
+
 fs::path RunLedger::FolderOf(const Unit& unit) {
   const Lock lock(mutex_);
   Attempt& attempt = attempts_[unit.job];
@@ -19,6 +43,12 @@ fs::path RunLedger::FolderOf(const Unit& unit) {
         folders_.Make(result.implementation, RecordingName(result.test.id, RepetitionOf(unit.job)));
   }
   return attempt.folder;
+}
+
+std::string RunLedger::OtherRunnerOf(const Unit& unit) {
+  const TestResult& result = ResultOf(unit.job);
+  if (!options_.load_with || result.test.phases.empty() || !result.test.phases.at(unit.phase).loads()) return "";
+  return options_.load_with->label == result.implementation ? "" : options_.load_with->label;
 }
 
 Verdict RunLedger::FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
@@ -72,8 +102,10 @@ void RunLedger::SettleFolder(size_t job, TestResult& outcome) {
   const bool failed = IsConformanceFailure(outcome.verdict) || outcome.verdict == Verdict::kHarnessError;
   if (failed && outcome.verdict != Verdict::kUnexpectedPass) {
     outcome.folder = attempt->second.folder.string();
-    const std::string where = "; its folder: " + outcome.folder;
-    if (!outcome.reason.ends_with(where)) outcome.reason += where;
+    folders_.Keep(attempt->second.folder);
+    if (outcome.reason.find("; its folder: ") == std::string::npos) {
+      outcome.reason += "; its folder: " + outcome.folder + folders_.Shortage();
+    }
   } else {
     folders_.Remove(attempt->second.folder);
   }

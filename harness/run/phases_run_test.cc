@@ -164,6 +164,120 @@ TEST_F(PhasesRunTest, ACrashThatCutsAPhaseShortStartsItsTestAnewInAnotherFolder)
   EXPECT_EQ(Verdicts(results), "pass crash pass");
 }
 
+TEST_F(PhasesRunTest, AContinuedRunTakesOverWholeTestsAndBeginsOthersAnew) {
+  RunOptions options = FakePhasedRun(folder_, {"a", "fail_in_1@1", "b"});
+  options.tests.push_back(FakeTest("hang@1"));
+  options.limits.test = std::chrono::milliseconds(60'000);
+  options.refresh = std::chrono::milliseconds(60'000);
+  RunAndKillTheController(folder_, options);  // in a pool of 2 ranks, so between the phases
+  options.limits.test = std::chrono::milliseconds(1500);
+  options.go_on = true;
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass fail pass hang");
+  EXPECT_EQ(results["tests"][1]["phases"][0]["log"], "runs/fake/world-2/pool-0") << "taken over";
+  EXPECT_EQ(results["tests"][0]["phases"][0]["log"], "runs/fake/world-2/pool-1") << "begun anew";
+}
+
+TEST_F(PhasesRunTest, WithAStorageRootTheRunHasAFolderThere) {
+  RunOptions options = FakePhasedRun(folder_, {"a", "fail_in_2@1"});
+  options.storage_root = folder_.path() / "root";
+  fs::create_directories(options.storage_root);
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass fail");
+  EXPECT_EQ(results["run"]["storage_root"], options.storage_root.string());
+  const std::string kept = results["tests"][1]["folder"];
+  EXPECT_THAT(kept, testing::StartsWith((options.storage_root / "shardcts-").string()));
+  EXPECT_THAT(results["tests"][1]["reproduce"].get<std::string>(), HasSubstr(" --storage-root "));
+  EXPECT_TRUE(StorageIsGone());
+  RunAndRead(options);
+  EXPECT_FALSE(fs::exists(kept)) << "what a run has left is removed by the next one into the same run folder";
+  options.tests.pop_back();
+  RunAndRead(options);
+  EXPECT_TRUE(fs::is_empty(options.storage_root));
+}
+
+TEST_F(PhasesRunTest, AnotherImplementationMayRunThePhasesThatLoad) {
+  RunOptions options = FakePhasedRun(folder_, {"a", "fail_in_2@1"});
+  options.load_with = ImplementationSpec{"other", "reference", {}, "cpu", std::nullopt};
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass fail");
+  EXPECT_EQ(results["run"]["load_with"], "other");
+  EXPECT_EQ(results["implementations"].size(), 2u);
+  EXPECT_EQ(results["implementations"][1]["loads_only"], true);
+  const Json& test = results["tests"][1];
+  EXPECT_EQ(test["implementation"], "fake");
+  EXPECT_EQ(test["phases"][0]["implementation"], "fake");
+  EXPECT_EQ(test["phases"][1]["implementation"], "other");
+  EXPECT_THAT(test["reason"].get<std::string>(), testing::StartsWith("phase 2 of 2 (load, 3 ranks, other): rank 1: C1"));
+  EXPECT_THAT(test["reproduce"].get<std::string>(), HasSubstr(" --load-with other"));
+  EXPECT_TRUE(fs::exists(options.run_folder / test["trace"].get<std::string>() / "phase-2/rank-2.jsonl"));
+  options.go_on = true;
+  const Json after = RunAndRead(options);
+  EXPECT_EQ(after["tests"], results["tests"]);
+  EXPECT_EQ(after["pools"][1]["starts"], results["pools"][1]["starts"]);
+}
+
+TEST_F(PhasesRunTest, BothImplementationsMayBeUnderTest) {
+  RunOptions options = FakePhasedRun(folder_, {"a"});
+  options.implementations.push_back({"other", "reference", {}, "cpu", std::nullopt});
+  options.load_with = options.implementations.back();
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass pass");
+  EXPECT_EQ(results["implementations"].size(), 2u);
+  EXPECT_EQ(results["tests"][0]["phases"][1]["implementation"], "other");
+  EXPECT_EQ(results["tests"][1]["phases"][0]["implementation"], "other");
+}
+
+TEST_F(PhasesRunTest, AStorageRootThatCannotBeUsedIsWrongInput) {
+  RunOptions options = FakePhasedRun(folder_, {"a"});
+  const auto error_with = [&](const fs::path& root) -> std::string {
+    options.storage_root = root;
+    try {
+      RunAndRead(options);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  std::ofstream(folder_.path() / "file") << "x";
+  EXPECT_EQ(error_with(folder_.path() / "file"), "--storage-root " + (folder_.path() / "file").string() + ": is no folder");
+  EXPECT_THAT(error_with(folder_.path() / "none"), HasSubstr("none: No such file or directory"));
+  EXPECT_THAT(error_with("/proc/self"), HasSubstr(": cannot be made a folder: "));
+  EXPECT_EQ(Verdicts(ReadJsonFile(folder_.path() / "out/results.json")), "not_run");
+  EXPECT_FALSE(fs::exists(folder_.path() / "out/storage.json"));
+}
+
+TEST_F(PhasesRunTest, OnlyAFolderOfThisRunFolderIsRemoved) {
+  RunOptions options = FakePhasedRun(folder_, {"a"});
+  RunAndRead(options);
+  const fs::path other = folder_.path() / "shardcts-other";
+  fs::create_directories(other);
+  std::ofstream(other / "shardcts-run.json") << Json{{"run_folder", "/another/out"}};
+  std::ofstream(other / "data") << "of somebody";
+  std::ofstream(options.run_folder / "storage.json") << Json{{"folder", other.string()}};
+  RunAndRead(options);
+  EXPECT_TRUE(fs::exists(other / "data"));
+  fs::create_directory_symlink(other, folder_.path() / "shardcts-link");
+  std::ofstream(other / "shardcts-run.json") << Json{{"run_folder", options.run_folder.string()}};
+  std::ofstream(options.run_folder / "storage.json") << Json{{"folder", (folder_.path() / "shardcts-link").string()}};
+  RunAndRead(options);
+  EXPECT_TRUE(fs::exists(other / "data")) << "through a link";
+}
+
+TEST_F(PhasesRunTest, WhatAKilledRunHasLeftBelowTheStorageRootIsRemoved) {
+  RunOptions options = FakePhasedRun(folder_, {"a", "b"});
+  options.tests.push_back(FakeTest("hang@1"));
+  options.storage_root = folder_.path() / "root";
+  fs::create_directories(options.storage_root);
+  options.limits.test = std::chrono::milliseconds(60'000);
+  RunAndKillTheController(folder_, options);
+  EXPECT_FALSE(fs::is_empty(options.storage_root));
+  options.limits.test = std::chrono::milliseconds(1500);
+  options.go_on = true;
+  EXPECT_EQ(Verdicts(RunAndRead(options)), "pass pass hang");
+  EXPECT_TRUE(fs::is_empty(options.storage_root));
+}
+
 TEST_F(PhasesRunTest, WhatTheControllerSawOfAPhaseStays) {
   RunOptions options = FakePhasedRun(folder_, {"crash_in_1@1", "hang_in_2@0", "a"});
   const Json before = RunAndRead(options);

@@ -57,12 +57,15 @@ class RunDriver {
       : options_(options),
         interrupted_(interrupted),
         folder_(fs::absolute(options.run_folder)),
+        specs_(AllImplementations(options)),
         ledger_(options, observer, folder_) {}
 
   Results Go() {
     Open();
     try {
+      ledger_.OpenFolders(options_.go_on);
       MakeWorlds();
+      if (earlier_) ledger_.RemoveOtherFolders();
       ledger_.WriteWhereLocked(*lock_);
       ledger_.Write();
       const size_t threads = static_cast<size_t>(options_.jobs);
@@ -71,6 +74,7 @@ class RunDriver {
           threads, threads, [&](size_t) { queue.Work([this](const Piece& piece) { Run(piece); }); }, interrupted_, stop_);
     } catch (const std::exception&) {
       ledger_.GiveUp("the run ended with an error");
+      ledger_.CloseFolders();
       ledger_.Write();
       throw;
     }
@@ -117,12 +121,14 @@ class RunDriver {
       for (const Unit& unit : ledger_.OpenUnits(implementation)) {
         const TestCase test = ledger_.TestOf(unit.job);
         if (test.phases.empty()) needed.emplace(implementation, test.world_size);
-        for (const TestPhase& phase : test.phases) needed.emplace(implementation, phase.world_size);
+        for (const TestPhase& phase : test.phases) {
+          needed.emplace(RunnerOf(implementation, phase), phase.world_size);
+        }
       }
     }
     std::map<std::string, std::shared_ptr<WarmStart>> warm_starts;
     for (const auto& [implementation, world_size] : needed) {
-      const ImplementationSpec& spec = options_.implementations[implementation];
+      const ImplementationSpec& spec = specs_[implementation];
       std::shared_ptr<WarmStart>& warm = warm_starts[WarmStart::KeyOf(spec)];
       if (!warm && StartsWarm(options_)) warm = std::make_shared<WarmStart>(options_.rank_program, spec, folder_);
       worlds_[{implementation, world_size}] = std::make_shared<World>(
@@ -156,7 +162,19 @@ class RunDriver {
 
   std::shared_ptr<World> WorldOf(size_t under_test, const Unit& unit) const {
     const TestCase test = ledger_.TestOf(unit.job);
-    return worlds_.at({under_test, test.phases.empty() ? test.world_size : test.phases.at(unit.phase).world_size});
+    if (test.phases.empty()) return worlds_.at({under_test, test.world_size});
+    const TestPhase& phase = test.phases.at(unit.phase);
+    return worlds_.at({RunnerOf(under_test, phase), phase.world_size});
+  }
+
+  // The index in specs_ of the implementation that runs the phase.
+  size_t RunnerOf(size_t under_test, const TestPhase& phase) const {
+    return phase.loads() && options_.load_with ? IndexOf(options_.load_with->label) : under_test;
+  }
+
+  // specs_.size(): it is none of this run.
+  size_t IndexOf(const std::string& label) const {
+    return static_cast<size_t>(std::ranges::find(specs_, label, &ImplementationSpec::label) - specs_.begin());
   }
 
   // Takes over what the world's earlier pools have come to.
@@ -165,17 +183,19 @@ class RunDriver {
     Plan known;
     known.implementation = SpecOf(world);
     known.run_folder = folder_;
-    known.trace_folder = TraceFolder(folder_, label);
     for (int pool = 0;; ++pool) {
       known.pool_folder = PoolFolder(folder_, label, world.world_size, pool);
       if (!fs::exists(known.pool_folder)) return;
       ledger_.BeginPool(world.pools, 0);
       const std::string relative = known.pool_folder.lexically_relative(folder_).string();
-      RestorePool(
-          known, [&](const std::string& recording) { return earlier_->IncidentOf(label, recording, relative); },
+      const std::optional<RestoredPool> pool_before = RestorePool(
+          known,
+          [&](const Plan& plan, const std::string& recording) {
+            return earlier_->IncidentOf(plan.under_test, recording, relative);
+          },
           [&](const RestoredPool& from, size_t index, const auto& ranks, const auto& incident) {
             if (!from.implementation.is_null()) ledger_.Describe(world.implementation, from.implementation);
-            const std::optional<size_t> job = ledger_.JobOf(world.implementation, from.plan.recordings[index]);
+            const std::optional<size_t> job = ledger_.JobOf(IndexOf(from.plan.under_test), from.plan.recordings[index]);
             if (!job) return;
             const std::optional<PlannedPhase>& phase = from.plan.phases[index];
             if (phase) {
@@ -184,6 +204,10 @@ class RunDriver {
               ledger_.Finish({*job}, from.plan, ranks, incident, SecondsOf(ranks));
             }
           });
+      if (!pool_before) continue;
+      for (const auto& phase : pool_before->plan.phases) {
+        if (phase) ledger_.NoteEarlierFolder(phase->folder);
+      }
     }
   }
 
@@ -279,12 +303,12 @@ class RunDriver {
     plan.tests.push_back(test.id);
     plan.recordings.push_back(ledger_.RecordingOf(unit.job));
     plan.phases.emplace_back();
-    if (!test.phases.empty()) plan.phases.back() = PlannedPhase{unit.phase, ledger_.FolderOf(unit)};
+    if (!test.phases.empty()) plan.phases.back() = PlannedPhase{unit.phase, ledger_.FolderOf(unit), test.phases.at(unit.phase).role};
     const fs::path traces = TestTraces(plan.trace_folder, plan.recordings.back());
     fs::remove_all(unit.phase == 0 ? traces : PhaseTraces(traces, unit.phase));  // of a pool that was cut short
   }
 
-  const ImplementationSpec& SpecOf(const World& world) const { return options_.implementations[world.implementation]; }
+  const ImplementationSpec& SpecOf(const World& world) const { return specs_[world.implementation]; }
 
   // The warm process for the next pool; nullptr: a cold start. The results say why.
   std::shared_ptr<WarmProcess> WarmFor(const World& world) {
@@ -299,6 +323,7 @@ class RunDriver {
   const std::atomic<bool>& interrupted_;
   std::atomic<bool> stop_ = false;
   const fs::path folder_;
+  const std::vector<ImplementationSpec> specs_;
   std::optional<FolderLock> lock_;
   std::optional<EarlierRun> earlier_;
   RunLedger ledger_;
@@ -331,6 +356,13 @@ PoolPlan NewPool(const RunOptions& options, const ImplementationSpec& spec, int 
   plan.pool_folder = PoolFolder(folder, spec.label, world_size, number);
   plan.trace_folder = TraceFolder(folder, spec.label);
   return pool;
+}
+
+std::vector<ImplementationSpec> AllImplementations(const RunOptions& options) {
+  std::vector<ImplementationSpec> all = options.implementations;
+  if (!options.load_with) return all;
+  if (!std::ranges::count(all, options.load_with->label, &ImplementationSpec::label)) all.push_back(*options.load_with);
+  return all;
 }
 
 bool StartsWarm(const RunOptions& options) {

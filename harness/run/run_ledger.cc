@@ -27,7 +27,7 @@ std::string NowText() {
 }  // namespace
 
 RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs::path& folder)
-    : options_(options), observer_(observer), folder_(folder), folders_(folder) {
+    : options_(options), observer_(observer), folder_(folder), folders_(folder, options.storage_root) {
   results_.command = options_.command;
   results_.seed = options_.seed;
   results_.started = NowText();
@@ -37,16 +37,20 @@ RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs:
   results_.required_capabilities = options_.required_capabilities;
   results_.require_should = options_.require_should;
   results_.waiver_files = options_.waiver_files;
+  results_.storage_root = options_.storage_root.string();
   results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
   results_.environment = CaptureEnvironment(options_.launcher.empty() ? kMpiLauncher : options_.launcher);
   results_.suite_commit = SuiteCommit();
   for (const SuiteSize& suite : AllSuites()) {
     if (std::ranges::count(options_.tests, suite.name, &TestCase::suite)) results_.suites.push_back(suite);
   }
-  for (const ImplementationSpec& spec : options_.implementations) {
+  if (options_.load_with) results_.load_with = options_.load_with->label;
+  for (const ImplementationSpec& spec : AllImplementations(options_)) {
     results_.implementations.push_back(
-        {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});
-    AddTests(results_.implementations.size() - 1);
+        {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), false, Json()});
+    const size_t index = results_.implementations.size() - 1;
+    results_.implementations.back().loads_only = index >= options_.implementations.size();
+    if (index < options_.implementations.size()) AddTests(index);
   }
 }
 
@@ -122,7 +126,7 @@ void RunLedger::GoOnWith(const EarlierRun& earlier) {
 
 size_t RunLedger::AddPools(size_t implementation, int world_size) {
   const Lock lock(mutex_);
-  results_.pools.push_back({options_.implementations[implementation].label, world_size, 0, {}, 0, {}});
+  results_.pools.push_back({results_.implementations[implementation].label, world_size, 0, {}, 0, {}});
   return results_.pools.size() - 1;
 }
 
@@ -260,7 +264,7 @@ void RunLedger::Decide(const std::vector<Unit>& units, Verdict verdict, const st
   const Lock lock(mutex_);
   for (const Unit& unit : units) {
     if (!decided_.insert(unit.job).second) continue;
-    DecideOne(unit.job, verdict, WithPhase(ResultOf(unit.job).test, unit.phase, reason));
+    DecideOne(unit.job, verdict, WithPhase(ResultOf(unit.job).test, unit.phase, reason, OtherRunnerOf(unit)));
     TellWhenOver(unit.job);
   }
   WriteNow();
@@ -347,6 +351,7 @@ Results RunLedger::Close(bool complete) {
   const Lock lock(mutex_);
   results_.complete = complete;
   std::error_code none;
+  if (closes_folders_) folders_.Close();
   fs::remove_all(BlobFolder(folder_) / "unfinished", none);  // what ranks that were killed were writing
   WriteNow();
   return std::move(results_);

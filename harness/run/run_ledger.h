@@ -78,6 +78,14 @@ class RunLedger {
   // The results are those of an earlier run, continued. Throws InputError when it was another one.
   void GoOnWith(const EarlierRun& earlier);
 
+  // Makes ready for the folders of tests with phases; `go_on`: those of an earlier run stay until RemoveOtherFolders.
+  // Throws InputError when --storage-root cannot be used.
+  void OpenFolders(bool go_on);
+  void CloseFolders();  // for a run that ends with an error
+  void NoteEarlierFolder(const std::filesystem::path& folder);
+  // Those of no test that has failed: what an earlier run had not finished.
+  void RemoveOtherFolders();
+
   // Before it nothing is written, and after it only while the lock holds.
   void WriteWhereLocked(const FolderLock& lock) { lock_ = &lock; }
 
@@ -95,6 +103,8 @@ class RunLedger {
   size_t RepetitionOf(size_t job) const { return job / results_.tests.size(); }
   void AddTests(size_t implementation);
 
+  bool HasPhases() const;
+
   // From here on with the lock held.
   TestResult& ResultOf(size_t job) { return results_.tests[IndexOf(job)]; }
   TestResult Blank(size_t job);
@@ -105,6 +115,8 @@ class RunLedger {
     std::vector<PhaseResult> phases;
   };
   Unit NextOf(size_t job) const;
+  // The label of the implementation that runs the phase, where it is not the one under test; else empty.
+  std::string OtherRunnerOf(const Unit& unit);
   Verdict FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                       const std::optional<Incident>& incident, double seconds);
   void Conclude(size_t job, const std::filesystem::path& trace_folder, TestResult outcome);
@@ -134,6 +146,7 @@ class RunLedger {
   std::set<size_t> decided_;                  // jobs
   std::map<size_t, Attempt> attempts_;        // of jobs with phases that have begun
   TestFolders folders_;
+  bool closes_folders_ = false;
   Clock::time_point written_ = begin_;
   Clock::duration last_write_took_{0};
   const FolderLock* lock_ = nullptr;

@@ -17,7 +17,7 @@ constexpr size_t kMaxPhases = 8;
 Json PhasesToJson(const std::vector<std::optional<PlannedPhase>>& phases) {
   Json json = Json::array();
   for (const auto& phase : phases) {
-    json.push_back(phase ? Json{{"phase", phase->index + 1}, {"folder", phase->folder.string()}} : Json());
+    json.push_back(phase ? Json{{"phase", phase->index + 1}, {"role", phase->role}, {"folder", phase->folder.string()}} : Json());
   }
   return json;
 }
@@ -28,7 +28,8 @@ std::vector<std::optional<PlannedPhase>> PhasesFromJson(const Json& json) {
     if (entry.is_null()) {
       phases.emplace_back();
     } else {
-      phases.push_back(PlannedPhase{entry.at("phase").get<size_t>() - 1, entry.at("folder").get<std::string>()});
+      phases.push_back(PlannedPhase{entry.at("phase").get<size_t>() - 1, entry.at("folder").get<std::string>(),
+                                    entry.at("role").get<std::string>()});
     }
   }
   return phases;

@@ -18,6 +18,7 @@ namespace shardcts {
 struct PlannedPhase {
   size_t index = 0;              // from 0
   std::filesystem::path folder;  // of the test, for all of its phases; absolute, made by the controller
+  std::string role = "save";     // or "load"
 };
 
 struct Plan {

@@ -100,7 +100,7 @@ FolderLock PrepareRunFolder(const fs::path& folder) {
     throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
   }
   FolderLock lock(folder);
-  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces", "blobs"}) {
+  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces", "blobs", "storage"}) {
     fs::remove_all(folder / name, error);
     if (error) throw InputError((folder / name).string() + ": cannot be removed: " + error.message());
   }

@@ -30,7 +30,7 @@ std::filesystem::path TestFiles(const std::filesystem::path& pool_folder, const 
 // OUT/blobs
 std::filesystem::path BlobFolder(const std::filesystem::path& run_folder);
 
-// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs, traces and blobs,
+// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs, traces, blobs and storage,
 // and writes a results.json with complete: false. Throws InputError when it cannot be written, holds things and no
 // earlier run, or is in use by another run. The run keeps the lock until it ends.
 [[nodiscard]] FolderLock PrepareRunFolder(const std::filesystem::path& folder);

@@ -19,19 +19,23 @@ def _problems(document):
     for label, times in Counter(labels).items():
         if times > 1:
             yield f"implementations: label {label!r} stands {times} times"
-    yield from _test_problems(document["tests"], set(labels))
+    yield from _test_problems(document, set(labels))
     yield from _summary_problems(document, labels)
     for index, pool in enumerate(document["pools"]):
         if pool["implementation"] not in labels:
             yield f"pools[{index}]: unknown implementation {pool['implementation']!r}"
 
 
-def _test_problems(tests, labels):
+def _test_problems(document, labels):
+    loads_only = {record["label"] for record in document["implementations"] if record.get("loads_only")}
+    tests = document["tests"]
     seen = set()
     for index, test in enumerate(tests):
         where = f"tests[{index}] ({test['id'][:120]!r})"
         if test["implementation"] not in labels:
             yield f"{where}: unknown implementation {test['implementation']!r}"
+        if test["implementation"] in loads_only:
+            yield f"{where}: implementation {test['implementation']!r} only loads"
         key = (test["implementation"], test["id"])
         if key in seen:
             yield f"{where}: second result of this id for implementation {test['implementation']!r}"

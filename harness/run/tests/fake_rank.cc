@@ -137,7 +137,8 @@ class FakeRank {
 
   bool UseFolder(size_t index) const {
     if (!plan_.phases[index]) return true;
-    const auto& [phase, folder] = *plan_.phases[index];
+    const size_t phase = plan_.phases[index]->index;
+    const std::filesystem::path& folder = plan_.phases[index]->folder;
     std::ofstream(folder / ("phase-" + std::to_string(phase + 1) + "-rank-" + std::to_string(rank_))) << "was here\n";
     return phase == 0 || std::filesystem::exists(folder / ("phase-" + std::to_string(phase) + "-rank-0"));
   }
