@@ -29,6 +29,7 @@ Value Reset(const Call& call) {
   call.session.patched_models.clear();
   call.session.patched_optimizers.clear();
   call.session.schedules.clear();
+  call.session.steps_before_hooks.clear();
   call.session.scope_handles.Clear();
   call.session.optimizer_handles.Clear();
   call.session.model_handles.Clear();

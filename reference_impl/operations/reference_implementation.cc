@@ -14,6 +14,7 @@ HandlerTable AllHandlers() {
   AddLifecycleHandlers(table);
   AddMeshHandlers(table);
   AddModelHandlers(table);
+  AddForwardHandlers(table);
   AddWrapperHandlers(table);
   AddFsdpHandlers(table);
   AddFsdpOptimHandlers(table);

@@ -90,8 +90,18 @@ def render(page: Page) -> str:
 
 
 def _worlds(rule: dict) -> str:
-    sizes = {size for case in rule["cases"] for size in case.get("world_sizes", rule.get("world_sizes", []))}
-    return ", ".join(map(str, sorted(sizes)))
+    """World sizes; of phases "1, 2 → 3": those of each phase."""
+    sizes, chains = set(), {}
+    for case in rule["cases"]:
+        owner = case if "phases" in case or "world_sizes" in case else rule
+        sizes.update(owner.get("world_sizes", []))
+        if "phases" in owner:
+            chains[" → ".join(_listed(phase["world"]) for phase in owner["phases"])] = None
+    return "; ".join(filter(None, [_listed(sizes), *chains]))
+
+
+def _listed(sizes) -> str:
+    return ", ".join(map(str, sorted(sizes if isinstance(sizes, (list, set)) else [sizes])))
 
 
 def main(arguments: list[str]) -> int:
