@@ -69,6 +69,7 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.require_should = command.require_should;
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
+  options.known_differences = LoadKnownDifferences();
   options.repeat = command.repeat;
   options.baseline = BaselineLabel(command.baseline, options.implementations);
   options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;

@@ -15,7 +15,8 @@ const std::vector<MutantRow>& Rows() {
     std::vector<MutantRow> rows;
     for (const auto& family :
          {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants(),
-          DsdMutants(), RuleGeometryMutants(), RuleGroupMutants(), RuleMutants(), TrajectoryMutants(), AliasingMutants(),
+          DsdMutants(), RuleGeometryMutants(), RuleGroupMutants(), RuleLoadingMutants(), RuleOptimizerMutants(),
+          RulePlaceMutants(), RuleStateMutants(), RuleMutants(), TrajectoryMutants(), AliasingMutants(),
           GroupMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }

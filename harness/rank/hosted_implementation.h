@@ -23,6 +23,9 @@ class HostedImplementation final : public Implementation {
   // any more, and neither can what the implementation has built on it.
   bool usable() const { return communicator_ == nullptr || communicator_->usable(); }
 
+  // Local. It was given no communicator: whether its collectives are still in step with its peers', nobody can ask.
+  bool communicates_by_itself() const { return communicator_ == nullptr; }
+
   // *Collective* over the pool, between two tests. Creates communicator and implementation again.
   void Renew();
 

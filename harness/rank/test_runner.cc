@@ -116,7 +116,8 @@ class Case {
     }
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
-    if (pool_.control.EndOfTest(failed_early, unclean || !pool_.implementation.usable())) pool_.implementation.Renew();
+    const bool broken = unclean || !pool_.implementation.usable() || MayBeOutOfStep(ending);
+    if (pool_.control.EndOfTest(failed_early, broken)) pool_.implementation.Renew();
   }
 
  private:
@@ -148,6 +149,13 @@ class Case {
         ending.verdict == RankVerdict::kAborted || ending.verdict == RankVerdict::kDiverged;
     if (*failed_early && !peers_stopped_too) pool_.control.NotifyPeersOfStop();
     return ending;
+  }
+
+  // An operation that failed on some ranks only may have begun other collectives there than on their peers.
+  bool MayBeOutOfStep(const Ending& ending) const {
+    const bool ran = ending.verdict != RankVerdict::kNotApplicable && ending.verdict != RankVerdict::kNotSupported;
+    const bool has_peers = pool_.plan.world_size > 1 && pool_.implementation.communicates_by_itself();
+    return ran && has_peers && ending.verdict != RankVerdict::kPass;
   }
 
   // What the implementation has measured of this test, where it does. Not a step of the test.

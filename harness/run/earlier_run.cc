@@ -157,6 +157,7 @@ void EarlierRun::FillIn(RunOptions& options) const try {
   options.waiver_files = Texts(identity_.at("waivers"));
   if (identity_.at("storage_root").is_string()) options.storage_root = identity_.at("storage_root").get<std::string>();
   options.waivers = LoadWaivers({options.waiver_files.begin(), options.waiver_files.end()});
+  options.known_differences = LoadKnownDifferences();
 } catch (const Json::exception& error) {
   throw InputError(file_.string() + ": " + error.what());
 }

@@ -15,6 +15,7 @@
 #include "inventory/inventory.h"
 #include "pool/rank_pool.h"
 #include "results/results.h"
+#include "results/known_differences.h"
 #include "results/waivers.h"
 #include "run_files/implementation_spec.h"
 
@@ -60,12 +61,13 @@ struct RunOptions {
   std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails
   bool require_should = false;                     // a rule of level SHOULD that does not hold fails
   std::vector<Waiver> waivers;
+  std::vector<KnownDifference> known_differences;  // of recordings, for parity
   std::vector<std::string> waiver_files;        // where they come from, for the record
   std::chrono::year_month_day today = Today();  // by which waivers expire
   int stop_after_hangs = 5;                     // per implementation and world size
   std::string baseline;                         // label to compare with; empty: no parity
   ParityFunction parity;                        // empty: no parity
-  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
+  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run; more when writing takes long
 };
 
 // What a run reports in its course. The calls come from several threads, but one after another.

@@ -225,10 +225,14 @@ void RunLedger::TellWhenOver(size_t job) {
 // What the implementation says that it is based on is known when it runs.
 const Waiver* RunLedger::WaiverOf(size_t index) const {
   if (waivers_[index]) return waivers_[index];
-  const ImplementationResult& implementation = results_.implementations[implementation_of_[index]];
-  const Json& said = implementation.description;
-  const std::string based_on = said.is_object() ? said.value("based_on", "") : "";
-  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, based_on, implementation.device);
+  const size_t implementation = implementation_of_[index];
+  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, BaseOf(implementation),
+                          results_.implementations[implementation].device);
+}
+
+std::string RunLedger::BaseOf(size_t implementation) const {
+  const Json& said = results_.implementations[implementation].description;
+  return said.is_object() ? said.value("based_on", "") : "";
 }
 
 std::string RunLedger::VersionOf(size_t implementation) const {
@@ -293,11 +297,25 @@ void RunLedger::CompareAll(const std::atomic<bool>& interrupted) {
   }
 }
 
+// Why what differs in the recordings of one test is no news; empty: it is.
+std::string RunLedger::ApartBecause(const TestResult& baseline, const TestResult& test) const {
+  std::vector<std::string> implementations;
+  for (const TestResult* one : {&baseline, &test}) {
+    if (one->verdict == Verdict::kWaived || one->verdict == Verdict::kAdvice) return ToString(one->verdict);
+    const size_t index = one - results_.tests.data();
+    implementations.push_back(options_.implementations[implementation_of_[index]].source);
+    implementations.push_back(BaseOf(implementation_of_[index]));
+  }
+  const KnownDifference* known = FindKnownDifference(options_.known_differences, test.test, implementations);
+  return known == nullptr ? "" : known->place + ": " + known->reason;
+}
+
 void RunLedger::Compare(const TestResult& baseline, TestResult& test) {
   if (baseline.trace.empty() || test.trace.empty()) return;
   try {
-    const bool waived = baseline.verdict == Verdict::kWaived || test.verdict == Verdict::kWaived;
-    Json parity = {{"against", baseline.implementation}, {"waived", waived}};
+    const std::string apart = ApartBecause(baseline, test);
+    Json parity = {{"against", baseline.implementation}, {"waived", !apart.empty()}};
+    if (!apart.empty()) parity["apart"] = apart;
     parity.update(options_.parity(folder_ / baseline.trace, folder_ / test.trace));
     test.parity = std::move(parity);
   } catch (const std::exception& error) {
@@ -311,12 +329,17 @@ void RunLedger::WriteNow() {
   if (lock_ == nullptr) return;
   lock_->Check();
   results_.seconds = earlier_seconds_ + std::chrono::duration<double>(Clock::now() - begin_).count();
+  const auto started = Clock::now();
   WriteResults(results_, folder_);
   written_ = Clock::now();
+  last_write_took_ = written_ - started;
 }
 
 void RunLedger::WriteWhenStale() {
-  if (Clock::now() - written_ > options_.refresh) WriteNow();
+  // A run of tens of thousands of tests must not spend its time on writing them all again.
+  constexpr int kShareOfWrites = 20;
+  const Clock::duration pause = std::max<Clock::duration>(options_.refresh, kShareOfWrites * last_write_took_);
+  if (Clock::now() - written_ > pause) WriteNow();
 }
 
 void RunLedger::Write() {

@@ -128,6 +128,8 @@ class RunLedger {
   std::string KeepRecording(const std::filesystem::path& trace_folder, size_t job, const TestResult& outcome);
   const Waiver* WaiverOf(size_t index) const;  // null: none
   std::string VersionOf(size_t implementation) const;
+  std::string BaseOf(size_t implementation) const;  // what it says that it is based on
+  std::string ApartBecause(const TestResult& baseline, const TestResult& test) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();
   void WriteWhenStale();
@@ -146,6 +148,7 @@ class RunLedger {
   TestFolders folders_;
   bool closes_folders_ = false;
   Clock::time_point written_ = begin_;
+  Clock::duration last_write_took_{0};
   const FolderLock* lock_ = nullptr;
   double earlier_seconds_ = 0;
   mutable std::map<std::pair<size_t, std::string>, size_t> job_of_;  // implementation, recording

@@ -9,7 +9,6 @@
 // The id of a parameter is its position over all groups. A parameter that was never stepped has no entry.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,9 +50,10 @@ class Optimizer {
   // The state of a parameter of this optimizer as after one step with a zero gradient that changes nothing (learning
   // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none. The optimizer does not change.
   Dict StateAtRest(const models::Parameter& parameter) const;
-  // The tensors that the rule keeps for a parameter of this optimizer, by name: true if they have the parameter's shape,
-  // false if they have no dimensions. Others are left out. For a parameter without dimensions all are false.
-  std::map<Key, bool> ShapedLike(const models::Parameter& parameter) const;
+  // The state that the rule would make for a parameter of ExampleShape, which shows what of a parameter's state has the
+  // parameter's shape, at every depth; with these options over those of its group. {}: it is not one of this
+  // optimizer's, or the rule keeps none.
+  Dict ExampleState(const models::Parameter& parameter, const Dict& options = {}) const;
 
   // The tensors share storage with the optimizer's.
   Dict StateDict() const { return Packed(state_); }
@@ -84,6 +84,9 @@ class Optimizer {
 
   std::unique_ptr<UpdateRule> rule_;
 };
+
+// All sizes differ, and state of a shape of its own does not have them.
+std::vector<int64_t> ExampleShape(int64_t dims);
 
 // Parameters of all groups, in the order of their ids.
 std::vector<models::ParameterPtr> ParametersById(const Optimizer& optimizer);

@@ -227,11 +227,15 @@ class Loader {
     const std::vector<int64_t> shape = GlobalShape(*slot);
     const StateValue* entry = FindEntry(key, shape);
     if (!entry || IsWritten(*slot, *entry)) return;
-    if (options_.assign && !IsKept(*slot)) {
+    if (Replaces(slot->value) && !IsKept(*slot)) {
       slot = Replacement(*slot, *entry);
     } else {
       Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
     }
+  }
+
+  bool Replaces(const at::Tensor& present) const {
+    return options_.assign || (options_.assign_meta && present.is_meta());
   }
 
   bool IsKept(const models::Parameter& parameter) const {
@@ -241,9 +245,9 @@ class Loader {
   void LoadBuffer(const std::string& key, at::Tensor& buffer) {
     const StateValue* entry = FindEntry(key, buffer.sizes().vec());
     if (!entry) return;
-    if (options_.assign && std::holds_alternative<at::Tensor>(*entry)) {
+    if (Replaces(buffer) && std::holds_alternative<at::Tensor>(*entry)) {
       buffer = std::get<at::Tensor>(*entry);
-    } else if (const auto* whole = std::get_if<WholeTensor>(entry); options_.assign && whole) {
+    } else if (const auto* whole = std::get_if<WholeTensor>(entry); Replaces(buffer) && whole) {
       buffer = whole->fetch().detach();
     } else {
       Copy(key, buffer.sizes().vec(), "Tensor", buffer, nullptr, *entry);

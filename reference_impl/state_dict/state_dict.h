@@ -77,7 +77,8 @@ StateDict SaveStateDict(models::Module& root, const SaveOptions& options = {},
 
 struct LoadOptions {
   bool strict = true;
-  bool assign = false;  // the given tensors replace the parameters, instead of being copied into their storage
+  bool assign = false;       // the given tensors replace the parameters, instead of being copied into their storage
+  bool assign_meta = false;  // so do they where parameter or buffer is on the meta device
 };
 struct LoadResult {
   std::vector<std::string> missing_keys;

@@ -205,7 +205,8 @@ def first_reason(test: dict) -> str:
 def until(waiver: dict) -> str:
     """How long a waiver holds."""
     version = f"before version {waiver['review_version']}" if waiver["review_version"] else ""
-    return ", ".join(filter(None, (waiver["expires"], version)))
+    versions = f"for {waiver['versions']}" if waiver.get("versions") else ""
+    return ", ".join(filter(None, (waiver["expires"], version, versions)))
 
 
 def tally(tests: list[dict]) -> str:
