@@ -138,6 +138,7 @@ std::string SummaryTable(const Results& results) {
   for (const auto& [verdict, count] : occurring) table << "  " << ToString(verdict);
   table << "\n";
   for (const ImplementationResult& implementation : results.implementations) {
+    if (implementation.loads_only) continue;
     auto& row = counts[implementation.label];
     size_t total = 0;
     for (const auto& [verdict, count] : row) total += count;
