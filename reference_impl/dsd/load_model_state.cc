@@ -98,7 +98,8 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
                              const StateDictContext& context) {
   at::NoGradGuard no_grad;
   CheckOptions(options, context);  // the same on all ranks
-  const LoadOptions load{.strict = options.strict, .assign_meta = options.full_state_dict, .keep_ties = true};
+  LoadOptions load{.strict = options.strict, .keep_ties = true};
+  load.assign_meta = options.full_state_dict;
   StateDict entries;
   RankAgreement agreement;
   agreement.Try([&] {
