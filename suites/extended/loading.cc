@@ -88,9 +88,8 @@ RULE(LO11) {
   for (const std::string other : {"full", "sharded", "local"}) {
     if (other == form) continue;
     const Dict given = SavedFor(t, source, other);
-    if (!Refused(t, "a dict of type " + other, {"RuntimeError", "AssertionError"}, [&] { SetState(model, form, given); })) {
-      return;
-    }
+    const auto load = [&] { SetState(model, form, given); };
+    if (!Refused(t, "a dict of type " + other, {"RuntimeError", "AssertionError"}, load)) return;
     SameState(t, "after a dict of type " + other, before, ParametersOf(t, model, wrapper));
   }
   StaysUsable(t, model, TrainedStack(), wrapper, form, good);
@@ -110,7 +109,8 @@ RULE(LO12) {
                                              : std::vector<int64_t>{t.world_size()};
   const MeshLayout mesh = t.subject().InitMesh(shape).Layout();
   Dict given = good;
-  given.Set("1.weight", PlacedOn(t, OtherValues().At("1.weight").AsTensor(), mesh, AllOf(mesh, Placement::Replicate())));
+  const at::Tensor whole = OtherValues().At("1.weight").AsTensor();
+  given.Set("1.weight", PlacedOn(t, whole, mesh, AllOf(mesh, Placement::Replicate())));
   const Dict before = ParametersOf(t, model, wrapper);
   if (!Refused(t, "a DTensor of another mesh", {"RuntimeError"}, [&] { SetState(model, form, given); })) return;
   SameState(t, "after a DTensor of another mesh", before, ParametersOf(t, model, wrapper));
@@ -123,7 +123,9 @@ RULE(LO13) {
   MoveSubmodule(model, "1", "meta");
   Wrap(t, model, TrainedStack(), wrapper);
   const std::vector<ParameterGroup> real = {{{"0.weight", "0.bias", "2.weight", "2.bias"}}};
-  const auto adam_of = [&](Model& of) { return t.subject().CreateOptimizer(of, "adam", TrainingOptions("adam"), real); };
+  const auto adam_of = [&](Model& of) {
+    return t.subject().CreateOptimizer(of, "adam", TrainingOptions("adam"), real);
+  };
   const Optimizer early = adam_of(model);
   const std::string addresses = AddressesOf(model.Parameters(), "1.");
   Model other = BuildTrained(t, TrainedStack(), wrapper);

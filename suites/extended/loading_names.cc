@@ -130,9 +130,8 @@ RULE(LO3) {
   for (const std::string& name : good.Keys()) {
     Dict given = good;
     given.Erase(name);
-    const std::vector<std::string> kinds =
-        name.ends_with("_flat_param") ? std::vector<std::string>{"AssertionError"} : std::vector<std::string>{"RuntimeError"};
-    if (!Refused(t, "without " + name, kinds, [&] { SetState(model, form, GivenBy(t, form, given)); })) return;
+    const std::string kind = name.ends_with("_flat_param") ? "AssertionError" : "RuntimeError";
+    if (!Refused(t, "without " + name, {kind}, [&] { SetState(model, form, GivenBy(t, form, given)); })) return;
   }
   StaysUsable(t, model, spec, wrapper, form, good);
   if (form != "dsd_sharded" && form != "dsd_full") return;

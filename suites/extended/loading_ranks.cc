@@ -38,8 +38,8 @@ void SpoilOptimizer(const Trial& t, const std::string& fault, Dict& state_dict) 
   }
 }
 
-// FSDP1 with use_orig_params: an optimizer's own state dict, in which on every rank a moment has an element too many, or
-// the state of a parameter is missing.
+// FSDP1 with use_orig_params: an optimizer's own state dict, in which on every rank a moment has an element too many,
+// or the state of a parameter is missing.
 Dict SpoiledOwnState(const std::string& fault, const Optimizer& optimizer) {
   Dict state_dict = optimizer.StateDict();
   Dict& state = state_dict.Find("state")->AsDict();
@@ -81,7 +81,8 @@ void WhollyOldOrNew(Trial& t, const Dict& before, const Dict& loaded, const Dict
       seen += (seen.empty() ? "" : ", ") + state;
     }
     const bool right = !has_other && !(has_old && has_new) && !(has_new && name == bad);
-    t.Rule(Holds(right, name, fmt::format("expected to be {} on all ranks, is {}", name == bad ? "old" : "old or new", seen)));
+    const char* expected = name == bad ? "old" : "old or new";
+    t.Rule(Holds(right, name, fmt::format("expected to be {} on all ranks, is {}", expected, seen)));
   }
 }
 

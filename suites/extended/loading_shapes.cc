@@ -14,9 +14,9 @@ using Shapes = std::vector<std::vector<int64_t>>;
 
 constexpr const char* kWeight = "1.weight";  // (5, 8)
 
-// Shapes that (5, 8) is not: some can be spread over it, or over a part of it, the first of them over every rank's part;
-// then a part's own, larger ones, and the same elements otherwise arranged. Of distributed tensors those that their
-// placements can cut.
+// Shapes that (5, 8) is not: some can be spread over it, or over a part of it, the first of them over every rank's
+// part; then a part's own, larger ones, and the same elements otherwise arranged. Of distributed tensors those that
+// their placements can cut.
 Shapes OtherShapes(const Value& entry, const std::string& wrapper) {
   Shapes shapes = {{5, 1}, {1, 8}, {1, 1}, {3, 8}, {2, 8}, {10, 8}, {5, 9}, {8, 5}, {0, 8}};
   if (wrapper == "tp") std::swap(shapes[0], shapes[1]);  // cut on dimension 1
@@ -30,8 +30,8 @@ Shapes OtherShapes(const Value& entry, const std::string& wrapper) {
 // Of a flat parameter of 45 elements: no rank's part of these has the size of its shard.
 Shapes OtherSizes() { return {{1}, {20}, {90}}; }
 
-// The last rank's shard is shorter than the others', which are padded. With its padding it is refused; the others' shards
-// are as they must be, and a LOCAL load compares nothing between ranks.
+// The last rank's shard is shorter than the others'. With its padding it is refused; the others' shards are as they
+// must be, and a LOCAL load compares nothing between ranks.
 void PaddedShardIsRefused(Trial& t, Model& model, const Dict& good) {
   Dict given = good;
   const Value& flat = good.At("1._flat_param");

@@ -82,7 +82,8 @@ Value InShape(const Trial& t, const Value& entry, const std::vector<int64_t>& sh
   return made;
 }
 
-bool Refused(Trial& t, std::string_view what, const std::vector<std::string>& kinds, const std::function<void()>& call) {
+bool Refused(Trial& t, std::string_view what, const std::vector<std::string>& kinds,
+             const std::function<void()>& call) {
   std::string kind, actual = "no error";
   try {
     call();

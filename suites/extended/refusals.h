@@ -1,4 +1,4 @@
-// What rules of loading share: state dicts that do not fit, calls that every rank must refuse, and the model afterwards.
+// What rules of loading share: state dicts that do not fit, calls that every rank must refuse, the model afterwards.
 #pragma once
 
 #include <functional>
@@ -27,11 +27,12 @@ Model BuildWithOtherValues(Trial& t, std::string_view wrapper);  // *Collective*
 Value InShape(const Trial& t, const Value& entry, const std::vector<int64_t>& shape);
 
 // *Collective*. The call must fail on every rank with an error of one of these kinds. Evaluates the rule on every rank,
-// and returns on every rank whether it held on all of them. Where it did not, collectives of the implementation may have
-// begun on some ranks only: the test must call no further one.
-bool Refused(Trial& t, std::string_view what, const std::vector<std::string>& kinds, const std::function<void()>& call);
+// and returns on every rank whether it held on all of them. Where it did not, collectives of the implementation may
+// have begun on some ranks only: the test must call no further one.
+bool Refused(Trial& t, std::string_view what, const std::vector<std::string>& kinds,
+             const std::function<void()>& call);
 
-// Everything that a load may change, whole and copied: TrainedParameters, and of an optimizer TrainedState. *Collective*.
+// *Collective*. Everything that a load may change, whole and copied: TrainedParameters, of an optimizer TrainedState.
 Dict ParametersOf(Trial& t, Model& model, std::string_view wrapper);
 Dict StateOf(Trial& t, Model& model, const Optimizer& optimizer, std::string_view wrapper);
 
