@@ -66,7 +66,8 @@ TEST(PortsTest, ARuleAndItsBodyAreNamedWithTheirPlaces) {
   EXPECT_THAT(suite->rules.front().place, testing::StartsWith("suites/extended/rules/geometry.json: /rules/0"));
   for (const Suite& one : AllPorts()) {
     for (const Port& port : one.ports) {
-      if (one.name == "extended") EXPECT_THAT(port.place, testing::MatchesRegex("suites/extended/[a-z_]+\\.cc:[0-9]+"));
+      if (one.name != "extended") continue;
+      EXPECT_THAT(port.place, testing::MatchesRegex("suites/extended/[a-z_]+\\.cc:[0-9]+"));
     }
   }
 }
