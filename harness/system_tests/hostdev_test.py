@@ -120,7 +120,7 @@ def first_line(ended):
     """Without the device, the addresses of objects that errors of PyTorch name, and the value that a tensor of one element
     is shown with where the host can read it."""
     line = re.sub("0x[0-9a-f]+", "0x…", ended.out.splitlines()[0])
-    return re.sub(r"hostdev(:\d+)?", "cpu", re.sub(r" cpu = [^}\], ]+", " cpu", line))
+    return re.sub(r"(hostdev|cpu)(:\d+)?", "cpu", re.sub(r" cpu = [^}\], ]+", " cpu", line))
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (REPOSITORY / "docs/examples").glob("*.json")))
