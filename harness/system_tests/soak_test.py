@@ -30,13 +30,14 @@ class Field:
 
 
 def operations_of(run) -> dict[str, list[int]]:
-    """By test and rank, as recorded; what belongs to the harness alone is not counted."""
+    """By test and rank, as recorded: those after the seed, which faults are counted from, without the harness's own."""
     found = {}
     for test in run.tests:
         assert test["verdict"] == "pass", test
         traces = [run.folder / test["trace"] / f"rank-{rank}.jsonl" for rank in range(test["world_size"])]
-        lines = [[json.loads(line) for line in trace.read_text().splitlines()[1:]] for trace in traces]
-        found[test["id"]] = [sum(not line["op"].startswith("implementation.") for line in of_rank) for of_rank in lines]
+        names = [[json.loads(line)["op"] for line in trace.read_text().splitlines()[1:]] for trace in traces]
+        after_seed = [of_rank[len(of_rank) - of_rank[::-1].index("implementation.seed"):] for of_rank in names]
+        found[test["id"]] = [sum(not name.startswith("implementation.") for name in of_rank) for of_rank in after_seed]
     return found
 
 
