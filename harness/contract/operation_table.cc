@@ -14,7 +14,8 @@ std::vector<FieldSpec> ReadFields(const nlohmann::json& rows) {
   std::vector<FieldSpec> fields;
   for (const auto& row : rows) {
     FieldSpec field{row.at("name"), row.at("type"), row.value("required", false),
-                    row.value("values", std::vector<std::string>{}), std::nullopt};
+                    row.value("values", std::vector<std::string>{}), std::nullopt,
+                    row.value("capabilities", std::map<std::string, std::string>{})};
     if (row.contains("min")) field.min = row.at("min").get<int64_t>();
     fields.push_back(std::move(field));
   }

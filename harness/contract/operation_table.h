@@ -19,6 +19,7 @@ struct FieldSpec {
   bool required = false;
   std::vector<std::string> values;  // allowed values of a string; empty: all
   std::optional<int64_t> min;       // smallest allowed value of an int
+  std::map<std::string, std::string> capabilities;  // value -> what declares it; "any": whatever is given
 };
 
 // A dict with known fields: its own `fields`, or those of another record, which is selected by the string field `by`.

@@ -116,7 +116,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
 
-  Session session(implementation, control, control.rank(), control.size(), plan.implementation.device);
+  Session session(implementation, control, control.rank(), control.size(), plan.implementation.device, capabilities);
   if (plan.script.empty()) {
     RunTests(plan, capabilities, implementation, session, control, events);
   } else {

@@ -25,6 +25,8 @@ void RunInto(RankReport& report, const Script& script, Session& session, const s
     report.verdict = RankVerdict::kAborted, report.reason = stopped.what();
   } catch (const Diverged& diverged) {
     report.verdict = RankVerdict::kDiverged, report.reason = diverged.what();
+  } catch (const OptionNotSupported& refusal) {
+    report.verdict = RankVerdict::kNotSupported, report.reason = refusal.what();
   } catch (const HarnessError& error) {  // the script's arguments do not fit the table
     report.verdict = RankVerdict::kFail, report.reason = error.what();
   }

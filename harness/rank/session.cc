@@ -2,19 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "contract/argument_check.h"
+#include "contract/unsupported_option.h"
 #include "rank/result_check.h"
 
 namespace shardcts {
 
-Session::Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device)
+Session::Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device,
+                 std::vector<std::string> capabilities)
     : implementation_(implementation),
       control_(control),
       rank_(rank),
       world_size_(world_size),
-      device_(std::move(device)) {}
+      device_(std::move(device)),
+      capabilities_(std::move(capabilities)) {}
 
 void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed, std::filesystem::path folder) {
   folder_ = std::move(folder);
@@ -42,6 +46,14 @@ std::string Session::FolderNamed(const std::string& name) const {
   }
   std::filesystem::create_directories(folder_);
   return name.empty() ? folder_.string() : (folder_ / path).string();
+}
+
+std::optional<std::string> Session::WrongRefusal(const OperationSpec& operation, const Dict& arguments,
+                                                 const Error& error) const {
+  const auto option = FindUnsupportedOption(operation, arguments, error.message);
+  if (!option) return "NotSupported must name an option of the operation first, it says: " + error.message;
+  if (!std::ranges::count(capabilities_, option->capability)) return std::nullopt;
+  return fmt::format("capability {} is declared, but {}: {}", option->capability, error.kind, error.message);
 }
 
 // The arguments with absolute folders.
@@ -87,6 +99,10 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
       outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
     }
   }
+  const bool refused = !outcome.ok() && outcome.error().kind == kNotSupported;
+  const std::optional<std::string> wrong_refusal =
+      refused ? WrongRefusal(*spec, arguments, outcome.error()) : std::nullopt;
+  if (wrong_refusal) outcome = Error{"ContractViolation", *wrong_refusal};
   if (recorder_) recorder_->End(outcome, seconds);
   if (!outcome.ok()) {
     control_.TellError(spec->name, step, outcome.error().kind + ": " + outcome.error().message);
@@ -94,6 +110,9 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
   if (!outcome.ok() && control_.stopped_by().empty()) control_.StopOfAPeer();  // the implementation may know it first
   if (!outcome.ok() && !control_.stopped_by().empty()) {
     throw PeerStopped(fmt::format("rank {} was in {}, but {}", rank_, operation, control_.stopped_by()));
+  }
+  if (refused && !wrong_refusal) {
+    throw OptionNotSupported(fmt::format("{}: an option is not supported: {}", operation, outcome.error().message));
   }
   if (outcome.ok()) SetOrigin(outcome.value(), step);
   return outcome;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "contract/facade.h"
 #include "contract/implementation.h"
@@ -24,9 +25,21 @@ class HarnessError : public std::exception {
   std::string text_;
 };
 
+// The implementation does not support an option that the test or script needs. Ends it as not_supported.
+class OptionNotSupported : public std::exception {
+ public:
+  explicit OptionNotSupported(std::string text) : text_(std::move(text)) {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
+
 class Session : public Caller {
  public:
-  Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device);
+  // `capabilities`: what the implementation declares.
+  Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device,
+          std::vector<std::string> capabilities = {});
 
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
@@ -34,8 +47,10 @@ class Session : public Caller {
 
   // Checks arguments and result against the table: a wrong argument is a HarnessError; a wrong result, or a wrong
   // argument that the implementation itself has given, is an Outcome error of kind "ContractViolation". Keeps
-  // collective operations in step (PeerStopped, Diverged) and records. A test and its recording name folders below the
-  // test's own, so that neither can write elsewhere; the implementation gets absolute paths.
+  // collective operations in step (PeerStopped, Diverged) and records. An error of kind "NotSupported" is thrown as
+  // OptionNotSupported, so that no test takes it for one that it expects; one that names no option, or what the
+  // implementation declares, is a "ContractViolation". A test and its recording name folders below the test's own, so that
+  // neither can write elsewhere; the implementation gets absolute paths.
   Outcome Call(std::string_view operation, Dict arguments) override;
 
   // *Collective*. Exchanges values of the test between ranks. No operation: the implementation is not involved.
@@ -60,6 +75,8 @@ class Session : public Caller {
   int64_t last_step() const { return next_step_ - 1; }
 
  private:
+  // What is wrong with the answer that an option is not supported; nothing: it may be given.
+  std::optional<std::string> WrongRefusal(const OperationSpec& operation, const Dict& arguments, const Error& error) const;
   Dict WithFolders(const OperationSpec& operation, const Dict& arguments) const;
 
   Implementation& implementation_;
@@ -67,6 +84,7 @@ class Session : public Caller {
   int rank_;
   int world_size_;
   std::string device_;
+  std::vector<std::string> capabilities_;
   std::unique_ptr<Recorder> recorder_;
   std::filesystem::path folder_;
   int64_t next_step_ = 0;

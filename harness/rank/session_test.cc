@@ -34,6 +34,42 @@ TEST(Session, AResultOfTheWrongTypeIsTheImplementationsFault) {
   EXPECT_EQ(outcome.error().message, "the result must be handle model, it is \"a model\"");
 }
 
+LoneRank Refusing(const std::string& message, std::vector<std::string> capabilities = {}) {
+  return LoneRank([message](std::string_view, const Dict&) { return Outcome(Error{"NotSupported", message}); },
+                  std::move(capabilities));
+}
+
+const Dict kWrap{{"model", Handle{"model", 1}}, {"path", ""}, {"wrapper", "fsdp"}};
+
+TEST(Session, AnOptionThatIsNotSupportedEndsTheTest) {
+  LoneRank rank = Refusing("options.use_orig_params: only flat parameters", {"fsdp1"});
+  try {
+    rank.session().Call("model.wrap", kWrap);
+    FAIL() << "it must throw";
+  } catch (const OptionNotSupported& refusal) {
+    EXPECT_STREQ(refusal.what(),
+                 "model.wrap: an option is not supported: options.use_orig_params: only flat parameters");
+  }
+}
+
+TEST(Session, ARefusalThatNamesNoOptionIsAFault) {
+  for (const char* message : {"", "model", "this rank has no time"}) {
+    const Outcome outcome = Refusing(message).session().Call("model.wrap", kWrap);
+    ASSERT_FALSE(outcome.ok());
+    EXPECT_EQ(outcome.error().kind, "ContractViolation");
+    EXPECT_EQ(outcome.error().message,
+              std::string("NotSupported must name an option of the operation first, it says: ") + message);
+  }
+}
+
+TEST(Session, WhatIsDeclaredCannotBeRefused) {
+  EXPECT_THROW(Refusing("wrapper", {"core"}).session().Call("model.wrap", kWrap), OptionNotSupported);
+  const Outcome outcome = Refusing("wrapper: later", {"core", "fsdp1"}).session().Call("model.wrap", kWrap);
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.error().kind, "ContractViolation");
+  EXPECT_EQ(outcome.error().message, "capability fsdp1 is declared, but NotSupported: wrapper: later");
+}
+
 TEST(Session, AMistypedValueThatTheImplementationGaveIsItsFault) {
   LoneRank rank([](std::string_view, const Dict&) { return Outcome(Value(Dict{{"w", at::ones({2})}})); });
   const Value state = rank.session().Call("model.state_dict", {{"model", Handle{"model", 1}}}).value();

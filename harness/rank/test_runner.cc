@@ -25,6 +25,7 @@ namespace {
 struct Ending {
   RankVerdict verdict = RankVerdict::kPass;
   std::string reason;
+  bool ran = true;  // the test's body
 };
 
 Ending FailWith(const std::string& message, Trial& trial) {
@@ -42,6 +43,8 @@ Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_ear
     return {RankVerdict::kAborted, stopped.what()};
   } catch (const Diverged& diverged) {
     return {RankVerdict::kDiverged, diverged.what()};
+  } catch (const OptionNotSupported& refusal) {
+    if (!trial.failed()) return {RankVerdict::kNotSupported, refusal.what()};
   } catch (const OperationFailed& failure) {
     if (!trial.failed()) trial.FailUnexpectedly(failure.what());
   } catch (const ContractViolation& violation) {
@@ -93,10 +96,10 @@ class Case {
       Finish(trial, ending, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), timings);
     };
     if (!test_.not_applicable.empty()) {
-      ending = {RankVerdict::kNotApplicable, test_.not_applicable};
+      ending = {RankVerdict::kNotApplicable, test_.not_applicable, false};
       finish();
     } else if (!missing.empty()) {
-      ending = {RankVerdict::kNotSupported, "capability " + missing + " is not declared"};
+      ending = {RankVerdict::kNotSupported, "capability " + missing + " is not declared", false};
       finish();
     } else {
       ending = RunPort(trial, &failed_early);
@@ -162,9 +165,8 @@ class Case {
 
   // An operation that failed on some ranks only may have begun other collectives there than on their peers.
   bool MayBeOutOfStep(const Ending& ending) const {
-    const bool ran = ending.verdict != RankVerdict::kNotApplicable && ending.verdict != RankVerdict::kNotSupported;
     const bool has_peers = pool_.plan.world_size > 1 && pool_.implementation.communicates_by_itself();
-    return ran && has_peers && ending.verdict != RankVerdict::kPass;
+    return ending.ran && has_peers && ending.verdict != RankVerdict::kPass;
   }
 
   // What the implementation has measured of this test, where it does. Not a step of the test.

@@ -19,3 +19,44 @@ def test_not_supported_counts_apart_from_what_passed(run_shardcts):
     assert run.verdicts == ["pass"] * 4 + ["not_supported"] * 4
     assert ended.code == 0, ended
     assert run.document["summary"][MINIMAL]["pass"] == 0
+
+
+OFFLOADED = ("--filter", "test_cpu_offload_full_state_dict", "--world", "2")
+REFUSING = "python:refusing:Refusing"
+
+
+def the_test(run):
+    (test,) = run.tests
+    return test
+
+
+def test_an_option_that_is_not_supported_is_said_and_counted_apart(run_shardcts):
+    ended, run = run_shardcts(REFUSING, "--impl", "reference", *OFFLOADED)
+    refused, passed = run.tests
+    assert (refused["verdict"], passed["verdict"], ended.code) == ("not_supported", "pass", 0), ended
+    assert refused["reason"] == ("dsd.get_model_state_dict: an option is not supported: options.cpu_offload: nothing can "
+                                 "be offloaded")
+    assert run_shardcts(REFUSING, *OFFLOADED)[0].code == 3, "nothing passed"
+
+
+def test_a_run_that_requires_the_capability_does_not_take_it(run_shardcts):
+    ended, run = run_shardcts(REFUSING, *OFFLOADED, "--require", "dsd")
+    assert (the_test(run)["verdict"], ended.code) == ("fail", 1), ended
+    assert "; the run requires capability dsd" in the_test(run)["reason"]
+
+
+def test_one_rank_alone_cannot_refuse_where_its_peers_go_on(run_shardcts):
+    _, run = run_shardcts(f"{REFUSING},on=rank1", *OFFLOADED)
+    assert the_test(run)["verdict"] != "pass"
+
+
+def test_a_refusal_that_names_nothing_is_a_failure(run_shardcts):
+    ended, run = run_shardcts(f"{REFUSING},refuses=options.offload", *OFFLOADED)
+    assert (the_test(run)["verdict"], ended.code) == ("fail", 1), ended
+    assert "NotSupported must name an option of the operation first, it says: options.offload" in the_test(run)["reason"]
+
+
+def test_what_a_declared_capability_promises_cannot_be_refused(run_shardcts):
+    ended, run = run_shardcts(f"{REFUSING},refuses=fully_shard", *OFFLOADED)
+    assert (the_test(run)["verdict"], ended.code) == ("fail", 1), ended
+    assert "capability fsdp2 is declared, but NotSupported: wrapper: no fully_shard" in the_test(run)["reason"]

@@ -21,7 +21,7 @@ GROUP_TITLES = {
     "checkpoint": "Checkpoints"}
 _OPERATION_FIELDS = {"name", "group", "capability", "collective", "arguments", "result", "semantics", "source"}
 _OPTIONAL_FIELDS = {"errors"}
-_FIELD_FIELDS = {"name", "type", "required", "values", "default", "min", "text"}
+_FIELD_FIELDS = {"name", "type", "required", "values", "default", "min", "capabilities", "text"}
 _RECORD_FIELDS = ({"name", "text", "fields"}, {"name", "by", "cases"})
 _TYPES = {"none", "bool", "int", "double", "string", "bytes", "list", "dict", "tensor", "dtensor",
           "sharded_tensor", "folder"}
@@ -75,6 +75,12 @@ operations do not communicate; a rank may call them alone.
 An implementation declares its capabilities. A test that needs a capability which is not declared
 gets the verdict *not supported*: it does not fail, and it never counts as passed. A declared
 capability must work: an error from one of its operations is a failure.
+
+An **option** that an implementation does not have is the error `NotSupported` on every rank, before
+anything is done. Its message begins with the option's path among the arguments
+(`options.cpu_offload`), and may go on with `: ` and a reason. The test is then *not supported*, too.
+Options are arguments and fields of records that may be absent or have a choice of values. What a
+declared capability covers, as the tables below say, cannot be refused.
 """
 
 
@@ -108,7 +114,7 @@ def _problems(document):
     records = [entry.get("name") for entry in document["records"]]
     yield from _repeated("record", records)
     for index, entry in enumerate(document["records"]):
-        for problem in _record_problems(entry, records):
+        for problem in _record_problems(entry, capabilities, records):
             yield f"records[{index}] ({entry.get('name')}): {problem}"
     yield from _repeated("operation", [entry.get("name") for entry in document["operations"]])
     for index, entry in enumerate(document["operations"]):
@@ -121,7 +127,7 @@ def _problems(document):
             yield f"record {name!r} is of no argument"
 
 
-def _record_problems(entry, records):
+def _record_problems(entry, capabilities, records):
     if set(entry) not in _RECORD_FIELDS:
         yield "needs name, text and fields, or name, by and cases"
     for name in entry.get("cases", {}).values():
@@ -129,7 +135,7 @@ def _record_problems(entry, records):
             yield f"unknown record {name!r}"
     yield from _repeated("field", [field.get("name") for field in entry.get("fields", [])])
     for field in entry.get("fields", []):
-        yield from _field_problems("field", field, records)
+        yield from _field_problems("field", field, records, capabilities)
 
 
 def _operation_problems(entry, capabilities, records):
@@ -146,7 +152,7 @@ def _operation_problems(entry, capabilities, records):
     yield from _text_problems(entry)
     yield from _repeated("argument", [argument.get("name") for argument in entry["arguments"]])
     for argument in entry["arguments"]:
-        yield from _field_problems("argument", argument, records)
+        yield from _field_problems("argument", argument, records, capabilities)
     if not set(entry["result"]) <= {"type", "text"} or not _known_type(entry["result"].get("type"), records):
         yield f"result: unknown type or field in {entry['result']}"
 
@@ -157,7 +163,7 @@ def _text_problems(entry):
             yield f"{field} must be a text"
 
 
-def _field_problems(what, field, records):
+def _field_problems(what, field, records, capabilities):
     name = field.get("name")
     if not {"name", "type"} <= set(field) <= _FIELD_FIELDS or (what == "argument" and "required" not in field):
         yield f"{what} {name!r}: has other fields than {sorted(_FIELD_FIELDS)}, or lacks some"
@@ -173,6 +179,11 @@ def _field_problems(what, field, records):
         yield f"{what} {name!r}: values are of a string, at least one"
     if "min" in field and field["type"] != "int":
         yield f"{what} {name!r}: min is of an int"
+    for value, capability in field.get("capabilities", {}).items():
+        if capability not in capabilities:
+            yield f"{what} {name!r}: unknown capability {capability!r}"
+        if value not in ("any", "true", "false", *field.get("values", [])):
+            yield f"{what} {name!r}: capabilities has {value!r}, which is no value of it"
     if "default" in field and (required or not _is_allowed(field, field["default"])):
         yield f"{what} {name!r}: {field['default']!r} cannot be its default"
 
@@ -250,7 +261,16 @@ def _meaning(field) -> str:
         texts.append(f"at least {field['min']}")
     if "default" in field:
         texts.append(f"default {json.dumps(field['default'])}")
+    if "capabilities" in field:
+        texts.append(_of_capabilities(field["capabilities"]))
     return "; ".join(texts + ([field["text"]] if field.get("text") else []))
+
+
+def _of_capabilities(by_value) -> str:
+    if "any" in by_value:
+        return f"capability `{by_value['any']}`"
+    named = ", ".join(f"`{name}` for {value}" for value, name in by_value.items())
+    return ("capabilities: " if len(by_value) > 1 else "capability ") + named
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,8 @@ class LoneRank {
  public:
   using Invoke = std::function<Outcome(std::string_view operation, const Dict& arguments)>;
 
-  explicit LoneRank(Invoke invoke) : implementation_(std::move(invoke)) {}
+  explicit LoneRank(Invoke invoke, std::vector<std::string> capabilities = {})
+      : implementation_(std::move(invoke)), session_(implementation_, control_, 0, 1, "cpu", std::move(capabilities)) {}
   Session& session() { return session_; }
 
  private:
@@ -26,7 +27,7 @@ class LoneRank {
 
   Function implementation_;
   ControlPlane control_;
-  Session session_{implementation_, control_, 0, 1, "cpu"};
+  Session session_;
 };
 
 }  // namespace shardcts

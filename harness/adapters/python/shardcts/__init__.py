@@ -1,5 +1,5 @@
 """ShardCTS adapters: how a Python implementation takes part in the conformance suite (docs/adapters.md)."""
 
-from shardcts.adapter import Adapter, operation
+from shardcts.adapter import Adapter, NotSupported, operation
 
-__all__ = ["Adapter", "operation"]
+__all__ = ["Adapter", "NotSupported", "operation"]

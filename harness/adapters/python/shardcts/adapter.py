@@ -24,6 +24,15 @@ class AdapterError(Exception):
     """An adapter that cannot be loaded; its text is one line."""
 
 
+class NotSupported(Exception):
+    """Raised by an operation for an option that the library does not have, before it does anything: the test is then
+    *not supported* in place of failed. `option` is its path among the operation's arguments, "options.cpu_offload". What
+    a declared capability promises cannot be refused."""
+
+    def __init__(self, option: str, reason: str = ""):
+        super().__init__(f"{option}: {reason}" if reason else option)
+
+
 def operation(name: str) -> Callable:
     """Marks a method as the implementation of one operation of the contract."""
 

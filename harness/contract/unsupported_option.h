@@ -1,0 +1,26 @@
+// An answer that an option is not supported: an error of kind "NotSupported". Its message begins with the option's path
+// among the arguments of the call, "wrapper" or "options.cpu_offload", and may go on with ": " and a reason. *Local*.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "contract/operation_table.h"
+#include "contract/value.h"
+
+namespace shardcts {
+
+inline constexpr std::string_view kNotSupported = "NotSupported";
+
+struct UnsupportedOption {
+  std::string path;
+  std::string capability;  // whoever declares it supports the option's value; empty: none does
+};
+
+// nullopt: the message names no option of the operation. Options are arguments, and fields of records among them, that
+// a call may leave out or that have a choice of values.
+std::optional<UnsupportedOption> FindUnsupportedOption(const OperationSpec& operation, const Dict& arguments,
+                                                       std::string_view message);
+
+}  // namespace shardcts
