@@ -1,6 +1,6 @@
 """An implementation that declares little is never said to have passed what it was not asked."""
 
-from conftest import CACHED, SUITE
+from conftest import CACHED, SUITE, end_of, start_shardcts
 
 MINIMAL = "python:minimal_adapter:MinimalAdapter"
 
@@ -60,3 +60,31 @@ def test_what_a_declared_capability_promises_cannot_be_refused(run_shardcts):
     ended, run = run_shardcts(f"{REFUSING},refuses=fully_shard", *OFFLOADED)
     assert (the_test(run)["verdict"], ended.code) == ("fail", 1), ended
     assert "capability fsdp2 is declared, but NotSupported: wrapper: no fully_shard" in the_test(run)["reason"]
+
+
+def capabilities(implementation, folder):
+    """How it ended, and by capability: tests, answered, what is said."""
+    ended = end_of(start_shardcts("capabilities", "--impl", implementation, "--out", "out", cwd=folder), 120)
+    rows = [line.split(maxsplit=3) for line in ended.out.splitlines()[1:-1]]
+    return ended, {row[0]: (int(row[1]), int(row[2]), row[3]) for row in rows}
+
+
+def test_the_reference_does_what_it_declares(tmp_path):
+    ended, rows = capabilities("reference", tmp_path)
+    assert ended.code == 0, ended
+    assert {says.split(":")[0] for _, _, says in rows.values()} <= {"works", "not declared"}, ended
+    assert rows["fsdp2"][0] == rows["fsdp2"][1] > 500, "all of its tests are answered"
+
+
+def test_what_is_not_declared_is_not_tried(tmp_path):
+    ended, rows = capabilities(MINIMAL, tmp_path)
+    assert ended.code == 0, ended
+    assert all(answered == 0 and says == "not declared" for _, answered, says in rows.values()), ended
+
+
+def test_what_is_declared_and_does_not_work_is_named(tmp_path):
+    ended, rows = capabilities(f"{REFUSING},refuses=fully_shard", tmp_path)
+    assert ended.code == 1, ended
+    assert rows["fsdp2"][2].startswith("DOES NOT WORK: fail "), ended
+    assert "capability fsdp2 is declared, but NotSupported: wrapper: no fully_shard" in rows["fsdp2"][2]
+    assert rows["fsdp1"][2].startswith("works: "), ended

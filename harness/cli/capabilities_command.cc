@@ -1,0 +1,136 @@
+// shardcts capabilities: what an implementation declares, and whether it works, by one small test of each capability.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <set>
+#include <tuple>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+
+namespace shardcts {
+namespace {
+
+struct CapabilitiesCommand {
+  ImplementationFlags implementation{false};
+  PoolFlags pool;
+  OutFlag out;
+};
+
+// What there is to say of one capability.
+struct Row {
+  std::string name;
+  bool declared = false;
+  size_t tests = 0;     // that need it
+  size_t answered = 0;  // of these: whose needs are all declared
+  const TestResult* tried = nullptr;
+};
+
+// Few other needs, then two ranks, which show more than one does; of rules only those that must hold.
+bool IsSmaller(const TestCase& a, const TestCase& b) {
+  const auto size = [](const TestCase& test) {
+    const bool advice = test.rule && test.rule->level == Rule::Level::kShould;
+    return std::tuple(advice, test.phases.size(), test.capabilities.size(), test.world_size == 1, test.world_size);
+  };
+  return size(a) < size(b);
+}
+
+// By capability the test that is tried.
+std::map<std::string, TestCase> SmallTests() {
+  std::map<std::string, TestCase> smallest;
+  for (const TestCase& test : AllTests()) {
+    if (!test.not_applicable.empty()) continue;
+    for (const std::string& name : test.capabilities) {
+      const auto [place, is_new] = smallest.emplace(name, test);
+      if (!is_new && IsSmaller(test, place->second)) place->second = test;
+    }
+  }
+  return smallest;
+}
+
+bool HasAll(const std::set<std::string>& declared, const std::vector<std::string>& needed) {
+  return std::ranges::all_of(needed, [&](const std::string& name) { return declared.contains(name); });
+}
+
+std::vector<Row> MakeRows(const std::map<std::string, TestCase>& small, const std::set<std::string>& declared,
+                          const Results& results) {
+  std::vector<Row> rows;
+  for (const auto& [name, test] : small) {
+    Row row{name, declared.contains(name)};
+    for (const TestCase& other : AllTests()) {
+      if (!std::ranges::count(other.capabilities, name)) continue;
+      ++row.tests;
+      row.answered += HasAll(declared, other.capabilities);
+    }
+    for (const TestResult& result : results.tests) {
+      if (result.test.id == test.id) row.tried = &result;
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+// Of a capability that is declared.
+bool Works(const Row& row) {
+  return row.tried->verdict == Verdict::kPass || row.tried->verdict == Verdict::kWaived;
+}
+
+std::string Says(const Row& row) {
+  if (!row.declared) return "not declared";
+  if (Works(row)) return "works: " + row.tried->test.id;
+  const std::string kind = row.tried->verdict == Verdict::kNotSupported ? "not tried" : "DOES NOT WORK";
+  return fmt::format("{}: {} {}: {}", kind, ToString(row.tried->verdict), row.tried->test.id, row.tried->reason);
+}
+
+int Execute(const CapabilitiesCommand& command) {
+  RunOptions options;
+  command.pool.Apply(options);
+  options.implementations = command.implementation.Specs();
+  const std::map<std::string, TestCase> small = SmallTests();
+  std::set<std::string> chosen;
+  for (const auto& [name, test] : small) {
+    if (chosen.insert(test.id).second) options.tests.push_back(test);
+  }
+  options.waivers = WaiverFlags().Waivers();
+  options.run_folder = command.out.Folder();
+  options.command = "shardcts capabilities --impl " + options.implementations.front().label;
+  ProgressPrinter progress(std::cerr, ScreenStyle::Detect(), options.tests.size());
+  const Results results = Run(options, progress, InterruptFlag());
+  progress.Clear();
+
+  std::set<std::string> declared;
+  for (const auto& name : results.implementations.front().description["capabilities"]) declared.insert(name);
+  std::cout << fmt::format("{:<24} {:>6} {:>8}\n", "capability", "tests", "answered");
+  bool all_work = true;
+  for (const Row& row : MakeRows(small, declared, results)) {
+    std::cout << fmt::format("{:<24} {:>6} {:>8}  {}\n", row.name, row.tests, row.answered, Says(row));
+    all_work &= !row.declared || row.tried->verdict == Verdict::kNotSupported || Works(row);
+  }
+  std::cout << "results: " << (options.run_folder / "results.json").string() << std::endl;
+  if (!results.complete) return 3;
+  return all_work ? 0 : 1;
+}
+
+}  // namespace
+
+void AddCapabilitiesCommand(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand(
+      "capabilities", "What an implementation declares, and whether it works: one small test for each capability.");
+  sub->footer(
+      "tests: how many need the capability; answered: of these, whose needs are all declared.\n"
+      "Exit code: 0, or 1 when something is declared and does not work; 2 and 3 as of run.");
+  const auto command = std::make_shared<CapabilitiesCommand>();
+  command->implementation.AddTo(*sub);
+  command->pool.AddTo(*sub);
+  command->out.AddTo(*sub);
+  sub->callback([command] {
+    if (const int code = Execute(*command)) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace shardcts
