@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "comm/communicator.h"
 #include "contract/implementation.h"
@@ -22,6 +23,9 @@ class HostedImplementation final : public Implementation {
   // Local. False once a call of the communicator, or of a group split from it, has failed: then it cannot be used
   // any more, and neither can what the implementation has built on it.
   bool usable() const { return communicator_ == nullptr || communicator_->usable(); }
+
+  // Local. Of the communicator; empty without one.
+  std::string backend() const { return communicator_ == nullptr ? "" : communicator_->backend(); }
 
   // *Collective* over the pool, between two tests. Creates communicator and implementation again.
   void Renew();
