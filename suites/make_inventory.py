@@ -15,7 +15,7 @@ import json
 import pathlib
 import sys
 
-_CHECK_KEYS = ("id", "what", "strength", "strict_form", "ranks", "active", "inactive", "required")
+_CHECK_KEYS = ("id", "what", "strength", "strict_form", "ranks", "active", "inactive", "required", "phase")
 
 
 class RulesError(Exception):
@@ -38,7 +38,7 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
         "function": test["function"],
         "instances": [_instance(name, test, rules, own) for name in test["instances"]],
         "capabilities": _capabilities(test, rules, own),
-        "world_sizes": test["world_sizes"],
+        **({"phases": own["phases"]} if "phases" in own else {"world_sizes": test["world_sizes"]}),
         "subtests": own.get("subtests", []),
         "checks": _checks(test, rules, own),
     }

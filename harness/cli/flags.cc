@@ -147,6 +147,33 @@ void PoolFlags::Apply(RunOptions& options) const {
   }
 }
 
+void LoadWithFlag::AddTo(CLI::App& command) {
+  command
+      .add_option("--load-with", text_,
+                  "runs the phases that load with this implementation: what the others save is read by it")
+      ->type_name("NAME");
+}
+
+std::optional<ImplementationSpec> LoadWithFlag::Spec(bool any_loads) const {
+  if (text_.empty()) return std::nullopt;
+  const ImplementationSpec spec = ParseImplementationSpec(text_);
+  if (!any_loads) throw InputError("--load-with " + text_ + ": nothing that is to run has a phase that loads");
+  return spec;
+}
+
+void StorageFlags::AddTo(CLI::App& command) {
+  command
+      .add_option("--storage-root", root_,
+                  "a folder, on any file system, below which the folders of tests with phases are made (default: in the "
+                  "run folder)")
+      ->type_name("DIR");
+}
+
+std::filesystem::path StorageFlags::Root() const {
+  if (root_.empty()) return {};
+  return std::filesystem::absolute(root_).lexically_normal();
+}
+
 void JobsFlag::AddTo(CLI::App& command) {
   command
       .add_option("--jobs", jobs_,
@@ -159,7 +186,7 @@ void JobsFlag::AddTo(CLI::App& command) {
 int JobsFlag::Jobs(const RunOptions& options) const {
   if (jobs_ > 0) return jobs_;
   const auto on_cpu = [](const ImplementationSpec& spec) { return spec.device == "cpu"; };
-  if (!std::ranges::all_of(options.implementations, on_cpu)) return 1;
+  if (!std::ranges::all_of(AllImplementations(options), on_cpu)) return 1;
   if (!options.launcher.empty()) return 1;  // it may not be able to start more ranks
   return std::clamp(static_cast<int>(AllowedProcessors().size()), 1, kMostJobsUnasked);
 }

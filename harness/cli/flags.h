@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,17 @@ class ImplementationFlags {
   std::string device_;
 };
 
+// --load-with
+class LoadWithFlag {
+ public:
+  void AddTo(CLI::App& command);
+  // `any_loads`: there is a phase that loads. None: the flag is not given. Throws InputError.
+  std::optional<ImplementationSpec> Spec(bool any_loads) const;
+
+ private:
+  std::string text_;
+};
+
 // --launcher --control-address --start --timeout --start-timeout --stop-timeout --stop-after-hangs --seed --trace: how
 // rank pools are started and watched.
 class PoolFlags {
@@ -68,6 +80,17 @@ class PoolFlags {
   std::string start_ = "warm";
   CLI::Option* launcher_ = nullptr;
   std::string rank_program_;  // empty: shardcts-rank next to this program
+};
+
+// --storage-root
+class StorageFlags {
+ public:
+  void AddTo(CLI::App& command);
+  // Absolute; empty: not given.
+  std::filesystem::path Root() const;
+
+ private:
+  std::string root_;
 };
 
 // --jobs

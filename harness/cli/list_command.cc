@@ -42,6 +42,14 @@ Json RuleJson(const TestCase& test) {
           {"source", test.rule->source}};
 }
 
+Json PhasesJson(const TestCase& test) {
+  Json phases = Json::array();
+  for (const TestPhase& phase : test.phases) {
+    phases.push_back({{"role", phase.role}, {"world_size", phase.world_size}, {"params", phase.params}});
+  }
+  return phases;
+}
+
 Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
   Json checks = Json::array();
   for (const InventoryCheck& check : test.checks) {
@@ -58,6 +66,7 @@ Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
           {"function", test.function},
           {"world_size", test.world_size},
           {"params", test.params},
+          {"phases", PhasesJson(test)},
           {"capabilities", test.capabilities},
           {"not_applicable", test.not_applicable.empty() ? Json() : Json(test.not_applicable)},
           {"checks", checks},

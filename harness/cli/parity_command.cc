@@ -28,14 +28,17 @@ struct ParityCommand {
 // The implementation to look at: the wanted one, or the only one there is.
 std::string ChooseLabel(const Json& results, const std::string& wanted, const char* flag) {
   std::string known;
+  size_t count = 0;
   for (const Json& implementation : results.at("implementations")) {
+    if (implementation.value("loads_only", false)) continue;
+    ++count;
     known += (known.empty() ? "" : ", ") + implementation.at("label").get<std::string>();
   }
   const bool is_known = std::ranges::any_of(results.at("implementations"),
                                             [&](const Json& each) { return each.at("label") == wanted; });
   if (!wanted.empty() && !is_known) throw InputError(fmt::format("no recordings of \"{}\"; there are {}", wanted, known));
   if (!wanted.empty()) return wanted;
-  if (results.at("implementations").size() > 1) throw InputError(fmt::format("holds {}: choose one with {}", known, flag));
+  if (count > 1) throw InputError(fmt::format("holds {}: choose one with {}", known, flag));
   return known;
 }
 

@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include <map>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -26,14 +27,21 @@ std::string Short(const std::string& message) {
   return line.size() > kLongestMessage ? line.substr(0, kLongestMessage) + "…" : line;
 }
 
+// "advice" and "waived" are one of the two verdicts; all other texts describe a known difference.
+std::string_view KindOfApart(const std::string& text) {
+  if (text == "advice") return "advice";
+  return text.empty() || text == "waived" ? "waived" : "with known differences";
+}
+
 std::string ParityLine(const std::string& label, const Results& results) {
-  int64_t tests = 0, waived = 0, identical = 0, close = 0, different = 0, structural = 0;
+  std::map<std::string_view, int64_t> apart;  // tests whose differences are no news
+  int64_t tests = 0, identical = 0, close = 0, different = 0, structural = 0;
   std::string against;
   for (const TestResult& test : results.tests) {
     if (test.implementation != label || !test.parity.is_object()) continue;
     ++tests;
     if (test.parity.value("waived", false)) {
-      ++waived;  // one of the two is known to be wrong: its differences are no news
+      ++apart[KindOfApart(test.parity.value("apart", ""))];
       continue;
     }
     against = test.parity.value("against", "");
@@ -46,7 +54,12 @@ std::string ParityLine(const std::string& label, const Results& results) {
   std::ostringstream line;
   line << "parity of " << label << " against " << against << " in " << tests << " tests: " << identical
        << " tensors identical, " << close << " close, " << different << " different, " << structural << " structural";
-  if (waived > 0) line << "; " << waived << " waived, counted apart";
+  const char* separator = "; ";
+  for (const auto& [kind, count] : apart) {
+    line << separator << count << " " << kind;
+    separator = ", ";
+  }
+  if (!apart.empty()) line << ", counted apart";
   line << "\n";
   return line.str();
 }
@@ -125,6 +138,7 @@ std::string SummaryTable(const Results& results) {
   for (const auto& [verdict, count] : occurring) table << "  " << ToString(verdict);
   table << "\n";
   for (const ImplementationResult& implementation : results.implementations) {
+    if (implementation.loads_only) continue;
     auto& row = counts[implementation.label];
     size_t total = 0;
     for (const auto& [verdict, count] : row) total += count;

@@ -74,15 +74,17 @@ TEST(SummaryTableTest, OneRowPerImplementationOneColumnPerVerdict) {
             "parity of reference against torch in 1 tests: 5 tensors identical, 1 close, 0 different, 0 structural\n");
 }
 
-TEST(SummaryTableTest, ParityOfAWaivedTestCountsApart) {
+TEST(SummaryTableTest, ParityThatIsNoNewsCountsApart) {
   Results results;
   results.implementations = {{"reference"}};
-  for (const bool waived : {false, true}) {
+  for (const char* apart : {"", "waived", "advice", "suites/x/deviations.toml:7: another order", "advice"}) {
     results.tests.push_back(Result(Verdict::kPass, "reference"));
-    results.tests.back().parity = {{"against", "torch"}, {"waived", waived}, {"identical", 5}, {"structural", waived ? 4 : 0}};
+    const bool is_apart = *apart != 0;
+    results.tests.back().parity = {{"against", "torch"}, {"waived", is_apart}, {"apart", apart}, {"identical", 5},
+                                   {"structural", is_apart ? 4 : 0}};
   }
-  EXPECT_THAT(SummaryTable(results), HasSubstr("in 2 tests: 5 tensors identical, 0 close, 0 different, 0 structural; 1 "
-                                               "waived, counted apart\n"));
+  EXPECT_THAT(SummaryTable(results), HasSubstr("in 5 tests: 5 tensors identical, 0 close, 0 different, 0 structural; 2 "
+                                               "advice, 1 waived, 1 with known differences, counted apart\n"));
 }
 
 }  // namespace

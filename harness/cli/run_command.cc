@@ -23,6 +23,8 @@ struct RunCommand {
   WaiverFlags waivers;
   PoolFlags pool;
   JobsFlag jobs;
+  LoadWithFlag load_with;
+  StorageFlags storage;
   OutFlag out;
   bool go_on = false;
   int repeat = 1;
@@ -67,6 +69,7 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.require_should = command.require_should;
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
+  options.known_differences = LoadKnownDifferences();
   options.repeat = command.repeat;
   options.baseline = BaselineLabel(command.baseline, options.implementations);
   options.pool_mode = command.pool_mode == "fresh" ? PoolMode::kFresh : PoolMode::kShared;
@@ -74,7 +77,11 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.run_folder = command.out.Folder();
   options.go_on = command.go_on;
   command.pool.Apply(options);
+  options.load_with = command.load_with.Spec(std::ranges::any_of(options.tests, [](const TestCase& test) {
+    return std::ranges::any_of(test.phases, &TestPhase::loads);
+  }));
   options.jobs = command.jobs.Jobs(options);
+  options.storage_root = command.storage.Root();
   const std::vector<std::string> words = CommandWords();
   if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
   for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
@@ -138,6 +145,8 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
       ->check(CLI::Range(1, 1000));
   command->pool.AddTo(*sub);
   command->jobs.AddTo(*sub);
+  command->load_with.AddTo(*sub);
+  command->storage.AddTo(*sub);
   command->out.AddTo(*sub);
   sub->add_flag("--continue", command->go_on,
                 "go on with the run that --out holds and that was cut short: only tests without a verdict run");

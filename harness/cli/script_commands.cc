@@ -1,18 +1,18 @@
 // shardcts exec and replay: a list of operations, written by hand or recorded, on an implementation.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
-#include "cli/interrupt.h"
+#include "cli/script_run.h"
 #include "parity/parity.h"
 #include "rank/script.h"
 #include "recording/recording.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
-#include "start/warm_process.h"
 
 namespace shardcts {
 namespace {
@@ -23,71 +23,39 @@ struct ScriptCommand {
   std::string file;
   int world = 0;  // 0: what the script says
   ImplementationFlags implementation{false};
+  LoadWithFlag load_with;
+  StorageFlags storage;
   PoolFlags pool;
   OutFlag out;
 };
 
-struct ScriptRun {
-  CombinedVerdict verdict;
-  std::vector<RankReport> ranks;
-  fs::path trace;  // empty: nothing was recorded
-};
-
-PoolPlan MakePlan(const RunOptions& options, const Script& script, const ImplementationSpec& spec,
-                  const fs::path& folder) {
-  PoolPlan pool = NewPool(options, spec, script.world_size, 0, folder);
-  Plan& plan = pool.plan;
-  plan.seed = static_cast<uint64_t>(script.seed);
-  plan.tests = {"script"};
-  plan.script = fs::absolute(script.file);
-  return pool;
-}
-
-ScriptRun RunOnPool(PoolPlan pool, bool warm_wanted) {
-  const Plan& plan = pool.plan;
-  WarmStart warm(pool.rank_program, plan.implementation, plan.run_folder);
-  if (warm_wanted && !pool.UsesMpi()) pool.warm = warm.Get(pool.limits.start, InterruptFlag());
-  ScriptRun run;
-  TestCase test;
-  test.id = "script";
-  test.world_size = plan.world_size;
-  PoolCallbacks callbacks;
-  callbacks.on_test_started = [](size_t) {};
-  callbacks.on_test_over = [&](size_t, const std::vector<RankReport>& ranks, const std::optional<Incident>& incident,
-                               double) {
-    run.verdict = Combine(test, ranks, incident);
-    run.ranks = ranks;
-  };
-  const PoolEnd end = RunPool(pool, callbacks, InterruptFlag());
-  if (end.kind == PoolEnd::Kind::kInputError) throw InputError(end.reason);
-  if (end.kind == PoolEnd::Kind::kStartFailed) run.verdict = {Verdict::kHarnessError, end.reason, {}};
-  if (end.kind == PoolEnd::Kind::kInterrupted) run.verdict = {Verdict::kNotRun, "interrupted", {}};
-  const fs::path traces = TestTraces(plan.trace_folder, "script");
-  if (fs::exists(traces)) run.trace = traces;
-  return run;
-}
-
-Script Prepare(const ScriptCommand& command, const Recording& recording) {
-  Script script = ReadScript(recording, command.file);
-  if (command.world > 0 && command.world != script.world_size) {
-    throw InputError(
-        fmt::format("{}: is for {} ranks, --world says {}", command.file, script.world_size, command.world));
+std::vector<Script> Prepare(const ScriptCommand& command, const Recording& recording) {
+  std::vector<Script> scripts = ReadScripts(recording, command.file);
+  const int world_size = scripts.front().world_size;
+  if (command.world > 0 && !scripts.front().role.empty()) {
+    throw InputError(command.file + ": has phases, which say their numbers of ranks; --world is for scripts without");
   }
-  UseDevice(script, command.implementation.Specs().front().device);
-  return script;
+  if (command.world > 0 && command.world != world_size) {
+    throw InputError(fmt::format("{}: is for {} ranks, --world says {}", command.file, world_size, command.world));
+  }
+  return scripts;
 }
 
-ScriptRun RunScriptCommand(const ScriptCommand& command, const Script& script) {
-  const fs::path folder = fs::absolute(command.out.Folder());
-  const FolderLock lock = PrepareRunFolder(folder);
+ScriptRun RunScriptCommand(const ScriptCommand& command, std::vector<Script> scripts) {
   RunOptions options;
   command.pool.Apply(options);
-  const ImplementationSpec spec = command.implementation.Specs().front();
-  const ScriptRun run = RunOnPool(MakePlan(options, script, spec, folder), StartsWarm(options));
-  for (size_t rank = 0; rank < run.ranks.size(); ++rank) {
-    for (const Failure& failure : run.ranks[rank].failures)
-      std::cout << "rank " << rank << ": " << failure.message << "\n";
+  options.implementations = command.implementation.Specs();
+  options.storage_root = command.storage.Root();
+  const bool loads = std::ranges::count(scripts, "load", &Script::role) > 0;
+  options.load_with = command.load_with.Spec(loads);
+  for (Script& script : scripts) {
+    const bool elsewhere = options.load_with && script.role == "load";
+    UseDevice(script, (elsewhere ? *options.load_with : options.implementations.front()).device);
   }
+  const fs::path folder = fs::absolute(command.out.Folder());
+  const FolderLock lock = PrepareRunFolder(folder);
+  ScriptRun run = RunScripts(options, scripts, folder);
+  for (const Failure& failure : run.failures) std::cout << "rank " << failure.rank << ": " << failure.message << "\n";
   return run;
 }
 
@@ -98,20 +66,21 @@ void PrintVerdict(const ScriptRun& run, Verdict verdict, const std::string& reas
 
 int Exec(const ScriptCommand& command) {
   const ScriptRun run = RunScriptCommand(command, Prepare(command, ReadRecording(command.file)));
-  PrintVerdict(run, run.verdict.verdict, run.verdict.reason);
-  return ExitCode({run.verdict.verdict}, run.verdict.verdict != Verdict::kNotRun);
+  PrintVerdict(run, run.verdict, run.reason);
+  return ExitCode({run.verdict}, run.verdict != Verdict::kNotRun);
 }
 
 // The recording's own outcomes are what is expected.
 int Replay(const ScriptCommand& command) {
   const Recording recording = ReadRecording(command.file);
-  const Script script = Prepare(command, recording);
-  if (!script.steps.front().recorded) {
+  const std::vector<Script> scripts = Prepare(command, recording);
+  const auto recorded = [](const Script& script) { return script.steps.front().recorded; };
+  if (!std::ranges::all_of(scripts, recorded)) {
     throw InputError(command.file + ": holds no recorded outcomes; run it with `shardcts exec`");
   }
-  const ScriptRun run = RunScriptCommand(command, script);
-  Verdict verdict = run.verdict.verdict;
-  std::string reason = run.verdict.reason;
+  const ScriptRun run = RunScriptCommand(command, scripts);
+  Verdict verdict = run.verdict;
+  std::string reason = run.reason;
   if (!run.trace.empty()) {
     const Parity parity = CompareRecordings(recording, ReadRecording(run.trace));
     std::cout << parity.Counts() << "\n";
@@ -133,6 +102,8 @@ CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text,
       ->type_name("FILE");
   sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::Range(1, 4096));
   command->implementation.AddTo(*sub);
+  command->load_with.AddTo(*sub);
+  command->storage.AddTo(*sub);
   command->pool.AddTo(*sub);
   command->out.AddTo(*sub);
   return sub;

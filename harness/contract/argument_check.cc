@@ -42,6 +42,7 @@ Complaint Allowed(const std::string& text, const std::vector<std::string>& value
 // Of a type that is neither a choice nor has types inside.
 bool HasSimpleType(const Value& value, std::string_view type) {
   if (type == "double") return value.type() == Value::Type::kInt || value.type() == Value::Type::kDouble;
+  if (type == kFolder) return value.type() == Value::Type::kString;
   if (!type.starts_with(kHandle)) return value.TypeName() == type;
   const Handle* handle = value.TryAs<Handle>();
   return handle && handle->kind == type.substr(kHandle.size());

@@ -9,6 +9,9 @@
 
 namespace shardcts {
 
+// The type of an argument that names a folder below the test's own (Session::Call).
+inline constexpr std::string_view kFolder = "folder";
+
 // An argument of an operation, or a field of a record.
 struct FieldSpec {
   std::string name;

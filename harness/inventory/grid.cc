@@ -7,9 +7,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxElements = 10'000;  // of one grid
 
-std::string ValueText(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
-
 }  // namespace
+
+std::string ValueText(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
 Json ParseValueLists(const JsonPlace& place) {
   place.Object();
@@ -46,8 +46,7 @@ std::vector<Json> ExpandGrid(const Json& lists) {
   return elements;
 }
 
-std::string VariantText(int world_size, const Json& element) {
-  std::string text = "world_size=" + std::to_string(world_size);
+std::string VariantText(std::string text, const Json& element) {
   for (const auto& [key, value] : element.items()) text += "," + key + "=" + ValueText(value);
   return text;
 }

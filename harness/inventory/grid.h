@@ -17,7 +17,10 @@ nlohmann::ordered_json ParseGridLists(const JsonPlace& place, const std::vector<
 // Every element of one grid: keys in written order, the last varies fastest.
 std::vector<nlohmann::ordered_json> ExpandGrid(const nlohmann::ordered_json& lists);
 
-// "world_size=4,mesh=1-D": the last part of a test's id.
-std::string VariantText(int world_size, const nlohmann::ordered_json& element);
+// A value as ids have it.
+std::string ValueText(const nlohmann::ordered_json& value);
+
+// "world_size=4,mesh=1-D": the last part of a test's id. `ranks`: what it begins with.
+std::string VariantText(std::string ranks, const nlohmann::ordered_json& element);
 
 }  // namespace shardcts

@@ -57,6 +57,9 @@ CheckRule ParseCheck(const JsonPlace& place) {
   if (place.Has("required")) {
     rule.check.required = place.At("required").Require(Json::value_t::boolean, "a bool").json->get<bool>();
   }
+  if (place.Has("phase")) {
+    rule.check.phase = static_cast<size_t>(place.At("phase").WorldSize()) - 1;  // a number from 1
+  }
   if (place.Has("active")) rule.active = ParseValueLists(place.At("active"));
   if (place.Has("inactive")) rule.inactive = ParseValueLists(place.At("inactive"));
   return rule;
@@ -81,6 +84,7 @@ struct GridRule {
   Json lists = Json::object();        // parameter -> values
   Json when = Json::object();         // the instances that it is for: parameter -> values; empty: all
   std::vector<int> world_sizes = {};  // empty: all of the function's
+  std::vector<TestRanks> phases = {};  // in place of the function's ranks; empty: as the function
   std::string not_applicable = {};    // as InstanceRule's
 };
 
@@ -88,16 +92,20 @@ struct FunctionRule {
   std::string suite;
   std::string function;
   std::vector<std::string> capabilities;
-  std::vector<int> world_sizes;
+  std::vector<TestRanks> ranks;
   std::vector<GridRule> grids;  // one without lists when the function has none
   std::vector<CheckRule> checks;
 };
 
 GridRule ParseGrid(const JsonPlace& place) {
   GridRule grid;
-  grid.lists = ParseGridLists(place, {"when", "world_sizes", "not_applicable"});
+  grid.lists = ParseGridLists(place, {"when", "world_sizes", "phases", "not_applicable"});
   if (place.Has("when")) grid.when = ParseValueLists(place.At("when"));
-  if (place.Has("world_sizes")) grid.world_sizes = place.At("world_sizes").WorldSizes();
+  if (place.Has("phases")) {
+    grid.phases = ParseTestRanks(place);
+  } else if (place.Has("world_sizes")) {
+    grid.world_sizes = place.At("world_sizes").WorldSizes();
+  }
   if (place.Has("not_applicable")) grid.not_applicable = place.At("not_applicable").Text();
   return grid;
 }
@@ -107,11 +115,13 @@ FunctionRule ParseFunction(const std::string& suite, const JsonPlace& place) {
   rule.suite = suite;
   rule.function = place.Member("function").Text();
   if (place.Has("capabilities")) rule.capabilities = place.At("capabilities").Texts();
-  rule.world_sizes = place.Member("world_sizes").WorldSizes();
+  rule.ranks = ParseTestRanks(place);
   if (place.Has("subtests")) {
     for (const JsonPlace& grid : place.At("subtests").Elements()) rule.grids.push_back(ParseGrid(grid));
   }
   if (rule.grids.empty()) rule.grids.emplace_back();
+  const bool each_has = std::ranges::none_of(rule.grids, [](const GridRule& grid) { return grid.phases.empty(); });
+  if (rule.ranks.empty() && !each_has) place.Fail("'world_sizes' is missing");
   rule.checks = ParseChecks(place.Member("checks"));
   return rule;
 }
@@ -124,18 +134,20 @@ bool Matches(const Json& value_lists, const Json& params, int world_size) {
   return true;
 }
 
-TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int world_size, const GridRule& grid,
+TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, const TestRanks& ranks, const GridRule& grid,
                   const Json& element) {
+  const int world_size = ranks.world_size;
   TestCase test;
   test.suite = rule.suite;
   test.upstream_id = instance.id;
   test.function = rule.function;
   test.world_size = world_size;
+  test.phases = ranks.phases;
   test.capabilities = rule.capabilities;
   test.not_applicable = instance.not_applicable.empty() ? grid.not_applicable : instance.not_applicable;
   test.params = instance.params;
   test.params.update(element);
-  test.id = rule.suite + "/" + instance.id + "/" + VariantText(world_size, element);
+  test.id = rule.suite + "/" + instance.id + "/" + VariantText(RanksText(ranks), element);
   for (const CheckRule& check : rule.checks) {
     const bool switched_off = !check.inactive.empty() && Matches(check.inactive, test.params, world_size);
     if (Matches(check.active, test.params, world_size) && !switched_off) test.checks.push_back(check.check);
@@ -144,13 +156,19 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, int wo
 }
 
 void ExpandInstance(const FunctionRule& rule, const InstanceRule& instance, std::vector<TestCase>& tests) {
-  for (int world_size : rule.world_sizes) {
+  const auto expand = [&](const TestRanks& ranks, const GridRule& grid) {
+    if (!Matches(grid.when, instance.params, ranks.world_size)) return;
+    for (const Json& element : ExpandGrid(grid.lists)) tests.push_back(MakeCase(rule, instance, ranks, grid, element));
+  };
+  for (const TestRanks& ranks : rule.ranks) {
     for (const GridRule& grid : rule.grids) {
       const std::vector<int>& sizes = grid.world_sizes;
-      if (!sizes.empty() && std::ranges::find(sizes, world_size) == sizes.end()) continue;
-      if (!Matches(grid.when, instance.params, world_size)) continue;
-      for (const Json& element : ExpandGrid(grid.lists)) tests.push_back(MakeCase(rule, instance, world_size, grid, element));
+      if (!sizes.empty() && std::ranges::find(sizes, ranks.world_size) == sizes.end()) continue;
+      if (grid.phases.empty()) expand(ranks, grid);
     }
+  }
+  for (const GridRule& grid : rule.grids) {
+    for (const TestRanks& ranks : grid.phases) expand(ranks, grid);
   }
 }
 
@@ -158,8 +176,13 @@ void RequireConsistent(const TestCase& test, const JsonPlace& place) {
   std::set<std::string> ids;
   for (const InventoryCheck& check : test.checks) {
     if (!ids.insert(check.id).second) place.Fail("test " + test.id + " has check " + check.id + " twice");
+    if (check.phase && *check.phase >= std::max<size_t>(test.phases.size(), 1)) {
+      place.Fail("test " + test.id + " has no phase " + std::to_string(*check.phase + 1));
+    }
+    const int world_size = test.phases.empty() ? test.world_size
+                                               : test.phases[check.phase.value_or(test.phases.size() - 1)].world_size;
     for (int rank : check.listed_ranks) {
-      if (rank >= test.world_size) place.Fail("test " + test.id + " has no rank " + std::to_string(rank));
+      if (rank >= world_size) place.Fail("test " + test.id + " has no rank " + std::to_string(rank));
     }
   }
 }

@@ -6,8 +6,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "inventory/phases.h"
 
 namespace shardcts {
 
@@ -19,6 +22,7 @@ struct InventoryCheck {
   Ranks ranks = Ranks::kAll;
   bool required = true;
   std::vector<int> listed_ranks = {};  // for kListed
+  std::optional<size_t> phase = {};    // in which it is expected, from 0; none: the last, or the test has no phases
 };
 
 // One sentence of the specification (rules.h).
@@ -31,22 +35,24 @@ struct Rule {
   std::string bites_with;  // the sizes and cases that show a violation
   std::string area;        // "Geometry"
   std::string place;       // "FILE: /rules/0"
+  std::string profile = {};  // "core", "durable" (crashes, loss of power), "hardened" (files nobody vouches for); or none
 };
 
 std::string ToString(Rule::Level level);  // "MUST"
 
-// One test: an upstream instance, or a rule, at one world size with one element of its grids.
+// One test: an upstream instance, or a rule, at one world size or with phases, with one element of its grids.
 struct TestCase {
   std::string id;            // "fully_shard_state_dict/TestX.test_y/world_size=4,mlp_dim=2"
   std::string suite;
   std::string upstream_id;   // "TestX.test_y"; of a rule its id, as function
   std::string function;      // "test_y"
-  int world_size = 1;
+  int world_size = 1;        // with phases: the largest
   nlohmann::ordered_json params;             // instance parameters, then the subtest's
   std::vector<std::string> capabilities;     // all must be declared, else not_supported
   std::string not_applicable;                // upstream's reason; empty: applicable
   std::vector<InventoryCheck> checks;        // those active for this case
   std::shared_ptr<const Rule> rule = {};     // that it tests; null: it is a test of upstream
+  std::vector<TestPhase> phases = {};        // empty: it is not divided
 };
 
 // What the inventory of one suite lists, before world sizes and subtests multiply it.

@@ -18,8 +18,9 @@ using Names = std::vector<std::string>;
 
 const Names kAreaFields = {"area", "prefix", "rules"};
 const Names kRuleFields = {"id",         "level",       "sentence", "source", "capabilities",
-                           "bites_with", "world_sizes", "cases"};
+                           "bites_with", "world_sizes", "phases", "cases", "profile"};
 const Names kLevels = {"MUST", "SHOULD"};
+const Names kProfiles = {"core", "durable", "hardened"};
 
 void RequireKnown(const JsonPlace& place, const char* what, const std::string& name, const Names& known) {
   if (!std::ranges::count(known, name)) place.Fail(UnknownName(what, name, known));
@@ -77,6 +78,10 @@ class Area {
     rule.sentence = RequireText(place.Member("sentence"));
     rule.source = RequireText(place.Member("source"));
     rule.bites_with = RequireText(place.Member("bites_with"));
+    if (place.Has("profile")) {
+      RequireKnown(place.At("profile"), "profile", place.At("profile").Text(), kProfiles);
+      rule.profile = place.At("profile").Text();
+    }
     rule.area = title_;
     rule.place = place.file + ": " + place.pointer;
     return rule;
@@ -104,42 +109,58 @@ void Append(Names& names, const Names& more) {
 // One element of `cases`.
 struct RuleGrid {
   Json lists;
-  std::vector<int> world_sizes;
+  std::vector<TestRanks> ranks;
   Names capabilities;  // the rule's and its own
 };
 
-RuleGrid ParseRuleGrid(const JsonPlace& rule, const JsonPlace& place, const EmbeddedSuite& suite,
-                       const Parameters& parameters) {
-  RuleGrid grid;
-  grid.lists = ParseGridLists(place, {"world_sizes", "capabilities"});
-  for (const auto& [parameter, values] : grid.lists.items()) {
-    const auto known = parameters.find(parameter);
-    if (known == parameters.end()) continue;
+// Lists of values of the parameters that are known.
+void RequireKnownValues(const JsonPlace& place, const Parameters& parameters) {
+  for (const auto& [parameter, capabilities_by_value] : parameters) {
+    if (!place.Has(parameter)) continue;
     Names names;
-    for (const auto& [name, capabilities] : known->second) names.push_back(name);
+    for (const auto& [name, capabilities] : capabilities_by_value) names.push_back(name);
     for (const JsonPlace& value : place.At(parameter).Elements()) {
       RequireKnown(value, parameter.c_str(), value.Text(), names);
     }
   }
-  grid.world_sizes = (place.Has("world_sizes") ? place.At("world_sizes") : rule.Member("world_sizes")).WorldSizes();
+}
+
+void AppendCapabilitiesOf(const Json& params, const Parameters& parameters, Names& capabilities) {
+  for (const auto& [parameter, value] : params.items()) {
+    const auto known = parameters.find(parameter);
+    if (known != parameters.end()) Append(capabilities, known->second.at(value.get<std::string>()));
+  }
+}
+
+RuleGrid ParseRuleGrid(const JsonPlace& rule, const JsonPlace& place, const EmbeddedSuite& suite,
+                       const Parameters& parameters) {
+  RuleGrid grid;
+  grid.lists = ParseGridLists(place, {"world_sizes", "phases", "capabilities"});
+  RequireKnownValues(place, parameters);
+  grid.ranks = ParseTestRanks(place);
+  const JsonPlace& owner = grid.ranks.empty() ? rule : place;
+  if (grid.ranks.empty()) grid.ranks = ParseTestRanks(rule);
+  if (grid.ranks.empty()) rule.Member("world_sizes");  // says that it is missing
+  if (owner.Has("phases")) {
+    for (const JsonPlace& phase : owner.At("phases").Elements()) RequireKnownValues(phase, parameters);
+  }
   if (rule.Has("capabilities")) grid.capabilities = ParseCapabilities(rule.At("capabilities"), suite);
   if (place.Has("capabilities")) Append(grid.capabilities, ParseCapabilities(place.At("capabilities"), suite));
   return grid;
 }
 
-TestCase MakeRuleCase(const std::string& suite, const std::shared_ptr<const Rule>& rule, int world_size,
+TestCase MakeRuleCase(const std::string& suite, const std::shared_ptr<const Rule>& rule, const TestRanks& ranks,
                       const RuleGrid& grid, const Json& element, const Parameters& parameters) {
   TestCase test;
-  test.id = suite + "/" + rule->id + "/" + VariantText(world_size, element);
+  test.id = suite + "/" + rule->id + "/" + VariantText(RanksText(ranks), element);
   test.suite = suite;
   test.upstream_id = test.function = rule->id;
-  test.world_size = world_size;
+  test.world_size = ranks.world_size;
+  test.phases = ranks.phases;
   test.params = element;
   test.capabilities = grid.capabilities;
-  for (const auto& [parameter, value] : element.items()) {
-    const auto known = parameters.find(parameter);
-    if (known != parameters.end()) Append(test.capabilities, known->second.at(value.get<std::string>()));
-  }
+  AppendCapabilitiesOf(element, parameters, test.capabilities);
+  for (const TestPhase& phase : ranks.phases) AppendCapabilitiesOf(phase.params, parameters, test.capabilities);
   test.checks = {{.id = rule->id, .what = rule->sentence, .strength = "strict"}};
   test.rule = rule;
   return test;
@@ -153,9 +174,9 @@ void AddCases(const EmbeddedSuite& suite, const Parameters& parameters, const Js
   std::set<std::string> ids;
   for (const JsonPlace& case_place : grids) {
     const RuleGrid grid = ParseRuleGrid(place, case_place, suite, parameters);
-    for (int world_size : grid.world_sizes) {
+    for (const TestRanks& ranks : grid.ranks) {
       for (const Json& element : ExpandGrid(grid.lists)) {
-        tests.push_back(MakeRuleCase(suite.name, shared, world_size, grid, element, parameters));
+        tests.push_back(MakeRuleCase(suite.name, shared, ranks, grid, element, parameters));
         if (!ids.insert(tests.back().id).second) case_place.Fail("test " + tests.back().id + " exists twice");
       }
     }

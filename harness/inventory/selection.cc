@@ -44,6 +44,14 @@ bool FitsAnyFilter(const Selection& selection, const std::set<std::string>& exac
   });
 }
 
+// Of each of its phases.
+std::vector<int> WorldSizesOf(const TestCase& test) {
+  if (test.phases.empty()) return {test.world_size};
+  std::vector<int> sizes;
+  for (const TestPhase& phase : test.phases) sizes.push_back(phase.world_size);
+  return sizes;
+}
+
 template <class T>
 bool EmptyOrHas(const std::vector<T>& list, const T& value) {
   return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
@@ -108,7 +116,8 @@ std::vector<TestCase> Select(const std::vector<TestCase>& tests, const Selection
   }
   std::vector<TestCase> selected;
   for (const TestCase& test : tests) {
-    if (!EmptyOrHas(selection.suites, test.suite) || !EmptyOrHas(selection.world_sizes, test.world_size)) continue;
+    const auto wanted = [&](int world_size) { return EmptyOrHas(selection.world_sizes, world_size); };
+    if (!EmptyOrHas(selection.suites, test.suite) || !std::ranges::all_of(WorldSizesOf(test), wanted)) continue;
     if (!FitsAnyFilter(selection, exact, test.id)) continue;
     if (test.world_size > selection.max_world_size) {
       throw InputError(test.id + ": needs " + std::to_string(test.world_size) + " ranks, more than --max-world " +

@@ -12,7 +12,7 @@ namespace shardcts {
 struct Selection {
   std::vector<std::string> suites;   // empty: all
   std::vector<std::string> filters;  // a test is selected when one of them matches; empty: all
-  std::vector<int> world_sizes;      // empty: all
+  std::vector<int> world_sizes;      // empty: all; a test with phases needs those of all of its phases
   int max_world_size = 8;            // larger ones must be asked for in world_sizes or left out by it
   int shard_index = 1;               // 1 … shard_count: every shard_count-th of the tests that are left
   int shard_count = 1;

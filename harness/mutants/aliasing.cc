@@ -207,6 +207,34 @@ Outcome DisturbMomentum(MutantState& state, std::string_view called, Dict& argum
   return outcome;
 }
 
+// A get of an optimizer's state runs the hooks of its steps.
+Mutation RunHooksInGet() {
+  const auto extra = std::make_shared<int64_t>(0);
+  return [=](MutantState& state, std::string_view called, Dict& arguments) {
+    if (called == "implementation.reset") *extra = 0;
+    Outcome outcome = state.inner.Invoke(called, arguments);
+    if (called == "dsd.get_optimizer_state_dict") ++*extra;
+    if (outcome.ok() && called == "optimizer.hook_runs") {
+      for (auto& [when, runs] : outcome.value().AsDict()) runs = runs.AsInt() + *extra;
+    }
+    return outcome;
+  };
+}
+
+// An edit of what a get gave reaches the optimizers.
+Outcome EditReachesOptimizer(MutantState& state, std::string_view called, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(called, arguments);
+  if (called != "dsd.edit_optimizer_state_dict") return outcome;
+  for (const Value& optimizer : arguments.At("optimizers").AsList()) {
+    Value live = state.Require("optimizer.state_dict", {{"optimizer", optimizer}});
+    List groups = live.AsDict().At("param_groups").AsList();
+    for (Value& group : groups) group.AsDict().Set("lr", 9.0);
+    live.AsDict().Set("param_groups", groups);
+    state.Require("optimizer.load_state_dict", {{"optimizer", optimizer}, {"state_dict", live}});
+  }
+  return outcome;
+}
+
 MutantRow AliasingRow(const char* name, const char* description, const char* models, std::vector<std::string> checks,
               Mutation mutation) {
   return {{name, description, models, kExtendedSuite, std::move(checks), /*min_world_size=*/2}, std::move(mutation)};
@@ -251,6 +279,10 @@ std::vector<MutantRow> AliasingMutants() {
           {"AL2 AL2", "TR4 TR4"}, DisturbMomentum),
       AliasingRow("assign_copies", "assign is taken for a copy", "an option is not passed on", {"AL13 AL13"},
           OnArguments("model.load_state_dict", ForgetAssign)),
+      AliasingRow("hooks_run_in_get", "a get of an optimizer runs the hooks of its steps", "state is initialized by a step",
+          {"AL3 AL3"}, RunHooksInGet()),
+      AliasingRow("edit_reaches_optimizer", "an edit of a saved learning rate reaches the optimizer", "groups are live",
+          {"AL12 AL12"}, EditReachesOptimizer),
       AliasingRow("equal_entries_shared", "entries that are equal are one tensor", "tied parameters are cloned once",
           {"AL11 AL11"}, OnStateDict(ShareEqualEntries)),
   };

@@ -15,8 +15,9 @@ const std::vector<MutantRow>& Rows() {
     std::vector<MutantRow> rows;
     for (const auto& family :
          {NameMutants(), StorageMutants(), LayoutMutants(), LoadingMutants(), FsdpMutants(), OptimMutants(),
-          DsdMutants(), RuleGeometryMutants(), RuleGroupMutants(), RuleMutants(), TrajectoryMutants(), AliasingMutants(),
-          GroupMutants()}) {
+          DsdMutants(), RuleGeometryMutants(), RuleGroupMutants(), RuleLoadingMutants(), RuleOptimizerMutants(),
+          RulePlaceMutants(), RuleStateMutants(), RuleMutants(), TrajectoryMutants(), AliasingMutants(),
+          GroupMutants(), StorageRuleMutants()}) {
       rows.insert(rows.end(), family.begin(), family.end());
     }
     std::ranges::sort(rows, {}, [](const MutantRow& row) { return row.info.name; });

@@ -46,6 +46,7 @@ std::vector<MutantRow> RuleMutants();
 std::vector<MutantRow> TrajectoryMutants();
 std::vector<MutantRow> AliasingMutants();
 std::vector<MutantRow> GroupMutants();
+std::vector<MutantRow> StorageRuleMutants();
 
 // Changes the arguments of one operation.
 Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);

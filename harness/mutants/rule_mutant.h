@@ -16,5 +16,9 @@ inline MutantRow RuleMutant(const std::string& rule, std::string name, std::stri
 // The families, one for each area of rules.
 std::vector<MutantRow> RuleGeometryMutants();
 std::vector<MutantRow> RuleGroupMutants();
+std::vector<MutantRow> RuleStateMutants();
+std::vector<MutantRow> RulePlaceMutants();
+std::vector<MutantRow> RuleOptimizerMutants();
+std::vector<MutantRow> RuleLoadingMutants();
 
 }  // namespace shardcts

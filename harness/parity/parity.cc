@@ -5,6 +5,7 @@
 #include "parity/state_name_order.h"
 #include "recording/device_types.h"
 #include "recording/rank_traces.h"
+#include "recording/script_phases.h"
 #include "recording/tensors_in.h"
 #include "run_files/input_error.h"
 
@@ -166,7 +167,7 @@ class Comparer {
   void Add(int rank, const Difference& difference) {
     parity_.different += difference.kind == Difference::Kind::kValue;
     parity_.structural += difference.kind == Difference::Kind::kStructural;
-    const ParityDetail detail{step_, operation_, rank, difference};
+    const ParityDetail detail{0, step_, operation_, rank, difference};
     if (parity_.details.size() < kMaxDetails) {
       parity_.details.push_back(detail);
     } else if (difference.kind != Difference::Kind::kClose &&
@@ -183,6 +184,38 @@ class Comparer {
   int64_t step_ = 0;
   std::string operation_;
 };
+
+void AddPhase(size_t phase, const Parity& of_phase, Parity& parity) {
+  parity.operations += of_phase.operations;
+  parity.tensors += of_phase.tensors;
+  parity.identical += of_phase.identical;
+  parity.close += of_phase.close;
+  parity.different += of_phase.different;
+  parity.structural += of_phase.structural;
+  for (ParityDetail detail : of_phase.details) {
+    if (parity.details.size() == kMaxDetails) return;
+    detail.phase = phase;
+    parity.details.push_back(std::move(detail));
+  }
+}
+
+Parity ComparePhases(const Recording& expected, const Recording& actual) {
+  const std::vector<Json> expected_phases = PhaseScripts(expected.script, "the expected recording");
+  const std::vector<Json> actual_phases = PhaseScripts(actual.script, "the actual recording");
+  Parity parity;
+  for (size_t phase = 0; phase < std::min(expected_phases.size(), actual_phases.size()); ++phase) {
+    const Recording parts[] = {{expected_phases[phase], expected.blobs}, {actual_phases[phase], actual.blobs}};
+    AddPhase(phase + 1, Comparer(parts[0], parts[1]).Run(), parity);
+  }
+  if (expected_phases.size() != actual_phases.size()) {
+    Parity lengths;
+    lengths.structural = 1;
+    const std::string message = fmt::format("{} phases expected, actual {}", expected_phases.size(), actual_phases.size());
+    lengths.details.push_back({0, 0, "", 0, {Difference::Kind::kStructural, "", message}});
+    AddPhase(std::min(expected_phases.size(), actual_phases.size()) + 1, lengths, parity);
+  }
+  return parity;
+}
 
 std::string KindName(Difference::Kind kind) {
   switch (kind) {
@@ -209,13 +242,15 @@ std::string Parity::FirstDifference() const {
   }
   if (!first) return {};
   const std::string& path = first->difference.path;
-  return fmt::format("step {} {} rank {}{}: {}", first->step, first->operation, first->rank,
+  const std::string phase = first->phase > 0 ? fmt::format("phase {} ", first->phase) : "";
+  return fmt::format("{}step {} {} rank {}{}: {}", phase, first->step, first->operation, first->rank,
                      path.empty() ? "" : " " + path, first->difference.message);
 }
 
 Parity CompareRecordings(const Recording& expected, const Recording& actual) {
   try {
-    return Comparer(expected, actual).Run();
+    const bool phases = HasPhases(expected.script) || HasPhases(actual.script);
+    return phases ? ComparePhases(expected, actual) : Comparer(expected, actual).Run();
   } catch (const Json::exception& error) {
     throw InputError(std::string("not recordings: ") + error.what());
   }
@@ -244,6 +279,7 @@ Json ToJson(const Parity& parity) {
                        {"path", detail.difference.path},
                        {"kind", KindName(detail.difference.kind)},
                        {"message", detail.difference.message}});
+    if (detail.phase > 0) details.back()["phase"] = detail.phase;
   }
   return {{"operations", parity.operations},
           {"tensors", parity.tensors},

@@ -13,6 +13,7 @@
 namespace shardcts {
 
 struct ParityDetail {
+  size_t phase = 0;  // from 1; 0: the recordings have no phases
   int64_t step = 0;
   std::string operation;
   int rank = 0;

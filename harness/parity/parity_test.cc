@@ -46,6 +46,23 @@ TEST(Parity, NamesStepRankPathAndValues) {
             "difference 1)");
 }
 
+TEST(Parity, PhasesAreComparedOneByOne) {
+  const auto phased = [](const std::vector<double>& values) {
+    Json phases = Json::array();
+    for (double value : values) {
+      phases.push_back({{"world", 1}, {"steps", {Step(0, "model.state_dict", {StateDict(value)})}}});
+    }
+    return Recording{{{"contract", 1}, {"phases", phases}}, std::make_shared<FolderBlobs>("nowhere")};
+  };
+  EXPECT_TRUE(CompareRecordings(phased({1, 2}), phased({1, 2})).Agree());
+  const Parity parity = CompareRecordings(phased({1, 2}), phased({1, 3}));
+  EXPECT_EQ(parity.operations, 2);
+  EXPECT_EQ(parity.different, 1);
+  EXPECT_EQ(parity.FirstDifference().substr(0, 35), "phase 2 step 0 model.state_dict ran");
+  EXPECT_EQ(ToJson(parity)["details"][0]["phase"], 2);
+  EXPECT_EQ(CompareRecordings(phased({1, 2}), phased({1})).structural, 1);
+}
+
 TEST(Parity, CloseIsCountedButAgrees) {
   const Parity parity = CompareRecordings(Recorded({Step(0, "model.forward", {StateDict(1)})}),
                                           Recorded({Step(0, "model.forward", {StateDict(1 + 1e-6)})}));

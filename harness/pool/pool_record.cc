@@ -19,10 +19,14 @@ constexpr int kMaxSignal = 64;
 
 }  // namespace
 
-PoolRecord::PoolRecord(std::vector<std::string> tests, int world_size)
+PoolRecord::PoolRecord(std::vector<std::string> tests, int world_size,
+                       std::vector<std::optional<PlannedPhase>> phases)
     : tests_(std::move(tests)),
+      phases_(std::move(phases)),
       ranks_(static_cast<size_t>(world_size)),
-      reports_(tests_.size(), std::vector<RankReport>(static_cast<size_t>(world_size))) {}
+      reports_(tests_.size(), std::vector<RankReport>(static_cast<size_t>(world_size))) {
+  phases_.resize(tests_.size());
+}
 
 void PoolRecord::Apply(int rank, const std::string& line) {
   const std::string where = "rank " + std::to_string(rank) + " wrote an event that does not follow the protocol: ";
@@ -85,6 +89,11 @@ size_t PoolRecord::TestIndex(const Json& event) const {
   const std::string test = event.at("test").get<std::string>();
   if (index >= tests_.size() || tests_[index] != test) {
     throw ProtocolError("test " + Bounded(test, kQuotedBytes) + " is not number " + std::to_string(index) + " of the plan");
+  }
+  const int64_t phase = CountOf(event.value("phase", Json(0)));
+  const int64_t planned = phases_[index] ? static_cast<int64_t>(phases_[index]->index) + 1 : 0;
+  if (phase != planned) {
+    throw ProtocolError("phase " + std::to_string(phase) + " of test " + test + " is not planned");
   }
   return index;
 }

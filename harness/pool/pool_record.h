@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "run_files/events.h"
+#include "run_files/plan.h"
 
 namespace shardcts {
 
@@ -45,7 +46,8 @@ struct RankState {
 
 class PoolRecord {
  public:
-  PoolRecord(std::vector<std::string> tests, int world_size);
+  // `phases`: which phase of each test; empty: no test has phases.
+  PoolRecord(std::vector<std::string> tests, int world_size, std::vector<std::optional<PlannedPhase>> phases = {});
 
   // Takes one line of rank `rank`'s event file. Throws ProtocolError naming the rank.
   void Apply(int rank, const std::string& line);
@@ -77,6 +79,7 @@ class PoolRecord {
   size_t TestIndex(const nlohmann::ordered_json& event) const;
 
   std::vector<std::string> tests_;
+  std::vector<std::optional<PlannedPhase>> phases_;  // one for each test
   std::vector<RankState> ranks_;
   std::vector<std::vector<RankReport>> reports_;  // [test][rank]
   size_t first_open_ = 0;                         // every test before it is left by all

@@ -42,6 +42,9 @@ class PoolRun {
     }
     if (end_->kind == PoolEnd::Kind::kFinished) AwaitExit();
     if (const std::string left = watch_.End(); !left.empty()) end_->reason += "; " + left;
+    for (size_t test = 0; test < over_.size(); ++test) {
+      if (!over_[test] && record_.StartedByAny(test)) end_->cut_short.push_back(test);
+    }
     end_->start_seconds = start_seconds_;
     end_->implementation = record_.ranks().front().implementation;
     end_->warm = std::ranges::all_of(record_.ranks(), &RankState::warm);

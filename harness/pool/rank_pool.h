@@ -57,6 +57,7 @@ struct PoolEnd {
     kInterrupted,
   };
   Kind kind = Kind::kFinished;
+  std::vector<size_t> cut_short;            // tests that had begun and are not over
   std::string reason;                       // one line; kFinished: what went wrong when the ranks ended, or empty
   std::optional<double> start_seconds;      // until all ranks were ready
   nlohmann::ordered_json implementation;    // what rank 0 said in pool_ready; null before

@@ -18,7 +18,7 @@ using std::chrono::milliseconds;
 
 RankWatch::RankWatch(const PoolPlan& plan)
     : plan_(plan),
-      record_(plan.plan.tests, plan.plan.world_size),
+      record_(plan.plan.tests, plan.plan.world_size, plan.plan.phases),
       watched_(static_cast<size_t>(plan.plan.world_size)),
       bound_to_(watched_.size(), AllowedProcessors()),
       standings_(watched_.size()) {}

@@ -26,6 +26,8 @@ class HostedImplementation final : public Implementation {
 
   // Local. Of the communicator; empty without one.
   std::string backend() const { return communicator_ == nullptr ? "" : communicator_->backend(); }
+  // Local. It was given no communicator: whether its collectives are still in step with its peers', nobody can ask.
+  bool communicates_by_itself() const { return communicator_ == nullptr; }
 
   // *Collective* over the pool, between two tests. Creates communicator and implementation again.
   void Renew();

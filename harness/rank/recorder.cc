@@ -7,6 +7,7 @@
 #include "contract/tensor_bytes.h"
 #include "contract/version_number.h"
 #include "recording/rank_traces.h"
+#include "recording/script_phases.h"
 #include "recording/tensors_in.h"
 #include "run_files/run_folder.h"
 
@@ -24,8 +25,9 @@ double Rounded(double seconds) { return std::round(seconds * 1e6) / 1e6; }
 
 }  // namespace
 
-Recorder::Recorder(const fs::path& file, const fs::path& blob_folder, TraceData data, const Json& header)
-    : path_(file), blobs_(blob_folder), data_(data) {
+Recorder::Recorder(const fs::path& file, const fs::path& blob_folder, TraceData data, const Json& header,
+                   std::string test_folder)
+    : path_(file), blobs_(blob_folder), data_(data), test_folder_(std::move(test_folder)) {
   fs::create_directories(file.parent_path());
   file_.open(file, std::ios::trunc);
   WriteLine(header);
@@ -68,11 +70,14 @@ Json Recorder::InBlobWhereLarge(Json value) {
 void Recorder::Begin(int64_t step, std::string_view operation, const Dict& arguments, bool among) {
   line_ = {{"step", step}, {"op", operation}};
   if (among) line_["among"] = true;
-  line_["args"] = InBlobWhereLarge(Encode(Value(arguments), Options(true)));
+  Json encoded = Encode(Value(arguments), Options(true));
+  if (!test_folder_.empty()) NameFolderInArguments(encoded, test_folder_);
+  line_["args"] = InBlobWhereLarge(std::move(encoded));
 }
 
 void Recorder::End(const Outcome& outcome, double seconds) {
   Json& given = line_["outcome"] = EncodeOutcome(outcome, Options(false));
+  if (!test_folder_.empty()) NameFolderInOutcome(given, test_folder_);
   if (outcome.ok()) given["value"] = InBlobWhereLarge(std::move(given["value"]));
   for (const Warning& warning : outcome.warnings) {
     line_["warnings"].push_back({{"category", warning.category}, {"message", warning.message}});
@@ -81,18 +86,25 @@ void Recorder::End(const Outcome& outcome, double seconds) {
   WriteLine(line_);
 }
 
-std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& recording, const std::string& test,
-                                       int64_t seed, int rank) {
-  const Json header = {{"recording", kRecordingFormat},
-                       {"contract", SHARDCTS_CONTRACT_VERSION},
-                       {"implementation", plan.implementation.label},
-                       {"device", plan.implementation.device},
-                       {"test", test},
-                       {"world_size", plan.world_size},
-                       {"rank", rank},
-                       {"seed", seed}};
-  return std::make_unique<Recorder>(RankTrace(plan.trace_folder, recording, rank), BlobFolder(plan.run_folder),
-                                    TraceDataNamed(plan.trace), header);
+std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, size_t index, int64_t seed, int rank) {
+  Json header = {{"recording", kRecordingFormat},
+                 {"contract", SHARDCTS_CONTRACT_VERSION},
+                 {"implementation", plan.implementation.label},
+                 {"device", plan.implementation.device},
+                 {"test", plan.tests[index]},
+                 {"world_size", plan.world_size},
+                 {"rank", rank},
+                 {"seed", seed}};
+  fs::path folder = TestTraces(plan.trace_folder, plan.recordings[index]);
+  std::string test_folder;
+  if (const std::optional<PlannedPhase>& phase = plan.phases[index]) {
+    header["phase"] = phase->index + 1;
+    header["role"] = phase->role;
+    folder = PhaseTraces(folder, phase->index);
+    test_folder = phase->folder.string();
+  }
+  return std::make_unique<Recorder>(RankTrace(folder, rank), BlobFolder(plan.run_folder), TraceDataNamed(plan.trace),
+                                    header, test_folder);
 }
 
 }  // namespace shardcts

@@ -15,9 +15,10 @@ namespace shardcts {
 
 class Recorder {
  public:
-  // `header`: the trace's first line. Throws std::runtime_error when the file cannot be written.
+  // `header`: the trace's first line. `test_folder`: which the trace calls "${folder}"; empty: none. Throws
+  // std::runtime_error when the file cannot be written.
   Recorder(const std::filesystem::path& file, const std::filesystem::path& blob_folder, TraceData data,
-           const Json& header);
+           const Json& header, std::string test_folder = "");
 
   // Encodes the arguments before the operation may change them.
   // `among`: only a subgroup of the ranks runs this collective operation.
@@ -33,11 +34,11 @@ class Recorder {
   std::ofstream file_;
   BlobStore blobs_;
   TraceData data_;
+  const std::string test_folder_;
   Json line_;  // between Begin and End
 };
 
-// Of this rank, for a test of the plan or its script. `recording`: what the trace is called.
-std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, const std::string& recording, const std::string& test,
-                                       int64_t seed, int rank);
+// Of this rank, for the index-th test of the plan, or for its script (0).
+std::unique_ptr<Recorder> MakeRecorder(const Plan& plan, size_t index, int64_t seed, int rank);
 
 }  // namespace shardcts

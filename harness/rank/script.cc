@@ -13,6 +13,7 @@
 #include "recording/device_types.h"
 #include "recording/rank_traces.h"
 #include "recording/recording.h"
+#include "recording/script_phases.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -35,12 +36,12 @@ DecodeOptions Decoding(const std::shared_ptr<const BlobSource>& blobs,
 class StepReader {
  public:
   // `script`: all but its steps.
-  explicit StepReader(const Script& script)
-      : file_(script.file), world_size_(script.world_size), blobs_(*script.blobs), decode_(Decoding(script.blobs)) {}
+  StepReader(const Script& script, const std::string& place)
+      : place_(place), has_folder_(!script.role.empty()), world_size_(script.world_size), blobs_(*script.blobs), decode_(Decoding(script.blobs)) {}
 
   ScriptStep Read(const Json& json, size_t index) {
     ScriptStep step;
-    step.place = fmt::format("{}: steps[{}]", file_, index);
+    step.place = fmt::format("{}steps[{}]", place_, index);
     if (!json.is_object()) Fail(step.place, "not an object");
     CheckKeys(json, step.place);
     step.operation = json.value("op", "");
@@ -104,7 +105,10 @@ class StepReader {
   void CheckReferences(const Json& json, const std::string& place) const {
     if (json.is_string()) {
       const std::string text = json.get<std::string>();
-      if (text.starts_with('$') && !text.starts_with("$$")) {
+      if (text.starts_with("${")) {
+        if (!has_folder_) Fail(place, "only a script with phases has a ${folder}");
+        if (const std::string problem = ProblemOfFolderPath(text); !problem.empty()) Fail(place, problem);
+      } else if (text.starts_with('$') && !text.starts_with("$$")) {
         const std::string name = text.substr(1, text.find('.') - 1);
         if (!names_.contains(name)) Fail(place, fmt::format("\"${}\" names no earlier step", name));
       }
@@ -167,7 +171,8 @@ class StepReader {
     }
   }
 
-  std::string file_;
+  std::string place_;  // "FILE: ", "FILE: phases[1]."
+  bool has_folder_;
   int world_size_;
   const BlobSource& blobs_;
   DecodeOptions decode_;
@@ -175,40 +180,44 @@ class StepReader {
   std::set<int64_t> numbers_;
 };
 
-Script FromJson(const Recording& recording, const std::string& path) {
-  const Json& json = recording.script;
-  if (!json.is_object()) Fail(path, "not an object");
-  if (json.value("truncated", false)) Fail(path, "the recording is truncated: it cannot be replayed as a whole");
+// `whole`: "FILE", or "FILE: phases[1]".
+Script FromJson(const Json& json, const std::shared_ptr<const BlobSource>& blobs, const std::string& path,
+                const std::string& whole) {
+  if (!json.is_object()) Fail(whole, "not an object");
+  if (json.value("truncated", false)) Fail(whole, "the recording is truncated: it cannot be replayed as a whole");
   const int contract = json.value("contract", 0);
   if (contract != SHARDCTS_CONTRACT_VERSION) {
-    Fail(path, fmt::format("contract {}, this program has {}", contract, SHARDCTS_CONTRACT_VERSION));
+    Fail(whole, fmt::format("contract {}, this program has {}", contract, SHARDCTS_CONTRACT_VERSION));
   }
   Script script;
   script.file = path;
-  script.blobs = recording.blobs;
+  script.blobs = blobs;
   script.world_size = json.value("world_size", 1);
   if (script.world_size < 1 || script.world_size > kMaxWorldSize)
-    Fail(path, fmt::format("world_size {}", script.world_size));
+    Fail(whole, fmt::format("world_size {}", script.world_size));
   script.seed = json.value("seed", int64_t{1234});
   script.test = json.value("test", "");
   script.device = DeviceTypeOfScript(json);
-  if (!json.contains("steps") || !json.at("steps").is_array()) Fail(path, "\"steps\" is missing or no list");
+  script.role = json.value("role", "");
+  if (!json.contains("steps") || !json.at("steps").is_array()) Fail(whole, "\"steps\" is missing or no list");
   const Json& steps = json.at("steps");
   const auto recorded =
       std::count_if(steps.begin(), steps.end(), [](const Json& step) { return step.contains("outcomes"); });
-  if (recorded > 0 && recorded != std::ssize(steps)) Fail(path, "some steps have outcomes and some have none");
+  if (recorded > 0 && recorded != std::ssize(steps)) Fail(whole, "some steps have outcomes and some have none");
   if (recorded > 0 && json.value("recording", 1) != kRecordingFormat) {
-    Fail(path, fmt::format("not a recording of format {}: the ShardCTS that wrote it can read it", kRecordingFormat));
+    Fail(whole, fmt::format("not a recording of format {}: the ShardCTS that wrote it can read it", kRecordingFormat));
   }
-  StepReader reader(script);
+  StepReader reader(script, whole + (script.role.empty() ? ": " : "."));
   for (size_t i = 0; i < json.at("steps").size(); ++i) script.steps.push_back(reader.Read(json.at("steps")[i], i));
-  if (script.steps.empty()) Fail(path, "no steps");
+  if (script.steps.empty()) Fail(whole, "no steps");
   return script;
 }
 
 // The results of the steps that this rank has run.
 class Results {
  public:
+  explicit Results(std::string folder) : folder_(std::move(folder)) {}
+
   void Set(const ScriptStep& step, const Value& value) {
     by_number_[step.number] = value;
     if (!step.let.empty()) by_name_[step.let] = value;
@@ -238,6 +247,8 @@ class Results {
 
   // "name.path": keys may hold dots themselves, so the longest key that is there is taken.
   Value ResolveText(const std::string& text) const {
+    const std::string folder = std::string(kFolderName).substr(1);
+    if (text.starts_with(folder)) return Value(folder_ + text.substr(folder.size()));
     const size_t dot = text.find('.');
     const auto found = by_name_.find(text.substr(0, dot));
     if (found == by_name_.end()) throw ContractViolation("$" + text.substr(0, dot) + " has no result");
@@ -268,6 +279,7 @@ class Results {
     return list && number && std::stoull(key) < list->size() ? &(*list)[std::stoull(key)] : nullptr;
   }
 
+  const std::string folder_;
   std::map<int64_t, Value> by_number_;
   std::map<std::string, Value> by_name_;
 };
@@ -292,8 +304,19 @@ std::string CheckOutcome(const ScriptStep& step, const Outcome& outcome, const D
 Script ReadScript(const std::string& path) { return ReadScript(ReadRecording(path), path); }
 
 Script ReadScript(const Recording& recording, const std::string& path) {
+  std::vector<Script> scripts = ReadScripts(recording, path);
+  if (!scripts.front().role.empty()) Fail(path, "has phases");
+  return std::move(scripts.front());
+}
+
+std::vector<Script> ReadScripts(const Recording& recording, const std::string& path) {
   try {
-    return FromJson(recording, path);
+    std::vector<Script> scripts;
+    for (const Json& phase : PhaseScripts(recording.script, path)) {
+      const std::string in_phase = HasPhases(recording.script) ? fmt::format(": phases[{}]", scripts.size()) : "";
+      scripts.push_back(FromJson(phase, recording.blobs, path, path + in_phase));
+    }
+    return scripts;
   } catch (const Json::exception& error) {
     Fail(path, error.what());
   } catch (const ContractViolation& error) {
@@ -301,9 +324,9 @@ Script ReadScript(const Recording& recording, const std::string& path) {
   }
 }
 
-ScriptResult RunScript(const Script& script, Session& session) {
+ScriptResult RunScript(const Script& script, Session& session, const std::string& folder) {
   ScriptResult result;
-  Results results;
+  Results results(folder);
   const DecodeOptions decode =
       Decoding(script.blobs, [&](const Json& reference) { return results.Resolve(reference); });
   const auto run = [&](const ScriptStep& step) {

@@ -32,6 +32,7 @@ struct Script {
   int64_t seed = 0;
   std::string test;  // of a recording, else empty
   std::string device = "cpu";  // the device type that it was made on or written for
+  std::string role;            // of a phase: "save" or "load"; empty: the script has no phases
   std::vector<ScriptStep> steps;
   std::shared_ptr<const BlobSource> blobs;  // never null
 };
@@ -41,6 +42,8 @@ struct Script {
 // InputError naming file and step.
 Script ReadScript(const std::string& path);
 Script ReadScript(const Recording& recording, const std::string& path);
+// The same of a file that may have phases, one script for each.
+std::vector<Script> ReadScripts(const Recording& recording, const std::string& path);
 
 // Local. Makes a script for this device type: it stands wherever the script's own stood, in arguments, in those that are
 // left out, and in what is expected. Throws InputError when a step names a device that the script's own does not cover:
@@ -58,6 +61,7 @@ struct ScriptResult {
 
 // *Collective* over the pool. Runs the steps of this rank. An operation that fails without being expected to is a
 // failure; the script goes on, and steps that use the missing result fail, too.
-ScriptResult RunScript(const Script& script, Session& session);
+// `folder`: what "${folder}" stands for, of a phase.
+ScriptResult RunScript(const Script& script, Session& session, const std::string& folder = "");
 
 }  // namespace shardcts

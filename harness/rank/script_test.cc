@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "rank/testing/lone_rank.h"
+#include "recording/recording.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -165,6 +166,26 @@ TEST_F(ScriptTest, NamesReferencesAndPathsReachResults) {
   const ScriptResult result = RunScript(script, rank.session());
   EXPECT_TRUE(result.failures.empty()) << result.failures.front();
   EXPECT_EQ(seen, (std::vector<double>{7, 7}));
+}
+
+TEST_F(ScriptTest, APhaseIsAScriptWithTheFolderOfThem) {
+  std::ofstream(file_) << R"({"contract": 1, "phases": [
+      {"world": 2, "steps": [{"let": "m", "op": "model.build", "args": {"model": "${folder}"}}]},
+      {"world": 1, "steps": [{"let": "m", "op": "model.build", "args": {"model": "${folder}/x"}}]}]})";
+  const std::vector<Script> scripts = ReadScripts(ReadRecording(file_), file_);
+  ASSERT_EQ(scripts.size(), 2u);
+  EXPECT_EQ(scripts[0].world_size, 2);
+  EXPECT_EQ(scripts[0].role, "save");
+  EXPECT_EQ(scripts[1].role, "load");
+  EXPECT_EQ(scripts[1].steps[0].place, file_ + ": phases[1].steps[0]");
+  EXPECT_THROW(ReadScript(file_), InputError);
+  std::string seen;
+  LoneRank rank([&](std::string_view operation, const Dict& arguments) -> Outcome {
+    if (operation == "model.build") seen = arguments.At("model").AsString();
+    return Value(Handle{"model", 1});
+  });
+  EXPECT_TRUE(RunScript(scripts[1], rank.session(), "/f").failures.empty());
+  EXPECT_EQ(seen, "/f/x");
 }
 
 TEST_F(ScriptTest, ExpectationsDecide) {

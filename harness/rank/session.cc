@@ -16,7 +16,8 @@ Session::Session(Implementation& implementation, ControlPlane& control, int rank
       world_size_(world_size),
       device_(std::move(device)) {}
 
-void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed) {
+void Session::StartTest(std::unique_ptr<Recorder> recorder, int64_t seed, std::filesystem::path folder) {
+  folder_ = std::move(folder);
   next_step_ = 0;
   operations_ = 0;
   last_operation_.clear();
@@ -32,6 +33,27 @@ std::optional<std::string> Session::EndTest() {
   return OperationFailed("implementation.reset", outcome.error()).what();
 }
 
+std::string Session::FolderNamed(const std::string& name) const {
+  if (folder_.empty()) throw HarnessError("a folder is named where the test has none: " + name);
+  const std::filesystem::path path = name;
+  const bool leaves = path.is_absolute() || path != path.lexically_normal() || *path.begin() == "..";
+  if (!name.empty() && (leaves || name.find('\0') != name.npos)) {
+    throw HarnessError(fmt::format("\"{}\" is not the name of a folder below the test's own", name));
+  }
+  std::filesystem::create_directories(folder_);
+  return name.empty() ? folder_.string() : (folder_ / path).string();
+}
+
+// The arguments with absolute folders.
+Dict Session::WithFolders(const OperationSpec& operation, const Dict& arguments) const {
+  Dict resolved = arguments;
+  for (const FieldSpec& field : operation.arguments) {
+    Value* name = field.type == kFolder ? resolved.Find(field.name) : nullptr;
+    if (name) *name = FolderNamed(name->AsString());
+  }
+  return resolved;
+}
+
 Outcome Session::Call(std::string_view operation, Dict arguments) {
   const OperationSpec* spec = FindOperation(operation);
   if (!spec) throw HarnessError(UnknownOperation(operation));
@@ -42,6 +64,7 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
     return Error{"ContractViolation", wrong->message};
   }
 
+  const Dict resolved = WithFolders(*spec, arguments);
   int64_t step = next_step_;
   if (spec->collective) {
     step = control_.BeforeCollective(spec->name, step);
@@ -54,7 +77,7 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
 
   if (recorder_) recorder_->Begin(step, operation, arguments, spec->collective && control_.among());
   const auto start = std::chrono::steady_clock::now();
-  Outcome outcome = implementation_.Invoke(operation, arguments);
+  Outcome outcome = implementation_.Invoke(operation, resolved);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (outcome.ok()) {
     if (const std::optional<std::string> unreadable = FindUnreadable(outcome.value())) {

@@ -81,9 +81,9 @@ class Case {
 
   // *Collective* over the pool.
   void Run() const {
-    pool_.events.Write("test_started", {{"test", test_.id}, {"index", index_}});
+    pool_.events.Write("test_started", WhichTest());
     const std::string missing = MissingCapability(test_, pool_.capabilities);
-    Trial trial(test_, pool_.session);
+    Trial trial(test_, pool_.session, phase());
     Ending ending;
     std::optional<std::vector<PhaseTiming>> timings;
     bool failed_early = false;
@@ -116,14 +116,41 @@ class Case {
     }
     // After the event: a peer that is stuck in foreign code never comes here, and the launcher must know that this rank
     // has. Also without a run: a peer may have run it, and must not meet this rank in the next test.
-    if (pool_.control.EndOfTest(failed_early, unclean || !pool_.implementation.usable())) pool_.implementation.Renew();
+    const bool broken = unclean || !pool_.implementation.usable() || MayBeOutOfStep(ending);
+    if (pool_.control.EndOfTest(failed_early, broken)) pool_.implementation.Renew();
+    if (phase() || trial.rank() > 0) return;  // the controller removes the folder of a test with phases
+    std::error_code ignored;  // of files that cannot be removed the run folder keeps some
+    std::filesystem::remove_all(Files(), ignored);
   }
 
  private:
+  const std::optional<PlannedPhase>& phase() const { return pool_.plan.phases[static_cast<size_t>(index_)]; }
+
+  // The folder below which the test may have files.
+  std::filesystem::path Files() const {
+    return phase() ? phase()->folder : TestFiles(pool_.plan.pool_folder, pool_.plan.recordings[index_]);
+  }
+
+  // What every event of the test says.
+  Json WhichTest() const {
+    Json which = {{"test", test_.id}, {"index", index_}};
+    if (phase()) which["phase"] = phase()->index + 1;
+    return which;
+  }
+
+  // A rank of another host may see another file system.
+  void RequireFolder(int rank) const {
+    if (!phase() || std::filesystem::is_directory(std::filesystem::symlink_status(phase()->folder))) return;
+    throw HarnessError(fmt::format("rank {} does not see the test's folder {}; ranks of several hosts need a folder that they share",
+                                   rank, phase()->folder.string()));
+  }
+
   Ending RunPort(Trial& trial, bool* failed_early) const {
     const auto body = [&] {
       const Plan& plan = pool_.plan;
-      pool_.session.StartTest(MakeRecorder(plan, plan.recordings[index_], test_.id, plan.seed, trial.rank()), plan.seed);
+      RequireFolder(trial.rank());
+      pool_.session.StartTest(MakeRecorder(plan, static_cast<size_t>(index_), plan.seed, trial.rank()), plan.seed,
+                              Files());
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, failed_early);
@@ -131,6 +158,13 @@ class Case {
         ending.verdict == RankVerdict::kAborted || ending.verdict == RankVerdict::kDiverged;
     if (*failed_early && !peers_stopped_too) pool_.control.NotifyPeersOfStop();
     return ending;
+  }
+
+  // An operation that failed on some ranks only may have begun other collectives there than on their peers.
+  bool MayBeOutOfStep(const Ending& ending) const {
+    const bool ran = ending.verdict != RankVerdict::kNotApplicable && ending.verdict != RankVerdict::kNotSupported;
+    const bool has_peers = pool_.plan.world_size > 1 && pool_.implementation.communicates_by_itself();
+    return ran && has_peers && ending.verdict != RankVerdict::kPass;
   }
 
   // What the implementation has measured of this test, where it does. Not a step of the test.
@@ -143,7 +177,7 @@ class Case {
 
   void Finish(const Trial& trial, const Ending& ending, double seconds,
               const std::optional<std::vector<PhaseTiming>>& timings) const {
-    Json finished = {{"test", test_.id}, {"index", index_}};
+    Json finished = WhichTest();
     finished.update(ToJson(RankReport{.started = true,
                                       .verdict = ending.verdict,
                                       .reason = ending.reason,
@@ -214,6 +248,9 @@ void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Ho
   for (const std::string& id : plan.tests) {
     const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
     if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
+    if (plan.phases[cases.size()] && plan.phases[cases.size()]->index >= test->phases.size()) {
+      throw InputError("plan: test \"" + id + "\" has no such phase");
+    }
     cases.emplace_back(pool, *test, ports.at(test->suite + "/" + test->function).body, static_cast<int>(cases.size()));
   }
   for (const Case& one : cases) {

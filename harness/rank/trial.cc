@@ -13,13 +13,26 @@ constexpr size_t kMaxFailures = 20;
 
 }  // namespace
 
-Trial::Trial(const TestCase& test, Session& session) : test_(test), session_(session), subject_(session) {}
+Trial::Trial(const TestCase& test, Session& session, const std::optional<PlannedPhase>& phase)
+    : test_(test), phase_(phase), session_(session), subject_(session) {}
 
 int Trial::rank() const { return session_.rank(); }
 int Trial::world_size() const { return session_.world_size(); }
 const std::string& Trial::device() const { return session_.device(); }
 
+const PlannedPhase& Trial::Planned() const {
+  if (!phase_) throw HarnessError(test_.id + ": has no phases");
+  return *phase_;
+}
+
+const TestPhase& Trial::Phase() const { return test_.phases.at(Planned().index); }
+const std::vector<TestPhase>& Trial::Phases() const { return test_.phases; }
+
 const Json& Trial::Param(std::string_view name) const {
+  if (phase_) {
+    const auto of_phase = Phase().params.find(std::string(name));
+    if (of_phase != Phase().params.end()) return *of_phase;
+  }
   const auto found = test_.params.find(std::string(name));
   if (found == test_.params.end()) throw HarnessError(fmt::format("{}: no parameter \"{}\"", test_.id, name));
   return *found;
@@ -98,6 +111,10 @@ std::vector<Value> Trial::AllGather(const Value& value) {
   for (const std::string& packed : session_.AllGather(PackValue(value))) values.push_back(UnpackValue(packed));
   return values;
 }
+
+Caller& Trial::caller() { return session_; }
+
+std::string Trial::Folder(const std::string& name) const { return session_.FolderNamed(name); }
 
 void Trial::Among(const std::vector<int64_t>& ranks, const std::function<void()>& body) { session_.Among(ranks, body); }
 

@@ -7,8 +7,10 @@
 //   }
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <string_view>
@@ -18,24 +20,33 @@
 #include "contract/json_codec.h"
 #include "rank/verification.h"
 #include "run_files/events.h"
+#include "run_files/plan.h"
 
 namespace shardcts {
 
 struct TestCase;
+struct TestPhase;
 class Session;
 
 class Trial {
  public:
   using Location = std::source_location;
 
-  Trial(const TestCase& test, Session& session);
+  // `phase`: which of the test's phases; none: the test has none.
+  Trial(const TestCase& test, Session& session, const std::optional<PlannedPhase>& phase = {});
 
   int rank() const;
   int world_size() const;
   const std::string& device() const;  // the device type under test
   Subject& subject() { return subject_; }
+  Caller& caller();  // for the functions of the façade that need no object
 
-  // A parameter of the case; HarnessError when it is missing or has another type.
+  // The phase that runs: its index from 0, role ("save", "load") and world size. HarnessError in a test without phases.
+  const TestPhase& Phase() const;
+  // All of them: the layout of what an earlier phase has left follows from its world size and parameters.
+  const std::vector<TestPhase>& Phases() const;
+
+  // A parameter of the phase, or of the case; HarnessError when it is missing or has another type.
   int64_t IntParam(std::string_view name) const;
   bool BoolParam(std::string_view name) const;
   std::string TextParam(std::string_view name) const;
@@ -64,6 +75,11 @@ class Trial {
   std::vector<Value> AllGather(const Value& value);
   Value FromRank0(const Value& value) { return AllGather(rank() == 0 ? value : Value()).front(); }
 
+  // *Local*. The absolute path of the folder of this name, as operations get it, below the test's own; empty: the test's
+  // own folder, which is there. It is the same on all ranks and in all phases, empty at the begin of the test, and removed
+  // at its end. What a phase tells a later one is in it.
+  std::string Folder(const std::string& name = {}) const;
+
   // *Collective*. Runs `body` on the given ranks only; they call the collective operations in it, as a subgroup.
   void Among(const std::vector<int64_t>& ranks, const std::function<void()>& body);
 
@@ -85,7 +101,10 @@ class Trial {
   void AddFailure(std::string_view check, std::string message, const Location& where);
   const Json& Param(std::string_view name) const;
 
+  const PlannedPhase& Planned() const;
+
   const TestCase& test_;
+  const std::optional<PlannedPhase> phase_;
   Session& session_;
   Subject subject_;
   std::map<std::string, CheckCount> checks_;

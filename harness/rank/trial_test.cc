@@ -48,6 +48,17 @@ TEST_F(TrialTest, ParametersAreTyped) {
   EXPECT_THROW(t_.IntParam("depth"), HarnessError);
 }
 
+TEST_F(TrialTest, APhaseKnowsItsRoleAndItsParameters) {
+  EXPECT_THROW(t_.Phase(), HarnessError) << "the test has none";
+  test_.phases = {{.index = 0, .role = "save", .world_size = 2}, {.index = 1, .role = "load", .params = {{"dim", 5}}}};
+  Trial loading(test_, rank_.session(), PlannedPhase{1, "/folder"});
+  EXPECT_EQ(loading.Phase().index, 1u);
+  EXPECT_EQ(loading.Phase().role, "load");
+  EXPECT_EQ(loading.Phases().front().world_size, 2);
+  EXPECT_EQ(loading.IntParam("dim"), 5) << "of the phase before that of the test";
+  EXPECT_EQ(loading.TextParam("mesh"), "1-D");
+}
+
 TEST_F(TrialTest, NoErrorFailsAndEndsTheTest) {
   Model model = t_.subject().Build("mlp", {});
   EXPECT_THROW(t_.NoError("C2", [&] { model.Forward({}); }), OperationFailed);

@@ -9,7 +9,9 @@
 
 #include "contract/version_number.h"
 #include "recording/json_text.h"
+#include "recording/script_phases.h"
 #include "run_files/input_error.h"
+#include "run_files/run_folder.h"
 
 namespace shardcts {
 namespace {
@@ -137,7 +139,7 @@ Readers OpenTraces(const fs::path& folder) {
 Json HeaderOf(const Readers& readers) {
   const auto found = std::ranges::find_if(readers, [](const RankTraceReader& reader) { return !reader.header().is_null(); });
   Json script = {{"contract", SHARDCTS_CONTRACT_VERSION}, {"recording", kRecordingFormat}};
-  for (const char* key : {"contract", "world_size", "seed", "implementation", "device", "test"}) {
+  for (const char* key : {"contract", "world_size", "seed", "implementation", "device", "test", "role"}) {
     if (found->header().contains(key)) script[key] = found->header()[key];
   }
   return script;
@@ -145,7 +147,10 @@ Json HeaderOf(const Readers& readers) {
 
 }  // namespace
 
-Json ReadRankTraces(const fs::path& folder) {
+namespace {
+
+// Of one phase, or of a test without phases.
+Json ReadTraces(const fs::path& folder) {
   try {
     Readers readers = OpenTraces(folder);
     Json script = HeaderOf(readers);
@@ -159,6 +164,33 @@ Json ReadRankTraces(const fs::path& folder) {
   } catch (const Json::exception& error) {
     throw InputError(folder.string() + ": " + error.what());
   }
+}
+
+// One element of "phases".
+Json AsPhase(Json script) {
+  Json phase = {{"world", script.at("world_size")}};
+  for (const char* key : {"role", "implementation", "device", "steps", "truncated"}) {
+    if (script.contains(key)) phase[key] = std::move(script[key]);
+  }
+  return phase;
+}
+
+}  // namespace
+
+Json ReadRankTraces(const fs::path& folder) {
+  if (!fs::exists(PhaseTraces(folder, 0))) return ReadTraces(folder);
+  Json script;
+  for (size_t phase = 0; phase < kMaxScriptPhases && fs::exists(PhaseTraces(folder, phase)); ++phase) {
+    Json traces = ReadTraces(PhaseTraces(folder, phase));
+    if (phase == 0) {
+      for (const char* key : {"contract", "recording", "seed", "implementation", "device", "test"}) {
+        if (traces.contains(key)) script[key] = traces[key];
+      }
+      script["phases"] = Json::array();
+    }
+    script["phases"].push_back(AsPhase(std::move(traces)));
+  }
+  return script;
 }
 
 }  // namespace shardcts

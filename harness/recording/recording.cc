@@ -7,6 +7,7 @@
 
 #include "recording/json_text.h"
 #include "recording/rank_traces.h"
+#include "recording/script_phases.h"
 #include "recording/tensors_in.h"
 #include "recording/zip_archive.h"
 #include "run_files/input_error.h"
@@ -51,6 +52,16 @@ Recording ReadArchive(const fs::path& file) {
   return {std::move(script), std::make_shared<ZipBlobs>(std::move(archive))};
 }
 
+void ExpandStep(Json& step, const BlobSource& blobs) {
+  if (step.contains("args")) step["args"] = ExpandValue(std::move(step["args"]), blobs);
+  if (step.contains("args_by_rank")) {
+    for (Json& args : step["args_by_rank"]) args = ExpandValue(std::move(args), blobs);
+  }
+  for (Json& outcome : step.at("outcomes")) {
+    if (outcome.is_object() && outcome.contains("value")) outcome["value"] = ExpandValue(std::move(outcome["value"]), blobs);
+  }
+}
+
 bool IsArchive(const fs::path& file) {
   char begin[2] = {};
   std::ifstream(file, std::ios::binary).read(begin, sizeof begin);
@@ -82,16 +93,8 @@ void ExportRecording(const fs::path& path, const fs::path& file) {
   Recording recording = ReadRecording(path);
   std::set<std::string> digests;
   try {
-    for (Json& step : recording.script.at("steps")) {
-      if (step.contains("args")) step["args"] = ExpandValue(std::move(step["args"]), *recording.blobs);
-      if (step.contains("args_by_rank")) {
-        for (Json& args : step["args_by_rank"]) args = ExpandValue(std::move(args), *recording.blobs);
-      }
-      for (Json& outcome : step.at("outcomes")) {
-        if (outcome.is_object() && outcome.contains("value")) {
-          outcome["value"] = ExpandValue(std::move(outcome["value"]), *recording.blobs);
-        }
-      }
+    for (Json* steps : StepLists(recording.script)) {
+      for (Json& step : *steps) ExpandStep(step, *recording.blobs);
     }
     ForEachTensor(recording.script, [&](const Json& tensor) {
       if (tensor.contains("digest") && tensor.value("kept", true)) digests.insert(tensor.at("digest").get<std::string>());

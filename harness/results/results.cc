@@ -24,6 +24,16 @@ Json Texts(const std::vector<std::string>& texts) {
   return json;
 }
 
+// Every rank, of every phase.
+template <class Visit>
+void ForEachReport(const TestResult& result, const Visit& visit) {
+  const auto each = [&](const std::vector<RankReport>& ranks) {
+    for (size_t rank = 0; rank < ranks.size(); ++rank) visit(rank, ranks[rank]);
+  };
+  for (const PhaseResult& phase : result.phases) each(phase.ranks);
+  if (result.phases.empty()) each(result.ranks);
+}
+
 Json ChecksJson(const TestResult& result) {
   Json checks = {{"expected", Json::array()},
                  {"evaluated", Json::object()},
@@ -33,16 +43,16 @@ Json ChecksJson(const TestResult& result) {
     if (check.required) checks["expected"].push_back(check.id);
   }
   std::map<std::string, CheckCount> totals;
-  std::map<std::string, std::vector<size_t>> ranks;
-  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
-    for (const auto& [id, count] : result.ranks[rank].checks) {
+  std::map<std::string, std::set<size_t>> ranks;
+  ForEachReport(result, [&](size_t rank, const RankReport& report) {
+    for (const auto& [id, count] : report.checks) {
       totals[id].evaluated += count.evaluated;
       totals[id].strict += count.strict;
       totals[id].failed += count.failed;
-      if (count.evaluated > 0) ranks[id].push_back(rank);
+      if (count.evaluated > 0) ranks[id].insert(rank);
     }
-    for (const auto& [id, reason] : result.ranks[rank].device_limited) checks["device_limited"][id] = reason;
-  }
+    for (const auto& [id, reason] : report.device_limited) checks["device_limited"][id] = reason;
+  });
   for (const auto& [id, count] : totals) {
     if (count.evaluated == 0) continue;
     Json& evaluated = checks["evaluated"][id] = ToJson(count);
@@ -53,30 +63,24 @@ Json ChecksJson(const TestResult& result) {
 
 Json FailuresJson(const TestResult& result) {
   Json failures = Json::array();
-  for (const RankReport& rank : result.ranks) {
-    for (const Failure& failure : rank.failures) failures.push_back(ToJson(failure));
-  }
+  ForEachReport(result, [&](size_t, const RankReport& report) {
+    for (const Failure& failure : report.failures) failures.push_back(ToJson(failure));
+  });
   return failures;
-}
-
-// A rank that did not finish gets the incident's verdict when it is the one that caused it, `aborted` when another did.
-Json RankJson(const TestResult& result, size_t rank) {
-  const RankReport& report = result.ranks[rank];
-  std::string verdict = "aborted", reason = "did not finish";
-  if (report.verdict) {
-    verdict = ToString(*report.verdict), reason = report.reason;
-  } else if (result.incident && (result.incident->rank < 0 || result.incident->rank == static_cast<int>(rank))) {
-    verdict = ToString(result.incident->verdict), reason = result.incident->reason;
-  }
-  Json json = {{"rank", rank}, {"verdict", verdict}, {"seconds", report.seconds}, {"reason", reason}};
-  if (report.timings) json["timings"] = ToJson(*report.timings);
-  return json;
 }
 
 Json RanksJson(const TestResult& result) {
   Json ranks = Json::array();
-  for (size_t rank = 0; rank < result.ranks.size(); ++rank) ranks.push_back(RankJson(result, rank));
+  for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
+    ranks.push_back(RankJson(result.ranks, result.incident, rank));
+  }
   return ranks;
+}
+
+Json PhasesJson(const TestResult& result) {
+  Json phases = Json::array();
+  for (size_t phase = 0; phase < result.test.phases.size(); ++phase) phases.push_back(PhaseJson(result, phase));
+  return phases;
 }
 
 Json RepetitionsJson(const TestResult& result) {
@@ -96,18 +100,20 @@ Json ImplementationJson(const ImplementationResult& implementation) {
   const auto from = [&](const char* key, Json otherwise) {
     return said.is_object() ? said.value(key, otherwise) : otherwise;
   };
-  return {{"label", implementation.label},
-          {"name", from("name", implementation.source)},
-          {"version", from("version", "")},
-          {"based_on", from("based_on", "")},
-          {"source", implementation.source},
-          {"device", implementation.device},
-          {"options", implementation.options},
-          {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
-          {"capabilities", from("capabilities", Json::array())},
-          {"patches", from("patches", Json::array())},
-          {"notes", from("notes", Json::object())},
-          {"warm", implementation.warm}};
+  Json json = {{"label", implementation.label},
+               {"name", from("name", implementation.source)},
+               {"version", from("version", "")},
+               {"based_on", from("based_on", "")},
+               {"source", implementation.source},
+               {"device", implementation.device},
+               {"options", implementation.options},
+               {"mutant", implementation.mutant ? Json(*implementation.mutant) : Json()},
+               {"capabilities", from("capabilities", Json::array())},
+               {"patches", from("patches", Json::array())},
+               {"notes", from("notes", Json::object())},
+               {"warm", implementation.warm}};
+  if (implementation.loads_only) json["loads_only"] = true;
+  return json;
 }
 
 Json SummaryJson(const Results& results) {
@@ -137,6 +143,19 @@ Json RulesJson(const std::vector<Rule>& rules) {
 }
 
 }  // namespace
+
+Json RankJson(const std::vector<RankReport>& ranks, const std::optional<Incident>& incident, size_t rank) {
+  const RankReport& report = ranks[rank];
+  std::string verdict = "aborted", reason = "did not finish";
+  if (report.verdict) {
+    verdict = ToString(*report.verdict), reason = report.reason;
+  } else if (incident && (incident->rank < 0 || incident->rank == static_cast<int>(rank))) {
+    verdict = ToString(incident->verdict), reason = incident->reason;
+  }
+  Json json = {{"rank", rank}, {"verdict", verdict}, {"seconds", report.seconds}, {"reason", reason}};
+  if (report.timings) json["timings"] = ToJson(*report.timings);
+  return json;
+}
 
 void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
                 double seconds) {
@@ -178,9 +197,11 @@ Json ToJson(const TestResult& result) {
           {"waiver", result.waiver},
           {"flaky", result.flaky},
           {"repetitions", RepetitionsJson(result)},
+          {"phases", PhasesJson(result)},
           {"ranks", RanksJson(result)},
           {"log", TextOrNull(result.log)},
           {"trace", TextOrNull(result.trace)},
+          {"folder", TextOrNull(result.folder)},
           {"reproduce", Text(result.reproduce)}};
 }
 
@@ -200,6 +221,8 @@ Json ToJson(const Results& results) {
                  {"require", results.required_capabilities},
                  {"require_should", results.require_should},
                  {"waivers", results.waiver_files},
+                 {"load_with", TextOrNull(results.load_with)},
+                 {"storage_root", TextOrNull(results.storage_root)},
                  {"environment", results.environment}}},
                {"implementations", Json::array()},
                {"summary", SummaryJson(results)},

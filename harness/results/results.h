@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "inventory/inventory.h"
+#include "results/phase_results.h"
 #include "results/verdict.h"
 
 namespace shardcts {
@@ -38,6 +39,8 @@ struct TestResult {
   nlohmann::ordered_json waiver;        // the one that names the test, and its effect; null: none does
   std::vector<Repetition> repetitions;  // when tests run more than once; then all else is of the worst one
   bool flaky = false;                   // its repetitions have different verdicts
+  std::vector<PhaseResult> phases;      // those that ran of a test that has phases; then ranks, incident and log are the last's
+  std::string folder;                   // of a test with phases, where it was left because the test failed; else empty
 };
 
 struct ImplementationResult {
@@ -47,6 +50,7 @@ struct ImplementationResult {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   std::optional<std::string> mutant;
   nlohmann::ordered_json description;  // of pool_ready; null: never started
+  bool loads_only = false;             // of --load-with: it runs phases of the others' tests, and has none itself
   nlohmann::ordered_json warm;         // {seconds} or {problem} of the warm process; null: cold was requested
 };
 
@@ -73,6 +77,8 @@ struct Results {
   std::vector<std::string> required_capabilities;
   bool require_should = false;            // a rule of level SHOULD that does not hold fails
   std::vector<std::string> waiver_files;  // in addition to those of the suites
+  std::string load_with;                  // label of the implementation that runs phases that load; empty: each its own
+  std::string storage_root;               // where the folders of tests with phases are; empty: below the run folder
   nlohmann::ordered_json environment;
   std::vector<ImplementationResult> implementations;
   std::vector<SuiteSize> suites;  // of which the run has selected tests
@@ -83,6 +89,11 @@ struct Results {
 // Combines what ranks and controller report about a test to its result: verdict, reason, missing checks, ranks.
 void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::optional<Incident>& incident,
                 double seconds);
+
+// What results.json says of one rank: a rank that did not finish gets the incident's verdict when it is the one that
+// caused it, `aborted` when another did.
+nlohmann::ordered_json RankJson(const std::vector<RankReport>& ranks, const std::optional<Incident>& incident,
+                                size_t rank);
 
 // Makes a test `fail` that is not supported although it needs a capability that is required (--require).
 void RequireCapabilities(const std::vector<std::string>& required, TestResult& result);

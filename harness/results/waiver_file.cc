@@ -6,9 +6,9 @@
 #include <iterator>
 #include <set>
 
-#include "contract/nearest_name.h"
 #include "inventory/embedded_suites.h"
 #include "inventory/selection.h"
+#include "results/toml_entries.h"
 #include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/shipped_implementations.h"
@@ -17,33 +17,25 @@ namespace shardcts {
 namespace {
 
 constexpr size_t kMaxFileBytes = 4 * 1024 * 1024;
-constexpr size_t kMaxKeyParts = 100;
 constexpr size_t kMaxFileNameBytes = 900;  // with line and a colon a label of results.json
 const std::set<std::string_view> kRequired = {"test",  "implementation", "device",  "verdict",
                                               "owner", "reason",         "evidence"};
-const std::set<std::string_view> kOptional = {"checks", "reason_contains", "expires", "review_version"};
+const std::set<std::string_view> kOptional = {"checks", "reason_contains", "expires", "review_version",
+                                               "versions"};
 constexpr Verdict kWaivable[] = {Verdict::kFail, Verdict::kIncomplete, Verdict::kCrash, Verdict::kHang,
                                  Verdict::kDiverged};
 
 bool IsPattern(const std::string& text) { return text.find_first_of("*?") != text.npos; }
 
-std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
-std::string UnknownField(std::string_view name) {
-  std::vector<std::string_view> known(kRequired.begin(), kRequired.end());
-  known.insert(known.end(), kOptional.begin(), kOptional.end());
-  return UnknownName("field", name, known);
-}
-
 // One [[waiver]] of a file.
-class WaiverReader {
+class WaiverReader : private TomlEntry {
  public:
-  WaiverReader(const std::string& file, const toml::table& table) : file_(file), table_(table) {}
+  using TomlEntry::TomlEntry;
 
   Waiver Read(const std::vector<TestCase>& tests) const {
-    CheckKeys();
+    CheckFields(kRequired, kOptional);
     Waiver waiver;
-    waiver.place = Place(table_);
+    waiver.place = Place();
     waiver.test = Text("test");
     waiver.implementation = Implementation();
     waiver.device = Text("device");
@@ -55,43 +47,15 @@ class WaiverReader {
     waiver.evidence = Text("evidence");
     waiver.expires = Expires();
     waiver.review_version = ReviewVersion();
+    waiver.versions = Versions();
     CheckWhole(waiver, tests);
     return waiver;
   }
 
  private:
-  std::string Place(const toml::node& node) const { return file_ + ":" + std::to_string(node.source().begin.line); }
-
-  [[noreturn]] void Fail(const toml::node& node, const std::string& problem) const {
-    throw InputError(Place(node) + ": " + problem);
-  }
-
-  void CheckKeys() const {
-    for (const auto& [key, value] : table_) {
-      const bool known = kRequired.contains(key.str()) || kOptional.contains(key.str());
-      if (!known) Fail(value, UnknownField(key.str()));
-    }
-    for (std::string_view key : kRequired) {
-      if (!table_.contains(key)) Fail(table_, "field " + Quoted(key) + " is missing");
-    }
-  }
-
-  // "" when it is not there.
-  std::string Text(std::string_view key) const {
-    const toml::node* node = table_.get(key);
-    if (!node) return "";
-    const std::string* text = node->is_string() ? &node->as_string()->get() : nullptr;
-    const bool blank = !text || text->find_first_not_of(" \t\r\n") == text->npos;
-    if (blank) Fail(*node, Quoted(key) + " must be a text that is not empty");
-    if (text->find('\n') != text->npos) Fail(*node, Quoted(key) + " must be one line");
-    const size_t longest = key == "reason" || key == "evidence" ? kMaxMessageBytes : kMaxNameBytes;
-    if (text->size() > longest) Fail(*node, Quoted(key) + " is longer than " + std::to_string(longest) + " bytes");
-    return *text;
-  }
-
   std::string Implementation() const {
     const std::string text = Text("implementation");
-    const toml::node& node = *table_.get("implementation");
+    const toml::node& node = *table().get("implementation");
     if (IsPattern(text)) {
       const bool fits_shipped = std::ranges::any_of(kShippedImplementations, [&](const ShippedImplementation& shipped) {
         return FitsWhole(text, std::string(shipped.name));
@@ -108,7 +72,7 @@ class WaiverReader {
       return spec.source;
     } catch (const InputError& error) {
       const std::string what = error.what();
-      if (what.starts_with(file_)) throw;
+      if (what.starts_with(file())) throw;
       Fail(node, "unknown implementation " + Quoted(text) + ": " + PossibleImplementations());
     }
   }
@@ -117,11 +81,11 @@ class WaiverReader {
     const std::string text = Text("verdict");
     const std::optional<Verdict> verdict = ParseVerdict(text);
     if (verdict && std::count(std::begin(kWaivable), std::end(kWaivable), *verdict) > 0) return *verdict;
-    Fail(*table_.get("verdict"), "verdict " + Quoted(text) + " is none of fail, incomplete, crash, hang, diverged");
+    Fail(*table().get("verdict"), "verdict " + Quoted(text) + " is none of fail, incomplete, crash, hang, diverged");
   }
 
   std::vector<std::string> Checks(Verdict verdict) const {
-    const toml::node* node = table_.get("checks");
+    const toml::node* node = table().get("checks");
     if (!node) return {};
     const bool has_checks = verdict == Verdict::kFail || verdict == Verdict::kIncomplete;
     if (!has_checks) Fail(*node, "\"checks\" are of fail and incomplete only");
@@ -135,7 +99,7 @@ class WaiverReader {
   }
 
   std::optional<std::chrono::year_month_day> Expires() const {
-    const toml::node* node = table_.get("expires");
+    const toml::node* node = table().get("expires");
     if (!node) return std::nullopt;
     if (!node->is_date()) Fail(*node, "\"expires\" must be a date without quotes, as in expires = 2027-01-31");
     const toml::date date = node->as_date()->get();
@@ -147,14 +111,24 @@ class WaiverReader {
     const std::string text = Text("review_version");
     const bool numbers = text.find_first_not_of("0123456789.") == text.npos && text.find("..") == text.npos &&
                          !text.starts_with('.') && !text.ends_with('.');
-    if (!numbers) Fail(*table_.get("review_version"), Quoted(text) + " is no version such as \"2.14\"");
+    if (!numbers) Fail(*table().get("review_version"), Quoted(text) + " is no version such as \"2.14\"");
     return text;
   }
 
+  std::optional<VersionRange> Versions() const {
+    const std::string text = Text("versions");
+    if (text.empty()) return std::nullopt;
+    const std::optional<VersionRange> range = VersionRange::Parse(text);
+    if (!range) Fail(*table().get("versions"), Quoted(text) + " is no range of versions such as \">=2.13, <2.15\"");
+    return range;
+  }
+
   void CheckWhole(const Waiver& waiver, const std::vector<TestCase>& tests) const {
-    if (!waiver.expires && waiver.review_version.empty()) Fail(table_, "needs \"expires\" or \"review_version\"");
+    const bool ends = waiver.expires || !waiver.review_version.empty() ||
+                      (waiver.versions && waiver.versions->HasUpperBound());
+    if (!ends) Fail(table(), "needs \"expires\", \"review_version\" or \"versions\" with an upper bound");
     const bool says_how = !waiver.checks.empty() || !waiver.reason_contains.empty();
-    if (waiver.verdict == Verdict::kFail && !says_how) Fail(table_, "fail needs \"checks\" or \"reason_contains\"");
+    if (waiver.verdict == Verdict::kFail && !says_how) Fail(table(), "fail needs \"checks\" or \"reason_contains\"");
     std::set<std::string> possible;
     bool fits = false;
     for (const TestCase& test : tests) {
@@ -162,48 +136,12 @@ class WaiverReader {
       fits = true;
       for (const InventoryCheck& check : test.checks) possible.insert(check.id);
     }
-    if (!fits) Fail(*table_.get("test"), "no test fits " + Quoted(waiver.test));
+    if (!fits) Fail(*table().get("test"), "no test fits " + Quoted(waiver.test));
     for (const std::string& check : waiver.checks) {
-      if (!possible.contains(check)) Fail(*table_.get("checks"), "the test has no check " + Quoted(check));
+      if (!possible.contains(check)) Fail(*table().get("checks"), "the test has no check " + Quoted(check));
     }
   }
-
-  const std::string& file_;
-  const toml::table& table_;
 };
-
-// The parser makes a table inside a table for each part of a key, and calls itself to end them.
-void RequireShortKeys(const std::string& text, const std::string& file_name) {
-  size_t line = 1;
-  size_t parts = 1;
-  char quote = 0;
-  bool comment = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n') {
-      ++line, parts = 1, quote = 0, comment = false;
-    } else if (quote != 0) {
-      if (c == '\\' && quote == '"') ++i;
-      if (c == quote) quote = 0;
-    } else if (!comment) {
-      if (c == '"' || c == '\'') quote = c;
-      comment = c == '#';
-      if (c == '.' && ++parts > kMaxKeyParts) {
-        throw InputError(file_name + ":" + std::to_string(line) + ": a key of more than 100 parts");
-      }
-    }
-  }
-}
-
-toml::table ParseToml(const std::string& text, const std::string& file_name) {
-  RequireShortKeys(text, file_name);
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    throw InputError(file_name + ":" + std::to_string(error.source().begin.line) + ": " +
-                     std::string(error.description()));
-  }
-}
 
 void RequireDistinct(const std::vector<Waiver>& waivers) {
   for (size_t i = 0; i < waivers.size(); ++i) {
@@ -236,14 +174,9 @@ std::vector<Waiver> ParseWaivers(const std::string& text, const std::string& fil
                                  const std::vector<TestCase>& tests) {
   const toml::table document = ParseToml(text, file_name);
   std::vector<Waiver> waivers;
-  for (const auto& [key, value] : document) {
-    const std::string place = file_name + ":" + std::to_string(value.source().begin.line);
-    if (key.str() != "waiver") throw InputError(place + ": " + UnknownName("field", key.str(), std::vector{"waiver"}));
-    if (!value.is_array_of_tables()) throw InputError(place + ": waivers are written as [[waiver]]");
-    for (const toml::node& element : *value.as_array()) {
-      waivers.push_back(WaiverReader(file_name, *element.as_table()).Read(tests));
-    }
-  }
+  ForEachEntry(document, file_name, "waiver", [&](const toml::table& table) {
+    waivers.push_back(WaiverReader(file_name, table).Read(tests));
+  });
   RequireDistinct(waivers);
   return waivers;
 }

@@ -43,14 +43,14 @@ std::string Changed(const std::string& from, const std::string& to) {
 
 TEST(WaiverFileTest, ReadsAllFields) {
   const std::string text = Changed("verdict = \"crash\"", "verdict = \"fail\"\nchecks = [\"C1\"]") +
-                           "reason_contains = \"got 2\"\nreview_version = \"2.14\"\n";
+                           "reason_contains = \"got 2\"\nreview_version = \"2.14\"\nversions = \"<3\"\n";
   const std::vector<Waiver> waivers = Parse("# a comment\n" + text);
   ASSERT_EQ(waivers.size(), 1u);
   EXPECT_EQ(ToJson(waivers[0]), nlohmann::ordered_json::parse(R"({
     "place": "w.toml:2", "test": "fake/T.test_a/world_size=2", "implementation": "torch", "device": "cpu",
     "verdict": "fail", "checks": ["C1"], "reason_contains": "got 2", "owner": "core team",
     "reason": "buffer is reused", "evidence": "https://example.org/1", "expires": "2027-01-31",
-    "review_version": "2.14"})"));
+    "review_version": "2.14", "versions": "<3"})"));
 }
 
 TEST(WaiverFileTest, NothingInAFileIsNoError) { EXPECT_TRUE(Parse("# nothing\n").empty()); }
@@ -68,7 +68,12 @@ TEST(WaiverFileTest, EachErrorNamesFileAndLine) {
          for (int i = 0; i < 50'000; ++i) key += ".a";
          return key + " = 1\nowner =";
        }()), "w.toml:6: a key of more than 100 parts"},
-      {Changed("expires = 2027-01-31\n", ""), "w.toml:1: needs \"expires\" or \"review_version\""},
+      {Changed("expires = 2027-01-31\n", ""),
+       "w.toml:1: needs \"expires\", \"review_version\" or \"versions\" with an upper bound"},
+      {Changed("expires = 2027-01-31", "versions = \">=2.13\""),
+       "w.toml:1: needs \"expires\", \"review_version\" or \"versions\" with an upper bound"},
+      {Changed("expires = 2027-01-31", "versions = \"2.13 to 2.15\""),
+       "w.toml:9: \"2.13 to 2.15\" is no range of versions such as \">=2.13, <2.15\""},
       {Changed("2027-01-31", "\"2027-01-31\""),
        "w.toml:9: \"expires\" must be a date without quotes, as in expires = 2027-01-31"},
       {Changed("expires = 2027-01-31", "review_version = \"next\""),

@@ -1,7 +1,6 @@
 #include "results/waivers.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 #include "inventory/selection.h"
@@ -25,21 +24,7 @@ bool Names(const Waiver& waiver, const TestCase& test, const ImplementationSpec&
          FitsWhole(waiver.device, spec.device);
 }
 
-// The numbers at the beginning: "2.13.0+cpu" -> 2, 13, 0. Trailing zeros do not count. Empty: it begins with none.
-std::vector<int> VersionNumbers(const std::string& version) {
-  std::vector<int> numbers;
-  const char* end = version.data() + version.size();
-  for (const char* at = version.data(); at < end;) {
-    int number = 0;
-    const auto parsed = std::from_chars(at, end, number);
-    if (parsed.ec != std::errc()) break;
-    numbers.push_back(number);
-    if (parsed.ptr == end || *parsed.ptr != '.') break;
-    at = parsed.ptr + 1;
-  }
-  while (!numbers.empty() && numbers.back() == 0) numbers.pop_back();
-  return numbers;
-}
+std::string ThisIs(const std::string& version) { return version.empty() ? "none is known" : "this is " + version; }
 
 // Why the waiver no longer holds; empty: it holds.
 std::string WhyExpired(const Waiver& waiver, std::chrono::year_month_day today, const std::string& version) {
@@ -47,8 +32,7 @@ std::string WhyExpired(const Waiver& waiver, std::chrono::year_month_day today, 
   if (waiver.review_version.empty()) return "";
   const std::vector<int> numbers = VersionNumbers(version);
   if (!numbers.empty() && numbers < VersionNumbers(waiver.review_version)) return "";
-  const std::string is = version.empty() ? "none is known" : "this is " + version;
-  return "was to be looked at again in version " + waiver.review_version + ", " + is;
+  return "was to be looked at again in version " + waiver.review_version + ", " + ThisIs(version);
 }
 
 // The checks of the failure: those that failed, or for an incomplete test those that are missing.
@@ -83,6 +67,7 @@ std::string Until(const Waiver& waiver) {
   std::string text;
   if (waiver.expires) text += " until " + DateText(*waiver.expires);
   if (!waiver.review_version.empty()) text += " before version " + waiver.review_version;
+  if (waiver.versions) text += " for versions " + waiver.versions->Text();
   return text;
 }
 
@@ -115,7 +100,10 @@ void ApplyWaiver(const Waiver& waiver, std::chrono::year_month_day today, const 
   const Verdict found = result.verdict;
   const std::string found_reason = result.reason;
   std::string problem;
-  if (found == Verdict::kPass) {
+  if (waiver.versions && !waiver.versions->Contains(version)) {
+    problem = "is for " + waiver.versions->Text() + ", " + ThisIs(version);
+    if (IsConformanceFailure(found)) result.reason += "; not waived: " + waiver.place + " " + problem;
+  } else if (found == Verdict::kPass) {
     problem = "the test passed";
     result.verdict = Verdict::kUnexpectedPass;
     result.reason = "passed, but waiver " + waiver.place + " of " + waiver.owner + " says that it fails; remove it";
@@ -159,7 +147,8 @@ Json ToJson(const Waiver& waiver) {
           {"reason", waiver.reason},
           {"evidence", waiver.evidence},
           {"expires", waiver.expires ? Json(DateText(*waiver.expires)) : Json()},
-          {"review_version", TextOrNull(waiver.review_version)}};
+          {"review_version", TextOrNull(waiver.review_version)},
+          {"versions", waiver.versions ? Json(waiver.versions->Text()) : Json()}};
 }
 
 }  // namespace shardcts

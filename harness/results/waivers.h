@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "results/results.h"
+#include "results/version_range.h"
 #include "run_files/implementation_spec.h"
 
 namespace shardcts {
@@ -26,6 +27,7 @@ struct Waiver {
   std::string evidence;                                // a link or a file
   std::optional<std::chrono::year_month_day> expires;  // the last day on which it is valid, UTC
   std::string review_version;                          // of the implementation: valid for older ones; empty: for all
+  std::optional<VersionRange> versions;                // of the implementation: of others it says nothing; none: all
 };
 
 // The one that names this test on this implementation, or null. Throws InputError when several do.
@@ -41,7 +43,7 @@ std::chrono::year_month_day Today();
 // Turns the verdict of a result into `waived` when it fails as the waiver says, and into `unexpected_pass` when it
 // passes. A failure of another kind, or one whose waiver no longer holds (after `expires`, or when `version`, the
 // implementation's, is not older than review_version), keeps its verdict; the reason then says why the waiver does not
-// help. advice, not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
+// help. A waiver of other versions only adds that to the reason of a failure. advice, not_supported, not_applicable, harness_error and not_run are never touched. Fills in result.waiver.
 void ApplyWaiver(const Waiver& waiver, std::chrono::year_month_day today, const std::string& version,
                  TestResult& result);
 

@@ -161,6 +161,18 @@ TEST(WaiverTest, HoldsForVersionsBeforeItsReview) {
   EXPECT_THAT(Applied(waiver, With(Verdict::kHang), "").reason, HasSubstr("version 2.14, none is known"));
 }
 
+TEST(WaiverTest, SaysNothingOfOtherVersions) {
+  Waiver waiver = WaiverOf(Verdict::kHang);
+  waiver.versions = VersionRange::Parse(">=2.13, <2.15");
+  EXPECT_EQ(Applied(waiver, With(Verdict::kHang), "2.14.1").verdict, Verdict::kWaived);
+  EXPECT_EQ(Applied(waiver, With(Verdict::kPass), "2.14.1").verdict, Verdict::kUnexpectedPass);
+  EXPECT_EQ(Applied(waiver, With(Verdict::kPass), "2.15.0").verdict, Verdict::kPass);
+  const TestResult red = Applied(waiver, With(Verdict::kHang, "why"), "2.15.0+cu132");
+  EXPECT_EQ(red.verdict, Verdict::kHang);
+  EXPECT_EQ(red.reason, "why; not waived: w.toml:3 is for >=2.13, <2.15, this is 2.15.0+cu132");
+  EXPECT_EQ(red.waiver["problem"], "is for >=2.13, <2.15, this is 2.15.0+cu132");
+}
+
 TEST(FindWaiverTest, TestImplementationAndDeviceMustFit) {
   const TestCase test = FakeTest("a");
   std::vector<Waiver> waivers = {WaiverOf(Verdict::kFail)};

@@ -24,6 +24,8 @@ constexpr size_t kLongestCommand = 500'000;
 Json IdentityOf(const Json& results) {
   Json identity = Json::object();
   for (const char* key : {"seed", "pool", "repeat", "require", "require_should", "waivers"}) identity[key] = results.at("run").at(key);
+  identity["load_with"] = results.at("run").value("load_with", Json());
+  identity["storage_root"] = results.at("run").value("storage_root", Json());
   Json& implementations = identity["implementations"] = Json::array();
   for (const Json& one : results.at("implementations")) {
     implementations.push_back(
@@ -95,7 +97,8 @@ void EarlierRun::Read(const Json& results) {
       throw InputError("implementations: label " + Shown(spec.label) + " stands twice");
     }
     if (one.contains("warm")) warm_[spec.label] = one["warm"];
-    implementations_.push_back(std::move(spec));
+    if (identity_["load_with"] == spec.label) load_with_ = spec;
+    if (!one.value("loads_only", false)) implementations_.push_back(std::move(spec));
   }
   for (const Json& test : results.at("tests")) ReadTest(test);
   for (const auto& [label, tests] : tests_) {
@@ -110,7 +113,11 @@ void EarlierRun::ReadTest(const Json& test) {
   const std::string id = test.at("id").get<std::string>();
   tests_[label].push_back(id);
   const Json& repetitions = test.at("repetitions");
-  if (repetitions.empty()) Note(label, id, test, test.at("waiver"));
+  const Json phases = test.value("phases", Json::array());
+  if (repetitions.empty() && phases.empty()) Note(label, id, test, test.at("waiver"));
+  for (const Json& phase : phases) {
+    if (repetitions.empty()) Note(label, id, phase, Json());
+  }
   for (size_t i = 0; i < repetitions.size(); ++i) Note(label, RecordingName(id, i), repetitions[i], Json());
 }
 
@@ -129,6 +136,7 @@ void EarlierRun::Note(const std::string& label, const std::string& recording, co
 void EarlierRun::FillIn(RunOptions& options) const try {
   options.command = command_;
   options.implementations = implementations_;
+  options.load_with = load_with_;
   std::set<std::pair<std::string, std::string>> chosen;
   std::set<std::string> ids;
   for (const auto& [label, tests] : tests_) {
@@ -147,7 +155,9 @@ void EarlierRun::FillIn(RunOptions& options) const try {
   options.required_capabilities = Texts(identity_.at("require"));
   options.require_should = identity_.at("require_should").get<bool>();
   options.waiver_files = Texts(identity_.at("waivers"));
+  if (identity_.at("storage_root").is_string()) options.storage_root = identity_.at("storage_root").get<std::string>();
   options.waivers = LoadWaivers({options.waiver_files.begin(), options.waiver_files.end()});
+  options.known_differences = LoadKnownDifferences();
 } catch (const Json::exception& error) {
   throw InputError(file_.string() + ": " + error.what());
 }

@@ -55,6 +55,7 @@ class EarlierRun {
   std::filesystem::path file_;
   nlohmann::ordered_json identity_;
   std::vector<ImplementationSpec> implementations_;
+  std::optional<ImplementationSpec> load_with_;
   std::map<std::string, std::vector<std::string>> tests_;  // label -> ids
   std::map<std::string, nlohmann::ordered_json> warm_;     // by label
   std::string command_;

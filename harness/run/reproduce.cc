@@ -15,6 +15,10 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
   if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
   for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
   if (options.require_should) command += " --require-should";
+  if (options.load_with && !test.phases.empty()) command += " --load-with " + ShellWord(options.load_with->label);
+  if (!options.storage_root.empty() && !test.phases.empty()) {
+    command += " --storage-root " + ShellWord(options.storage_root.string());
+  }
   for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
   return command + " --out out/reproduce";
 }

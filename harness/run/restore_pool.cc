@@ -20,12 +20,12 @@ Plan ReadPlanOf(const Plan& known) {
   }
   plan.run_folder = known.run_folder;
   plan.pool_folder = known.pool_folder;
-  plan.trace_folder = known.trace_folder;
+  plan.trace_folder = TraceFolder(known.run_folder, plan.under_test);
   return plan;
 }
 
 PoolRecord ReadRecord(const Plan& plan) {
-  PoolRecord record(plan.tests, plan.world_size);
+  PoolRecord record(plan.tests, plan.world_size, plan.phases);
   for (int rank = 0; rank < plan.world_size; ++rank) {
     EventTail events(EventFile(plan.pool_folder, rank));
     try {
@@ -40,7 +40,7 @@ PoolRecord ReadRecord(const Plan& plan) {
 }  // namespace
 
 std::optional<RestoredPool> RestorePool(
-    const Plan& known, const std::function<std::optional<Incident>(const std::string& recording)>& incident,
+    const Plan& known, const std::function<std::optional<Incident>(const Plan& plan, const std::string& recording)>& incident,
     const std::function<void(const RestoredPool& pool, size_t index, const std::vector<RankReport>&,
                              const std::optional<Incident>&)>& on_test_over) {
   if (!std::filesystem::exists(PlanFile(known.pool_folder))) return std::nullopt;
@@ -49,7 +49,7 @@ std::optional<RestoredPool> RestorePool(
   const PoolRecord record = ReadRecord(pool.plan);
   pool.implementation = record.ranks().front().implementation;
   for (size_t index = 0; index < pool.plan.tests.size(); ++index) {
-    const std::optional<Incident> seen = incident(pool.plan.recordings[index]);
+    const std::optional<Incident> seen = incident(pool.plan, pool.plan.recordings[index]);
     if (seen || record.FinishedByAll(index)) on_test_over(pool, index, record.Reports(index), seen);
   }
   return pool;

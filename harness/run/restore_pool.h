@@ -20,7 +20,7 @@ struct RestoredPool {
 // so its ranks never began. Throws InputError when plan.json is wrong; of an event file the lines before
 // a wrong one count.
 std::optional<RestoredPool> RestorePool(
-    const Plan& known, const std::function<std::optional<Incident>(const std::string& recording)>& incident,
+    const Plan& known, const std::function<std::optional<Incident>(const Plan& plan, const std::string& recording)>& incident,
     const std::function<void(const RestoredPool& pool, size_t index, const std::vector<RankReport>&,
                              const std::optional<Incident>&)>& on_test_over);
 

@@ -15,6 +15,7 @@
 #include "inventory/inventory.h"
 #include "pool/rank_pool.h"
 #include "results/results.h"
+#include "results/known_differences.h"
 #include "results/waivers.h"
 #include "run_files/implementation_spec.h"
 
@@ -39,11 +40,13 @@ struct RunOptions {
   std::string command;                     // for the record
   std::string program = "build/shardcts";  // first word of the reproduce commands
   std::vector<ImplementationSpec> implementations;
+  std::optional<ImplementationSpec> load_with;  // runs the phases that load; none: each implementation its own
   std::vector<TestCase> tests;       // selected
   // Which of them an implementation runs; empty: all.
   std::function<bool(const ImplementationSpec& spec, const TestCase& test)> wanted;
   std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)
   bool go_on = false;  // the folder holds this same run, cut short: only tests without a verdict run
+  std::filesystem::path storage_root;  // where the folders of tests with phases are; empty: below the run folder
   std::filesystem::path rank_program;
   std::string launcher;         // given by the user, for several hosts; empty: none
   std::string control_address;  // as in PoolPlan
@@ -58,12 +61,13 @@ struct RunOptions {
   std::vector<std::string> required_capabilities;  // a test that needs one and is not supported fails
   bool require_should = false;                     // a rule of level SHOULD that does not hold fails
   std::vector<Waiver> waivers;
+  std::vector<KnownDifference> known_differences;  // of recordings, for parity
   std::vector<std::string> waiver_files;        // where they come from, for the record
   std::chrono::year_month_day today = Today();  // by which waivers expire
   int stop_after_hangs = 5;                     // per implementation and world size
   std::string baseline;                         // label to compare with; empty: no parity
   ParityFunction parity;                        // empty: no parity
-  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run
+  std::chrono::milliseconds refresh{3'000};     // of results.json while tests run; more when writing takes long
 };
 
 // What a run reports in its course. The calls come from several threads, but one after another.
@@ -92,6 +96,9 @@ Results Recover(RunOptions options, RunObserver& observer, const std::atomic<boo
 // implementation and world size. `folder`: the run folder, absolute.
 PoolPlan NewPool(const RunOptions& options, const ImplementationSpec& spec, int world_size, int number,
                  const std::filesystem::path& folder);
+
+// Those under test, then that of --load-with if it is none of them: what pools are started for.
+std::vector<ImplementationSpec> AllImplementations(const RunOptions& options);
 
 // Whether ranks may be forks of a warm process: not where a launcher starts them.
 bool StartsWarm(const RunOptions& options);

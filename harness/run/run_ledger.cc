@@ -27,7 +27,7 @@ std::string NowText() {
 }  // namespace
 
 RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs::path& folder)
-    : options_(options), observer_(observer), folder_(folder) {
+    : options_(options), observer_(observer), folder_(folder), folders_(folder, options.storage_root) {
   results_.command = options_.command;
   results_.seed = options_.seed;
   results_.started = NowText();
@@ -37,16 +37,20 @@ RunLedger::RunLedger(const RunOptions& options, RunObserver& observer, const fs:
   results_.required_capabilities = options_.required_capabilities;
   results_.require_should = options_.require_should;
   results_.waiver_files = options_.waiver_files;
+  results_.storage_root = options_.storage_root.string();
   results_.pool = options_.pool_mode == PoolMode::kFresh ? "fresh" : "shared";
   results_.environment = CaptureEnvironment(options_.launcher.empty() ? kMpiLauncher : options_.launcher);
   results_.suite_commit = SuiteCommit();
   for (const SuiteSize& suite : AllSuites()) {
     if (std::ranges::count(options_.tests, suite.name, &TestCase::suite)) results_.suites.push_back(suite);
   }
-  for (const ImplementationSpec& spec : options_.implementations) {
+  if (options_.load_with) results_.load_with = options_.load_with->label;
+  for (const ImplementationSpec& spec : AllImplementations(options_)) {
     results_.implementations.push_back(
-        {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), Json()});
-    AddTests(results_.implementations.size() - 1);
+        {spec.label, spec.source, spec.device, Json(spec.options), spec.mutant, Json(), false, Json()});
+    const size_t index = results_.implementations.size() - 1;
+    results_.implementations.back().loads_only = index >= options_.implementations.size();
+    if (index < options_.implementations.size()) AddTests(index);
   }
 }
 
@@ -68,20 +72,34 @@ void RunLedger::AddTests(size_t implementation) {
   }
 }
 
-RunLedger::Worlds RunLedger::WorldsOf(size_t implementation) const {
-  const Lock lock(mutex_);
-  Worlds worlds;
-  for (size_t job = 0; job < Jobs(); ++job) {
-    const TestResult& result = results_.tests[IndexOf(job)];
-    if (implementation_of_[IndexOf(job)] != implementation) continue;
-    worlds[result.test.world_size].push_back(job);
-  }
-  return worlds;
+Unit RunLedger::NextOf(size_t job) const {
+  const auto attempt = attempts_.find(job);
+  if (attempt == attempts_.end()) return {job};
+  return {job, attempt->second.phases.size(), attempt->second.number};
 }
 
-std::string RunLedger::IdOf(size_t job) const {
+std::vector<Unit> RunLedger::OpenUnits(size_t implementation) const {
   const Lock lock(mutex_);
-  return results_.tests[IndexOf(job)].test.id;
+  std::vector<Unit> open;
+  for (size_t job = 0; job < Jobs(); ++job) {
+    if (implementation_of_[IndexOf(job)] == implementation && !decided_.contains(job)) open.push_back(NextOf(job));
+  }
+  return open;
+}
+
+std::vector<Unit> RunLedger::StillOpen(const std::vector<Unit>& units) const {
+  const Lock lock(mutex_);
+  std::vector<Unit> open;
+  std::ranges::copy_if(units, std::back_inserter(open), [&](const Unit& unit) {
+    const Unit next = NextOf(unit.job);
+    return !decided_.contains(unit.job) && next.phase == unit.phase && next.attempt == unit.attempt;
+  });
+  return open;
+}
+
+TestCase RunLedger::TestOf(size_t job) const {
+  const Lock lock(mutex_);
+  return results_.tests[IndexOf(job)].test;
 }
 
 std::optional<size_t> RunLedger::JobOf(size_t implementation, const std::string& recording) const {
@@ -106,16 +124,9 @@ void RunLedger::GoOnWith(const EarlierRun& earlier) {
   }
 }
 
-std::vector<size_t> RunLedger::Undecided(const std::vector<size_t>& jobs) const {
-  const Lock lock(mutex_);
-  std::vector<size_t> rest;
-  std::ranges::copy_if(jobs, std::back_inserter(rest), [&](size_t job) { return !decided_.contains(job); });
-  return rest;
-}
-
 size_t RunLedger::AddPools(size_t implementation, int world_size) {
   const Lock lock(mutex_);
-  results_.pools.push_back({options_.implementations[implementation].label, world_size, 0, {}, 0, {}});
+  results_.pools.push_back({results_.implementations[implementation].label, world_size, 0, {}, 0, {}});
   return results_.pools.size() - 1;
 }
 
@@ -167,25 +178,32 @@ TestResult RunLedger::Blank(size_t job) {
   return blank;
 }
 
-Verdict RunLedger::Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
+Verdict RunLedger::Finish(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                           const std::optional<Incident>& incident, double seconds) {
   const Lock lock(mutex_);
-  decided_.insert(job);
-  TestResult outcome = Blank(job);
+  if (!ResultOf(unit.job).test.phases.empty()) return FinishPhase(unit, plan, ranks, incident, seconds);
+  TestResult outcome = Blank(unit.job);
   SetOutcome(outcome, ranks, incident, seconds);
+  outcome.log = plan.pool_folder.lexically_relative(folder_).string();
   const Verdict verdict = outcome.verdict;
+  Conclude(unit.job, plan.trace_folder, std::move(outcome));
+  return verdict;
+}
+
+// Of a test that has been run: takes its waiver, recording and folder into account.
+void RunLedger::Conclude(size_t job, const fs::path& trace_folder, TestResult outcome) {
+  decided_.insert(job);
   if (!options_.require_should) outcome.verdict = AsAdvice(outcome.test, outcome.verdict);
   RequireCapabilities(options_.required_capabilities, outcome);
   const size_t index = IndexOf(job);
   if (const Waiver* waiver = WaiverOf(index)) {
     ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
   }
-  outcome.log = plan.pool_folder.lexically_relative(folder_).string();
-  outcome.trace = KeepRecording(plan, job, outcome);
+  SettleFolder(job, outcome);
+  outcome.trace = KeepRecording(trace_folder, job, outcome);
   Take(job, std::move(outcome));
   TellWhenOver(job);
   WriteWhenStale();
-  return verdict;
 }
 
 void RunLedger::Take(size_t job, TestResult outcome) {
@@ -207,10 +225,14 @@ void RunLedger::TellWhenOver(size_t job) {
 // What the implementation says that it is based on is known when it runs.
 const Waiver* RunLedger::WaiverOf(size_t index) const {
   if (waivers_[index]) return waivers_[index];
-  const ImplementationResult& implementation = results_.implementations[implementation_of_[index]];
-  const Json& said = implementation.description;
-  const std::string based_on = said.is_object() ? said.value("based_on", "") : "";
-  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, based_on, implementation.device);
+  const size_t implementation = implementation_of_[index];
+  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, BaseOf(implementation),
+                          results_.implementations[implementation].device);
+}
+
+std::string RunLedger::BaseOf(size_t implementation) const {
+  const Json& said = results_.implementations[implementation].description;
+  return said.is_object() ? said.value("based_on", "") : "";
 }
 
 std::string RunLedger::VersionOf(size_t implementation) const {
@@ -220,8 +242,8 @@ std::string RunLedger::VersionOf(size_t implementation) const {
 
 // The folder of the ranks' traces, relative to the run folder; empty when there is none. Of repetitions that come to the same as the
 // first one there is none: many repetitions must not fill the disk.
-std::string RunLedger::KeepRecording(const Plan& plan, size_t job, const TestResult& outcome) {
-  const fs::path traces = TestTraces(plan.trace_folder, RecordingName(outcome.test.id, RepetitionOf(job)));
+std::string RunLedger::KeepRecording(const fs::path& trace_folder, size_t job, const TestResult& outcome) {
+  const fs::path traces = TestTraces(trace_folder, RecordingName(outcome.test.id, RepetitionOf(job)));
   if (RepetitionOf(job) > 0 && ResultOf(job).repetitions.front().verdict == outcome.verdict) fs::remove_all(traces);
   return fs::exists(traces) ? traces.lexically_relative(folder_).string() : "";
 }
@@ -230,15 +252,20 @@ void RunLedger::DecideOne(size_t job, Verdict verdict, const std::string& reason
   TestResult outcome = Blank(job);
   outcome.verdict = verdict;
   outcome.reason = reason;
+  if (const auto attempt = attempts_.find(job); attempt != attempts_.end()) {
+    outcome.phases = attempt->second.phases;  // those that have passed
+    if (!attempt->second.folder.empty()) folders_.Remove(attempt->second.folder);
+    attempts_.erase(attempt);
+  }
   Take(job, std::move(outcome));
 }
 
-void RunLedger::Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason) {
+void RunLedger::Decide(const std::vector<Unit>& units, Verdict verdict, const std::string& reason) {
   const Lock lock(mutex_);
-  for (size_t job : jobs) {
-    if (!decided_.insert(job).second) continue;
-    DecideOne(job, verdict, reason);
-    TellWhenOver(job);
+  for (const Unit& unit : units) {
+    if (!decided_.insert(unit.job).second) continue;
+    DecideOne(unit.job, verdict, WithPhase(ResultOf(unit.job).test, unit.phase, reason, OtherRunnerOf(unit)));
+    TellWhenOver(unit.job);
   }
   WriteNow();
 }
@@ -270,11 +297,25 @@ void RunLedger::CompareAll(const std::atomic<bool>& interrupted) {
   }
 }
 
+// Why what differs in the recordings of one test is no news; empty: it is.
+std::string RunLedger::ApartBecause(const TestResult& baseline, const TestResult& test) const {
+  std::vector<std::string> implementations;
+  for (const TestResult* one : {&baseline, &test}) {
+    if (one->verdict == Verdict::kWaived || one->verdict == Verdict::kAdvice) return ToString(one->verdict);
+    const size_t index = one - results_.tests.data();
+    implementations.push_back(options_.implementations[implementation_of_[index]].source);
+    implementations.push_back(BaseOf(implementation_of_[index]));
+  }
+  const KnownDifference* known = FindKnownDifference(options_.known_differences, test.test, implementations);
+  return known == nullptr ? "" : known->place + ": " + known->reason;
+}
+
 void RunLedger::Compare(const TestResult& baseline, TestResult& test) {
   if (baseline.trace.empty() || test.trace.empty()) return;
   try {
-    const bool waived = baseline.verdict == Verdict::kWaived || test.verdict == Verdict::kWaived;
-    Json parity = {{"against", baseline.implementation}, {"waived", waived}};
+    const std::string apart = ApartBecause(baseline, test);
+    Json parity = {{"against", baseline.implementation}, {"waived", !apart.empty()}};
+    if (!apart.empty()) parity["apart"] = apart;
     parity.update(options_.parity(folder_ / baseline.trace, folder_ / test.trace));
     test.parity = std::move(parity);
   } catch (const std::exception& error) {
@@ -288,12 +329,17 @@ void RunLedger::WriteNow() {
   if (lock_ == nullptr) return;
   lock_->Check();
   results_.seconds = earlier_seconds_ + std::chrono::duration<double>(Clock::now() - begin_).count();
+  const auto started = Clock::now();
   WriteResults(results_, folder_);
   written_ = Clock::now();
+  last_write_took_ = written_ - started;
 }
 
 void RunLedger::WriteWhenStale() {
-  if (Clock::now() - written_ > options_.refresh) WriteNow();
+  // A run of tens of thousands of tests must not spend its time on writing them all again.
+  constexpr int kShareOfWrites = 20;
+  const Clock::duration pause = std::max<Clock::duration>(options_.refresh, kShareOfWrites * last_write_took_);
+  if (Clock::now() - written_ > pause) WriteNow();
 }
 
 void RunLedger::Write() {
@@ -305,6 +351,7 @@ Results RunLedger::Close(bool complete) {
   const Lock lock(mutex_);
   results_.complete = complete;
   std::error_code none;
+  if (closes_folders_) folders_.Close();
   fs::remove_all(BlobFolder(folder_) / "unfinished", none);  // what ranks that were killed were writing
   WriteNow();
   return std::move(results_);

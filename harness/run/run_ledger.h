@@ -17,12 +17,20 @@
 
 #include "results/repetitions.h"
 #include "run/run.h"
+#include "run/test_folders.h"
 #include "run_files/folder_lock.h"
 #include "run_files/plan.h"
 
 namespace shardcts {
 
 class EarlierRun;
+
+// What a pool runs of a job: all of it, or one of its phases.
+struct Unit {
+  size_t job = 0;
+  size_t phase = 0;  // from 0
+  int attempt = 0;   // of the job: one whose phase is cut short begins anew
+};
 
 // Each repetition of each result is a job: job % results is the index of the result, job / results the repetition.
 //
@@ -33,14 +41,16 @@ class RunLedger {
   // Plans the results of all implementations. Throws InputError as Run does.
   RunLedger(const RunOptions& options, RunObserver& observer, const std::filesystem::path& folder);
 
-  // The jobs of an implementation, by world size, in the order of the run.
-  using Worlds = std::map<int, std::vector<size_t>>;
-  Worlds WorldsOf(size_t implementation) const;
-  std::string IdOf(size_t job) const;
-  std::string RecordingOf(size_t job) const { return RecordingName(IdOf(job), RepetitionOf(job)); }
+  // What is next of every job of an implementation that has no verdict, in the order of the run.
+  std::vector<Unit> OpenUnits(size_t implementation) const;
+  // Those that are still next.
+  std::vector<Unit> StillOpen(const std::vector<Unit>& units) const;
+  TestCase TestOf(size_t job) const;
+  std::string RecordingOf(size_t job) const { return RecordingName(TestOf(job).id, RepetitionOf(job)); }
+  // The folder of the job's phases, made when there is none. Throws InputError.
+  std::filesystem::path FolderOf(const Unit& unit);
   // The job that makes this recording on the implementation.
   std::optional<size_t> JobOf(size_t implementation, const std::string& recording) const;
-  std::vector<size_t> Undecided(const std::vector<size_t>& jobs) const;
 
   // An entry for the pools of one implementation and world size: its number.
   size_t AddPools(size_t implementation, int world_size);
@@ -52,16 +62,29 @@ class RunLedger {
   void DescribeWarmStart(size_t implementation, const nlohmann::ordered_json& said);
 
   void TellStarted(size_t job);
-  // The outcome of a test. Returns the verdict, before any waiver.
-  Verdict Finish(size_t job, const Plan& plan, const std::vector<RankReport>& ranks,
+  // The outcome of a test or phase. Returns its verdict, before any waiver.
+  Verdict Finish(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                  const std::optional<Incident>& incident, double seconds);
-  // Those of the jobs that are undecided get this verdict.
-  void Decide(const std::vector<size_t>& jobs, Verdict verdict, const std::string& reason);
+  // The phases that an earlier run has run of a job, all in this folder, if they decide it.
+  void TakeOver(size_t job, const std::filesystem::path& trace_folder, const std::filesystem::path& test_folder,
+                std::vector<PhaseResult> phases);
+  // The unit had begun, and its pool ended: a test with phases begins anew, in another folder.
+  void CutShort(const Unit& unit);
+  // Those of the units' jobs that are undecided get this verdict.
+  void Decide(const std::vector<Unit>& units, Verdict verdict, const std::string& reason);
   // The same with not_run for all that are left, whose number it gives; the observer is not told.
   size_t GiveUp(const std::string& reason);
 
   // The results are those of an earlier run, continued. Throws InputError when it was another one.
   void GoOnWith(const EarlierRun& earlier);
+
+  // Makes ready for the folders of tests with phases; `go_on`: those of an earlier run stay until RemoveOtherFolders.
+  // Throws InputError when --storage-root cannot be used.
+  void OpenFolders(bool go_on);
+  void CloseFolders();  // for a run that ends with an error
+  void NoteEarlierFolder(const std::filesystem::path& folder);
+  // Those of no test that has failed: what an earlier run had not finished.
+  void RemoveOtherFolders();
 
   // Before it nothing is written, and after it only while the lock holds.
   void WriteWhereLocked(const FolderLock& lock) { lock_ = &lock; }
@@ -80,15 +103,33 @@ class RunLedger {
   size_t RepetitionOf(size_t job) const { return job / results_.tests.size(); }
   void AddTests(size_t implementation);
 
+  bool HasPhases() const;
+
   // From here on with the lock held.
   TestResult& ResultOf(size_t job) { return results_.tests[IndexOf(job)]; }
   TestResult Blank(size_t job);
+  // Of a job with phases: those that have passed in its attempt.
+  struct Attempt {
+    int number = 0;
+    std::filesystem::path folder;  // empty: none was made
+    std::vector<PhaseResult> phases;
+  };
+  Unit NextOf(size_t job) const;
+  // The label of the implementation that runs the phase, where it is not the one under test; else empty.
+  std::string OtherRunnerOf(const Unit& unit);
+  Verdict FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
+                      const std::optional<Incident>& incident, double seconds);
+  void Conclude(size_t job, const std::filesystem::path& trace_folder, TestResult outcome);
+  void SettleFolder(size_t job, TestResult& outcome);
   void Take(size_t job, TestResult outcome);
   void DecideOne(size_t job, Verdict verdict, const std::string& reason);
   void TellWhenOver(size_t job);
-  std::string KeepRecording(const Plan& plan, size_t job, const TestResult& outcome);  // a path, or empty
+  // A path, or empty.
+  std::string KeepRecording(const std::filesystem::path& trace_folder, size_t job, const TestResult& outcome);
   const Waiver* WaiverOf(size_t index) const;  // null: none
   std::string VersionOf(size_t implementation) const;
+  std::string BaseOf(size_t implementation) const;  // what it says that it is based on
+  std::string ApartBecause(const TestResult& baseline, const TestResult& test) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();
   void WriteWhenStale();
@@ -103,7 +144,11 @@ class RunLedger {
   std::vector<const Waiver*> waivers_;        // of each result; null: none
   std::vector<size_t> implementation_of_;     // of each result
   std::set<size_t> decided_;                  // jobs
+  std::map<size_t, Attempt> attempts_;        // of jobs with phases that have begun
+  TestFolders folders_;
+  bool closes_folders_ = false;
   Clock::time_point written_ = begin_;
+  Clock::duration last_write_took_{0};
   const FolderLock* lock_ = nullptr;
   double earlier_seconds_ = 0;
   mutable std::map<std::pair<size_t, std::string>, size_t> job_of_;  // implementation, recording

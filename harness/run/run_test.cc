@@ -254,6 +254,19 @@ TEST_F(RunTest, ParityComparesWithTheBaseline) {
   EXPECT_EQ(results["tests"][1]["parity"], Json());
 }
 
+TEST_F(RunTest, ParityOfATestWithAKnownDifferenceIsNoNews) {
+  RunOptions options = FakeRun(folder_, {"a", "b"});
+  options.implementations.push_back({"other", "reference", {}, "cpu", std::nullopt});
+  options.baseline = "other";
+  options.parity = [](const auto&, const auto&) { return Json{{"different", 1}}; };
+  options.known_differences = {{"d.toml:3", FakeTest("b").id, "torch", "not of this implementation", "a link"},
+                               {"d.toml:9", FakeTest("b").id, "reference", "another order", "a link"}};
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(results["tests"][0]["parity"], Json::parse(R"({"against": "other", "waived": false, "different": 1})"));
+  EXPECT_EQ(results["tests"][1]["parity"], Json::parse(
+      R"({"against": "other", "waived": true, "apart": "d.toml:9: another order", "different": 1})"));
+}
+
 Waiver FakeWaiver(const std::string& behaviour, Verdict verdict) {
   Waiver waiver;
   waiver.place = "w.toml:1";
@@ -328,7 +341,7 @@ TEST_F(RunTest, RecordingsAreKeptOfRepetitionsThatDiffer) {
   EXPECT_EQ(test["trace"], second);
   EXPECT_EQ(test["repetitions"][2]["trace"], Json());
   EXPECT_FALSE(std::filesystem::exists(
-      RankTrace(options.run_folder / "traces" / "fake", FakeTest("flaky@1").id + "+repetition=3", 0)));
+      TestTraces(options.run_folder / "traces" / "fake", FakeTest("flaky@1").id + "+repetition=3")));
 }
 
 TEST_F(RunTest, CrashOfOneRepetitionIsFlakyAndTheOthersAreRun) {

@@ -12,6 +12,28 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kMaxWorldSize = 4096;
+constexpr size_t kMaxPhases = 8;
+
+Json PhasesToJson(const std::vector<std::optional<PlannedPhase>>& phases) {
+  Json json = Json::array();
+  for (const auto& phase : phases) {
+    json.push_back(phase ? Json{{"phase", phase->index + 1}, {"role", phase->role}, {"folder", phase->folder.string()}} : Json());
+  }
+  return json;
+}
+
+std::vector<std::optional<PlannedPhase>> PhasesFromJson(const Json& json) {
+  std::vector<std::optional<PlannedPhase>> phases;
+  for (const Json& entry : json) {
+    if (entry.is_null()) {
+      phases.emplace_back();
+    } else {
+      phases.push_back(PlannedPhase{entry.at("phase").get<size_t>() - 1, entry.at("folder").get<std::string>(),
+                                    entry.at("role").get<std::string>()});
+    }
+  }
+  return phases;
+}
 
 Plan FromJson(const Json& json) {
   Plan plan;
@@ -29,6 +51,9 @@ Plan FromJson(const Json& json) {
   if (json.contains("tests")) plan.tests = json.at("tests").get<std::vector<std::string>>();
   if (!plan.script.empty()) plan.tests = {"script"};
   plan.recordings = json.contains("recordings") ? json.at("recordings").get<std::vector<std::string>>() : plan.tests;
+  if (json.contains("phases")) plan.phases = PhasesFromJson(json.at("phases"));
+  if (plan.phases.empty()) plan.phases.resize(plan.tests.size());
+  plan.under_test = json.value("under_test", plan.implementation.label);
   return plan;
 }
 
@@ -40,6 +65,11 @@ std::string Problem(const Plan& plan) {
   if (plan.trace != "digest" && plan.trace != "inline" && plan.trace != "full") {
     return "unknown trace mode \"" + plan.trace + "\"";
   }
+  for (const auto& phase : plan.phases) {
+    if (phase && phase->index >= kMaxPhases) return "phase: is not 1 to " + std::to_string(kMaxPhases);
+    if (phase && !phase->folder.is_absolute()) return "folder: \"" + phase->folder.string() + "\" is not absolute";
+  }
+  if (plan.phases.size() != plan.tests.size()) return "phases: one entry for each test is needed";
   return plan.recordings.size() == plan.tests.size() ? "" : "one recording for each test is needed";
 }
 
@@ -76,12 +106,15 @@ void WritePlan(const Plan& plan) {
                {"run_folder", plan.run_folder.string()},
                {"pool_folder", plan.pool_folder.string()},
                {"trace_folder", plan.trace_folder.string()}};
+  if (!plan.under_test.empty() && plan.under_test != plan.implementation.label) json["under_test"] = plan.under_test;
   if (plan.script.empty()) {
     json["tests"] = plan.tests;
     if (!plan.recordings.empty()) json["recordings"] = plan.recordings;
   } else {
     json["script"] = plan.script.string();
   }
+  const bool has_phases = std::ranges::any_of(plan.phases, [](const auto& phase) { return phase.has_value(); });
+  if (has_phases) json["phases"] = PhasesToJson(plan.phases);
   std::error_code error;
   for (const std::filesystem::path& folder : {plan.pool_folder, plan.trace_folder}) {
     std::filesystem::create_directories(folder, error);

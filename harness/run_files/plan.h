@@ -6,12 +6,20 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "run_files/implementation_spec.h"
 
 namespace shardcts {
+
+// Which part of a test with phases the ranks run, and where.
+struct PlannedPhase {
+  size_t index = 0;              // from 0
+  std::filesystem::path folder;  // of the test, for all of its phases; absolute, made by the controller
+  std::string role = "save";     // or "load"
+};
 
 struct Plan {
   ImplementationSpec implementation;
@@ -26,6 +34,8 @@ struct Plan {
   std::filesystem::path trace_folder;
   std::vector<std::string> tests;         // ids; one may occur several times
   std::vector<std::string> recordings;    // the name of the trace of each
+  std::vector<std::optional<PlannedPhase>> phases;  // of each; none: the test has no phases
+  std::string under_test;                 // label of the implementation whose tests these are; empty: this one
   std::filesystem::path script;           // not empty: run this file instead of tests, as the one test "script"
 };
 

@@ -75,8 +75,14 @@ fs::path RankLog(const fs::path& pool_folder, int rank) {
 
 fs::path TestTraces(const fs::path& trace_folder, const std::string& test) { return trace_folder / FolderName(test); }
 
-fs::path RankTrace(const fs::path& trace_folder, const std::string& test, int rank) {
-  return TestTraces(trace_folder, test) / ("rank-" + std::to_string(rank) + ".jsonl");
+fs::path PhaseTraces(const fs::path& test_traces, size_t phase) {
+  return test_traces / ("phase-" + std::to_string(phase + 1));
+}
+
+fs::path RankTrace(const fs::path& traces, int rank) { return traces / ("rank-" + std::to_string(rank) + ".jsonl"); }
+
+fs::path TestFiles(const fs::path& pool_folder, const std::string& recording) {
+  return pool_folder / "files" / FolderName(recording);
 }
 
 fs::path BlobFolder(const fs::path& run_folder) { return run_folder / "blobs"; }
@@ -94,7 +100,7 @@ FolderLock PrepareRunFolder(const fs::path& folder) {
     throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
   }
   FolderLock lock(folder);
-  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces", "blobs"}) {
+  for (const char* name : {"results.json", "results.json.tmp", "runs", "traces", "blobs", "storage"}) {
     fs::remove_all(folder / name, error);
     if (error) throw InputError((folder / name).string() + ": cannot be removed: " + error.message());
   }

@@ -21,13 +21,16 @@ std::filesystem::path PoolFolder(const std::filesystem::path& run_folder, const 
 std::filesystem::path TraceFolder(const std::filesystem::path& run_folder, const std::string& label);
 std::filesystem::path EventFile(const std::filesystem::path& pool_folder, int rank);
 std::filesystem::path RankLog(const std::filesystem::path& pool_folder, int rank);
-// TRACE_FOLDER/TEST and TRACE_FOLDER/TEST/rank-R.jsonl
+// TRACE_FOLDER/TEST; TRACE_FOLDER/TEST/phase-P of a phase, whose index from 0 is given; rank-R.jsonl in either
 std::filesystem::path TestTraces(const std::filesystem::path& trace_folder, const std::string& test);
-std::filesystem::path RankTrace(const std::filesystem::path& trace_folder, const std::string& test, int rank);
+std::filesystem::path PhaseTraces(const std::filesystem::path& test_traces, size_t phase);
+std::filesystem::path RankTrace(const std::filesystem::path& traces, int rank);
+// POOL/files/TEST: what the implementation writes during one test; `recording` is the name of the test's trace.
+std::filesystem::path TestFiles(const std::filesystem::path& pool_folder, const std::string& recording);
 // OUT/blobs
 std::filesystem::path BlobFolder(const std::filesystem::path& run_folder);
 
-// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs, traces and blobs,
+// Makes `folder` ready for a new run: creates it, removes an earlier run's results.json, runs, traces, blobs and storage,
 // and writes a results.json with complete: false. Throws InputError when it cannot be written, holds things and no
 // earlier run, or is in use by another run. The run keeps the lock until it ends.
 [[nodiscard]] FolderLock PrepareRunFolder(const std::filesystem::path& folder);

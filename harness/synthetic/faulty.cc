@@ -1,6 +1,6 @@
 // The reference implementation with faults, each in one test, on one rank, at one operation, as the file named by the
-// option `faults` says: {TEST: {"kind": KIND, "rank": 1, "operation": 7}}. Operations count from 1 after the seed at
-// the test's begin. Kinds:
+// option `faults` says: {TEST: {"kind": KIND, "rank": 1, "operation": 7, "phase": 2}}. Operations count from 1 after the
+// seed at the begin of the test, or of its phase, which only a test with phases has. Kinds:
 //
 //   kill   the rank's process is killed
 //   segv   the rank's thread gets SIGSEGV
@@ -73,12 +73,13 @@ class Faulty final : public Implementation {
     operations_ = 0;
     fault_.clear();
     std::string test;
+    Json phase;
     std::ifstream events(events_);
     for (std::string line; std::getline(events, line);) {
       const Json event = Json::parse(line);
-      if (event["event"] == "test_started") test = event["test"];
+      if (event["event"] == "test_started") test = event["test"], phase = event.value("phase", Json());
     }
-    if (!faults_.contains(test) || faults_[test]["rank"] != rank_) return;
+    if (!faults_.contains(test) || faults_[test]["rank"] != rank_ || faults_[test].value("phase", Json()) != phase) return;
     fault_ = faults_[test]["kind"];
     fault_operation_ = faults_[test]["operation"];
   }

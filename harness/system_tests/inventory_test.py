@@ -39,13 +39,14 @@ def test_an_independent_count_agrees(whole_run):
     assert counted.returncode == 0, counted.stdout + counted.stderr
 
 
-def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shardcts, tmp_path):
-    listed = shardcts("list", "--suite", "extended").out.splitlines()
+@pytest.mark.parametrize("suite_of_rules", ["extended", "storage"])
+def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shardcts, tmp_path, suite_of_rules):
+    listed = shardcts("list", "--suite", suite_of_rules).out.splitlines()
     ids = [line for line in listed if not line.startswith("  ")]
     details = [line.strip() for line in listed if line.startswith("  ")]
     assert len(details) == len({id.split("/")[1] for id in ids}), "one line for each rule"
     assert all(line.startswith(("MUST: ", "SHOULD: ")) for line in details)
-    ended = end_of(start_shardcts("run", "--impl", "reference", "--suite", "extended", "--out", "out", cwd=tmp_path), 600)
+    ended = end_of(start_shardcts("run", "--impl", "reference", "--suite", suite_of_rules, "--out", "out", cwd=tmp_path), 600)
     assert ended.code == 0, ended
     run = results(tmp_path / "out")
     assert [test["id"] for test in run.tests] == ids

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "dsd/flat_key.h"
+#include "dsd/selected_state.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -119,6 +120,16 @@ Dict OptionsOf(const ByName& saved, const std::string& name, const Optimizer& op
   return options;
 }
 
+// RuntimeError as RequireSameOptions, where the parameters of one group were saved with different options.
+void CheckSameOptions(const ByName& saved, const List& params) {
+  const Dict* first = nullptr;
+  for (const Value& name : params) {
+    const Dict* given = saved.OptionsOf(name.AsString());
+    if (first && given) RequireSameOptions(*first, *given, name.AsString());
+    if (!first) first = given;
+  }
+}
+
 bool LacksOneOf(const Dict& own, const Dict& entries) {
   for (const auto& [key, value] : own) {
     if (!entries.Contains(key)) return true;
@@ -182,6 +193,7 @@ Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, 
         if (!entries.empty()) state.Set(name, std::move(entries));
       }
     }
+    if (strict) CheckSameOptions(saved, params);
     Dict unflattened = params.empty() ? empty_groups.TakeFor(group.options).value_or(group.options)
                                       : OptionsOf(saved, params.front().AsString(), optimizer, group.options);
     unflattened.Set("params", std::move(params));

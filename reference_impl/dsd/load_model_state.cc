@@ -13,31 +13,19 @@
 namespace shardcts::reference {
 namespace {
 
-// The device of all tensors with dimensions, and whether some are on the meta device.
-struct ModelDevices {
-  std::set<std::string> devices;  // without meta
-  bool has_meta = false;
-
-  void Add(const at::Tensor& tensor) {
-    if (tensor.dim() == 0) return;
-    if (tensor.is_meta()) {
-      has_meta = true;
-    } else {
-      devices.insert(tensor.device().str());
-    }
-  }
-};
-
-ModelDevices DevicesOf(models::Module& model) {
-  ModelDevices found;
-  for (const auto& [name, parameter] : models::NamedParameters(model)) found.Add(parameter->value);
+// ValueError: tensors with dimensions on several devices beside the meta device.
+void CheckDevices(models::Module& model) {
+  std::set<std::string> devices;
+  const auto add = [&](const at::Tensor& tensor) {
+    if (tensor.dim() > 0 && !tensor.is_meta()) devices.insert(tensor.device().str());
+  };
+  for (const auto& [name, parameter] : models::NamedParameters(model)) add(parameter->value);
   for (const auto& [path, module] : models::NamedModules(model)) {
     for (const auto& [name, buffer] : module->buffers()) {
-      if (module->IsPersistent(name)) found.Add(buffer);
+      if (module->IsPersistent(name)) add(buffer);
     }
   }
-  if (found.devices.size() > 1) throw SemanticError("ValueError", "Multiple devices found");
-  return found;
+  if (devices.size() > 1) throw SemanticError("ValueError", "Multiple devices found");
 }
 
 // Names of entries that modules have renamed without declaring it (Module::FqnModifiers): the members that they belong
@@ -76,6 +64,15 @@ StateDict OwnEntries(models::Module& model, const Dict& state_dict, const StateD
   return WholeEntries(state_dict, NamesOfUnknownValues(model, options.ask_modifiers), context.meshes);
 }
 
+// Buffers that state dicts do not have stay where they are: who loads onto the meta device is told.
+void NameBuffersOnMeta(models::Module& model, LoadResult& result) {
+  for (const auto& [path, module] : models::NamedModules(model)) {
+    for (const auto& [name, buffer] : module->buffers()) {
+      if (!module->IsPersistent(name) && buffer.is_meta()) result.missing_keys.push_back(models::JoinName(path, name));
+    }
+  }
+}
+
 // A peer cannot load these: an entry must not be new on some ranks and old on others.
 void Refuse(const std::map<std::string, std::string>& refusals, StateDict& entries) {
   for (auto& [name, entry] : entries) {
@@ -101,12 +98,13 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
                              const StateDictContext& context) {
   at::NoGradGuard no_grad;
   CheckOptions(options, context);  // the same on all ranks
-  LoadOptions load{.strict = options.strict};
+  LoadOptions load{.strict = options.strict, .keep_ties = true};
+  load.assign_meta = options.full_state_dict;
   StateDict entries;
   RankAgreement agreement;
   agreement.Try([&] {
     CheckModelState(state_dict, options, /*has_submodules=*/false);
-    if (options.full_state_dict) load.assign = DevicesOf(model).has_meta;
+    if (options.full_state_dict) CheckDevices(model);
     if (!options.broadcast_from_rank0) entries = OwnEntries(model, state_dict, options, context);
   });
   if (context.world == nullptr) agreement.ThrowIfRefused();
@@ -121,6 +119,7 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
   agreement.Try([&] {
     StateDictTypeScope scope(model, UnitSettings(options));
     result = LoadStateDict(model, entries, load);
+    if (load.assign_meta) NameBuffersOnMeta(model, result);
     scope.End();
   });
   AgreeOnTexts(context.world, agreement, "results", {});

@@ -27,6 +27,7 @@ struct NamedState {
   const models::Parameter* parameter = nullptr;
   const Dict* given = nullptr;  // nullptr: the state dict has no state of it
   const Dict* own = nullptr;    // nullptr: the optimizer has none
+  Dict example;                 // Optimizer::ExampleState
 };
 
 std::vector<int64_t> GlobalShape(const models::Parameter& parameter) {
@@ -51,7 +52,8 @@ class PlainLoading {
       CheckStateShapes(optimizer_, *one.parameter, ToString(one.key), GlobalShape(*one.parameter), *one.given);
       for (const Dict::Entry& entry : SortedEntries(*one.given)) {
         const std::string text =
-            CommunicationFor(*one.parameter, entry.value, options_.full_state_dict, context_.meshes);
+            CommunicationFor(*one.parameter, entry.value, one.example.Find(entry.key), options_.full_state_dict,
+                             context_.meshes);
         if (text.empty()) continue;
         communications.push_back("has " + ToString(one.key) + "." + ToString(entry.key) + " of shape " + text);
       }
@@ -117,7 +119,8 @@ class PlainLoading {
         const Key key = name ? Key(*name) : Key(params[j].AsInt());
         const Value* given = state.Find(key);
         const Value* own = own_.Find(id);
-        all.push_back({key, parameter, given ? &given->AsDict() : nullptr, own ? &own->AsDict() : nullptr});
+        all.push_back({key, parameter, given ? &given->AsDict() : nullptr, own ? &own->AsDict() : nullptr,
+                       optimizer_.ExampleState(*parameter, groups[i].AsDict())});
       }
     }
     std::ranges::sort(all, {}, &NamedState::key);
@@ -130,22 +133,23 @@ class PlainLoading {
     for (const auto& [name, value] : *one.given) adapted.Set(name, {});  // their order
     for (const Dict::Entry& entry : SortedEntries(*one.given)) {
       const Value* mine = one.own ? one.own->Find(entry.key) : nullptr;
-      adapted.Set(entry.key, LocalValue(*one.parameter, entry.value, mine));
+      adapted.Set(entry.key, LocalValue(*one.parameter, entry.value, one.example.Find(entry.key), mine));
     }
     return adapted;
   }
 
   // This rank's part, in the storage of the existing state if it fits, so that no more than one full tensor is needed
   // in addition.
-  Value LocalValue(const models::Parameter& parameter, const Value& value, const Value* mine) const {
-    if (!options_.full_state_dict) return LocalState(parameter, value, /*is_whole=*/false, context_.meshes);
+  Value LocalValue(const models::Parameter& parameter, const Value& value, const Value* example,
+                   const Value* mine) const {
+    if (!options_.full_state_dict) return LocalState(parameter, value, example, /*is_whole=*/false, context_.meshes);
     const auto* target = mine ? mine->TryAs<Tensor>() : nullptr;
-    if (options_.broadcast_from_rank0 && IsInRows(parameter, value)) {
+    if (options_.broadcast_from_rank0 && IsInRows(parameter, value, example)) {
       const at::Tensor& whole = value.AsTensor();
       return RowsFromRank0(whole, whole.scalar_type(), *FindDistribution(parameter), *context_.world,
                            target ? target->data : at::Tensor());
     }
-    const Value part = LocalState(parameter, Whole(value), /*is_whole=*/true, context_.meshes);
+    const Value part = LocalState(parameter, Whole(value), example, /*is_whole=*/true, context_.meshes);
     const auto* source = part.TryAs<Tensor>();
     if (!source) return part;
     const bool fits = target && target->data.sizes() == source->data.sizes() && !target->data.is_meta() &&
@@ -157,9 +161,9 @@ class PlainLoading {
 
   // Whether each rank can receive its part of this value of rank 0 (on other ranks a meta tensor) without the full
   // tensor.
-  bool IsInRows(const models::Parameter& parameter, const Value& value) const {
+  bool IsInRows(const models::Parameter& parameter, const Value& value, const Value* example) const {
     const DTensorDistribution* layout = FindDistribution(parameter);
-    return layout && IsTensorWithDims(value) && value.AsTensor().sizes() == at::IntArrayRef(layout->shape) &&
+    return layout && IsTensorWithDims(value) && IsShapedLike(value.AsTensor(), example, layout->shape) &&
            AreRowsOfWorld(*layout, *context_.world);
   }
 
@@ -232,6 +236,47 @@ class Parts {
   SavedEmptyGroups empty_groups_;
 };
 
+bool LacksState(const Optimizer& optimizer, const ModelParameters& parameters, const Dict& state) {
+  return std::ranges::any_of(ParametersById(optimizer), [&](const models::ParameterPtr& object) {
+    const ModelParameter* parameter = parameters.Find(*object);
+    return parameter && !std::ranges::all_of(parameter->fqns, [&](const std::string& fqn) { return state.Contains(fqn); });
+  });
+}
+
+// The optimizer's own state of one member of a flat parameter, which has the values without dimensions that others
+// are given: a flat parameter has one of each.
+Dict WithCommonValues(Dict own, const ModelParameters& parameters, const std::string& fqn, const Dict& given) {
+  const ModelParameter* parameter = parameters.WithFqn(fqn);
+  for (const std::string& other : parameter ? parameter->fqns : std::vector<std::string>()) {
+    const Value* state = given.Find(other);
+    if (!state) continue;
+    for (const auto& [name, value] : state->AsDict()) {
+      if (!OutlineOf(value)) own.Set(name, value);
+    }
+  }
+  return own;
+}
+
+// *Collective* over the world and the units' group. Parameters whose state is missing keep their own, which is added to
+// what is given.
+void AddMissingState(models::Module& model, const Optimizer& optimizer, std::optional<Dict>& mine,
+                     const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
+  bool lacks = false;
+  agreement.Try([&] { lacks = mine && LacksState(optimizer, ModelParameters(model), EntryOf(*mine, "state").AsDict()); });
+  const std::vector<Value> all = agreement.Exchange(*context.world, lacks);
+  agreement.ThrowIfRefused();
+  if (std::ranges::none_of(all, [](const Value& of_rank) { return of_rank.AsBool(); })) return;
+  const Dict own = StateOfUnits(model, optimizer, options, context);
+  if (!mine || own.empty()) return;
+  const ModelParameters parameters(model);
+  const Dict given = EntryOf(*mine, "state").AsDict();
+  Dict state = given;
+  for (const auto& [name, value] : EntryOf(own, "state").AsDict()) {
+    if (!given.Contains(name)) state.Set(name, WithCommonValues(value.AsDict(), parameters, ToString(name), given));
+  }
+  mine->Set("state", std::move(state));
+}
+
 // *Collective* over the world and the units' group. `mine`: nullopt on a rank that has nothing to give.
 void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts, std::optional<Dict> mine,
                  const StateDictOptions& options, const StateDictContext& context, RankAgreement& agreement) {
@@ -239,6 +284,7 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
     if (mine) parts->CheckShapes(optimizer, ModelParameters(model), *mine);
   });
   AgreeOnTexts(context.world, agreement, "state dicts", {});
+  if (!options.strict) AddMissingState(model, optimizer, mine, options, context, agreement);
   std::vector<std::string> user_warnings;
   const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
   Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),

@@ -24,7 +24,7 @@ Dict JoinSubmodules(const Dict& by_submodule, const StateDictContext& context);
 //
 // full_state_dict: every rank has full tensors and takes its part of each. broadcast_from_rank0: only rank 0 has them,
 // and sends one at a time, when its turn comes; another rank never holds more than one in addition to what it keeps. In
-// both cases parameters on the meta device are loaded by assignment.
+// both cases what is on the meta device is replaced; all else is copied into.
 //
 // Errors as LoadStateDict, on every rank; a name that is missing from a full state dict counts as missing.
 // RuntimeError: nothing to load; rank 0 has sharded values to broadcast. ValueError as CheckOptions; "Multiple devices

@@ -40,6 +40,11 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,
                            const StateDictOptions& options, const StateDictContext& context);
 
+// *Collective* over the units' groups. The state of an optimizer over a model with units, in the form that these options
+// load; where rank 0 alone gives it, {} on the other ranks.
+Dict StateOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
+                  const StateDictContext& context);
+
 // *Local*. Optimizer::StateDict with moments placed like their parameters, and the inverse of it with
 // Optimizer::LoadStateDict. RuntimeError: a plain tensor for a parameter that is a DTensor.
 Dict GetPlacedStateDict(const Optimizer& optimizer);

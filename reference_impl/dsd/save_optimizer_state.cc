@@ -20,6 +20,16 @@ std::map<const models::Parameter*, std::string> FirstNames(models::Module& model
   return names;
 }
 
+// KeyError: state that belongs to no parameter, which a state dict by names has no place for.
+void RefuseStateOfNone(const Dict& state, int64_t parameters) {
+  for (const auto& [key, value] : state) {
+    const auto* id = std::get_if<int64_t>(&key);
+    if (!id || *id < 0 || *id >= parameters) {
+      throw SemanticError("KeyError", "'" + ToString(key) + "' is state that belongs to no parameter");
+    }
+  }
+}
+
 // The state dict of an optimizer over parameters that no unit manages.
 // With StateAtRest where a trainable parameter has none.
 Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
@@ -38,27 +48,16 @@ Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
     for (const models::ParameterPtr& parameter : group.parameters) {
       params.push_back(name_of(*parameter));
       const Value* of_parameter = complete.Find(id++);
-      if (of_parameter) state.Set(name_of(*parameter), PlacedState(*parameter, of_parameter->AsDict()));
+      if (!of_parameter) continue;
+      state.Set(name_of(*parameter),
+                PlacedState(*parameter, of_parameter->AsDict(), optimizer.ExampleState(*parameter)));
     }
     Dict saved = group.options;
     saved.Set("params", std::move(params));
     groups.push_back(std::move(saved));
   }
+  RefuseStateOfNone(complete, id);
   return Dict{{"state", std::move(state)}, {"param_groups", std::move(groups)}};
-}
-
-// *Collective* over the units' groups. {} on a rank that gets nothing, because only rank 0 does.
-Dict SaveOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
-                 const StateDictContext& context) {
-  const StateDictSettings settings = UnitSettings(options);
-  const SaveOptimOptions save{.rank0_only = settings.optim_config.rank0_only,
-                              .shard_state = settings.type != StateDictType::kFull,
-                              .offload_to_cpu = settings.optim_config.offload_to_cpu};
-  std::vector<std::string> user_warnings;
-  Dict saved = SaveOptimState(model, {&optimizer, {}}, optimizer.CompleteStateDict(), UnitsGroup(model, *context.world), save,
-                              user_warnings);
-  WarnUser(context, user_warnings);
-  return saved;
 }
 
 void Merge(const Dict& saved, Dict& state, List& groups) {
@@ -69,6 +68,19 @@ void Merge(const Dict& saved, Dict& state, List& groups) {
 }
 
 }  // namespace
+
+Dict StateOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
+                  const StateDictContext& context) {
+  const StateDictSettings settings = UnitSettings(options);
+  const SaveOptimOptions save{.rank0_only = settings.optim_config.rank0_only,
+                              .shard_state = settings.type != StateDictType::kFull,
+                              .offload_to_cpu = settings.optim_config.offload_to_cpu};
+  std::vector<std::string> user_warnings;
+  Dict saved = SaveOptimState(model, {&optimizer, {}}, optimizer.CompleteStateDict(), UnitsGroup(model, *context.world), save,
+                              user_warnings);
+  WarnUser(context, user_warnings);
+  return saved;
+}
 
 Communicator& UnitsGroup(models::Module& model, Communicator& world) {
   const FsdpOptions& options = FsdpUnits(model).front()->options();
@@ -90,7 +102,8 @@ Dict GetPlacedStateDict(const Optimizer& optimizer) {
   for (auto& [key, state] : state_dict.Find("state")->AsDict()) {
     const auto* id = std::get_if<int64_t>(&key);
     if (!id || *id >= static_cast<int64_t>(parameters.size())) continue;
-    state = PlacedState(*parameters[static_cast<size_t>(*id)], state.AsDict());
+    const models::Parameter& parameter = *parameters[static_cast<size_t>(*id)];
+    state = PlacedState(parameter, state.AsDict(), optimizer.ExampleState(parameter));
   }
   return state_dict;
 }
@@ -107,7 +120,7 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   List groups;
   for (Optimizer* optimizer : optimizers) {
     if (has_units) {
-      Merge(SaveOfUnits(model, *optimizer, options, context), state, groups);
+      Merge(StateOfUnits(model, *optimizer, options, context), state, groups);
     } else {
       agreement.Try([&] { Merge(SaveByNames(model, *optimizer), state, groups); });
     }

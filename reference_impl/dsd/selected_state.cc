@@ -52,19 +52,6 @@ class Selection {
     return saved;
   }
 
-  // Of one group of the optimizer.
-  static void RequireSameOptions(const Dict& first, const Dict& second, const std::string& name) {
-    for (const auto& [option, value] : first) {
-      if (option == Key("params")) continue;
-      const Value* other = second.Find(option);
-      if (other && Compare(value, *other).Equal()) continue;
-      throw SemanticError("RuntimeError", "The saved groups of one parameter group disagree about '" + ToString(option) +
-                                              "': " + ToString(value) + ", and " +
-                                              (other ? ToString(*other) : "none") + " of parameter '" + name +
-                                              "'. StateDictOptions(strict=False) takes the last.");
-    }
-  }
-
   // nullptr: no saved group has this parameter.
   const Dict* GroupWith(const std::string& name) const {
     for (const Value& group : groups_) {
@@ -87,6 +74,18 @@ class Selection {
 };
 
 }  // namespace
+
+void RequireSameOptions(const Dict& first, const Dict& second, const std::string& name) {
+  for (const auto& [option, value] : first) {
+    if (option == Key("params")) continue;
+    const Value* other = second.Find(option);
+    if (other && Compare(value, *other).Equal()) continue;
+    throw SemanticError("RuntimeError", "The saved groups of one parameter group disagree about '" + ToString(option) +
+                                            "': " + ToString(value) + ", and " +
+                                            (other ? ToString(*other) : "none") + " of parameter '" + name +
+                                            "'. StateDictOptions(strict=False) takes the last.");
+  }
+}
 
 bool IsKeyedByIds(const Dict& state_dict) {
   for (const auto& [key, state] : EntryOf(state_dict, "state").AsDict()) {

@@ -39,6 +39,9 @@ size_t CountEmptyGroups(const std::vector<Optimizer*>& optimizers);
 Dict SelectedState(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names,
                    SavedEmptyGroups& empty_groups, bool strict);
 
+// RuntimeError naming an option about which the saved groups of two parameters disagree; `name`: of the second.
+void RequireSameOptions(const Dict& first, const Dict& second, const std::string& name);
+
 // The RuntimeError that a checkpoint lacks the state of a parameter.
 [[noreturn]] void ThrowMissingState(const std::string& name);
 

@@ -88,6 +88,9 @@ void FsdpModule::BeforeSave(std::vector<std::string>& user_warnings) {
   active_settings_ = EffectiveSettings(user_warnings);
   LazyInit();
   if (is_computing()) throw SemanticError("AssertionError", "Expects the handle training to be IDLE");
+  if (flat_ && is_summoned_ && active_settings_.type == StateDictType::kLocal) {
+    throw SemanticError("RuntimeError", "a LOCAL state dict is of shards, which a scope of full parameters hides");
+  }
   if (flat_ && !is_summoned_ && active_settings_.type != StateDictType::kLocal) {
     flat_->Expose(FlatParameter::Exposure::kSlices);
   }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace shardcts::reference {
@@ -25,9 +26,16 @@ void AddStorages(const Value& value, Storages& storages) {
   }
 }
 
-Value CopyWhereIn(const Storages& storages, const Value& value) {
+// What a tensor that is met again becomes; nullptr: a copy of its own.
+using Copies = std::map<const c10::TensorImpl*, at::Tensor>;
+
+Value CopyWhereIn(const Storages& storages, const Value& value, Copies* copies) {
   const auto copied = [&](const at::Tensor& tensor) {
-    return storages.contains(tensor.storage().unsafeGetStorageImpl()) ? tensor.detach().clone() : tensor;
+    if (!storages.contains(tensor.storage().unsafeGetStorageImpl())) return tensor;
+    if (!copies) return tensor.detach().clone();
+    at::Tensor& copy = (*copies)[tensor.unsafeGetTensorImpl()];
+    if (!copy.defined()) copy = tensor.detach().clone();
+    return copy;
   };
   if (const auto* tensor = value.TryAs<Tensor>()) return Tensor{copied(tensor->data), tensor->is_parameter};
   if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
@@ -42,12 +50,12 @@ Value CopyWhereIn(const Storages& storages, const Value& value) {
   }
   if (const auto* list = value.TryAs<List>()) {
     List entries;
-    for (const Value& entry : *list) entries.push_back(CopyWhereIn(storages, entry));
+    for (const Value& entry : *list) entries.push_back(CopyWhereIn(storages, entry, copies));
     return entries;
   }
   if (const auto* dict = value.TryAs<Dict>()) {
     Dict entries;
-    for (const auto& [key, entry] : *dict) entries.Set(key, CopyWhereIn(storages, entry));
+    for (const auto& [key, entry] : *dict) entries.Set(key, CopyWhereIn(storages, entry, copies));
     return entries;
   }
   return value;
@@ -74,7 +82,14 @@ std::vector<Dict::Entry> SortedEntries(const Dict& state) {
 Value WithoutStorageOf(const Value& other, const Value& value) {
   Storages storages;
   AddStorages(other, storages);
-  return CopyWhereIn(storages, value);
+  const auto* dict = value.TryAs<Dict>();
+  if (!dict || !dict->Contains("param_groups")) return CopyWhereIn(storages, value, nullptr);
+  Copies of_options;
+  Dict copied;
+  for (const auto& [key, entry] : *dict) {
+    copied.Set(key, CopyWhereIn(storages, entry, key == Key("param_groups") ? &of_options : nullptr));
+  }
+  return copied;
 }
 
 Dict CopiedToCpu(const Dict& state) {

@@ -17,7 +17,7 @@ bool IsTensorWithoutDims(const Value& value);
 std::vector<Dict::Entry> SortedEntries(const Dict& state);
 
 // The value, in which each tensor (a local part, a shard), also in lists and dicts, that shares storage with one of
-// `other` is a copy.
+// `other` is a copy. A tensor that several parameter groups share has one copy, which they share.
 Value WithoutStorageOf(const Value& other, const Value& value);
 
 // The state with copies of all plain tensors on the CPU.

@@ -98,6 +98,13 @@ void FullyShard(models::Module& module, const FullyShardOptions& options) {
   module.set_type_name("FSDP" + module.type_name());
 }
 
+void AbandonForward(models::Module& root) {
+  for (const auto& [path, module] : models::NamedModules(root)) {
+    const FsdpState* state = FsdpState::Find(*module);
+    if (state && state->group()) state->group()->AbandonForward();
+  }
+}
+
 void ApplyToTensors(models::Module& root, const std::function<at::Tensor(const at::Tensor&)>& change) {
   const FsdpState* state = FsdpState::Find(root);
   ParameterGroup* group = state ? state->group() : nullptr;

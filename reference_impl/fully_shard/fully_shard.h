@@ -20,6 +20,10 @@ namespace shardcts::reference {
 // AssertionError: applied twice. Also throws what ShardedParameter throws.
 void FullyShard(models::Module& module, const FullyShardOptions& options);
 
+// *Local*. To be called where a forward of `root` has ended with an exception: what it was computing with is resharded,
+// and the next forward begins anew.
+void AbandonForward(models::Module& root);
+
 // *Local*. Replaces every parameter, its gradient and every buffer below `root` by the result of `change` (of a
 // DTensor: its local part), as moving a model to another device does; parameter objects keep their identity. Works on
 // plain modules too. Where fully_shard was applied, the sharded forms are registered first and padded again afterwards.

@@ -93,7 +93,7 @@ void ParameterGroup::RegisterStateDictHooks() {
   if (has_state_dict_hooks_) return;
   has_state_dict_hooks_ = true;
   for (models::Module* owner : OwningModules()) {
-    owner->pre_save_hooks().push_back([this] { ToSharded(); });
+    owner->pre_save_hooks().push_back([this] { ToShardedForSave(); });
     owner->pre_load_hooks().push_back([this] { ToSharded(); });
   }
 }
@@ -120,6 +120,14 @@ void ParameterGroup::ToSharded() {
   is_unsharded_ = false;
 }
 
+void ParameterGroup::ToShardedForSave() {
+  if (phase_ == Phase::kForward) {
+    throw SemanticError("RuntimeError", "a state dict cannot be taken in the forward of '" + parameters_.front()->fqn() +
+                                            "': the forward needs its gathered values");
+  }
+  ToSharded();
+}
+
 at::Tensor ParameterGroup::PreForward(at::Tensor input) {
   if (phase_ == Phase::kPreBackward) {
     Unshard();
@@ -133,6 +141,12 @@ at::Tensor ParameterGroup::PreForward(at::Tensor input) {
 void ParameterGroup::PostForward() {
   Reshard();
   phase_ = Phase::kIdle;
+}
+
+void ParameterGroup::AbandonForward() {
+  if (phase_ != Phase::kForward) return;
+  phase_ = Phase::kIdle;
+  ToSharded();
 }
 
 void ParameterGroup::PreBackward() {

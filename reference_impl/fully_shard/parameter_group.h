@@ -36,6 +36,7 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   // the group notices that its gradients are complete.
   at::Tensor PreForward(at::Tensor input);
   void PostForward();  // *Local*
+  void AbandonForward();  // *Local*; a forward has ended with an exception: if it was this group's, it is resharded
   void PreBackward();  // *Collective* like Unshard
   // *Collective* over the mesh when there are gradients; ranks agree on that because they run the same model. May be
   // called again: without gradients it only reshards.
@@ -56,6 +57,8 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   ParameterGroup(const DataParallelMesh& mesh, const FullyShardOptions& options);
   void Gather();
   void ToSharded();
+  // RuntimeError: in the forward of the group's module, which needs the gathered parameters.
+  void ToShardedForSave();
   void ValidateDevices() const;
   void RegisterStateDictHooks();
   std::vector<models::Module*> OwningModules() const;

@@ -68,6 +68,13 @@ Value GetOptimizers(const Call& call) {
   return GetOptimizerStateDict(call.Model(), Optimizers(call), options, ContextOf(call));
 }
 
+// The dicts of a value are copies: edits can reach nothing.
+Value EditOptimizers(const Call& call) {
+  Dict found = GetOptimizers(call).AsDict();
+  for (auto& [key, value] : found) value = 9;
+  return {};
+}
+
 Value GetBoth(const Call& call) {
   const StateDictOptions options = OptionsOfAllRanks(call);
   ModelAndOptimizerState state =
@@ -154,9 +161,12 @@ std::optional<Value> LoadPatchedOptimizer(const Call& call) {
   return SetOptimizers({call.session, WithStateDict(call, *arguments), call.warnings});
 }
 
+Value GetModelByCall(const Call& call) { return GetModel(call); }
+
 void AddDsdHandlers(HandlerTable& table) {
   table["dsd.get_model_state_dict"] = GetModel;
   table["dsd.get_optimizer_state_dict"] = GetOptimizers;
+  table["dsd.edit_optimizer_state_dict"] = EditOptimizers;
   table["dsd.get_state_dict"] = GetBoth;
   table["dsd.set_model_state_dict"] = SetModel;
   table["dsd.set_optimizer_state_dict"] = SetOptimizers;

@@ -8,6 +8,9 @@
 
 namespace shardcts::reference {
 
+// dsd.get_model_state_dict with these arguments. *Collective*.
+Value GetModelByCall(const Call& call);
+
 // nullopt: the object was not patched. The arguments are those of model.state_dict, optimizer.state_dict and so on.
 std::optional<Value> SavePatchedModel(const Call& call);
 std::optional<Value> LoadPatchedModel(const Call& call);

@@ -48,6 +48,7 @@ using HandlerTable = std::map<std::string, Handler, std::less<>>;
 void AddLifecycleHandlers(HandlerTable& table);
 void AddMeshHandlers(HandlerTable& table);
 void AddModelHandlers(HandlerTable& table);
+void AddForwardHandlers(HandlerTable& table);
 void AddWrapperHandlers(HandlerTable& table);
 void AddFsdpHandlers(HandlerTable& table);
 void AddFsdpOptimHandlers(HandlerTable& table);
@@ -55,5 +56,6 @@ void AddDsdHandlers(HandlerTable& table);
 void AddStateHandlers(HandlerTable& table);
 void AddTensorHandlers(HandlerTable& table);
 void AddOptimizerHandlers(HandlerTable& table);
+void AddCheckpointHandlers(HandlerTable& table);
 
 }  // namespace shardcts::reference

@@ -10,7 +10,8 @@ namespace {
 std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "dsd", "sharded_tensor",
-                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "inspection"};
+                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "inspection",
+                                 "storage", "storage_safetensors", "storage_verify", "storage_planning"};
   if (session.timings) names.push_back("timings");
   return names;
 }
@@ -31,6 +32,7 @@ Value Reset(const Call& call) {
   call.session.patched_models.clear();
   call.session.patched_optimizers.clear();
   call.session.schedules.clear();
+  call.session.steps_before_hooks.clear();
   call.session.scope_handles.Clear();
   call.session.optimizer_handles.Clear();
   call.session.model_handles.Clear();

@@ -31,15 +31,6 @@ Value Copy(const Call& call) {
   return call.session.model_handles.Add(models::DeepCopy(call.Model()));
 }
 
-Value Forward(const Call& call) {
-  std::vector<at::Tensor> inputs;
-  for (const Value& input : call.Get("inputs").AsList()) {
-    inputs.push_back(input.IsNone() ? at::Tensor() : input.AsTensor());
-  }
-  at::AutoGradMode with_gradients(true);
-  return call.Model().CallAll(std::move(inputs));
-}
-
 Value Backward(const Call& call) {
   const Value* reduction = call.Find("reduction");
   const std::string kind = reduction ? reduction->AsString() : "sum";
@@ -193,7 +184,6 @@ Value To(const Call& call) {
 void AddModelHandlers(HandlerTable& table) {
   table["model.build"] = Build;
   table["model.copy"] = Copy;
-  table["model.forward"] = Forward;
   table["model.backward"] = Backward;
   table["model.zero_grad"] = ZeroGrad;
   table["model.set_requires_grad"] = SetRequiresGrad;

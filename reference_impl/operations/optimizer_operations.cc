@@ -128,6 +128,14 @@ Value Step(const Call& call) {
   return {};
 }
 
+// A step calls the hooks, so that the steps since the first call say how often they ran.
+Value HookRuns(const Call& call) {
+  const int64_t steps = call.TheOptimizer().steps();
+  const int64_t id = call.Get("optimizer").AsHandle().id;
+  const int64_t runs = steps - call.session.steps_before_hooks.emplace(id, steps).first->second;
+  return Dict{{"before", runs}, {"after", runs}};
+}
+
 Value ZeroGrad(const Call& call) {
   call.TheOptimizer().ZeroGrad();
   return {};
@@ -155,6 +163,7 @@ void AddOptimizerHandlers(HandlerTable& table) {
   table["optimizer.create"] = Create;
   table["optimizer.schedule"] = Schedule;
   table["optimizer.advance_schedule"] = AdvanceSchedule;
+  table["optimizer.hook_runs"] = HookRuns;
   table["optimizer.step"] = Step;
   table["optimizer.zero_grad"] = ZeroGrad;
   table["optimizer.init_state"] = InitState;

@@ -16,6 +16,7 @@ HandlerTable AllHandlers() {
   AddLifecycleHandlers(table);
   AddMeshHandlers(table);
   AddModelHandlers(table);
+  AddForwardHandlers(table);
   AddWrapperHandlers(table);
   AddFsdpHandlers(table);
   AddFsdpOptimHandlers(table);
@@ -23,6 +24,7 @@ HandlerTable AllHandlers() {
   AddStateHandlers(table);
   AddTensorHandlers(table);
   AddOptimizerHandlers(table);
+  AddCheckpointHandlers(table);
   return table;
 }
 

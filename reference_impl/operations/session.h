@@ -138,6 +138,7 @@ struct Session {
   std::map<int64_t, Dict> patched_models;
   std::map<int64_t, Dict> patched_optimizers;
   std::map<int64_t, LrSchedule> schedules;  // the last one of each optimizer
+  std::map<int64_t, int64_t> steps_before_hooks;  // of each optimizer that a user has put hooks on
   HandleTable<Communicator> group_handles{"group"};  // nullptr if this rank is not a member
   HandleTable<Scope> scope_handles{"scope"};
 };

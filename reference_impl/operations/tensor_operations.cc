@@ -2,6 +2,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "operations/handlers.h"
+#include "operations/tensor_operations.h"
 #include "operations/tensor_values.h"
 #include "tensor/redistribute.h"
 #include "tensor/chunks.h"
@@ -100,14 +101,7 @@ Value View(const Call& call) {
   return tensor.narrow(dims[0], dims[1], dims[2]);
 }
 
-Value Clone(const Call& call) {
-  return ForEachLeaf(call.Get("value"), [](const Value& value) {
-    if (!IsTensor(value)) return value;
-    Value cloned = ChangeLocal(value, [](const at::Tensor& tensor) { return tensor.detach().clone(); });
-    if (auto* distributed = cloned.TryAs<shardcts::DTensor>()) distributed->requires_grad = false;
-    return cloned;
-  });
-}
+Value Clone(const Call& call) { return CopyOfTensors(call.Get("value")); }
 
 Value Fill(const Call& call) {
   at::NoGradGuard no_grad;
@@ -134,6 +128,15 @@ Value GatherShards(const Call& call) {
 }
 
 }  // namespace
+
+Value CopyOfTensors(const Value& tree) {
+  return ForEachLeaf(tree, [](const Value& value) {
+    if (!IsTensor(value)) return value;
+    Value cloned = ChangeLocal(value, [](const at::Tensor& tensor) { return tensor.detach().clone(); });
+    if (auto* distributed = cloned.TryAs<shardcts::DTensor>()) distributed->requires_grad = false;
+    return cloned;
+  });
+}
 
 void AddTensorHandlers(HandlerTable& table) {
   table["tensor.mesh"] = Mesh;

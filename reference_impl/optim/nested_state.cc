@@ -3,9 +3,19 @@
 
 #include "optim/rule_state.h"
 #include "optim/update_rule.h"
+#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
+
+// KeyError: a state dict was loaded that lacks it.
+const Value& In(const Dict& dict, const Key& key) {
+  const Value* entry = dict.Find(key);
+  if (entry) return *entry;
+  const bool is_id = std::holds_alternative<int64_t>(key);
+  throw SemanticError("KeyError", is_id ? ToString(key) : "'" + ToString(key) + "'");
+}
+const Dict& Nested(const Dict& dict, const Key& key) { return In(dict, key).AsDict(); }
 
 class NestedState : public UpdateRule {
  public:
@@ -14,14 +24,14 @@ class NestedState : public UpdateRule {
 
   void Update(at::Tensor value, at::Tensor grad, Dict& state, const Dict& options) const override {
     if (state.empty()) state = Initial(value);
-    state.Set("count", state.At("count").AsInt() + 1);
+    state.Set("count", In(state, "count").AsInt() + 1);
     Entry(state, "total").add_(1);
     const at::Tensor pair = Entry(state, "pair");
     pair.add_(at::tensor({1.0F, 2.0F}).to(pair.device()));
     at::Tensor moment = Entry(state, "moment").add_(grad);
-    Value* levels = state.Find("levels");
-    at::Tensor(levels->AsDict().Find(int64_t{1})->AsDict().Find("two")->AsDict().At(int64_t{2}).AsTensor()).add_(grad, 2);
-    at::Tensor(state.Find("items")->AsList().at(0).AsTensor()).add_(grad, 3);
+    const Dict& level = Nested(Nested(Nested(state, "levels"), int64_t{1}), "two");
+    at::Tensor(In(level, int64_t{2}).AsTensor()).add_(grad, 2);
+    at::Tensor(In(state, "items").AsList().at(0).AsTensor()).add_(grad, 3);
     value.add_(moment, -Number(options, "lr"));
   }
 

@@ -36,6 +36,11 @@ Value CastLike(const at::Tensor& parameter, const Value& value, const Key& key) 
         parameter.is_floating_point() ? parameter.scalar_type() : tensor->data.scalar_type();
     return tensor->data.to(parameter.device(), dtype);
   }
+  if (const auto* distributed = value.TryAs<DTensor>()) {
+    DTensor cast = *distributed;
+    cast.local = CastLike(parameter, cast.local, key).AsTensor();
+    return cast;
+  }
   if (const auto* list = value.TryAs<List>()) {
     List cast;
     for (const Value& entry : *list) cast.push_back(CastLike(parameter, entry, ""));
@@ -93,6 +98,7 @@ Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGrou
 }
 
 void Optimizer::Step() {
+  ++steps_;
   at::NoGradGuard no_grad;
   int64_t id = 0;
   for (const OptimizerGroup& group : groups_) {
@@ -166,20 +172,12 @@ Dict Optimizer::StateAtRest(const models::Parameter& parameter) const {
   return group ? StateAtRest(parameter.value, *group) : Dict();
 }
 
-std::map<Key, bool> Optimizer::ShapedLike(const models::Parameter& parameter) const {
+Dict Optimizer::ExampleState(const models::Parameter& parameter, const Dict& options) const {
   const OptimizerGroup* group = GroupOf(parameter);
   if (!group) return {};
-  // An example with as many dimensions, all different, of sizes that state of a shape of its own does not have.
-  std::vector<int64_t> shape;
-  for (int64_t dim = 0; dim < parameter.value.dim(); ++dim) shape.push_back(2 * dim + 13);
-  std::map<Key, bool> shaped;
-  for (const auto& [name, value] : StateAtRest(at::zeros(shape, parameter.value.scalar_type()), *group)) {
-    const auto* tensor = value.TryAs<Tensor>();
-    if (!tensor) continue;
-    if (tensor->data.dim() == 0) shaped[name] = false;
-    if (tensor->data.dim() > 0 && tensor->data.sizes() == at::IntArrayRef(shape)) shaped[name] = true;
-  }
-  return shaped;
+  OptimizerGroup changed = *group;
+  for (const auto& [name, value] : options) changed.options.Set(name, value);
+  return StateAtRest(at::zeros(ExampleShape(parameter.value.dim()), parameter.value.scalar_type()), changed);
 }
 
 Dict Optimizer::CompleteState() const {
@@ -258,6 +256,12 @@ void Optimizer::LoadGroups(const List& groups) {
   for (size_t i = 0; i < groups.size(); ++i) {
     groups_[i].options = OptionsFrom(groups[i].AsDict(), rule_->defaults());
   }
+}
+
+std::vector<int64_t> ExampleShape(int64_t dims) {
+  std::vector<int64_t> shape;
+  for (int64_t dim = 0; dim < dims; ++dim) shape.push_back(2 * dim + 13);
+  return shape;
 }
 
 std::vector<models::ParameterPtr> ParametersById(const Optimizer& optimizer) {

@@ -9,7 +9,6 @@
 // The id of a parameter is its position over all groups. A parameter that was never stepped has no entry.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +34,8 @@ class Optimizer {
 
   // Updates every parameter that has a gradient, in place.
   void Step();
+  // How often Step was called, also by InitState.
+  int64_t steps() const { return steps_; }
   // Drops the gradients of all parameters.
   void ZeroGrad();
   // Gives every trainable parameter a gradient of zeros and steps once, so that each has state.
@@ -51,9 +52,10 @@ class Optimizer {
   // The state of a parameter of this optimizer as after one step with a zero gradient that changes nothing (learning
   // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none. The optimizer does not change.
   Dict StateAtRest(const models::Parameter& parameter) const;
-  // The tensors that the rule keeps for a parameter of this optimizer, by name: true if they have the parameter's shape,
-  // false if they have no dimensions. Others are left out. For a parameter without dimensions all are false.
-  std::map<Key, bool> ShapedLike(const models::Parameter& parameter) const;
+  // The state that the rule would make for a parameter of ExampleShape, which shows what of a parameter's state has the
+  // parameter's shape, at every depth; with these options over those of its group. {}: it is not one of this
+  // optimizer's, or the rule keeps none.
+  Dict ExampleState(const models::Parameter& parameter, const Dict& options = {}) const;
 
   // The tensors share storage with the optimizer's.
   Dict StateDict() const { return Packed(state_); }
@@ -83,7 +85,11 @@ class Optimizer {
   Dict LoadedState(const Dict& state, const List& groups) const;
 
   std::unique_ptr<UpdateRule> rule_;
+  int64_t steps_ = 0;
 };
+
+// All sizes differ, and state of a shape of its own does not have them.
+std::vector<int64_t> ExampleShape(int64_t dims);
 
 // Parameters of all groups, in the order of their ids.
 std::vector<models::ParameterPtr> ParametersById(const Optimizer& optimizer);

@@ -19,7 +19,12 @@ std::optional<std::vector<int64_t>> ShapeOf(const Value& value) {
 
 void CheckStateShapes(const Optimizer& optimizer, const models::Parameter& parameter, const std::string& name,
                       const std::vector<int64_t>& shape, const Dict& given) {
-  for (const auto& [state, is_shaped] : optimizer.ShapedLike(parameter)) {
+  const std::vector<int64_t> example = ExampleShape(parameter.value.dim());
+  for (const auto& [state, kept] : optimizer.ExampleState(parameter)) {
+    const auto* tensor = kept.TryAs<Tensor>();
+    if (!tensor) continue;
+    const bool is_shaped = tensor->data.dim() > 0;
+    if (is_shaped && tensor->data.sizes() != at::IntArrayRef(example)) continue;  // a shape of its own
     const Value* value = given.Find(state);
     if (!value || value->IsNone()) continue;
     const std::optional<std::vector<int64_t>> actual = ShapeOf(*value);

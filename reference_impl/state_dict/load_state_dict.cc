@@ -227,11 +227,19 @@ class Loader {
     const std::vector<int64_t> shape = GlobalShape(*slot);
     const StateValue* entry = FindEntry(key, shape);
     if (!entry || IsWritten(*slot, *entry)) return;
-    if (options_.assign && !IsKept(*slot)) {
+    const auto known = replaced_.find(slot);
+    if (known != replaced_.end()) slot = known->second;
+    if (known == replaced_.end() && Replaces(slot->value) && !IsKept(*slot)) {
+      const models::ParameterPtr old = slot;
       slot = Replacement(*slot, *entry);
+      if (options_.keep_ties) replaced_.emplace(old, slot);
     } else {
       Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
     }
+  }
+
+  bool Replaces(const at::Tensor& present) const {
+    return options_.assign || (options_.assign_meta && present.is_meta());
   }
 
   bool IsKept(const models::Parameter& parameter) const {
@@ -241,9 +249,9 @@ class Loader {
   void LoadBuffer(const std::string& key, at::Tensor& buffer) {
     const StateValue* entry = FindEntry(key, buffer.sizes().vec());
     if (!entry) return;
-    if (options_.assign && std::holds_alternative<at::Tensor>(*entry)) {
+    if (Replaces(buffer) && std::holds_alternative<at::Tensor>(*entry)) {
       buffer = std::get<at::Tensor>(*entry);
-    } else if (const auto* whole = std::get_if<WholeTensor>(entry); options_.assign && whole) {
+    } else if (const auto* whole = std::get_if<WholeTensor>(entry); Replaces(buffer) && whole) {
       buffer = whole->fetch().detach();
     } else {
       Copy(key, buffer.sizes().vec(), "Tensor", buffer, nullptr, *entry);
@@ -305,6 +313,7 @@ class Loader {
   }
 
   LoadOptions options_;
+  std::map<models::ParameterPtr, models::ParameterPtr> replaced_;  // by those that were there, if ties are kept
   std::vector<const StateDictHooks*> hooks_around_;  // around the module that is being loaded, outermost first
   std::map<std::string, StateValue> entries_;
   std::vector<std::string> keys_;  // in the order of the state dict

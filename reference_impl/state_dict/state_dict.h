@@ -77,7 +77,9 @@ StateDict SaveStateDict(models::Module& root, const SaveOptions& options = {},
 
 struct LoadOptions {
   bool strict = true;
-  bool assign = false;  // the given tensors replace the parameters, instead of being copied into their storage
+  bool assign = false;       // the given tensors replace the parameters, instead of being copied into their storage
+  bool assign_meta = false;  // so do they where parameter or buffer is on the meta device
+  bool keep_ties = false;    // names of one replaced parameter are names of one afterwards, and the last value counts
 };
 struct LoadResult {
   std::vector<std::string> missing_keys;

@@ -19,30 +19,35 @@ def _problems(document):
     for label, times in Counter(labels).items():
         if times > 1:
             yield f"implementations: label {label!r} stands {times} times"
-    yield from _test_problems(document["tests"], set(labels))
+    yield from _test_problems(document, set(labels))
     yield from _summary_problems(document, labels)
     for index, pool in enumerate(document["pools"]):
         if pool["implementation"] not in labels:
             yield f"pools[{index}]: unknown implementation {pool['implementation']!r}"
 
 
-def _test_problems(tests, labels):
+def _test_problems(document, labels):
+    loads_only = {record["label"] for record in document["implementations"] if record.get("loads_only")}
+    tests = document["tests"]
     seen = set()
     for index, test in enumerate(tests):
         where = f"tests[{index}] ({test['id'][:120]!r})"
         if test["implementation"] not in labels:
             yield f"{where}: unknown implementation {test['implementation']!r}"
+        if test["implementation"] in loads_only:
+            yield f"{where}: implementation {test['implementation']!r} only loads"
         key = (test["implementation"], test["id"])
         if key in seen:
             yield f"{where}: second result of this id for implementation {test['implementation']!r}"
         seen.add(key)
         yield from _rank_problems(test, where)
+        yield from _phase_problems(test, where, labels)
         yield from _verdict_problems(test, where)
         yield from _waiver_problems(test, where)
         yield from _repetition_problems(test, where)
-        for entry in (test, *test["repetitions"]):
+        for entry in (test, *test["repetitions"], *test.get("phases", [])):
             for field in ("log", "trace"):
-                if entry[field] and _leaves_folder(entry[field]):
+                if entry.get(field) and _leaves_folder(entry[field]):
                     yield f"{where}: {field}: {entry[field][:120]!r} leaves the run folder"
 
 
@@ -54,6 +59,23 @@ def _rank_problems(test, where):
     beyond = [rank for rank in named if rank >= test["world_size"]]
     if beyond:
         yield f"{where}: rank {beyond[0]} in a world of {test['world_size']}"
+
+
+def _phase_problems(test, where, labels):
+    phases = test.get("phases", [])
+    if not phases:
+        return
+    largest = max(phase["world_size"] for phase in phases)
+    if largest != test["world_size"]:
+        yield f"{where}: world size {test['world_size']}, its largest phase has {largest}"
+    for number, phase in enumerate(phases, 1):
+        if phase["implementation"] is not None and phase["implementation"] not in labels:
+            yield f"{where}: phase {number}: unknown implementation {phase['implementation']!r}"
+        beyond = [entry["rank"] for entry in phase["ranks"] if entry["rank"] >= phase["world_size"]]
+        if beyond:
+            yield f"{where}: phase {number}: rank {beyond[0]} in a world of {phase['world_size']}"
+        if test["verdict"] == "pass" and phase["verdict"] != "pass":
+            yield f"{where}: verdict pass, but phase {number} is {phase['verdict']}"
 
 
 def _verdict_problems(test, where):

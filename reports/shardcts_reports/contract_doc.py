@@ -17,13 +17,14 @@ DOCUMENT = ROOT / "docs" / "contract.md"
 GROUP_TITLES = {
     "lifecycle": "Lifecycle", "mesh": "Meshes", "model": "Models", "state": "State dicts", "tensor": "Tensors",
     "optimizer": "Optimizers", "group": "Process groups", "wrappers": "Wrappers", "fsdp1": "FSDP1",
-    "optim_state": "Optimizer state", "dsd": "Distributed state dict functions", "storage": "Storage"}
+    "optim_state": "Optimizer state", "dsd": "Distributed state dict functions", "storage": "Storage",
+    "checkpoint": "Checkpoints"}
 _OPERATION_FIELDS = {"name", "group", "capability", "collective", "arguments", "result", "semantics", "source"}
 _OPTIONAL_FIELDS = {"errors"}
 _FIELD_FIELDS = {"name", "type", "required", "values", "default", "min", "text"}
 _RECORD_FIELDS = ({"name", "text", "fields"}, {"name", "by", "cases"})
 _TYPES = {"none", "bool", "int", "double", "string", "bytes", "list", "dict", "tensor", "dtensor",
-          "sharded_tensor"}
+          "sharded_tensor", "folder"}
 
 INTRODUCTION = """\
 # The contract

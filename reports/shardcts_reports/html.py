@@ -72,6 +72,7 @@ def _result_data(test: dict) -> dict:
     data["rank_kind"] = test.get("rank_kind", "processes")
     data["failures"] = [_shortened(failure) for failure in test["failures"][:MAX_ENTRIES]]
     data["failures_in_all"] = len(test["failures"])
+    data["phases"] = [{**phase, "reason": _cut(phase["reason"])} for phase in test.get("phases", [])]
     data["repetitions"] = test["repetitions"][:MAX_ENTRIES]
     data["repetitions_in_all"] = len(test["repetitions"])
     parity = test["parity"]
@@ -83,8 +84,11 @@ def _result_data(test: dict) -> dict:
 
 
 def _shortened(entry: dict) -> dict:
-    message = entry["message"]
-    return entry if len(message) <= MAX_TEXT else {**entry, "message": message[:MAX_TEXT] + "…"}
+    return {**entry, "message": _cut(entry["message"])}
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def _log_tails(report: Report) -> dict:
@@ -92,6 +96,8 @@ def _log_tails(report: Report) -> dict:
     tails = LogTails(report.folder)
     for test in sorted(report.tests, key=lambda test: test["verdict"] not in PROBLEMS):
         has_one_process = test.get("rank_kind") == "threads"
+        for phase in test.get("phases", []):
+            tails.add(phase["log"], phase["world_size"])
         tails.add(test["log"], 1 if has_one_process else test["world_size"])
     return tails.tails
 

@@ -80,8 +80,13 @@ class Report:
         return self.document["complete"]
 
     @cached_property
+    def records(self) -> list[dict]:
+        """The implementations under test: without one that only runs phases of their tests."""
+        return [record for record in self.document["implementations"] if not record.get("loads_only")]
+
+    @cached_property
     def labels(self) -> list[str]:
-        return [record["label"] for record in self.document["implementations"]]
+        return [record["label"] for record in self.records]
 
     @cached_property
     def implementations(self) -> list[Implementation]:
@@ -89,7 +94,7 @@ class Report:
         none = dict.fromkeys(VERDICTS, 0)  # an older file lacks the counts of newer verdicts
         return [Implementation(record, device_of(record, environment), none | self.document["summary"][record["label"]],
                                parity_of([test for test in self.tests if test["implementation"] == record["label"]]))
-                for record in self.document["implementations"]]
+                for record in self.records]
 
     @cached_property
     def suites(self) -> list[Suite]:
@@ -200,7 +205,8 @@ def first_reason(test: dict) -> str:
 def until(waiver: dict) -> str:
     """How long a waiver holds."""
     version = f"before version {waiver['review_version']}" if waiver["review_version"] else ""
-    return ", ".join(filter(None, (waiver["expires"], version)))
+    versions = f"for {waiver['versions']}" if waiver.get("versions") else ""
+    return ", ".join(filter(None, (waiver["expires"], version, versions)))
 
 
 def tally(tests: list[dict]) -> str:

@@ -97,7 +97,7 @@ def _of(part: int, whole: int) -> str:
 
 def _suite(name: str, size: dict | None, document: dict, mutants: dict | None) -> Suite:
     tests = [test for test in document["tests"] if test["suite"] == name]
-    labels = [implementation["label"] for implementation in document["implementations"]]
+    labels = [record["label"] for record in document["implementations"] if not record.get("loads_only")]
     return Suite(name, size, len({test["upstream_id"] for test in tests}), len({test["id"] for test in tests}),
                  [_on_implementation(label, [test for test in tests if test["implementation"] == label])
                   for label in labels],

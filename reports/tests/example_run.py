@@ -68,6 +68,19 @@ def make_test(label: str, verdict: str, function: str = "test_dp_state_dict_save
         "reproduce": f"shardcts run --impl {label} --filter '{test_id}' --seed 1234 --out out"}
 
 
+def make_phased_test(label: str, loads: str = "pass", loader: str | None = None) -> dict:
+    """One that saves on 2 ranks and loads on 3; `loads`: the verdict of the second phase, which `loader` runs."""
+    def phase(role, size, verdict, implementation):
+        return {"role": role, "world_size": size, "params": {}, "implementation": implementation, "verdict": verdict,
+                "reason": _REASONS.get(verdict, ""), "seconds": 0.0625, "log": LOG.replace("world-4", f"world-{size}"),
+                "ranks": [{"rank": rank, "verdict": verdict, "seconds": 0.06, "reason": ""} for rank in range(size)]}
+    test = make_test(label, loads, mlp_dim=40, world_size=3)
+    test["id"] = test["id"].replace("world_size=3", "save=2,load=3")
+    phases = [phase("save", 2, "pass", label), phase("load", 3, loads, loader or label)]
+    test.update(phases=phases, ranks=phases[1]["ranks"], log=phases[1]["log"], folder=None)
+    return test
+
+
 def make_run() -> dict:
     """results.json of a run in which `reference` shows every verdict and `torch` passes."""
     tests = []

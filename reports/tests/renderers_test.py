@@ -72,6 +72,26 @@ def test_flaky_results_are_red_and_said_to_be_flaky(tmp_path):
     assert '<span class="muted">flaky</span>' in page and '"repetitions_in_all":3' in page
 
 
+def test_phases_are_on_the_page_with_the_logs_of_each(tmp_path):
+    document = example_run.finish([example_run.make_phased_test("reference"),
+                                   example_run.make_phased_test("torch", "fail", loader="reference")])
+    data = page_data(read_report(example_run.write_run(tmp_path, document)))
+    (row,) = data["rows"]
+    assert [phase["implementation"] for phase in row["results"][1]["phases"]] == ["torch", "reference"]
+    assert {"runs/reference/world-2/pool-0", "runs/reference/world-3/pool-0"} <= set(data["logs"])
+    assert list(data["logs"]["runs/reference/world-2/pool-0"]) == ["0", "1"]
+
+
+def test_an_implementation_that_only_loads_has_no_column(tmp_path):
+    document = example_run.finish([example_run.make_phased_test("torch", loader="other")])
+    document["implementations"].append(document["implementations"][0] | {"label": "other", "loads_only": True})
+    document["summary"]["other"] = dict.fromkeys(document["summary"]["torch"], 0)
+    report = read_report(example_run.write_run(tmp_path, document))
+    assert report.labels == [item.label for item in report.implementations] == ["torch"]
+    assert [column.label for column in report.suites[0].implementations] == ["torch"]
+    assert "<dd>run by" not in render_html(report)
+
+
 def test_ranks_that_are_threads_are_said_to_be_and_have_one_log(tmp_path):
     def change(document):
         test = document["tests"][0]

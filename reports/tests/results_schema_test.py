@@ -61,7 +61,21 @@ def rename_summary(document):
     document["summary"]["other"] = document["summary"].pop("torch")
 
 
+def phased(document, world_size=4, **changes):
+    """The first test, which passes, with one phase."""
+    phase = example_run.make_phased_test("reference")["phases"][0] | {"world_size": world_size} | changes
+    document["tests"][0].update(phases=[phase])
+
+
 REJECTED = {
+    "a phase larger than the test": (lambda d: phased(d, world_size=5), "world size 4, its largest phase has 5"),
+    "a phase of nobody": (lambda d: phased(d, implementation="x"), "phase 1: unknown implementation 'x'"),
+    "a rank beyond its phase": (lambda d: phased(d, ranks=[d["tests"][0]["ranks"][0] | {"rank": 4}]),
+                                "phase 1: rank 4 in a world of 4"),
+    "a pass whose phase failed": (lambda d: phased(d, verdict="fail"), "verdict pass, but phase 1 is fail"),
+    "an unknown role": (lambda d: phased(d, role="keep"), "tests[0].phases[0].role"),
+    "a test of an implementation that only loads": (lambda d: d["implementations"][1].update(loads_only=True),
+                                                    "implementation 'torch' only loads"),
     "other schema version": (lambda d: d.update(schema_version=2), "at schema_version"),
     "missing top field": (lambda d: d.pop("complete"), '"complete" is a required property'),
     "unknown top field": (lambda d: d.update(more=1), "'more' was unexpected"),

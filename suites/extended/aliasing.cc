@@ -131,6 +131,27 @@ RULE(AL2) {
             TrainedParameters(saved, wrapper));
 }
 
+RULE(AL3) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  if (t.BoolParam("has_state")) optimizer.InitState();
+  const auto hook_runs = [&] {
+    return Require(model.caller(), "optimizer.hook_runs", {{"optimizer", optimizer.handle()}});
+  };
+  hook_runs();  // puts them there
+  const auto ran = [&](const std::string& when, int64_t expected) {
+    const Dict runs{{"before", expected}, {"after", expected}};
+    t.Rule(SameValue("hooks of steps after " + when, runs, hook_runs()));
+  };
+  const Dict state = GetOptimizerState(model, {optimizer}, form);
+  ran("a get", 0);
+  SetOptimizerState(model, {optimizer}, form, state);
+  ran("a load", 0);
+  optimizer.Step();
+  ran("a step", 1);
+}
+
 RULE(AL4) {
   const std::string form = t.TextParam("form");
   Trained trained = BuildWithGradients(t, t.TextParam("wrapper"));
@@ -265,6 +286,22 @@ RULE(AL11) {
       t.Rule(SameValue(fmt::format("{} after {} was filled", ToString(other), ToString(name)), before.At(other), kept));
     }
   }
+}
+
+RULE(AL12) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Trained plain = BuildWithGradients(t, wrapper);
+  Trained edited = BuildWithGradients(t, wrapper);
+  const Dict before = CopyOf(t, edited.optimizer.StateDict());
+  Dict arguments{{"model", edited.model.handle()}, {"optimizers", List{edited.optimizer.handle()}}};
+  const std::string form = t.TextParam("form");
+  if (form == "dsd_full") arguments.Set("options", Dict{{"full_state_dict", true}});
+  if (form == "dsd_flat") arguments.Set("options", Dict{{"flatten_optimizer_state_dict", true}});
+  Require(edited.model.caller(), "dsd.edit_optimizer_state_dict", arguments);
+  t.Rule(SameValue("the optimizer after an edit of its state dict", before, edited.optimizer.StateDict()));
+  StepOnce(plain);
+  StepOnce(edited);
+  SameState(t, "after the next step", TrainedParameters(plain.model, wrapper), TrainedParameters(edited.model, wrapper));
 }
 
 RULE(AL13) {

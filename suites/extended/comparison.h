@@ -1,19 +1,11 @@
-// Comparisons of state dicts with what they must be: names first, in order; then the layout; then bits. The messages
-// say key, expected and actual; the trial adds the rank.
+// Comparisons of state dicts, by the names of this suite.
 #pragma once
 
-#include <string_view>
-
-#include "rank/trial.h"
+#include "suites/rules/comparison.h"
 
 namespace shardcts::extended {
 
-// The same names in the same order; then each value: kind, layout, dtype, shape and bits. Evaluates the rule once for
-// the names, and once for each entry that both have. Returns whether all held. *Local*.
-bool SameState(Trial& t, std::string_view what, const Dict& expected, const Dict& actual);
-
-// The same after the suite has assembled full tensors from the parts of all ranks (whole.h). `expected` has plain
-// tensors on the CPU. *Collective*.
-bool SameWholeState(Trial& t, std::string_view what, const Dict& expected, const Dict& actual);
+using rules::SameState;
+using rules::SameWholeState;
 
 }  // namespace shardcts::extended

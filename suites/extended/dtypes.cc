@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <bit>
+#include <set>
 
 #include "contract/dsd.h"
 #include "contract/fsdp.h"
@@ -82,6 +83,13 @@ at::Tensor AsView(const at::Tensor& tensor, size_t kind) {
     return part.copy_(tensor);
   }
   return tensor;
+}
+
+void FreezesOnly(Trial& t, const std::set<Key>& frozen, Model& model) {
+  for (const auto& [name, value] : model.Parameters()) {
+    const bool trains = !frozen.contains(name);
+    t.Rule(Equal(ToString(name) + ": requires a gradient after the load", trains, RequiresGrad(value)));
+  }
 }
 
 }  // namespace
@@ -167,10 +175,17 @@ RULE(DT6) {
   }
   Model loaded = BuildWrapped(t, spec, wrapper);
   SetState(loaded, form, state);
-  for (const auto& [name, value] : loaded.Parameters()) {
-    const bool is_frozen = name == Key("0.weight") || name == Key("1.bias");
-    t.Rule(Equal(ToString(name) + ": requires a gradient after the load", !is_frozen, RequiresGrad(value)));
-  }
+  FreezesOnly(t, {"0.weight", "1.bias"}, loaded);
+}
+
+RULE(DT12) {
+  const ModelSpec spec = TwoLayers("float32", {"0.weight", "1.bias"});
+  const std::string wrapper = t.TextParam("wrapper");
+  Model saved = BuildWrapped(t, TwoLayers(), wrapper);
+  const Dict given = t.subject().Clone(GetState(saved, "native")).AsDict();
+  Model loaded = BuildWrapped(t, spec, wrapper);
+  loaded.LoadStateDict(given, {.assign = true});
+  FreezesOnly(t, {"0.weight", "1.bias"}, loaded);
 }
 
 RULE(DT7) {

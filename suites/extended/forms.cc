@@ -48,11 +48,16 @@ Dict GetState(Model& model, std::string_view form) {
   return state;
 }
 
-LoadResult SetState(Model& model, std::string_view form, const Dict& state) {
-  if (IsDsd(form)) return SetModelStateDict(model, state, LoadOptionsOf(form));
-  if (form == "native") return model.LoadStateDict(state);
+LoadResult SetState(Model& model, std::string_view form, const Dict& state, const LoadOptions& load) {
+  if (IsDsd(form)) {
+    if (load.assign) throw HarnessError(fmt::format("form {} with assign", form));
+    StateDictOptions options = LoadOptionsOf(form);
+    options.strict = load.strict;
+    return SetModelStateDict(model, state, options);
+  }
+  if (form == "native") return model.LoadStateDict(state, load);
   LoadResult result;
-  WithStateDictType(model, KindOf(form), [&] { result = model.LoadStateDict(state); });
+  WithStateDictType(model, KindOf(form), [&] { result = model.LoadStateDict(state, load); });
   return result;
 }
 
@@ -65,9 +70,20 @@ Dict GetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, s
   return state;
 }
 
+Dict ConvertedOptimizerState(Model& model, const Optimizer& optimizer, std::string_view form, const Dict& state) {
+  Dict converted;
+  WithStateDictType(model, KindOf(form), [&] { converted = OptimStateDictToLoad(model, optimizer, state); });
+  return converted;
+}
+
 void SetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, std::string_view form,
-                       const Dict& state) {
-  if (IsDsd(form)) return SetOptimizerStateDict(model, optimizers, state, LoadOptionsOf(form));
+                       const Dict& state, bool strict) {
+  if (IsDsd(form)) {
+    StateDictOptions options = LoadOptionsOf(form);
+    options.strict = strict;
+    return SetOptimizerStateDict(model, optimizers, state, options);
+  }
+  if (!strict) throw HarnessError(fmt::format("form {} is always strict", form));
   Optimizer optimizer = OnlyOne(optimizers, form);
   if (form == "native") return optimizer.LoadStateDict(state);
   WithStateDictType(model, KindOf(form), [&] { OptimStateDictToLoad(model, optimizer, state, {.load_directly = true}); });

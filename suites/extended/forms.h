@@ -24,11 +24,14 @@ StateDictOptions LoadOptionsOf(std::string_view form);
 
 // *Collective*. HarnessError for a form that there is not.
 Dict GetState(Model& model, std::string_view form);
-LoadResult SetState(Model& model, std::string_view form, const Dict& state);
+// HarnessError: assign in a form that begins with dsd_.
+LoadResult SetState(Model& model, std::string_view form, const Dict& state, const LoadOptions& load = {});
 
-// *Collective*. Of one optimizer, or in the dsd forms of several.
+// *Collective*. Of one optimizer, or in the dsd forms of several. Without `strict`: dsd forms only.
 Dict GetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, std::string_view form);
+// Of FSDP1's forms: in the layout of this rank's optimizer, which does not load it.
+Dict ConvertedOptimizerState(Model& model, const Optimizer& optimizer, std::string_view form, const Dict& state);
 void SetOptimizerState(Model& model, const std::vector<Optimizer>& optimizers, std::string_view form,
-                       const Dict& state);
+                       const Dict& state, bool strict = true);
 
 }  // namespace shardcts::extended

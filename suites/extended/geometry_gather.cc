@@ -57,6 +57,22 @@ void FillAllPadding(const Trial& t, const Model& model, double value) {
   }
 }
 
+// The members in the LOCAL state dict of one unit with use_orig_params: each begins at a multiple of 16 bytes.
+void LiesAligned(Trial& t, const Dict& members, const Dict& local) {
+  constexpr int64_t kAlignment = 16;
+  const at::Tensor flat = WholeDict(t, local).At("_flat_param").AsTensor();
+  int64_t begin = 0;
+  for (const auto& [name, value] : members) {
+    const at::Tensor expected = value.AsTensor().flatten();
+    const int64_t aligned = kAlignment / expected.element_size();
+    begin = (begin + aligned - 1) / aligned * aligned;
+    const std::string what = fmt::format("LOCAL: {} at element {}", ToString(name), begin);
+    if (!t.Rule(Holds(begin + expected.numel() <= flat.numel(), what, fmt::format("of {}", flat.numel())))) return;
+    t.Rule(SameValue(what, expected, flat.narrow(0, begin, expected.numel())));
+    begin += expected.numel();
+  }
+}
+
 }  // namespace
 
 RULE(GE4) {
@@ -143,6 +159,7 @@ RULE(GE11) {
   Wrap(t, model, spec, wrapper);
   SameState(t, "FULL", full, GetState(model, "full"));
   SameWholeState(t, "SHARDED", full, GetState(model, "sharded"));
+  if (wrapper == "fsdp_orig") LiesAligned(t, full, GetState(model, "local"));
 
   const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
   SetOptimizerState(model, {optimizer}, "full", CodedAdamStateDict(full));

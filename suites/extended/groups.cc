@@ -1,4 +1,6 @@
 // Parameter groups: their options, on every way through a state dict. Several optimizers are in several_optimizers.cc.
+#include <algorithm>
+
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/group_options.h"
@@ -39,6 +41,25 @@ void HasOptions(Trial& t, const std::string& what, const Optimizer& optimizer, s
   }
 }
 
+// The ids of these parameters in an optimizer whose groups have those of `listed`.
+List IdsOf(const std::vector<std::string>& names, const std::vector<std::string>& listed) {
+  List ids;
+  for (const std::string& name : names) ids.push_back(std::ranges::find(listed, name) - listed.begin());
+  return ids;
+}
+
+// What FSDP1 makes of a state dict for an optimizer with the same groups in the other order.
+void HasSavedGroups(Trial& t, const Dict& converted, const std::vector<ParameterGroup>& saved,
+                    const std::vector<std::string>& listed) {
+  const List groups = converted.At("param_groups").AsList();
+  if (!t.Rule(Equal("groups", saved.size(), groups.size()))) return;
+  for (size_t i = 0; i < saved.size(); ++i) {
+    const std::string group = fmt::format("saved group {}", i);
+    t.Rule(SameValue(group + ": lr", *saved[i].options.lr, groups[i].AsDict().At("lr")));
+    t.Rule(SameValue(group + ": ids", IdsOf(saved[i].parameters, listed), groups[i].AsDict().At("params")));
+  }
+}
+
 }  // namespace
 
 RULE(GR1) {
@@ -51,6 +72,11 @@ RULE(GR1) {
   const Dict state = GetOptimizerState(model, {saved}, form);
 
   const Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {}, {{biases.parameters}, {weights.parameters}});
+  if (!form.starts_with("dsd_")) {
+    std::vector<std::string> listed = biases.parameters;
+    listed.insert(listed.end(), weights.parameters.begin(), weights.parameters.end());
+    return HasSavedGroups(t, ConvertedOptimizerState(model, loaded, form, state), {weights, biases}, listed);
+  }
   SetOptimizerState(model, {loaded}, form, state);
   HasOptions(t, "the biases, now the first group", loaded, 0, {{"lr", 0.125}, {"weight_decay", 0.0625}});
   HasOptions(t, "the weights, now the second group", loaded, 1, {{"lr", 0.25}, {"weight_decay", 0.5}});

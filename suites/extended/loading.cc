@@ -1,2 +1,161 @@
-// Loading: strictness and errors: what is refused, what is ignored, and what is then in the model.
+// Loading: what goes in comes out, in whatever placement, type or place it was given.
+#include <ATen/ATen.h>
+
+#include "contract/dsd.h"
+#include "contract/fsdp.h"
+#include "contract/parts.h"
+#include "rank/whole.h"
+#include "suites/extended/coded.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
+
+namespace shardcts::extended {
+namespace {
+
+std::string StateFormOf(const std::string& form) { return form == "local" ? "native" : form; }
+
+// This rank's part of a whole tensor, placed like that. *Local*.
+DTensor PlacedOn(const Trial& t, const at::Tensor& whole, const MeshLayout& mesh,
+                 const std::vector<Placement>& placements) {
+  return {.local = LocalSlice(whole, mesh, placements, t.rank()).clone(),
+          .mesh = mesh,
+          .placements = placements,
+          .shape = whole.sizes().vec(),
+          .stride = whole.strides().vec()};
+}
+
+std::vector<Placement> AllOf(const MeshLayout& mesh, const Placement& placement) {
+  return std::vector<Placement>(mesh.shape.size(), placement);
+}
+
+// Each DTensor of the state dict with new values, placed in another way; dimension 1 only where there is one.
+Dict PlacedOtherwise(const Trial& t, const Dict& state, const std::string& placement) {
+  Dict placed;
+  const Dict values = OtherValues();
+  for (const auto& [name, value] : state) {
+    const auto* given = value.TryAs<DTensor>();
+    const at::Tensor whole = values.At(name).AsTensor();
+    if (!given) {
+      placed.Set(name, whole);
+      continue;
+    }
+    std::vector<Placement> placements = AllOf(given->mesh, Placement::Replicate());
+    const bool is_cut = placement == "columns" && whole.dim() > 1;
+    if (is_cut) placements.back() = Placement::Shard(1);
+    if (placement == "rows of the first dimension") placements.front() = Placement::Shard(0);
+    placed.Set(name, PlacedOn(t, whole, given->mesh, placements));
+  }
+  return placed;
+}
+
+std::string AddressesOf(const Dict& parameters, const std::string& prefix) {
+  std::string text;
+  for (const auto& [name, value] : parameters) {
+    const std::string fqn = ToString(name);
+    if (!fqn.starts_with(prefix)) text += fmt::format("{}@{:x} ", fqn, DataPointer(value));
+  }
+  return text;
+}
+
+}  // namespace
+
+RULE(LO10) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 2, PartOf(t, wrapper));
+  const Dict parameters = ParametersOf(t, model, wrapper);
+  const Dict state = StateOf(t, model, optimizer, wrapper);
+  for (const char* times : {"once", "twice"}) {
+    const Dict given = GivenBy(t, form, SavedFor(t, model, form));
+    const Dict given_state = GivenBy(t, form, SavedStateFor(t, model, optimizer, StateFormOf(form)));
+    SetState(model, form, given);
+    SetOptimizerState(model, {optimizer}, StateFormOf(form), given_state);
+    SameState(t, fmt::format("parameters, loaded {}", times), parameters, ParametersOf(t, model, wrapper));
+    const Dict loaded = StateOf(t, model, optimizer, wrapper);
+    t.Rule(SameValue(fmt::format("state, loaded {}", times), state, InOrderOf(state, loaded)));
+  }
+}
+
+RULE(LO11) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), wrapper), source = BuildWithOtherValues(t, wrapper);
+  const Dict before = ParametersOf(t, model, wrapper);
+  const Dict good = SavedFor(t, model, form);
+  for (const std::string other : {"full", "sharded", "local"}) {
+    if (other == form) continue;
+    const Dict given = SavedFor(t, source, other);
+    const auto load = [&] { SetState(model, form, given); };
+    if (!Refused(t, "a dict of type " + other, {"RuntimeError", "AssertionError"}, load)) return;
+    SameState(t, "after a dict of type " + other, before, ParametersOf(t, model, wrapper));
+  }
+  StaysUsable(t, model, TrainedStack(), wrapper, form, good);
+}
+
+RULE(LO12) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form"), placement = t.TextParam("placement");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Dict good = SavedFor(t, model, form);
+  if (placement != "another mesh") {
+    SetState(model, form, PlacedOtherwise(t, good, placement));
+    SameState(t, "loaded from " + placement, OtherValues(), ParametersOf(t, model, wrapper));
+    return;
+  }
+  const bool is_flat = MeshShapeOf(wrapper, t.world_size()).size() == 1;
+  const std::vector<int64_t> shape = is_flat ? std::vector<int64_t>{2, t.world_size() / 2}
+                                             : std::vector<int64_t>{t.world_size()};
+  const MeshLayout mesh = t.subject().InitMesh(shape).Layout();
+  Dict given = good;
+  const at::Tensor whole = OtherValues().At("1.weight").AsTensor();
+  given.Set("1.weight", PlacedOn(t, whole, mesh, AllOf(mesh, Placement::Replicate())));
+  const Dict before = ParametersOf(t, model, wrapper);
+  if (!Refused(t, "a DTensor of another mesh", {"RuntimeError"}, [&] { SetState(model, form, given); })) return;
+  SameState(t, "after a DTensor of another mesh", before, ParametersOf(t, model, wrapper));
+  StaysUsable(t, model, TrainedStack(), wrapper, form, good);
+}
+
+RULE(LO13) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model model = BuildCoded(t, TrainedStack());
+  MoveSubmodule(model, "1", "meta");
+  Wrap(t, model, TrainedStack(), wrapper);
+  const std::vector<ParameterGroup> real = {{{"0.weight", "0.bias", "2.weight", "2.bias"}}};
+  const auto adam_of = [&](Model& of) {
+    return t.subject().CreateOptimizer(of, "adam", TrainingOptions("adam"), real);
+  };
+  const Optimizer early = adam_of(model);
+  const std::string addresses = AddressesOf(model.Parameters(), "1.");
+  Model other = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer of_other = adam_of(other);
+  SetState(model, form, GivenBy(t, form, SavedFor(t, other, form)));
+  SameState(t, "after the load", ParametersOf(t, other, wrapper), ParametersOf(t, model, wrapper));
+  t.Rule(Equal("addresses of what was real before the load", addresses, AddressesOf(model.Parameters(), "1.")));
+  Train(t, model, {early}, 0, 1, PartOf(t, wrapper));
+  Train(t, other, {of_other}, 0, 1, PartOf(t, wrapper));
+  SameState(t, "after a step of an optimizer that is older than the load", ParametersOf(t, other, wrapper),
+            ParametersOf(t, model, wrapper));
+}
+
+RULE(LO14) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  const BatchPart part = PartOf(t, wrapper);
+  Model source = BuildTrained(t, TrainedStack(), wrapper);
+  Model model = BuildWithOtherValues(t, wrapper);
+  if (t.BoolParam("after_forward")) {
+    Accumulate(t, model, 0, part);
+    model.ZeroGrad();
+  }
+  const Dict given = SavedFor(t, source, form);
+  SetState(model, form, given, {.assign = true});
+  SameState(t, "after the load", ParametersOf(t, source, wrapper), ParametersOf(t, model, wrapper));
+  for (Model* trained : {&source, &model}) {
+    const Optimizer optimizer = t.subject().CreateOptimizer(*trained, "adam", TrainingOptions("adam"));
+    Train(t, *trained, {optimizer}, 0, 2, part);
+  }
+  SameState(t, "after two steps", ParametersOf(t, source, wrapper), ParametersOf(t, model, wrapper));
+}
+
+}  // namespace shardcts::extended

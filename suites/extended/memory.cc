@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "contract/fsdp_optim.h"
 #include "rank/allocated_memory.h"
 #include "suites/extended/chunks.h"
 #include "suites/extended/forms.h"
@@ -37,7 +38,94 @@ constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max() / 2;
 // One layer of 4 MiB.
 ModelSpec LargeLayer() { return {.name = "linear", .args = {{"in", 1024}, {"out", 1024}, {"bias", false}}}; }
 
+// Seven layers of 1 MiB, each a unit of its own; the root manages nothing.
+constexpr int64_t kWidth = 512;
+constexpr int64_t kLayers = 7;
+constexpr int64_t kLayerBytes = kWidth * kWidth * 4;
+constexpr int64_t kTensorsInFlight = 3;     // whole ones: what is sent, what is received, and a copy
+constexpr int64_t kSmallBytes = 128 * 1024;  // names, counters, messages
+
+ModelSpec SevenLayers() {
+  ModelSpec spec = {.name = "linear_stack",
+                    .args = {{"sizes", ToValue(std::vector<int64_t>(kLayers + 1, kWidth))}, {"bias", false}}};
+  for (int64_t i = 0; i < kLayers; ++i) spec.units.push_back(std::to_string(i));
+  return spec;
+}
+
+Model BuildSevenLayers(Trial& t, const std::string& wrapper, const std::string& device) {
+  Model model = t.subject().Build("linear_stack", SevenLayers().args, device);
+  Wrap(t, model, SevenLayers(), wrapper);
+  return model;
+}
+
+// What a call of a model's or an optimizer's state takes on this rank, at its peak and afterwards.
+void TakesAtMost(Trial& t, const std::string& call, int64_t kept, const std::function<void()>& body) {
+  const int64_t peak = kept + kTensorsInFlight * kLayerBytes + kSmallBytes;
+  const AllocatedBytes used = CountAllocatedBytes({.peak = peak, .left = kept + kSmallBytes}, body);
+  t.Rule(Holds(used.peak <= peak, call, fmt::format("peak: expected at most {} bytes, actual {}", peak, used.peak)));
+  t.Rule(Holds(used.left <= kept + kSmallBytes, call,
+               fmt::format("kept: expected at most {} bytes, actual {}", kept + kSmallBytes, used.left)));
+}
+
+Dict GetForRank0(Model& model, const std::string& wrapper) {
+  if (wrapper == "fully_shard") return GetState(model, "dsd_offload");
+  Dict state;
+  WithStateDictType(model, StateDictKind::kFull, {.offload_to_cpu = true, .rank0_only = true},
+                    [&] { state = model.StateDict(); });
+  return state;
+}
+
+Dict GetOptimizerForRank0(Model& model, const Optimizer& optimizer, const std::string& wrapper) {
+  if (wrapper == "fully_shard") return GetOptimizerState(model, {optimizer}, "dsd_offload");
+  Dict state;
+  const StateDictConfig config{.rank0_only = true, .optim = OptimStateDictConfig{.rank0_only = true}};
+  WithStateDictType(model, StateDictKind::kFull, config, [&] { state = OptimStateDict(model, optimizer); });
+  return state;
+}
+
 }  // namespace
+
+RULE(ME1) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildSevenLayers(t, wrapper, t.device());
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  optimizer.InitState();
+  GetState(model, wrapper == "fully_shard" ? "native" : "local");  // the first call may set things up
+  const int64_t whole = t.rank() == 0 ? kLayers * kLayerBytes : 0;
+  Dict values, state;
+  if (t.TextParam("of") == "model") {
+    TakesAtMost(t, "a get of the model", whole, [&] { values = GetForRank0(model, wrapper); });
+    t.Rule(Equal<size_t>("entries", t.rank() == 0 ? kLayers : 0, values.size()));
+  } else {
+    TakesAtMost(t, "a get of the optimizer", 2 * whole,
+                [&] { state = GetOptimizerForRank0(model, optimizer, wrapper); });
+    t.Rule(Holds(t.rank() > 0 || state.Contains("state"), "the optimizer's dict of rank 0", "has no state"));
+  }
+}
+
+RULE(ME2) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string of = t.TextParam("of");
+  Model source = BuildSevenLayers(t, wrapper, t.device());
+  Optimizer of_source = t.subject().CreateOptimizer(source, "adam");
+  of_source.InitState();
+  const Dict values = of == "optimizer" ? Dict{} : GetState(source, "dsd_offload");
+  const Dict state = of == "optimizer" ? GetOptimizerState(source, {of_source}, "dsd_offload") : Dict{};
+
+  Model model = BuildSevenLayers(t, wrapper, of == "model_on_meta" ? "meta" : t.device());
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  // Of rank 0 the rule says nothing: it has the whole tensors.
+  const int64_t at_rank_0 = t.rank() == 0 ? 3 * kLayers * kLayerBytes : 0;
+  const int64_t shards = kLayers * kLayerBytes / t.world_size();
+  if (of == "optimizer") {
+    TakesAtMost(t, "a load of the optimizer", 2 * shards + at_rank_0,
+                [&] { SetOptimizerState(model, {optimizer}, "dsd_broadcast", state); });
+    t.Rule(Equal<size_t>("parameters with state", kLayers, optimizer.StateDict().At("state").AsDict().size()));
+  } else {
+    TakesAtMost(t, "a load of the model", (of == "model_on_meta" ? shards : 0) + at_rank_0,
+                [&] { SetState(model, "dsd_broadcast", values); });
+  }
+}
 
 RULE(ME3) {
   const std::string form = t.TextParam("form");

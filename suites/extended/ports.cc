@@ -3,22 +3,12 @@
 #include "suites/extended/rule.h"
 
 namespace shardcts::extended {
-namespace {
 
-std::vector<Port>& Registered() {
+std::vector<Port>& RegisteredRules() {
   static std::vector<Port> ports;
   return ports;
 }
 
-}  // namespace
-
-RuleBody::RuleBody(const char* id, PortBody body, const char* file, int line) {
-  const std::string path = file;
-  const size_t suites = path.rfind("suites/");
-  const std::string place = suites == path.npos ? path : path.substr(suites);
-  Registered().push_back({id, body, place + ":" + std::to_string(line)});
-}
-
-std::vector<Port> Ports() { return Registered(); }
+std::vector<Port> Ports() { return RegisteredRules(); }
 
 }  // namespace shardcts::extended

@@ -1,5 +1,6 @@
 // Ranks and groups: groups of some ranks, and ranks that differ.
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include "contract/fsdp.h"
 #include "contract/fsdp_optim.h"
@@ -206,6 +207,34 @@ RULE(RK9) {
   for (const char* size : {"5, 8", "5, 9"}) {
     t.Rule(Holds(message.find(size) != message.npos, "the message", fmt::format("does not say {}: {}", size, message)));
   }
+}
+
+RULE(RK11) {
+  const at::Tensor first = Coded({6, 5}, 0);
+  const at::Tensor given = t.rank() == 0 ? first : at::full_like(first, -t.rank());
+  const std::vector<Placement> kinds{Placement::Replicate(), Placement::Shard(0), Placement::Shard(1)};
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{2, 2}, {1, 4}}) {
+    const Mesh mesh = t.subject().InitMesh(shape, {"outer", "inner"});
+    for (const Placement& outer : kinds) {
+      for (const Placement& inner : kinds) {
+        const std::string what = fmt::format("{}x{} {}", shape[0], shape[1], ToString(std::vector{outer, inner}));
+        const Dict pieces{{"tensor", t.subject().Distribute(given, mesh, {outer, inner})}};
+        ReplicasAreEqual(t, what, pieces);
+        SameWholeState(t, what, Dict{{"tensor", first}}, pieces);
+        t.Rule(Equal(what + ": strides", first.strides().vec(), pieces.At("tensor").AsDTensor().stride));
+      }
+    }
+  }
+}
+
+RULE(RK12) {
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildCoded(t, spec);
+  if (t.rank() > 0) model.Fill(-t.rank(), /*buffers=*/true);
+  FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  options.sync_module_states = true;
+  WrapFsdp(model, "", options);
+  SameState(t, "FULL of the first rank", Twin(spec).StateDict(), GetState(model, "full"));
 }
 
 }  // namespace shardcts::extended

@@ -222,4 +222,18 @@ RULE(TB12) {
   t.Rule(SameValue("y.b after x.b was changed", at::full({3}, 5.0), state.At("y.b")));
 }
 
+RULE(TB13) {
+  const ModelSpec spec = WithBuffers();
+  Model model = BuildCoded(t, spec);
+  const Dict scratch{{"second.scratch", t.subject().Clone(model.Buffers().At("second.scratch"))}};
+  if (t.rank() > 0) model.Fill(t.rank(), /*buffers=*/true);
+  Wrap(t, model, spec, "ddp");
+  const Twin twin(spec);
+  SameState(t, "parameters of the first rank", twin.Parameters(), model.Parameters());
+  const Dict buffers = model.Buffers();
+  SameState(t, "buffers of the first rank", BuffersOf(twin), PersistentOf(buffers, twin));
+  const Dict found{{"second.scratch", buffers.At("second.scratch")}};
+  SameState(t, "the buffer that is not persistent, of the first rank", scratch, found);
+}
+
 }  // namespace shardcts::extended

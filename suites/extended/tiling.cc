@@ -16,6 +16,7 @@ std::vector<double> CodesOf(const at::Tensor& tensor) {
 
 std::vector<at::Tensor> PartsOf(const Value& value) {
   if (const auto* dtensor = value.TryAs<DTensor>()) return {dtensor->local};
+  if (value.TryAs<Tensor>()) return {value.AsTensor()};
   std::vector<at::Tensor> parts;
   for (const LocalShard& shard : value.AsShardedTensor().local_shards) parts.push_back(shard.tensor);
   return parts;

@@ -10,7 +10,7 @@
 
 namespace shardcts::extended {
 
-// The parts of a DTensor, its local tensor; of a ShardedTensor, its local shards.
+// The parts of a DTensor, its local tensor; of a ShardedTensor, its local shards; a plain tensor itself.
 std::vector<at::Tensor> PartsOf(const Value& value);
 
 // Gaps, overlaps and foreign elements are told by the position of the first one.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "rank/session.h"
+#include "rank/whole.h"
 #include "suites/extended/coded.h"
 #include "suites/extended/forms.h"
 
@@ -20,6 +21,14 @@ at::Tensor BatchRows(int64_t step, int64_t width, int64_t modulus, BatchPart par
   const at::Tensor codes = at::arange(kRows * width, at::kLong) * (step + 2) + 5 * step;
   const at::Tensor rows = (codes.remainder(modulus) - modulus / 2).to(at::kFloat).div(16).reshape({kRows, width});
   return rows.narrow(0, part.index * (kRows / part.count), kRows / part.count);
+}
+
+double LargestOf(const Dict& tensors) {
+  double largest = 0;
+  for (const auto& [name, value] : tensors) {
+    largest = std::max(largest, value.AsTensor().abs().max().item<double>());
+  }
+  return largest;
 }
 
 }  // namespace
@@ -88,6 +97,18 @@ void Train(Twin& twin, TwinOptimizer& optimizer, int64_t first, int64_t last) {
 
 Dict TrainedParameters(Model& model, std::string_view wrapper) {
   return IsFsdp1(wrapper) ? GetState(model, "full") : model.Parameters();
+}
+
+void SameAsTwin(Trial& t, std::string_view what, const Twin& twin, int64_t steps, const Dict& parameters) {
+  const Dict expected = twin.Parameters();
+  const Dict whole = WholeDict(t, parameters);
+  t.Rule(SameNames(fmt::format("{}: names", what), expected.Keys(), whole.Keys()));
+  CompareOptions options;
+  options.tolerance.atol = 8.0 * static_cast<double>(steps * t.world_size()) * 0x1p-24 * LargestOf(expected);
+  for (const auto& [name, value] : expected) {
+    if (!whole.Contains(name)) continue;
+    t.Rule(SameValue(fmt::format("{}: {}", what, ToString(name)), value, whole.At(name), options));
+  }
 }
 
 Dict TrainedState(Model& model, const Optimizer& optimizer, std::string_view wrapper) {

@@ -46,6 +46,8 @@ void Train(Twin& twin, TwinOptimizer& optimizer, int64_t first, int64_t last);
 
 // What the ranks hold: of FSDP1 the full state dict, of all others the registered parameters. *Collective* for FSDP1.
 Dict TrainedParameters(Model& model, std::string_view wrapper);
+// Evaluates the rule: the parameters are the twin's after k steps, within 8 k W 2^-24 max|p| on W ranks. *Collective*.
+void SameAsTwin(Trial& t, std::string_view what, const Twin& twin, int64_t steps, const Dict& parameters);
 // The optimizer's state and groups: of FSDP1 the full state dict, of all others its own. *Collective* for FSDP1.
 Dict TrainedState(Model& model, const Optimizer& optimizer, std::string_view wrapper);
 

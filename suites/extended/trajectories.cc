@@ -6,6 +6,7 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/tiling.h"
 #include "suites/extended/training.h"
 
 namespace shardcts::extended {
@@ -81,27 +82,6 @@ void ContinueAfterLoad(Trial& t, const std::string& wrapper, const std::function
   SameTrajectory(t, uninterrupted, rebuilt);
 }
 
-double LargestOf(const Dict& tensors) {
-  double largest = 0;
-  for (const auto& [name, value] : tensors) {
-    largest = std::max(largest, value.AsTensor().abs().max().item<double>());
-  }
-  return largest;
-}
-
-// The twin trained in the same way. `exact`: the bits; otherwise within 8 k W 2^-24 max|p| after k steps on W ranks.
-void SameAsTwin(Trial& t, std::string_view what, const Twin& twin, const Dict& actual, bool exact) {
-  const Dict expected = twin.Parameters();
-  const Dict whole = WholeDict(t, actual);
-  t.Rule(SameNames(fmt::format("{}: names", what), expected.Keys(), whole.Keys()));
-  CompareOptions options;
-  if (!exact) options.tolerance.atol = 8.0 * kEnd * t.world_size() * 0x1p-24 * LargestOf(expected);
-  for (const auto& [name, value] : expected) {
-    if (!whole.Contains(name)) continue;
-    t.Rule(SameValue(fmt::format("{}: {}", what, ToString(name)), value, whole.At(name), options));
-  }
-}
-
 Twin TrainedTwin(const std::string& kind) {
   Twin twin(TrainedStack());
   twin.SetValues(SmallValuesLike(twin.Parameters()));
@@ -122,7 +102,7 @@ RULE(TR2) {
   const std::string kind = t.TextParam("optimizer");
   Run run = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, TrainingOptions(kind));
   Train(t, run, 0, kEnd);
-  SameAsTwin(t, "after 7 steps", TrainedTwin(kind), TrainedParameters(run.model, wrapper), /*exact=*/false);
+  SameAsTwin(t, "after 7 steps", TrainedTwin(kind), kEnd, TrainedParameters(run.model, wrapper));
 }
 
 RULE(TR3) {
@@ -135,8 +115,8 @@ RULE(TR3) {
   Run second = RebuiltRun(t, to, [&](Model& model) { Wrap(t, model, TrainedStack(), to); });
   Load(second, "dsd_full", saved);
   Train(t, second, kSavedAt, kEnd);
-  SameAsTwin(t, "after 2 steps, a load and 5 steps", TrainedTwin(kind), TrainedParameters(second.model, to),
-             /*exact=*/false);
+  SameAsTwin(t, "after 2 steps, a load and 5 steps", TrainedTwin(kind), kEnd,
+             TrainedParameters(second.model, to));
 }
 
 RULE(TR4) {
@@ -199,6 +179,53 @@ RULE(TR6) {
   Train(t, plain, kSavedAt, kEnd);
   Train(t, swapping, kSavedAt, kEnd);
   SameTrajectory(t, plain, swapping);
+}
+
+RULE(TR7) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const BatchPart part = PartOf(t, wrapper);
+  const auto after = [&](const std::vector<int64_t>& steps) {
+    model.ZeroGrad();
+    for (int64_t step : steps) Accumulate(t, model, step, part);
+    return t.subject().Clone(model.Gradients()).AsDict();
+  };
+  const Dict first = after({0});
+  const Dict second = after({1});
+  const Dict both = after({0, 1});
+  for (const auto& [name, value] : first) {
+    if (value.IsNone()) continue;  // a rank without elements of a member
+    const std::vector<at::Tensor> one = PartsOf(value), other = PartsOf(second.At(name)), sum = PartsOf(both.At(name));
+    t.Rule(Equal(ToString(name) + ": parts", one.size(), sum.size()));
+    for (size_t i = 0; i < std::min(one.size(), sum.size()); ++i) {
+      CompareOptions options;  // DDP averages anew what it has averaged
+      options.tolerance.atol = one[i].numel() == 0 ? 0 : 8 * 0x1p-24 * t.world_size() * sum[i].abs().max().item<double>();
+      t.Rule(SameValue(ToString(name) + ": gradient of both passes", one[i] + other[i], sum[i], options));
+    }
+  }
+}
+
+RULE(TR8) {
+  constexpr int64_t kWidth = 6;
+  const ModelSpec spec{.name = "linear", .args = {{"in", kWidth}, {"out", 4}, {"bias", false}}};
+  Model model = BuildCoded(t, spec);
+  if (t.TextParam("wrapper") == "fully_shard") {
+    model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.reduce_dtype = "bfloat16"}});
+  } else {
+    FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+    options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "bfloat16"};
+    WrapFsdp(model, "", options);
+  }
+  // The gradient of every row is this input: 1 to 1 + 5 2^-11, all of which bfloat16 rounds to 1.
+  const at::Tensor input = (1 + at::arange(kWidth, at::kFloat) / 2048).reshape({1, kWidth});
+  const Value output = model.Forward({Value(input.to(c10::Device(t.device())))});
+  model.BackwardFrom(output, at::ones({1, 4}, c10::Device(t.device())));
+  for (const auto& [name, value] : model.Gradients()) {
+    if (value.IsNone()) continue;
+    for (const at::Tensor& part : PartsOf(value)) {
+      t.Rule(SameValue(ToString(name) + ": gradient", at::ones(part.sizes(), at::kFloat), part.to(at::kCPU)));
+    }
+  }
 }
 
 }  // namespace shardcts::extended

@@ -20,9 +20,19 @@ void AddStateOf(models::Module& module, const std::string& prefix, Dict& state) 
   for (const auto& [name, child] : module.children()) AddStateOf(*child, models::JoinName(prefix, name), state);
 }
 
+// Its initial values are drawn from LibTorch's default generator, which the implementation under test may use, too: it
+// must not notice.
+models::ModulePtr BuiltUnnoticed(const ModelSpec& spec) {
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  const at::Tensor state = generator.get_state();
+  models::ModulePtr module = models::BuildModel(spec.name, spec.args, at::kCPU);
+  generator.set_state(state);
+  return module;
+}
+
 }  // namespace
 
-Twin::Twin(const ModelSpec& spec) : module_(models::BuildModel(spec.name, spec.args, at::kCPU)) {
+Twin::Twin(const ModelSpec& spec) : module_(BuiltUnnoticed(spec)) {
   Dict tensors = Parameters();
   for (const auto& [name, buffer] : models::NamedBuffers(*module_)) tensors.Set(name, buffer);
   const Dict coded = CodedLike(tensors);

@@ -23,13 +23,6 @@ void WrapAllFsdp(Model& model, const ModelSpec& spec, const FsdpOptions& options
   for (const std::string& path : WithRoot(spec)) WrapFsdp(model, path, options);
 }
 
-FsdpOptions OptionsOfFsdp(std::string_view wrapper) {
-  FsdpOptions options;
-  options.use_orig_params = wrapper == "fsdp_orig";
-  if (wrapper == "fsdp_hybrid") options.sharding_strategy = "HYBRID_SHARD";
-  return options;
-}
-
 }  // namespace
 
 Model BuildCoded(Trial& t, const ModelSpec& spec, std::string_view device) {
@@ -79,11 +72,19 @@ void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wr
   if (!names.empty()) FullyShardAll(model, spec, {.mesh = has_tp ? mesh.Submesh(names) : mesh});
 }
 
-void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper) {
+FsdpOptions FsdpOptionsOf(Trial& t, std::string_view wrapper) {
+  FsdpOptions options;
+  options.use_orig_params = wrapper == "fsdp_orig";
+  if (wrapper == "fsdp_hybrid") options.sharding_strategy = "HYBRID_SHARD";
   if (wrapper == "fsdp_mesh" || wrapper == "fsdp_hybrid") {
-    FsdpOptions options = OptionsOfFsdp(wrapper);
     options.device_mesh = t.subject().InitMesh(MeshShapeOf(wrapper, t.world_size()), MeshNamesOf(wrapper));
-    return WrapAllFsdp(model, spec, options);
+  }
+  return options;
+}
+
+void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper) {
+  if (wrapper == "fsdp" || wrapper == "fsdp_orig" || wrapper == "fsdp_mesh" || wrapper == "fsdp_hybrid") {
+    return WrapAllFsdp(model, spec, FsdpOptionsOf(t, wrapper));
   }
   if (!MeshNamesOf(wrapper).empty()) {
     return WrapOver(t, model, spec, wrapper, MeshShapeOf(wrapper, t.world_size()));
@@ -91,7 +92,6 @@ void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrappe
   if (wrapper == "plain") return;
   if (wrapper == "ddp") return WrapDdp(model);
   if (wrapper == "replicate") return WrapReplicate(model);
-  if (wrapper == "fsdp" || wrapper == "fsdp_orig") return WrapAllFsdp(model, spec, OptionsOfFsdp(wrapper));
   if (wrapper == "fully_shard") return FullyShardAll(model, spec, {});
   throw HarnessError(fmt::format("no wrapper \"{}\"", wrapper));
 }
@@ -118,7 +118,7 @@ std::optional<ProcessGroup> WrapInHalves(Trial& t, Model& model, const ModelSpec
     FullyShardAll(model, spec, {.mesh = mesh.Submesh({"dp"})});
     return {};
   }
-  FsdpOptions options = OptionsOfFsdp(wrapper);
+  FsdpOptions options = FsdpOptionsOf(t, wrapper);
   for (int64_t half = 0; half < 2; ++half) {  // every rank takes part in making both
     std::vector<int64_t> ranks;
     for (int64_t i = 0; i < size; ++i) ranks.push_back(halves == Halves::kBlocks ? half * size + i : 2 * i + half);

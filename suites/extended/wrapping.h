@@ -37,6 +37,9 @@ std::vector<std::string> MeshNamesOf(std::string_view wrapper);
 // hsdp_tp. HarnessError for another name.
 void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper);
 
+// *Collective*. What Wrap gives FSDP1 for fsdp, fsdp_orig, fsdp_mesh, fsdp_hybrid.
+FsdpOptions FsdpOptionsOf(Trial& t, std::string_view wrapper);
+
 // *Collective*. The same of a wrapper over a mesh of this shape in place of MeshShapeOf.
 void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
               const std::vector<int64_t>& mesh_shape);

@@ -25,7 +25,7 @@ TEST(PortsTest, InventoriesAndPortsMatch) {
   std::vector<std::string> names;
   for (const Suite& suite : AllPorts()) names.push_back(suite.name);
   EXPECT_THAT(names, testing::ElementsAre("fsdp_optim_state", "fsdp_state_dict", "fully_shard_state_dict", "state_dict",
-                                          "extended"));
+                                          "extended", "storage"));
   std::vector<std::string> listed;
   for (const SuiteSize& suite : AllSuites()) listed.push_back(suite.name);
   EXPECT_EQ(names, listed);
@@ -66,7 +66,8 @@ TEST(PortsTest, ARuleAndItsBodyAreNamedWithTheirPlaces) {
   EXPECT_THAT(suite->rules.front().place, testing::StartsWith("suites/extended/rules/geometry.json: /rules/0"));
   for (const Suite& one : AllPorts()) {
     for (const Port& port : one.ports) {
-      if (one.name == "extended") EXPECT_THAT(port.place, testing::MatchesRegex("suites/extended/[a-z_]+\\.cc:[0-9]+"));
+      if (one.name != "extended") continue;
+      EXPECT_THAT(port.place, testing::MatchesRegex("suites/extended/[a-z_]+\\.cc:[0-9]+"));
     }
   }
 }

@@ -44,7 +44,9 @@ def find_reach(program, selection, out):
         lines = reached.read_text().splitlines()
         if len(lines) != len(tests):
             raise MeasureFailed(f"{reached}: {len(lines)} lines for {len(tests)} tests")
-        for (test, took), line in zip(tests, lines):
+        for (test, took, verdict), line in zip(tests, lines):
+            if verdict != "pass":  # a SHOULD that the reference itself does not keep says nothing about a mutant
+                continue
             seconds[test] = max(took, seconds.get(test, 0))
             for number in line.split():
                 reach[int(number)].add(test)
@@ -52,9 +54,9 @@ def find_reach(program, selection, out):
 
 
 def finished_tests(lines):
-    """(id, seconds) of the tests that have run, in order."""
+    """(id, seconds, verdict of the rank) of the tests that have run, in order."""
     events = [json.loads(line) for line in lines]
-    return [(event["test"], event["seconds"]) for event in events
+    return [(event["test"], event["seconds"], event["verdict"]) for event in events
             if event["event"] == "test_finished" and event["verdict"] not in ("not_supported", "not_applicable")]
 
 

@@ -2,7 +2,9 @@
 // launcher.
 //
 // The test's id says how it behaves in a test: "…_BEHAVIOUR@RANK/…" (RANK a number or `all`; the other ranks
-// pass, or wait for the end when the behaviour keeps them waiting). How it starts: the plan's option `start`.
+// pass, or wait for the end when the behaviour keeps them waiting), "…_BEHAVIOUR_in_2@RANK/…" in its second phase. How it
+// starts: the plan's option `start`. In a phase every rank leaves a file in the test's folder and fails when those of
+// the phase before are not there.
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -72,8 +74,9 @@ class FakeRank {
     events_ << event.dump() << "\n" << std::flush;
   }
 
-  // "load_HOW": the same, while the implementation is made.
+  // "load_HOW": the same, while the implementation is made. "world3_HOW": on 3 ranks only.
   void Start(std::string how) {
+    if (how.starts_with("world3_")) how = plan_.world_size == 3 ? how.substr(7) : "";
     if (how.starts_with("load_")) {
       Write({{"event", "implementation_started"}});
       how = how.substr(5);
@@ -105,18 +108,45 @@ class FakeRank {
   void RunTest(const std::string& test, size_t index) {
     AwaitPeers("pool_ready", 1);
     AwaitPeers("test_finished", index);
-    Write({{"event", "test_started"}, {"test", test}, {"index", index}});
+    WriteOfTest(index, {{"event", "test_started"}});
     const std::string recording = plan_.recordings[index];
-    WriteTrace(recording);
+    WriteTrace(index);
     std::cerr << "running " << recording << std::endl;
-    const std::string verdict = Misbehave(test, recording);
+    const bool found = UseFolder(index);
+    const std::string behaviour = BehaviourNow(test, index);
+    const std::string verdict = found ? Misbehave(behaviour, recording) : "fail";
     std::cerr << "ran " << recording << " on " << AllowedProcessors().size() << " processors" << std::endl;
     Finish(test, index, verdict);
-    if (test.find("die_after@" + std::to_string(rank_)) != test.npos) ::kill(::getpid(), SIGKILL);
+    if (behaviour.find("die_after@" + std::to_string(rank_)) != test.npos) ::kill(::getpid(), SIGKILL);
   }
 
-  void WriteTrace(const std::string& recording) {
-    const auto file = RankTrace(plan_.trace_folder, recording, rank_);
+  void WriteOfTest(size_t index, Json event) {
+    event["test"] = plan_.tests[index];
+    event["index"] = index;
+    if (plan_.phases[index]) event["phase"] = plan_.phases[index]->index + 1;
+    Write(std::move(event));
+  }
+
+  // The test's id, without what belongs to another phase.
+  std::string BehaviourNow(const std::string& test, size_t index) const {
+    const size_t in = test.find("_in_");
+    if (in == test.npos || !plan_.phases[index]) return test;
+    const bool now = std::stoul(test.substr(in + 4)) == plan_.phases[index]->index + 1;
+    return now ? test.substr(0, in) + test.substr(test.find('@')) : test.substr(0, in);
+  }
+
+  bool UseFolder(size_t index) const {
+    if (!plan_.phases[index]) return true;
+    const size_t phase = plan_.phases[index]->index;
+    const std::filesystem::path& folder = plan_.phases[index]->folder;
+    std::ofstream(folder / ("phase-" + std::to_string(phase + 1) + "-rank-" + std::to_string(rank_))) << "was here\n";
+    return phase == 0 || std::filesystem::exists(folder / ("phase-" + std::to_string(phase) + "-rank-0"));
+  }
+
+  void WriteTrace(size_t index) {
+    std::filesystem::path folder = TestTraces(plan_.trace_folder, plan_.recordings[index]);
+    if (plan_.phases[index]) folder = PhaseTraces(folder, plan_.phases[index]->index);
+    const auto file = RankTrace(folder, rank_);
     std::filesystem::create_directories(file.parent_path());
     std::ofstream trace(file, std::ios::app);
     trace << Json{{"step", 0}, {"op", "model.build"}, {"args", {{"rank", rank_}}}, {"outcome", {{"value", 1}}}}.dump()
@@ -153,7 +183,15 @@ class FakeRank {
     if (what == "flaky_crash" && second) SleepForever();
     if (what == "wavering") return second ? "not_supported" : "pass";
     if (what == "slow") Sleep(150);
+    if (what == "remove_folder" && rank_ == 0) RemoveFolders();
     return "pass";
+  }
+
+  void RemoveFolders() const {
+    Sleep(100);  // the others have written theirs
+    for (const auto& phase : plan_.phases) {
+      if (phase) std::filesystem::remove_all(phase->folder);
+    }
   }
 
   void MisbehaveOnTheConnection(const std::string& what) {
@@ -172,16 +210,14 @@ class FakeRank {
       failures.push_back(
           {{"check", "C1"}, {"message", "expected 1, got 2"}, {"file", "x.cc"}, {"line", 3}, {"operation", ""}});
     }
-    Write({{"event", "test_finished"},
-           {"test", test},
-           {"index", index},
-           {"verdict", verdict},
-           {"reason", ""},
-           {"seconds", 0.001},
-           {"operations", 1},
-           {"checks", checks},
-           {"device_limited", Json::object()},
-           {"failures", failures}});
+    WriteOfTest(index, {{"event", "test_finished"},
+                        {"verdict", verdict},
+                        {"reason", ""},
+                        {"seconds", 0.001},
+                        {"operations", 1},
+                        {"checks", checks},
+                        {"device_limited", Json::object()},
+                        {"failures", failures}});
   }
 
   const Plan plan_;

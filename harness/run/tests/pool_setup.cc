@@ -37,6 +37,12 @@ RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>
   return options;
 }
 
+RunOptions FakePhasedRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours) {
+  RunOptions options = FakeRun(folder, {});
+  for (const std::string& behaviour : behaviours) options.tests.push_back(FakePhasedTest(behaviour, {2, 3}));
+  return options;
+}
+
 nlohmann::ordered_json RunAndRead(const RunOptions& options) {
   RunObserver observer;
   const std::atomic<bool> interrupted = false;

@@ -16,6 +16,9 @@ namespace shardcts {
 RunOptions FakeRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours,
                    const std::map<std::string, std::string>& implementation_options = {});
 
+// The same with tests with phases, of 2 and 3 ranks.
+RunOptions FakePhasedRun(const TemporaryFolder& folder, const std::vector<std::string>& behaviours);
+
 // Runs and returns results.json as read from the run folder.
 nlohmann::ordered_json RunAndRead(const RunOptions& options);
 

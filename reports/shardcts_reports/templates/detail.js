@@ -117,10 +117,16 @@ function paritySection(result) {
 }
 
 function logsSection(data, result) {
-  const logs = Object.entries((result.log !== null && data.logs[result.log]) || {});
+  if (!result.phases.length) return logSection(data, result.log, "Log of the pool, last lines per rank");
+  return result.phases.flatMap((phase, index) =>
+    logSection(data, phase.log, `Log of the pool of phase ${index + 1} (${phase.role}), last lines per rank`));
+}
+
+function logSection(data, folder, text) {
+  const logs = Object.entries((folder !== null && data.logs[folder]) || {});
   if (!logs.length) return [];
   const notes = new Set(logs.map(([, log]) => log.note ?? ""));
-  const title = element("h4", {}, "Log of the pool, last lines per rank");
+  const title = element("h4", {}, text);
   if (notes.size === 1 && !notes.has("")) return [title, element("p", {class: "muted"}, `All ranks: ${[...notes][0]}`)];
   return [title, element("div", {class: "logs"}, ...logs.map(([rank, log]) => {
     const state = log.note ? `: ${log.note}` : log.lines.length ? "" : ": empty";
@@ -150,12 +156,21 @@ function repetitionsSection(data, result) {
           table(["", "Verdict", "Seconds", "Reason", "Trace"], rows), ...more];
 }
 
+function phasesSection(data, result) {
+  if (!result.phases.length) return [];
+  const paramsOf = phase => Object.entries(phase.params).map(([name, value]) => `${name}=${value}`).join(", ");
+  const rows = result.phases.map((phase, index) => [String(index + 1), [phase.role, paramsOf(phase)].filter(Boolean).join(" "),
+    String(phase.world_size), phase.implementation ?? "–", badge(data, phase.verdict), phase.seconds.toFixed(3), phase.reason ?? ""]);
+  return [element("h4", {}, "Phases"), table(["", "Role", "Ranks", "Implementation", "Verdict", "Seconds", "Reason"], rows)];
+}
+
 function ranksSection(data, result) {
   if (!result.ranks.length) return [];
   const reasons = result.ranks.some(entry => entry.reason);
   const rows = result.ranks.map(entry => [String(entry.rank), badge(data, entry.verdict),
     entry.seconds === null ? "–" : entry.seconds.toFixed(3), ...(reasons ? [entry.reason ?? ""] : [])]);
-  return [element("h4", {}, "Ranks"), table(["Rank", "Verdict", "Seconds", ...(reasons ? ["Reason"] : [])], rows)];
+  const title = result.phases.length ? "Ranks of the last phase that ran" : "Ranks";
+  return [element("h4", {}, title), table(["Rank", "Verdict", "Seconds", ...(reasons ? ["Reason"] : [])], rows)];
 }
 
 function timingsSection(result) {
@@ -185,7 +200,7 @@ function panel(data, label, device, result) {
   const files = [result.log && `log ${result.log}`, result.trace && `trace ${result.trace}`].filter(Boolean);
   return element("section", {class: "panel", "aria-label": `${label}: ${result.verdict}`}, head,
                  result.reason || meaning ? element("p", {class: "reason"}, result.reason || meaning) : null,
-                 ...waiverSection(result), ...repetitionsSection(data, result),
+                 ...waiverSection(result), ...repetitionsSection(data, result), ...phasesSection(data, result),
                  ...failuresSection(result), ...commandSection(result), ...paritySection(result),
                  ...checksSection(result), ...ranksSection(data, result), ...timingsSection(result), ...logsSection(data, result),
                  files.length ? element("p", {class: "muted mono"}, files.join(" · ")) : null);

@@ -1,5 +1,6 @@
 """Two optimizers for tests of state dicts: their state has every form that state may have. The table of operations
-says what they do (kinds nested_state and global_state)."""
+says what they do (kinds nested_state and global_state). The distributed state-dict functions pass a closure of None to
+step."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ class NestedState(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure=None) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -49,7 +50,7 @@ class GlobalState(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure=None) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

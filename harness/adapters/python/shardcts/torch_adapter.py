@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-from shardcts import patches, torch_devices, torch_process_group
+from shardcts import patches, torch_devices, torch_process_group, torch_storage
 from shardcts.adapter import Adapter, operation
 from shardcts.handles import Handles
 from shardcts.torch_dsd import StateDictApiOperations
@@ -29,6 +29,7 @@ class TorchAdapter(
     FsdpOptimOperations,
     StateOperations,
     StateDictApiOperations,
+    torch_storage.StorageOperations,
     OptimizerOperations,
     Adapter,
 ):
@@ -58,6 +59,8 @@ class TorchAdapter(
         "process_groups",
         "serialization",
         "inspection",
+        "storage",
+        *(["storage_safetensors"] if torch_storage.has_safetensors else []),
     ]
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):

@@ -45,6 +45,24 @@ class StateDictApiOperations:
             )
         return self._tensors.tree_to_values(found)
 
+    @operation("dsd.edit_optimizer_state_dict")
+    def dsd_edit_optimizer_state_dict(
+        self, model: Handle, optimizers: list[Handle], options: dict | None = None
+    ) -> None:
+        found = dsd.get_optimizer_state_dict(
+            self._model(model), self._optimizers(optimizers), options=_options(options)
+        )
+        for group in found.get("param_groups", []):
+            group["params"].clear()
+            group.clear()
+            group["lr"] = 9.0
+        for state in found.get("state", {}).values():
+            state.clear()
+        for name in found:
+            if name.endswith(".lr"):
+                found[name] = 9.0
+        found.clear()
+
     @operation("dsd.get_state_dict")
     def dsd_get_state_dict(
         self,

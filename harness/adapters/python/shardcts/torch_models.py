@@ -63,6 +63,19 @@ class ModelOperations:
                 output = output.clone()  # waits; a plain tensor with its graph
             return self._tensors.to_value(output)
 
+    @operation("model.forward_and_state_dict")
+    def model_forward_and_state_dict(self, model: Handle, inputs: list[torch.Tensor], path: str, get: str) -> dict:
+        gets = {"model.state_dict": self.model_state_dict, "dsd.get_model_state_dict": self.dsd_get_model_state_dict}
+        taken = {}
+        hook = torch_modules.place_at(self._model(model), path).module.register_forward_hook(
+            lambda *_: taken.update(self.tensor_clone(gets[get](model)))
+        )
+        try:
+            output = self.model_forward(model, inputs)
+        finally:
+            hook.remove()
+        return {"output": output, "state_dict": taken}
+
     @operation("model.backward")
     def model_backward(
         self, model: Handle, output: torch.Tensor, reduction: str | None = None, gradient: torch.Tensor | None = None

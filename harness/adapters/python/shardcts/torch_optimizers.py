@@ -55,6 +55,15 @@ class OptimizerOperations:
             raise ValueError("the optimizer has no schedule")
         schedule.step()
 
+    @operation("optimizer.hook_runs")
+    def optimizer_hook_runs(self, optimizer: Handle) -> dict:
+        found = self._optimizer(optimizer)
+        if not hasattr(found, "shardcts_hook_runs"):
+            found.shardcts_hook_runs = {"before": 0, "after": 0}
+            found.register_step_pre_hook(lambda *_: _count(found, "before"))
+            found.register_step_post_hook(lambda *_: _count(found, "after"))
+        return dict(found.shardcts_hook_runs)
+
     @operation("optimizer.step")
     def optimizer_step(self, optimizer: Handle) -> None:
         self._optimizer(optimizer).step()
@@ -86,6 +95,10 @@ class OptimizerOperations:
 
     def _optimizer(self, handle: Handle) -> torch.optim.Optimizer:
         return self._handles.get(handle, "optimizer")
+
+
+def _count(optimizer: torch.optim.Optimizer, when: str) -> None:
+    optimizer.shardcts_hook_runs[when] += 1
 
 
 def parameters_by_name(module: nn.Module) -> dict[str, nn.Parameter]:

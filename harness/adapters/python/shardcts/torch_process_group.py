@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from shardcts import torch_devices
 
@@ -70,6 +71,16 @@ def calm_readers() -> None:
 def tear_down() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+    _forget_layouts()
+
+
+def _forget_layouts() -> None:
+    """DTensor remembers what operations make of layouts, with the first mesh of each: its groups are gone, but a mesh
+    that is made later counts as the same one."""
+    DTensor._op_dispatcher.sharding_propagator.propagate_op_sharding.cache_clear()
+    clear_in_cpp = getattr(torch._C, "_clear_DTensor_sharding_propagator_cache", None)
+    if clear_in_cpp is not None:
+        clear_in_cpp()
 
 
 def _bind_option(device_type: str, options: dict[str, str]) -> bool | None:

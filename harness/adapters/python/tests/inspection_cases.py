@@ -112,3 +112,31 @@ def the_random_state_changes_with_draws(run):
     assert torch.equal(run("implementation.random_state"), before)
     build_tree(run, LINEAR, values="random")
     assert not torch.equal(run("implementation.random_state"), before)
+
+
+def hooks_on_steps_are_counted(run):
+    model = build_tree(run, LINEAR)
+    optimizer = run("optimizer.create", model=model, kind="adam")
+    assert run("optimizer.hook_runs", optimizer=optimizer) == {"before": 0, "after": 0}
+    run("optimizer.init_state", optimizer=optimizer)
+    assert run("optimizer.hook_runs", optimizer=optimizer) == {"before": 1, "after": 1}
+
+
+def a_forward_hook_takes_a_state_dict(run):
+    model = build_tree(run, LINEAR)
+    arguments = dict(model=model, inputs=[torch.ones(2, 4)], path="")
+    for get in ("model.state_dict", "dsd.get_model_state_dict"):
+        both = run("model.forward_and_state_dict", get=get, **arguments)
+        assert list(both["state_dict"]) == ["weight", "bias"] and both["output"].shape[0] == 2
+        assert torch.equal(both["state_dict"]["bias"], run("model.parameters", model=model)["bias"].detach())
+    run("model.forward", model=model, inputs=[torch.ones(2, 4)])  # the hook is gone
+    wrong = run.error_of("model.forward_and_state_dict", **{**arguments, "path": "a"}, get="model.state_dict")
+    assert wrong[0] == "AttributeError"
+
+
+def an_edited_state_dict_reaches_no_group(run):
+    model = build_tree(run, LINEAR)
+    optimizer = run("optimizer.create", model=model, kind="sgd", options={"lr": 0.5})
+    for options in ({}, {"flatten_optimizer_state_dict": True}):
+        run("dsd.edit_optimizer_state_dict", model=model, optimizers=[optimizer], options=options)
+        assert run("optimizer.state_dict", optimizer=optimizer)["param_groups"][0]["lr"] == 0.5

@@ -40,6 +40,12 @@ ANY_WORLD = [
     "views_share_storage",
     "an_inner_module_has_a_state_dict",
     "the_random_state_changes_with_draws",
+    "checkpoints_go_to_a_folder_and_back",
+    "errors_of_checkpoints_are_those_of_every_rank",
+    "some_ranks_save_and_others_load",
+    "hooks_on_steps_are_counted",
+    "a_forward_hook_takes_a_state_dict",
+    "an_edited_state_dict_reaches_no_group",
     "reset_frees_models",
 ]
 FOUR_RANKS = ["hsdp_with_tensor_parallel"]

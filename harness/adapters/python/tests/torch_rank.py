@@ -8,6 +8,7 @@ import conftest  # noqa: F401  (the path)
 import torch
 
 import inspection_cases
+import storage_cases
 import torch_cases
 from shardcts.adapter import load
 
@@ -32,7 +33,7 @@ class Rank:
 
 
 def case_named(name: str):
-    return getattr(torch_cases, name, None) or getattr(inspection_cases, name)
+    return next(getattr(module, name) for module in (torch_cases, inspection_cases, storage_cases) if hasattr(module, name))
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-#include "suites/extended/coded.h"
+#include "suites/rules/coded.h"
 
 #include <ATen/ATen.h>
 
 #include "rank/verification.h"
 
-namespace shardcts::extended {
+namespace shardcts::rules {
 namespace {
 
 // The largest prime up to which all integers are exact in the dtype; 0: all codes are.
@@ -42,4 +42,4 @@ Dict CodedLike(const Dict& tensors, int64_t offset) {
   return coded;
 }
 
-}  // namespace shardcts::extended
+}  // namespace shardcts::rules

@@ -1,8 +1,8 @@
-#include "suites/extended/comparison.h"
+#include "suites/rules/comparison.h"
 
 #include "rank/whole.h"
 
-namespace shardcts::extended {
+namespace shardcts::rules {
 
 bool SameState(Trial& t, std::string_view what, const Dict& expected, const Dict& actual) {
   bool same = t.Rule(SameNames(fmt::format("{}: names", what), expected.Keys(), actual.Keys()));
@@ -17,4 +17,4 @@ bool SameWholeState(Trial& t, std::string_view what, const Dict& expected, const
   return SameState(t, what, expected, WholeDict(t, actual));
 }
 
-}  // namespace shardcts::extended
+}  // namespace shardcts::rules

@@ -1,0 +1,107 @@
+"""Checkpoints of PyTorch: torch.distributed.checkpoint with its FileSystem and its HuggingFace storage."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException as TorchCheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+
+from shardcts.adapter import operation
+from shardcts.values import Handle
+
+# What the HuggingFace storage needs beside PyTorch.
+has_safetensors = importlib.util.find_spec("safetensors") is not None
+
+
+class CheckpointException(Exception):
+    """PyTorch's exception of this name with a line for each rank that failed, in place of all their stacks."""
+
+    def __init__(self, failed: TorchCheckpointException):
+        lines = [f"rank {rank}: {type(error).__name__}: {error}" for rank, (error, _) in failed.failures.items()]
+        super().__init__("\n".join(lines))
+
+
+def _run(call, *arguments, **options):
+    try:
+        return call(*arguments, **options)
+    except TorchCheckpointException as failed:
+        raise CheckpointException(failed) from None
+
+
+def _writer(path: str, file_format: str, overwrite: bool, threads: int):
+    if file_format == "safetensors":
+        return dcp.HuggingFaceStorageWriter(path, thread_count=threads, save_distributed=True)
+    return dcp.FileSystemWriter(path, thread_count=threads, overwrite=overwrite)
+
+
+def _reader(path: str, file_format: str):
+    return dcp.HuggingFaceStorageReader(path) if file_format == "safetensors" else dcp.FileSystemReader(path)
+
+
+def _format_of(path: str) -> str:
+    """Of a checkpoint that is there; the metadata file is what every save but that of safetensors has."""
+    folder = Path(path)
+    return "safetensors" if not (folder / ".metadata").exists() and any(folder.glob("*.safetensors")) else "default"
+
+
+def _described(metadata: Metadata) -> dict:
+    return {fqn: _entry(entry) for fqn, entry in sorted(metadata.state_dict_metadata.items())}
+
+
+def _entry(entry) -> dict:
+    if not isinstance(entry, TensorStorageMetadata):
+        return {"kind": "value"}
+    chunks = sorted((list(chunk.offsets), list(chunk.sizes)) for chunk in entry.chunks if 0 not in chunk.sizes)
+    return {
+        "kind": "tensor",
+        "dtype": str(entry.properties.dtype).removeprefix("torch."),
+        "shape": list(entry.size),
+        "chunks": [{"offsets": offsets, "sizes": sizes} for offsets, sizes in chunks],
+    }
+
+
+class StorageOperations:
+    @operation("storage.save")
+    def storage_save(
+        self,
+        state_dict: dict,
+        path: str,
+        format: str = "default",
+        overwrite: bool = True,
+        threads: int = 1,
+        group: Handle | None = None,
+    ) -> None:
+        members = None if group is None else self._handles.get(group, "group")
+        writer = _writer(path, format, overwrite, threads)
+        _run(dcp.save, self._tensors.tree_to_torch(state_dict), storage_writer=writer, process_group=members)
+
+    @operation("storage.load")
+    def storage_load(
+        self, state_dict: dict, path: str, format: str = "default", partial: bool = False, group: Handle | None = None
+    ) -> dict:
+        members = None if group is None else self._handles.get(group, "group")
+        loaded = self._tensors.tree_to_torch(state_dict)
+        planner = DefaultLoadPlanner(allow_partial_load=partial)
+        _run(dcp.load, loaded, storage_reader=_reader(path, format), planner=planner, process_group=members)
+        return {"state_dict": self._tensors.tree_to_values(loaded)}
+
+    @operation("storage.read")
+    def storage_read(self, path: str, keys: list[str] | None = None) -> dict:
+        read: dict = {}
+        planner = _EmptyStateDictLoadPlanner(keys=None if keys is None else set(keys))
+        _run(_load_state_dict, read, storage_reader=_reader(path, _format_of(path)), no_dist=True, planner=planner)
+        return read
+
+    @operation("storage.describe")
+    def storage_describe(self, path: str) -> dict:
+        try:
+            metadata = _reader(path, _format_of(path)).read_metadata()
+        except Exception:  # none, or one that cannot be read
+            return {"complete": False, "keys": {}}
+        return {"complete": True, "keys": _described(metadata)}

@@ -1,0 +1,71 @@
+// The façade of checkpoints: state dicts saved to a folder and loaded from it.
+//
+// As in facade.h, every function is one operation of the table (docs/contract.md), which gives its semantics and says
+// whether it is *Collective*. It throws OperationFailed when the implementation returns an error. `path` is a relative
+// path below the test's own folder.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contract/facade.h"
+#include "contract/fsdp.h"
+
+namespace shardcts {
+
+// Absent fields take the default.
+struct SaveOptions {
+  std::string format;  // "" or "safetensors"
+  bool overwrite = true;
+  std::optional<int64_t> threads;
+  std::optional<ProcessGroup> group;
+};
+
+struct CheckpointLoadOptions {
+  std::string format;
+  bool partial = false;
+  std::optional<ProcessGroup> group;
+};
+
+// Part of a whole tensor.
+struct ChunkBox {
+  std::vector<int64_t> offsets;
+  std::vector<int64_t> sizes;
+  bool operator==(const ChunkBox&) const = default;
+};
+
+struct SavedEntry {
+  bool is_tensor = false;
+  std::string dtype;  // of a tensor, as all below
+  std::vector<int64_t> shape;
+  std::vector<ChunkBox> chunks;  // in the order of their offsets, without empty ones
+};
+
+struct CheckpointDescription {
+  bool complete = false;
+  std::map<std::string, SavedEntry> entries;  // by flat name
+};
+
+struct PlannedRead {
+  int64_t saved = 0;   // index
+  int64_t wanted = 0;  // index
+  ChunkBox box;
+  bool operator==(const PlannedRead&) const = default;
+};
+
+void SaveCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path, const SaveOptions& options = {});
+// The state dict: the given tensors, and the loaded plain values.
+Dict LoadCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path,
+                    const CheckpointLoadOptions& options = {});
+Dict ReadCheckpoint(Caller& caller, const std::string& path, const std::vector<std::string>& keys = {});
+CheckpointDescription DescribeCheckpoint(Caller& caller, const std::string& path);
+std::vector<std::string> VerifyCheckpoint(Caller& caller, const std::string& path);
+
+std::vector<PlannedRead> PlanReads(Caller& caller, const std::vector<ChunkBox>& saved,
+                                   const std::vector<ChunkBox>& wanted);
+std::vector<std::string> CheckChunks(Caller& caller, const std::vector<int64_t>& shape,
+                                     const std::vector<ChunkBox>& chunks);
+
+}  // namespace shardcts

@@ -1,0 +1,31 @@
+// Known differences between the recordings of two implementations in tests that both pass: each with a reason, so that
+// what parity counts is news. *Local*.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "inventory/selection.h"
+
+namespace shardcts {
+
+struct KnownDifference {
+  std::string place;           // "FILE:LINE"
+  std::string test;            // an id or a pattern
+  std::string implementation;  // one of the two that are compared: a source or a pattern
+  std::string reason;
+  std::string evidence;  // a link or a file
+};
+
+// The [[difference]] entries of a file; `tests` are those that can be named. InputError, "FILE:LINE: problem".
+std::vector<KnownDifference> ParseKnownDifferences(const std::string& text, const std::string& file_name,
+                                                   const std::vector<TestCase>& tests);
+
+// What this build has recorded of its suites (suites/NAME/deviations.toml).
+std::vector<KnownDifference> LoadKnownDifferences();
+
+// The first that names this test and one of the implementations, which are sources; null: none.
+const KnownDifference* FindKnownDifference(const std::vector<KnownDifference>& known, const TestCase& test,
+                                           const std::vector<std::string>& implementations);
+
+}  // namespace shardcts

@@ -1,0 +1,50 @@
+// Checkpoints: state dicts in a folder. Semantics: torch.distributed.checkpoint.
+//
+//     PATH/checkpoint.json             the manifest: what there is and where, with sizes and digests
+//     PATH/save-0123456789abcdef/      the files of one save, safetensors with one chunk of each tensor at most:
+//         shard-00001-model-00001-of-00001.safetensors      shard: 1 + the rank in the group that wrote it
+//
+// A save has a folder of its own. Its files are written and synced, then the manifest is replaced by one atomic rename:
+// up to it the checkpoint is the old one, whole, from it on the new one. Then the old folder is removed. Whatever ends a
+// save before the rename leaves nothing but a folder that the next save removes. A load reads the manifest, checks the
+// digests of all that it needs, and touches no destination before every rank has done so.
+//
+// Names never become paths, and nothing that is read is trusted: every number is checked before it is used.
+//
+// Every function throws a SemanticError of kind CheckpointException; one that is *Collective* on every rank.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "contract/value.h"
+#include "storage/files.h"
+#include "storage/manifest.h"
+
+namespace shardcts::reference {
+
+struct SaveSettings {
+  std::string path;
+  bool overwrite = true;
+  bool tensors_only = false;  // plain values are refused, and dtypes that safetensors has no name for
+};
+
+// *Collective* over the group.
+void SaveCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const SaveSettings& settings);
+
+// *Collective* over the group. The state dict: the given tensors, filled in place, and the saved plain values. Values
+// are cast where the destination's dtype holds all of the saved one's. `partial`: names that are not there are left.
+Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path, bool partial);
+
+// *Local*. Whole tensors on the CPU and plain values, nested as they were; with keys those whose flat name, or that of a
+// dict or list around them, is one of the keys. A key that selects nothing is an error.
+Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys);
+
+// *Local*. The manifest in the folder.
+Manifest ReadManifest(Files& files, const std::string& path);
+
+// *Local*. What is wrong with the checkpoint, a line each. Never throws.
+std::vector<std::string> VerifyCheckpoint(Files& files, const std::string& path);
+
+}  // namespace shardcts::reference

@@ -1,0 +1,191 @@
+#include <ATen/ATen.h>
+#include <ATen/MemoryOverlap.h>
+
+#include <set>
+
+#include "contract/tensor_bytes.h"
+#include "storage/checkpoint.h"
+#include "storage/read_chunks.h"
+#include "storage/safetensors.h"
+#include "storage/together.h"
+#include "tensor/semantic_error.h"
+
+namespace shardcts::reference {
+namespace {
+
+constexpr int64_t kMaxManifestBytes = int64_t{4} << 30;
+
+[[noreturn]] void Fail(const std::string& name, const std::string& problem) {
+  throw SemanticError("RuntimeError", "\"" + name + "\": " + problem);
+}
+
+// Where one saved tensor goes.
+struct Destination {
+  std::string name;
+  const SavedTensor* saved;
+  std::vector<Piece> pieces;
+};
+
+void CheckFits(const std::string& name, const SavedTensor& saved, const HeldTensor& held) {
+  if (saved.shape != held.shape) {
+    throw SemanticError("ValueError", "\"" + name + "\": the saved tensor is " + ShapeToString(saved.shape) +
+                                          ", the given one " + ShapeToString(held.shape));
+  }
+  if (at::promote_types(saved.dtype, held.dtype) != held.dtype) {
+    Fail(name, "the saved " + DtypeName(saved.dtype) + " does not fit into " + DtypeName(held.dtype));
+  }
+  for (const Piece& piece : held.pieces) {
+    if (piece.tensor.numel() > 1 && at::has_internal_overlap(piece.tensor) == at::MemOverlap::Yes) {
+      Fail(name, "the given tensor has elements that share memory");
+    }
+  }
+}
+
+// What a load does on one rank, once it is known to be possible.
+struct LoadPlan {
+  Manifest manifest;
+  std::vector<Destination> tensors;
+  std::vector<std::pair<Path, const SavedValue*>> values;
+};
+
+void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partial) {
+  const auto tensor = plan.manifest.tensors.find(entry.name);
+  const auto value = plan.manifest.values.find(entry.name);
+  const bool is_tensor = tensor != plan.manifest.tensors.end();
+  if (!is_tensor && value == plan.manifest.values.end()) {
+    if (!partial) Fail(entry.name, "the checkpoint has no such name");
+    return;
+  }
+  if (is_tensor != IsTensorValue(entry.value)) {
+    Fail(entry.name, is_tensor ? "is a tensor in the checkpoint, the given one is none"
+                               : "is no tensor in the checkpoint, the given one is");
+  }
+  if (!is_tensor) return plan.values.emplace_back(entry.path, &value->second), void();
+  HeldTensor held;
+  try {
+    held = HeldBy(rank, entry.value);
+  } catch (const SemanticError& error) {
+    Fail(entry.name, error.what());
+  }
+  CheckFits(entry.name, tensor->second, held);
+  plan.tensors.push_back({entry.name, &tensor->second, std::move(held.pieces)});
+}
+
+const Path& PathOf(const Manifest& manifest, const std::string& name) {
+  const auto tensor = manifest.tensors.find(name);
+  return tensor == manifest.tensors.end() ? manifest.values.at(name).path : tensor->second.path;
+}
+
+// The names that are a key, or are in a dict or list that is one.
+std::vector<std::string> SelectedNames(const Manifest& manifest, const std::vector<std::string>& keys) {
+  if (keys.empty()) return manifest.order;
+  const std::set<std::string> wanted(keys.begin(), keys.end());
+  std::set<std::string> unseen = wanted;
+  std::vector<std::string> names;
+  for (const std::string& name : manifest.order) {
+    const Path& path = PathOf(manifest, name);
+    bool is_selected = false;
+    for (size_t length = 1; length <= path.size(); ++length) {
+      const std::string around = NameOf(Path(path.begin(), path.begin() + static_cast<std::ptrdiff_t>(length)));
+      is_selected = is_selected || wanted.contains(around);
+      unseen.erase(around);
+    }
+    if (is_selected) names.push_back(name);
+  }
+  if (!unseen.empty()) Fail(*unseen.begin(), "the checkpoint has no such name");
+  return names;
+}
+
+at::Tensor ReadWhole(SavedFiles& files, const std::string& name, const SavedTensor& saved) {
+  for (const SavedChunk& chunk : saved.chunks) CheckDigest(files, name, chunk);
+  at::Tensor whole = at::empty(saved.shape, at::TensorOptions().dtype(saved.dtype));
+  ReadInto(files, saved, {{WholeBox(saved.shape), whole}});
+  return whole;
+}
+
+}  // namespace
+
+Manifest ReadManifest(Files& files, const std::string& path) {
+  const std::string file = path + "/" + kManifestName;
+  return ManifestFrom(ReadText(files, file, kMaxManifestBytes), file);
+}
+
+Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path, bool partial) {
+  const int64_t rank = group.global_ranks()[static_cast<size_t>(group.rank())];
+  LoadPlan plan;
+  std::optional<SavedFiles> saved_files;
+  const std::vector<Value> saves = Together(group, [&]() -> Value {
+    plan.manifest = ReadManifest(files, path);
+    saved_files.emplace(files, path, plan.manifest);
+    for (const FlatEntry& entry : Flatten(state_dict)) PlanEntry(plan, entry, rank, partial);
+    for (const Destination& one : plan.tensors) {
+      for (const SavedChunk* chunk : NeededChunks(*one.saved, one.pieces)) CheckDigest(*saved_files, one.name, *chunk);
+    }
+    return plan.manifest.folder;
+  });
+  Dict loaded = state_dict;
+  Together(group, [&]() -> Value {
+    for (const Value& save : saves) {
+      if (save.AsString() != plan.manifest.folder) {
+        throw SemanticError("RuntimeError", path + ": another save has replaced the checkpoint while it was read");
+      }
+    }
+    for (const Destination& one : plan.tensors) ReadInto(*saved_files, *one.saved, one.pieces);
+    for (const auto& [value_path, saved] : plan.values) SetAt(loaded, value_path, saved->value);
+    return {};
+  });
+  return loaded;
+}
+
+Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys) {
+  std::vector<FlatEntry> entries;
+  Alone([&] {
+    const Manifest manifest = ReadManifest(files, path);
+    SavedFiles saved_files(files, path, manifest);
+    for (const std::string& name : SelectedNames(manifest, keys)) {
+      const auto tensor = manifest.tensors.find(name);
+      if (tensor == manifest.tensors.end()) {
+        const SavedValue& saved = manifest.values.at(name);
+        entries.push_back({name, saved.path, saved.value});
+      } else {
+        entries.push_back({name, tensor->second.path, ReadWhole(saved_files, name, tensor->second)});
+      }
+    }
+  });
+  return Unflatten(entries);
+}
+
+std::vector<std::string> VerifyCheckpoint(Files& files, const std::string& path) {
+  std::vector<std::string> problems;
+  const auto check = [&](const std::function<void()>& step) {
+    try {
+      step();
+    } catch (const std::exception& error) {
+      problems.push_back(error.what());
+    }
+  };
+  Manifest manifest;
+  check([&] { manifest = ReadManifest(files, path); });
+  if (!problems.empty()) return problems;
+  SavedFiles saved_files(files, path, manifest);
+  std::map<std::string, std::map<std::string, SafetensorsEntry>> headers;
+  for (const auto& [name, size] : manifest.files) {
+    check([&] { headers[name] = ReadSafetensorsHeader(saved_files.Get(name), saved_files.PathOf(name)); });
+  }
+  for (const auto& [name, tensor] : manifest.tensors) {
+    for (const SavedChunk& chunk : tensor.chunks) {
+      check([&] {
+        const auto entry = headers[chunk.file].find(name);
+        if (!headers.contains(chunk.file) || headers[chunk.file].empty()) return;  // its file has been complained about
+        if (entry == headers[chunk.file].end()) Fail(name, "is not in " + saved_files.PathOf(chunk.file));
+        if (entry->second.begin != chunk.begin || entry->second.end != chunk.end) {
+          Fail(name, "lies elsewhere in " + saved_files.PathOf(chunk.file));
+        }
+        CheckDigest(saved_files, name, chunk);
+      });
+    }
+  }
+  return problems;
+}
+
+}  // namespace shardcts::reference

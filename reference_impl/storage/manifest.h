@@ -1,0 +1,61 @@
+// The manifest of a checkpoint, `checkpoint.json`: what has been saved and where it is. It is read as a text that nobody
+// vouches for. *Local*.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "storage/flat_state.h"
+#include "storage/layout.h"
+
+namespace shardcts::reference {
+
+inline constexpr const char* kManifestName = "checkpoint.json";
+
+struct SavedChunk {
+  Box box;
+  std::string file;  // in the save's folder
+  int64_t begin = 0;  // bytes from the beginning of the file
+  int64_t end = 0;
+  std::string digest;  // ChunkDigest of these bytes
+};
+
+struct SavedTensor {
+  Path path;
+  at::ScalarType dtype = at::kFloat;
+  std::vector<int64_t> shape;
+  std::vector<SavedChunk> chunks;  // tile the shape; in the order of their offsets
+};
+
+struct SavedValue {
+  Path path;
+  Value value;
+};
+
+struct Manifest {
+  std::string folder;                    // of this save, below the checkpoint's; IsSaveFolder
+  std::map<std::string, int64_t> files;  // name -> bytes
+  std::vector<std::string> order;        // the flat names as they were saved
+  std::map<std::string, SavedTensor> tensors;
+  std::map<std::string, SavedValue> values;
+};
+
+// "save-" and 16 hexadecimal digits.
+bool IsSaveFolder(const std::string& name);
+
+// ValueError: a name or a text in a value that is not UTF-8.
+std::string ToText(const Manifest& manifest);
+
+// RuntimeError naming the place: no manifest, another version, a key twice, a folder or file that is not a plain name,
+// chunks that do not tile their tensor or leave their file, sizes that fit nothing, values with tensors in them.
+Manifest ManifestFrom(const std::string& text, const std::string& file_name);
+
+// XXH3's 128 bits over the bytes; beyond kDigestBlock bytes over the digests of the blocks, so that a reader needs no
+// more memory than a block.
+inline constexpr int64_t kDigestBlock = int64_t{8} << 20;
+std::string ChunkDigest(std::string_view bytes);
+
+}  // namespace shardcts::reference

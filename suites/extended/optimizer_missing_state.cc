@@ -1,0 +1,140 @@
+// Optimizers without state, state that a get makes, state that is missing, and state that belongs to no parameter.
+#include <ATen/ATen.h>
+
+#include "rank/session.h"
+#include "suites/extended/coded_step.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/group_options.h"
+#include "suites/extended/rule.h"
+#include "suites/extended/twin.h"
+
+namespace shardcts::extended {
+namespace {
+
+// Step 1, every moment 0.
+bool HasStateAtRest(Trial& t, const std::string& form, const Dict& saved) {
+  return HasStateByName(t, "state that the get made", form,
+                        ExpectedAdamState().CompletedFor(Twin(ThreeBranches()).Parameters()), saved);
+}
+
+// Coupled weight decay, with which a step with a gradient of zeros would not leave the moments at 0.
+OptimizerOptions WithDecay(const std::string& kind) {
+  OptimizerOptions options = {.lr = 0.25, .weight_decay = 0.5};
+  if (kind == "sgd" || kind == "rmsprop") options.momentum = 0.5;
+  if (kind == "adam_tensor_lr") {
+    options.lr.reset();
+    options.lr_tensor = at::scalar_tensor(0.25, at::kFloat);
+  }
+  return options;
+}
+
+// What has dimensions is 0, step is 1.
+void IsAtRest(Trial& t, const std::string& path, const Dict& state) {
+  for (const auto& [key, value] : state) {
+    const std::string name = path + "." + ToString(key);
+    if (const auto* nested = value.TryAs<Dict>()) {
+      IsAtRest(t, name, *nested);
+    } else if (key == Key("step")) {
+      t.Rule(SameValue(name, at::scalar_tensor(1, at::kFloat), value));
+    } else if (value.AsTensor().dim() > 0) {
+      t.Rule(AllElementsAre(name, 0, value));
+    }
+  }
+}
+
+// The state dict without what its test leaves out of the state of b.weight.
+Dict WithoutStateOf(const std::string& missing, const Dict& flat) {
+  Dict rest;
+  for (const auto& [key, value] : flat) {
+    const std::string name = ToString(key);
+    const bool left_out = missing == "all" ? name.starts_with("state.b.weight.") : name == "state.b.weight." + missing;
+    if (!left_out) rest.Set(key, value);
+  }
+  return rest;
+}
+
+}  // namespace
+
+RULE(OP8) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  Optimizer saved = t.subject().CreateOptimizer(model, "sgd", {.lr = 0.25});
+  for (const char* when : {"before the first step", "after it"}) {
+    const Dict state = GetOptimizerState(model, {saved}, form);
+    Optimizer loaded = t.subject().CreateOptimizer(model, "sgd", {.lr = 0.5});
+    SetOptimizerState(model, {loaded}, form, state);
+    t.Rule(SameValue(fmt::format("lr, loaded {}", when), 0.25, GroupOf(loaded, 0).At("lr")));
+    t.Rule(SameNames(fmt::format("parameters with state, loaded {}", when), {},
+                     loaded.StateDict().At("state").AsDict().Keys()));
+    CodedStep(t, model, loaded, 0);
+    CodedStep(t, model, saved, 1);
+  }
+}
+
+RULE(OP9) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", CodedAdam());
+  CodedBackward(t, model, 0);
+  const Value before = t.subject().Clone(model.Gradients());
+  const Dict saved = GetOptimizerState(model, {optimizer}, form);
+  HasStateAtRest(t, form, saved);
+  t.Rule(SameValue("gradients after the get", before, model.Gradients()));
+  Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {.lr = 0.5});
+  SetOptimizerState(model, {loaded}, form, saved);
+  t.Rule(SameValue("gradients after the load", before, model.Gradients()));
+  t.Rule(SameValue("lr after the load", 0x1p-10, GroupOf(loaded, 0).At("lr")));
+}
+
+RULE(OP10) {
+  const std::string form = t.TextParam("form");
+  const std::string kind = t.TextParam("optimizer");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const Optimizer optimizer =
+      t.subject().CreateOptimizer(model, kind == "adam_tensor_lr" ? "adam" : kind, WithDecay(kind));
+  const Value before = t.subject().Clone(model.Parameters());
+  const Dict by_name = WholeStateByName(t, form, GetOptimizerState(model, {optimizer}, form), {});
+  t.Rule(SameNameSet("parameters with state", Twin(ThreeBranches()).Parameters().Keys(), by_name.Keys()));
+  IsAtRest(t, "state", by_name);
+  t.Rule(SameValue("parameters after the get", before, model.Parameters()));
+  for (const auto& [name, gradient] : model.Gradients()) {
+    t.Rule(Holds(gradient.IsNone(), "gradient of " + ToString(name) + " after the get", "expected none"));
+  }
+}
+
+RULE(OP14) {
+  const std::string missing = t.TextParam("missing");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", CodedAdam());
+  CodedStep(t, model, optimizer, 0);
+  const Dict saved = GetOptimizerState(model, {optimizer}, "dsd_flat");
+  Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {.lr = 0.5});
+  t.RuleRaises("RuntimeError", "b.weight",
+               [&] { SetOptimizerState(model, {loaded}, "dsd_flat", WithoutStateOf(missing, saved)); });
+  t.Rule(SameValue("lr after the refused load", 0.5, GroupOf(loaded, 0).At("lr")));
+  SetOptimizerState(model, {loaded}, "dsd_flat", saved);
+  ExpectedAdamState expected;
+  expected.Step(CodedGradients(t, 0));
+  HasStateByName(t, "loaded after the refused load", "dsd_flat", expected.state(),
+                 GetOptimizerState(model, {loaded}, "dsd_flat"));
+}
+
+// Saved, or an error that names it.
+RULE(OP15) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "global_state", {.lr = 0x1p-10});
+  CodedStep(t, model, optimizer, 0);
+  try {
+    const Dict saved = GetOptimizerState(model, {optimizer}, form);
+    const Value* global = saved.At("state").AsDict().Find("global");
+    if (!t.Rule(Holds(global != nullptr, "state under no parameter", "must be saved, or refused by name"))) return;
+    t.Rule(SameValue("state.global.count", 1, global->AsDict().At("count")));
+  } catch (const OperationFailed& failed) {
+    const bool names_it = failed.error().message.find("global") != std::string::npos;
+    t.Rule(Holds(names_it, "the error", fmt::format("must name the state \"global\": {}", failed.what())));
+  }
+}
+
+}  // namespace shardcts::extended

@@ -1,0 +1,74 @@
+// Optimizer state through a flat state dict and back.
+#include <ATen/ATen.h>
+
+#include "suites/extended/coded.h"
+#include "suites/extended/coded_step.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/group_options.h"
+#include "suites/extended/rule.h"
+#include "suites/extended/trees.h"
+#include "suites/extended/twin.h"
+
+namespace shardcts::extended {
+namespace {
+
+// What a case of rule OP13 has, in two words: "tied+frozen".
+bool Has(const Trial& t, std::string_view what) {
+  return fmt::format("+{}+", t.TextParam("with")).find(fmt::format("+{}+", what)) != std::string::npos;
+}
+
+// Two of the three layers may have one weight.
+ModelSpec MaybeTied(const Trial& t) {
+  ModelSpec spec = ThreeBranches();
+  if (Has(t, "tied")) {
+    spec.args.Set("ties", List{List{"a.weight", "c.weight"}});
+    spec.units.clear();
+  }
+  return spec;
+}
+
+// `entries`: options that the loading optimizer lacks.
+Optimizer MakeOptimizer(Trial& t, const Model& model, double lr, const Dict& entries = {}) {
+  const bool stateless = Has(t, "stateless");
+  const auto with_lr = [&](double of_group) {
+    OptimizerOptions options = stateless ? OptimizerOptions{} : CodedAdam();
+    options.lr = of_group;
+    return options;
+  };
+  std::vector<ParameterGroup> groups = {{NamesEndingWith(model, "weight"), with_lr(lr), entries},
+                                        {NamesEndingWith(model, "bias"), with_lr(lr / 2), entries}};
+  if (Has(t, "empty_group")) groups.insert(groups.begin() + 1, ParameterGroup{{}, with_lr(lr)});
+  return t.subject().CreateOptimizer(model, stateless ? "sgd" : "adam", {}, groups);
+}
+
+// Int keys, text that looks like one, and names with dots, in the state of each parameter.
+void AddNestedState(Optimizer& optimizer) {
+  Dict state = optimizer.StateDict();
+  for (auto& [name, entries] : state.Find("state")->AsDict()) {
+    entries.AsDict().Set("factors", Dict{{int64_t{0}, Coded({2}, 1)},
+                                         {"0", 7},
+                                         {"left.right", Dict{{"deep", Coded({3}, 2)}, {int64_t{-4}, 0.5}}}});
+  }
+  optimizer.LoadStateDict(state);
+}
+
+}  // namespace
+
+RULE(OP13) {
+  Model model = BuildWrapped(t, MaybeTied(t), t.TextParam("wrapper"));
+  const Dict added = {{"note", "added"}, {"schedule", List{1, 2.5}}};
+  Optimizer source = MakeOptimizer(t, model, 0.25, Has(t, "options") ? added : Dict{});
+  CodedStep(t, model, source, 0);
+  if (Has(t, "frozen")) model.SetRequiresGrad({"b.weight"}, false);
+  if (Has(t, "nested")) AddNestedState(source);
+  const Dict nested = GetOptimizerState(model, {source}, "dsd_sharded");
+  const Dict flat = GetOptimizerState(model, {source}, "dsd_flat");
+  const Optimizer loaded = MakeOptimizer(t, model, 4);
+  SetOptimizerState(model, {loaded}, "dsd_flat", flat);
+  const Dict again = GetOptimizerState(model, {loaded}, "dsd_sharded");
+  t.Rule(SameValue("nested after a flat round trip", nested, InOrderOf(nested, again)));
+  t.Rule(SameValue("flat after a flat round trip", flat,
+                   InOrderOf(flat, GetOptimizerState(model, {loaded}, "dsd_flat"))));
+}
+
+}  // namespace shardcts::extended

@@ -1,0 +1,197 @@
+// State machine: what fails, scopes, and calls from inside others.
+#include <ATen/ATen.h>
+
+#include <exception>
+
+#include "contract/fsdp.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/exact.h"
+#include "suites/extended/forms.h"
+#include "suites/extended/optimizer_state.h"
+#include "suites/extended/rule.h"
+#include "suites/extended/trees.h"
+
+namespace shardcts::extended {
+namespace {
+
+// An entry of the same name and kind as the model's, but of another shape.
+Value EntryOfOtherShape(Trial& t, const std::string& name, const std::string& wrapper, const std::string& form) {
+  ModelSpec spec = TrainedStack();
+  spec.args.Set("sizes", ToValue(std::vector<int64_t>{3, 8, 6, 4}));
+  Model other = BuildWrapped(t, spec, wrapper);
+  const Dict state = GetState(other, form);
+  return state.Contains(name) ? t.subject().Clone(state.At(name)) : Value();
+}
+
+// The call of this name, which must fail on every rank with an error.
+void FailOnce(Trial& t, const std::string& failure, Model& model, const Optimizer& optimizer,
+              const std::string& wrapper, const std::string& form) {
+  if (failure == "get") {
+    t.RuleRaises("ValueError", "", [&] { GetModelStateDict(model, {.broadcast_from_rank0 = true}); });
+    return;
+  }
+  if (failure == "optimizer") {
+    Dict state = CodedAdamStateDict(ExactValues(0));
+    state.Find("state")->AsDict().Erase("1.weight");
+    t.RuleRaises("RuntimeError", "", [&] { SetOptimizerState(model, {optimizer}, form, state); });
+    return;
+  }
+  Dict given = SavedExact(t, 2, wrapper, form);
+  const bool has_entries = !given.empty();  // of a form for rank 0 the others give none
+  if (failure == "unexpected" && has_entries) given.Set("1.scale", t.subject().Clone(given.At("1.bias")));
+  const std::string reshaped = failure == "shape" ? "2.weight" : "1.weight";
+  const Value other = failure == "unexpected" ? Value() : EntryOfOtherShape(t, reshaped, wrapper, form);
+  if (!other.IsNone()) given.Set(reshaped, other);
+  t.RuleRaises("RuntimeError", "", [&] { SetState(model, form, given); });
+}
+
+std::string FormOfOptimizer(const std::string& wrapper) { return wrapper.starts_with("fsdp") ? "full" : "dsd_full"; }
+
+// Type and offload_to_cpu of each unit.
+void UnitsHave(Trial& t, std::string_view when, const Model& model, std::string_view type, bool offload) {
+  const List units = FsdpUnits(model);
+  t.Rule(Equal<size_t>("units", 3, units.size()));
+  for (const Value& unit : units) {
+    const Dict& own = unit.AsDict();
+    const std::string what = fmt::format("{}: unit \"{}\"", when, own.At("path").AsString());
+    t.Rule(Equal(what + ": type", std::string(type), own.At("type").AsString()));
+    t.Rule(Equal(what + ": offload_to_cpu", offload, own.At("config").AsDict().At("offload_to_cpu").AsBool()));
+  }
+}
+
+struct BodyRaised : std::exception {};
+
+// Runs `scope` around a body that raises.
+void LeaveByException(const std::function<void(const std::function<void()>& body)>& scope,
+                      const std::function<void()>& before = {}) {
+  try {
+    scope([&] {
+      if (before) before();
+      throw BodyRaised();
+    });
+  } catch (const BodyRaised&) {
+  }
+}
+
+// Three scopes, of which the innermost raises.
+void NestTypes(Trial& t, Model& model) {
+  const StateDictConfig offload{.offload_to_cpu = true};
+  UnitsHave(t, "before all scopes", model, "FULL", false);
+  WithStateDictType(model, StateDictKind::kSharded, offload, [&] {
+    UnitsHave(t, "in the first scope", model, "SHARDED", true);
+    WithStateDictType(model, StateDictKind::kLocal, [&] {
+      UnitsHave(t, "in the second scope", model, "LOCAL", false);
+      LeaveByException([&](const auto& body) { WithStateDictType(model, StateDictKind::kFull, offload, body); },
+                       [&] { UnitsHave(t, "in the third scope", model, "FULL", true); });
+      UnitsHave(t, "after the third scope", model, "LOCAL", false);
+    });
+    UnitsHave(t, "after the second scope", model, "SHARDED", true);
+  });
+  UnitsHave(t, "after the first scope", model, "FULL", false);
+}
+
+}  // namespace
+
+RULE(SM6) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  const std::string failure = t.TextParam("failure");
+  Model plain = BuildExact(t, 0, wrapper);
+  Model failed = BuildExact(t, 0, wrapper);
+  Optimizer of_plain = t.subject().CreateOptimizer(plain, "adam", TrainingOptions("adam"));
+  Optimizer of_failed = t.subject().CreateOptimizer(failed, "adam", TrainingOptions("adam"));
+  FailOnce(t, failure, failed, of_failed, wrapper, form);
+
+  const Dict saved = SavedExact(t, 1, wrapper, form);
+  SetState(plain, form, saved);
+  SetState(failed, form, saved);
+  HasEntries(t, "the next get", ExactValues(1), ForAllRanks(t, form, GetState(failed, form)));
+  for (auto& [model, optimizer] : {std::pair{&plain, &of_plain}, std::pair{&failed, &of_failed}}) {
+    SetOptimizerState(*model, {*optimizer}, FormOfOptimizer(wrapper), CodedAdamStateDict(ExactValues(1)));
+  }
+  OutputIsExact(t, "the next forward", 1, ForwardExact(t, failed, wrapper), wrapper);
+  Train(t, plain, {of_plain}, 0, 1, PartOf(t, wrapper));
+  Train(t, failed, {of_failed}, 0, 1, PartOf(t, wrapper));
+  SameState(t, "after the next step", TrainedParameters(plain, wrapper), TrainedParameters(failed, wrapper));
+}
+
+RULE(SM7) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildExact(t, 0, wrapper);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  SetStateDictType(model, StateDictKind::kSharded, {.offload_to_cpu = true});
+  const Dict before = GetStateDictType(model);
+  FailOnce(t, t.TextParam("failure"), model, optimizer, wrapper, t.TextParam("form"));
+  t.Rule(SameValue("the model's type and configs", before, GetStateDictType(model)));
+  UnitsHave(t, "after the call that failed", model, "SHARDED", true);
+}
+
+RULE(SM8) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildExact(t, 0, wrapper);
+  if (t.TextParam("scope") == "type") return NestTypes(t, model);
+  LeaveByException([&](const auto& body) { WithFullParams(model, body); }, [&] { model.SetValues(ExactValues(1)); });
+  ValuesAreExact(t, "values written before the scope was left by an exception", 1, model, wrapper);
+  OutputIsExact(t, "the next forward", 1, ForwardExact(t, model, wrapper), wrapper);
+}
+
+RULE(SM9) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  Model model = BuildExact(t, 0, wrapper);
+  const bool with_grads = wrapper == "fsdp_orig";
+  BackwardExact(t, model, wrapper, ForwardExact(t, model, wrapper));
+  const Dict outside = t.subject().Clone(GetState(model, form)).AsDict();
+  const auto full_gradients = [&](const std::function<void(const Dict&)>& use) {
+    WithFullParams(model, [&] { use(model.Gradients()); }, {.with_grads = with_grads});
+  };
+  std::string error;  // LOCAL may be refused
+  WithFullParams(model, [&] {
+    try {
+      t.Rule(SameValue("in summon_full_params", outside, t.subject().Clone(GetState(model, form))));
+    } catch (const OperationFailed& failed) {
+      error = failed.error().kind;
+    }
+  }, {.with_grads = with_grads});
+  for (const Value& of_rank : t.AllGather(Value(error))) {
+    t.Rule(Equal("whether a rank has an error", error.empty(), of_rank.AsString().empty()));
+  }
+  t.Rule(Holds(error.empty() || form == "local", "in summon_full_params", "a get failed: " + error));
+  if (!error.empty()) return;
+  t.Rule(SameValue("after summon_full_params", outside, GetState(model, form)));
+  ValuesAreExact(t, "values after summon_full_params", 0, model, wrapper);
+  if (!with_grads) return;
+  full_gradients([&](const Dict& gradients) { t.subject().Fill(gradients, 3); });
+  full_gradients([&](const Dict& gradients) {
+    for (const auto& [name, gradient] : gradients) t.Rule(AllElementsAre("gradient of " + ToString(name), 3, gradient));
+  });
+}
+
+RULE(SM11) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string path = t.TextParam("path");
+  const bool is_native = t.TextParam("form") == "native";
+  const std::string get = is_native ? "model.state_dict" : "dsd.get_model_state_dict";
+  Model model = BuildExact(t, 0, wrapper);
+  const Value input(BatchInput(0, 3, PartOf(t, wrapper)).to(c10::Device(t.device())));
+  for (int time = 0; time < 2; ++time) {
+    std::string error;
+    try {
+      const Value both = Require(model.caller(), "model.forward_and_state_dict",
+                                 {{"model", model.handle()}, {"inputs", List{input}}, {"path", path}, {"get", get}});
+      HasEntries(t, "the dict that the hook took", ExactValues(0), both.AsDict().At("state_dict").AsDict());
+      OutputIsExact(t, "the forward with the hook", 0, both.AsDict().At("output"), wrapper);
+    } catch (const OperationFailed& failed) {
+      error = failed.error().kind;
+    }
+    for (const Value& of_rank : t.AllGather(Value(error))) {
+      t.Rule(Equal("whether a rank has an error", error.empty(), of_rank.AsString().empty()));
+    }
+    const Value output = ForwardExact(t, model, wrapper);
+    OutputIsExact(t, "the forward after it", 0, output, wrapper);
+    BackwardExact(t, model, wrapper, output);
+    ValuesAreExact(t, "the dict after it", 0, model, wrapper);
+  }
+}
+
+}  // namespace shardcts::extended

@@ -1,0 +1,66 @@
+// Overwriting, and a disk that fails.
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "suites/storage/files_on_disk.h"
+#include "suites/storage/placed.h"
+#include "suites/storage/rule.h"
+
+namespace shardcts::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<PlacedTensor> kStored = {{"weight", {50, 40}, "S0"}, {"bias", {5}, "R"}};
+
+// Every rank goes on when rank 0 has done it.
+void OnRank0(Trial& t, const std::function<void()>& change) {
+  t.AllGather(Value());
+  if (t.rank() == 0) change();
+  t.AllGather(Value());
+}
+
+}  // namespace
+
+RULE(CR8) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kStored), "checkpoint");
+  t.AllGather(Value());
+  const auto before = DigestsBelow(t.Folder("checkpoint"));
+  t.AllGather(Value());
+  IsRefused(t, "a save with overwrite=false", {},
+            [&] { world.Save(BlankState(t, world, kStored), "checkpoint", {.overwrite = false}); });
+  t.AllGather(Value());
+  t.Rule(Equal("the files", before, DigestsBelow(t.Folder("checkpoint"))));
+  HasCoded(t, "what was there", world, kStored, world.Load(BlankState(t, world, kStored), "checkpoint"));
+  world.Save(BlankState(t, world, kStored), "checkpoint");
+  const Dict loaded = world.Load(CodedState(t, world, kStored), "checkpoint");
+  t.Rule(SameValue("what was overwritten", BlankState(t, world, kStored), loaded));
+}
+
+RULE(IO4) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kStored), "checkpoint");
+  OnRank0(t, [&] {
+    const std::string file = LargestBelow(t.Folder("checkpoint"));
+    if (t.TextParam("damage") == "cut") fs::resize_file(file, fs::file_size(file) / 2);
+    if (t.TextParam("damage") == "empty") fs::resize_file(file, 0);
+    if (t.TextParam("damage") == "removed") fs::remove(file);
+    if (t.TextParam("damage") == "folder") fs::remove(file), fs::create_directory(file);
+  });
+  IsRefused(t, "a load from a damaged file", {}, [&] { world.Load(BlankState(t, world, kStored), "checkpoint"); });
+}
+
+RULE(IO5) {
+  const World world = FirstRanks(t);
+  OnRank0(t, [&] { std::ofstream(t.Folder("file")) << "a file"; });
+  IsRefused(t, "a file in the folder's place", {}, [&] { world.Save(CodedState(t, world, kStored), "file"); });
+  IsRefused(t, "a file in the parent's place", {}, [&] { world.Save(CodedState(t, world, kStored), "file/inner"); });
+  IsRefused(t, "a load from a file", {}, [&] { world.Load(BlankState(t, world, kStored), "file"); });
+  t.AllGather(Value());
+  t.Rule(Equal<int64_t>("the file's size", 6, static_cast<int64_t>(fs::file_size(t.Folder("file")))));
+}
+
+}  // namespace shardcts::storage

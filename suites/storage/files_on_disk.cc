@@ -1,0 +1,57 @@
+#include "suites/storage/files_on_disk.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "contract/tensor_bytes.h"
+#include "rank/session.h"
+
+namespace shardcts::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::map<std::string, int64_t> SizesBelow(const std::string& folder) {
+  std::map<std::string, int64_t> sizes;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) sizes[entry.path().string()] = static_cast<int64_t>(entry.file_size());
+  }
+  return sizes;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> DigestsBelow(const std::string& folder) {
+  std::map<std::string, std::string> digests;
+  for (const auto& [path, size] : SizesBelow(folder)) {
+    std::ifstream file(path, std::ios::binary);
+    digests[fs::relative(path, folder).string()] = Digest(std::string(std::istreambuf_iterator<char>(file), {}));
+  }
+  return digests;
+}
+
+int64_t BytesBelow(const std::string& folder) {
+  int64_t bytes = 0;
+  for (const auto& [path, size] : SizesBelow(folder)) bytes += size;
+  return bytes;
+}
+
+std::string LargestBelow(const std::string& folder, const std::string& other_than) {
+  std::string largest;
+  int64_t most = -1;
+  for (const auto& [path, size] : SizesBelow(folder)) {
+    if (size > most && path != other_than) most = size, largest = path;
+  }
+  if (most < 0) throw HarnessError(folder + " has no files");
+  return largest;
+}
+
+void ZeroBelow(const std::string& folder) {
+  for (const auto& [path, size] : SizesBelow(folder)) {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file << std::string(static_cast<size_t>(size), '\0');
+  }
+}
+
+}  // namespace shardcts::storage

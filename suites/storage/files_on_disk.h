@@ -1,0 +1,18 @@
+// The files below a folder, as a rule looks at them and damages them. *Local*.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace shardcts::storage {
+
+// Relative path -> digest of the content.
+std::map<std::string, std::string> DigestsBelow(const std::string& folder);
+int64_t BytesBelow(const std::string& folder);
+// The path of the largest one, but for the file of this path. HarnessError: there is none.
+std::string LargestBelow(const std::string& folder, const std::string& other_than = {});
+// Every byte becomes 0; the sizes stay.
+void ZeroBelow(const std::string& folder);
+
+}  // namespace shardcts::storage

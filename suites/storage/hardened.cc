@@ -1,0 +1,161 @@
+// Files that are damaged or do not belong there, and ranks that contradict each other.
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "contract/tensor_bytes.h"
+#include "suites/rules/coded.h"
+#include "suites/storage/files_on_disk.h"
+#include "suites/storage/placed.h"
+#include "suites/storage/rule.h"
+
+namespace shardcts::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<PlacedTensor> kDamaged = {{"first", {6, 5}, "S0"}, {"second", {40, 50}, "S0"}, {"third", {5}, "R"}};
+
+// Every rank goes on when rank 0 has done it.
+void Rank0Does(Trial& t, const std::function<void()>& change) {
+  t.AllGather(Value());
+  if (t.rank() == 0) change();
+  t.AllGather(Value());
+}
+
+std::string ContentOf(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The file below the folder that has these bytes, and where.
+std::pair<fs::path, size_t> FindBytes(const std::string& folder, const std::string& bytes) {
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    const size_t place = entry.is_regular_file() ? ContentOf(entry.path()).find(bytes) : std::string::npos;
+    if (place != std::string::npos) return {entry.path(), place};
+  }
+  return {};
+}
+
+void FlipBit(const fs::path& path, size_t place) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(static_cast<std::streamoff>(place));
+  const char byte = static_cast<char>(file.get() ^ 0x10);
+  file.seekp(static_cast<std::streamoff>(place));
+  file.put(byte);
+}
+
+}  // namespace
+
+RULE(LD5) {
+  // The first tensor is in one rank's file, whole; the file that is damaged has part of the second only.
+  const std::vector<PlacedTensor> tensors = {{"first", {1, 5}, "S0"}, {"second", {40, 50}, "S0"}};
+  const World world = FirstRanks(t);
+  const Dict state = CodedState(t, world, tensors);
+  world.Save(state, "checkpoint");
+  Rank0Does(t, [&] {
+    const std::string folder = t.Folder("checkpoint");
+    const fs::path kept = FindBytes(folder, TensorBytes(state.At("first").AsDTensor().local)).first;
+    const fs::path damaged = LargestBelow(folder, kept.string());
+    fs::resize_file(damaged, fs::file_size(damaged) / 2);
+  });
+  const Dict destination = BlankState(t, world, tensors), before = t.subject().Clone(destination).AsDict();
+  IsRefused(t, "a load from a short file", {}, [&] { world.Load(destination, "checkpoint"); });
+  t.Rule(SameValue("what was given", before, destination));
+}
+
+RULE(HX3) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kDamaged), "checkpoint");
+  const Value files = t.FromRank0(ToValue([&] {
+    std::vector<std::string> names;
+    for (const auto& [name, digest] : DigestsBelow(t.Folder("checkpoint"))) names.push_back(name);
+    return names;
+  }()));
+  for (const std::string& name : files.AsStrings()) {
+    const fs::path path = t.Folder("checkpoint") + "/" + name;
+    const std::string content = ContentOf(path);
+    for (int part = 0; part < 8; ++part) {
+      const size_t cut = content.size() * static_cast<size_t>(part) / 8;
+      Rank0Does(t, [&] { fs::resize_file(path, cut); });
+      IsRefused(t, fmt::format("{} cut to {} bytes", name, cut), {},
+                [&] { world.Load(BlankState(t, world, kDamaged), "checkpoint"); });
+      Rank0Does(t, [&] { std::ofstream(path, std::ios::binary) << content; });
+    }
+  }
+  HasCoded(t, "the whole files", world, kDamaged, world.Load(BlankState(t, world, kDamaged), "checkpoint"));
+}
+
+RULE(HX4) {
+  const World world = FirstRanks(t);
+  const Dict state = CodedState(t, world, kDamaged);
+  world.Save(state, "checkpoint");
+  Rank0Does(t, [&] {
+    const std::string row = TensorBytes(state.At("second").AsDTensor().local.narrow(0, 1, 1));
+    const auto [path, place] = FindBytes(t.Folder("checkpoint"), row);
+    if (t.Rule(Holds(!path.empty(), "a row of \"second\"", "is in no file as it is in memory"))) FlipBit(path, place + 9);
+  });
+  IsRefused(t, "a load of a changed row", {}, [&] { world.Load(BlankState(t, world, kDamaged), "checkpoint"); });
+}
+
+RULE(HX10) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kDamaged), "checkpoint");
+  world.Save(BlankState(t, world, kDamaged), "other");
+  Rank0Does(t, [&] {
+    std::ofstream(t.Folder("checkpoint") + "/notes.txt") << "nothing of a checkpoint";
+    std::ofstream(t.Folder("checkpoint") + "/shard-00009-model-00001-of-00001.safetensors") << "no safetensors";
+    const std::string data = LargestBelow(t.Folder("other"));
+    fs::copy_file(data, t.Folder("checkpoint") + "/copy-of-" + fs::path(data).filename().string());
+    fs::create_directory(t.Folder("checkpoint") + "/folder");
+  });
+  HasCoded(t, "what was loaded", world, kDamaged, world.Load(BlankState(t, world, kDamaged), "checkpoint"));
+  HoldsCoded(t, "what was read", kDamaged, "checkpoint");
+}
+
+RULE(IO7) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kDamaged), "checkpoint");
+  const std::string file = t.FromRank0(t.rank() == 0 ? LargestBelow(t.Folder("checkpoint")) : "").AsString();
+  Rank0Does(t, [&] { fs::resize_file(file, 10); });
+  IsRefused(t, "a load from a short file", {fs::path(file).filename().string()},
+            [&] { world.Load(BlankState(t, world, kDamaged), "checkpoint"); });
+}
+
+RULE(RK3) {
+  const World world = FirstRanks(t);
+  const bool is_last = t.rank() == t.world_size() - 1;
+  const std::string differs = t.TextParam("differs");
+  const Value usual = rules::Coded({4}, 1);
+  const Value other = differs == "shape"   ? Value(rules::Coded({6}, 1))
+                      : differs == "dtype" ? Value(rules::Coded({4}, 1, 0, at::kDouble))
+                                           : Value("no tensor");
+  IsRefused(t, "a save of ranks that contradict each other", {"common"},
+            [&] { world.Save({{"common", is_last ? other : usual}}, "checkpoint"); });
+}
+
+RULE(CR9) {
+  const World many = FirstRanks(t), few = FirstRanks(t, 2);
+  std::vector<PlacedTensor> later = kDamaged;
+  later.erase(later.begin());
+  many.Save(BlankState(t, many, kDamaged), "checkpoint");
+  few.Save(CodedState(t, few, later), "checkpoint");
+  HasCoded(t, "what was loaded", many, later, many.Load(BlankState(t, many, later), "checkpoint"));
+  HoldsCoded(t, "what was read", later, "checkpoint");
+  IsRefused(t, "a load of a name that only the first save had", {"first"},
+            [&] { many.Load(BlankState(t, many, kDamaged), "checkpoint"); });
+}
+
+RULE(SC4) {
+  const World world = FirstRanks(t);
+  std::vector<PlacedTensor> tensors;
+  for (int i = 0; i < 60; ++i) tensors.push_back({fmt::format("tensor{}", i), {8, 3}, i % 2 ? "S0" : "R"});
+  world.Save(CodedState(t, world, tensors), "checkpoint");
+  t.AllGather(Value());
+  const size_t files = DigestsBelow(t.Folder("checkpoint")).size(), most = static_cast<size_t>(t.world_size()) + 2;
+  t.Rule(Holds(files <= most, "the checkpoint", fmt::format("has {} files, at most {} are expected", files, most)));
+}
+
+}  // namespace shardcts::storage

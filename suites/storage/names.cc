@@ -1,0 +1,60 @@
+// Names.
+#include <ATen/ATen.h>
+
+#include <filesystem>
+
+#include "suites/rules/coded.h"
+#include "suites/storage/files_on_disk.h"
+#include "suites/storage/placed.h"
+#include "suites/storage/rule.h"
+
+namespace shardcts::storage {
+namespace {
+
+Dict Nested(const at::Tensor& first, const at::Tensor& second, const Value& plain) {
+  return {{"a", Dict{{"b", Dict{{"weight", first}}}, {"list", List{second, plain, Dict{{"deep", plain}}}}}},
+          {"plain", plain},
+          {"numbers", List{1, 2, 3}}};
+}
+
+}  // namespace
+
+RULE(NM1) {
+  const World world = FirstRanks(t);
+  std::vector<PlacedTensor> tensors;
+  for (const std::string& name :
+       {std::string("a.b"), std::string("a/b"), std::string("../../up"), std::string("/etc/absolute"), std::string(".."),
+        std::string("two words"), std::string("Case"), std::string("case"), std::string("pre"), std::string("prefix"),
+        std::string("größe"), std::string("quote\"back\\slash"), std::string("line\nend"), std::string(300, 'x'),
+        std::string("%s{}$"), std::string(".metadata"), std::string("checkpoint.json")}) {
+    tensors.push_back({name, {3, 2}, tensors.size() % 2 ? "S0" : "R"});
+  }
+  world.Save(CodedState(t, world, tensors), "inner/names");
+  HasCoded(t, "what was loaded", world, tensors, world.Load(BlankState(t, world, tensors), "inner/names"));
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(t.Folder())) {
+    t.Rule(Equal<std::string>("beside the checkpoint", "inner", entry.path().filename().string()));
+  }
+}
+
+RULE(NM2) {
+  const World world = FirstRanks(t);
+  const at::Tensor one = rules::Coded({2}, 1), two = rules::Coded({2}, 2);
+  const Dict dots{{"a.b", one}, {"a", Dict{{"b", two}}}};
+  const Dict index{{"a.0", one}, {"a", List{two}}};
+  IsRefused(t, "a name with a dot", {"a.b"}, [&] { world.Save(dots, "dots"); });
+  IsRefused(t, "an index", {"a.0"}, [&] { world.Save(index, "index"); });
+  t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "dots").complete));
+  t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "index").complete));
+}
+
+RULE(NM3) {
+  const World world = FirstRanks(t);
+  const at::Tensor first = rules::Coded({2, 3}, 1), second = rules::Coded({4}, 2);
+  const Dict saved = Nested(first, second, 5);
+  world.Save(saved, "nested");
+  const Dict loaded = world.Load(Nested(at::zeros({2, 3}), at::zeros({4}), 0), "nested");
+  t.Rule(SameValue("what was loaded", saved, loaded));
+  t.Rule(SameValue("what was read", saved, InOrderOf(saved, ReadCheckpoint(t.caller(), "nested"))));
+}
+
+}  // namespace shardcts::storage
