@@ -79,12 +79,7 @@ struct Total {
 
   void Add(const Parity& other) {
     disagree += !other.Agree();
-    parity.operations += other.operations;
-    parity.tensors += other.tensors;
-    parity.identical += other.identical;
-    parity.close += other.close;
-    parity.different += other.different;
-    parity.structural += other.structural;
+    parity.AddCounts(other);
   }
 };
 

@@ -186,12 +186,7 @@ class Comparer {
 };
 
 void AddPhase(size_t phase, const Parity& of_phase, Parity& parity) {
-  parity.operations += of_phase.operations;
-  parity.tensors += of_phase.tensors;
-  parity.identical += of_phase.identical;
-  parity.close += of_phase.close;
-  parity.different += of_phase.different;
-  parity.structural += of_phase.structural;
+  parity.AddCounts(of_phase);
   for (ParityDetail detail : of_phase.details) {
     if (parity.details.size() == kMaxDetails) return;
     detail.phase = phase;
@@ -227,6 +222,15 @@ std::string KindName(Difference::Kind kind) {
 }
 
 }  // namespace
+
+void Parity::AddCounts(const Parity& other) {
+  operations += other.operations;
+  tensors += other.tensors;
+  identical += other.identical;
+  close += other.close;
+  different += other.different;
+  structural += other.structural;
+}
 
 std::string Parity::Counts() const {
   return fmt::format("{} operations, {} tensors: {} identical, {} close, {} differences of value, {} of structure",

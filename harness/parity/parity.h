@@ -32,6 +32,7 @@ struct Parity {
   int64_t structural = 0;
   std::vector<ParityDetail> details;  // the first 50
 
+  void AddCounts(const Parity& other);  // not the details
   bool Agree() const { return different == 0 && structural == 0; }
   std::string Counts() const;           // one line
   std::string FirstDifference() const;  // one line; of the differences that count, else of a close one; empty: none

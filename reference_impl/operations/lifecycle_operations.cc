@@ -10,8 +10,8 @@ namespace {
 std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "dsd", "sharded_tensor",
-                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "inspection",
-                                 "storage", "storage_safetensors", "storage_verify", "storage_planning"};
+                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "storage",
+                                 "storage_safetensors", "storage_verify", "storage_planning", "inspection"};
   if (session.timings) names.push_back("timings");
   return names;
 }

@@ -10,13 +10,15 @@ SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "schema"
 MAX_BYTES = 512 * 1024 * 1024
 MAX_DEPTH = 200
 MAX_DIGITS = 20  # of an integer: 64 bits
+MAX_MESSAGE = 2000  # characters of an error, which may repeat what the file says
 
 
 class InputError(Exception):
-    """One line that names the file and the position in it. Exit code 2."""
+    """One line of at most MAX_MESSAGE characters that names the file and the position in it. Exit code 2."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        line = " ".join(str(message).split())
+        super().__init__(line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE - 4]} ...")
 
 
 def load_json(path: Path, max_bytes: int = MAX_BYTES):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import example_run
-from shardcts_reports.load import InputError
+from shardcts_reports.load import MAX_MESSAGE, InputError
 from shardcts_reports.model import read_report
 
 
@@ -132,6 +132,15 @@ def test_rejects(tmp_path, change, message):
     assert message in str(caught.value)
     assert "results.json: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_message_is_short_whatever_the_file_says(tmp_path):
+    document = example_run.make_run()
+    test = next(test for test in document["tests"] if test["verdict"] == "pass")
+    test["checks"]["missing"] = ["x" * 70_000]
+    with pytest.raises(InputError, match="verdict pass, but not evaluated: xxx") as caught:
+        read(tmp_path, document)
+    assert len(str(caught.value)) == MAX_MESSAGE and str(caught.value).endswith("x ...")
 
 
 BROKEN_TEXT = {

@@ -32,13 +32,13 @@ Model BuildCoded(Trial& t, const ModelSpec& spec, std::string_view device = {});
 std::vector<int64_t> MeshShapeOf(std::string_view wrapper, int world_size);
 std::vector<std::string> MeshNamesOf(std::string_view wrapper);
 
+// *Collective*. What Wrap gives FSDP1 for fsdp, fsdp_orig, fsdp_mesh, fsdp_hybrid.
+FsdpOptions FsdpOptionsOf(Trial& t, std::string_view wrapper);
+
 // *Collective*. Applies the wrapper in place: plain (none), ddp, replicate, fsdp, fsdp_orig (use_orig_params),
 // fsdp_mesh (FSDP1 over a 1-D mesh), fsdp_hybrid (FSDP1 over a 2-D mesh), fully_shard, hsdp, tp, fully_shard_tp,
 // hsdp_tp. HarnessError for another name.
 void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper);
-
-// *Collective*. What Wrap gives FSDP1 for fsdp, fsdp_orig, fsdp_mesh, fsdp_hybrid.
-FsdpOptions FsdpOptionsOf(Trial& t, std::string_view wrapper);
 
 // *Collective*. The same of a wrapper over a mesh of this shape in place of MeshShapeOf.
 void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
