@@ -16,10 +16,10 @@ set(data_folder share/shardcts)
 
 set_target_properties(shardcts shardcts-rank PROPERTIES
   INSTALL_RPATH "$ORIGIN/../${library_folder};${SHARDCTS_TORCH_ROOT}/lib")
-set_target_properties(shardcts_contract shardcts_reference shardcts_python PROPERTIES
+set_target_properties(shardcts_contract shardcts_reference shardcts_python shardcts_hostdev_device PROPERTIES
   INSTALL_RPATH "$ORIGIN;${SHARDCTS_TORCH_ROOT}/lib")
 install(TARGETS shardcts shardcts-rank RUNTIME DESTINATION bin)
-install(TARGETS shardcts_reference shardcts_python LIBRARY DESTINATION ${library_folder})
+install(TARGETS shardcts_reference shardcts_python shardcts_hostdev_device LIBRARY DESTINATION ${library_folder})
 
 foreach(name contract comm models fmt)
   set_target_properties(shardcts_${name} PROPERTIES EXPORT_NAME ${name})
@@ -42,7 +42,8 @@ install(DIRECTORY fixtures/models DESTINATION ${header_folder}
 set(python_sources FILES_MATCHING PATTERN "*.py" PATTERN "*.txt" PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY harness/adapters/python/shardcts fixtures/models/python/shardcts_models
         DESTINATION ${data_folder}/python ${python_sources})
-set_target_properties(shardcts_hostdev PROPERTIES INSTALL_RPATH "${SHARDCTS_TORCH_ROOT}/lib")
+set_target_properties(shardcts_hostdev PROPERTIES
+  INSTALL_RPATH "$ORIGIN/../../../../${library_folder};${SHARDCTS_TORCH_ROOT}/lib")
 install(TARGETS shardcts_hostdev LIBRARY DESTINATION ${data_folder}/python/shardcts_hostdev)
 install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_folder}/python ${python_sources})
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports

@@ -1,8 +1,8 @@
 // Communicator: the collectives that the harness and the reference implementation use, over one group of ranks.
 //
-// Every call here is *Collective* over the group unless marked *Local*. Tensors are contiguous and on the
-// backend's device (local, mpi, threads: CPU; nccl: CUDA). Calls return when the result may be used. A call that cannot
-// finish (peer died, deadline, abort) throws CommunicationError; the communicator is unusable afterwards.
+// Every call here is *Collective* over the group unless marked *Local*. Tensors are contiguous and on device()
+// (local, mpi, threads: CPU; nccl: the rank's GPU; staged: any other). Calls return when the result may be used. A call
+// that cannot finish (peer died, deadline, abort) throws CommunicationError; the communicator is unusable afterwards.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,7 +33,7 @@ class Communicator {
 
   virtual int rank() const = 0;         // Local. In this group
   virtual int size() const = 0;         // Local.
-  virtual std::string backend() const = 0;  // Local. "local", "mpi", "nccl", "threads"
+  virtual std::string backend() const = 0;  // Local. "local", "mpi", "nccl", "threads", "staged over …"
   virtual const std::vector<int64_t>& global_ranks() const = 0;  // Local. global_ranks()[rank()] is this process
 
   // `output` holds size() times the elements of `input`, in rank order.
@@ -78,6 +78,8 @@ class Communicator {
   virtual void AbortWhen(std::function<std::optional<std::string>()> poll) {}
   // Local. False once a call of this group, or of one split from it, has failed or was aborted.
   virtual bool usable() const { return true; }
+  // Local. Where the tensors of all calls are; with an index, except on the CPU.
+  virtual at::Device device() const { return at::kCPU; }
 };
 
 }  // namespace shardcts

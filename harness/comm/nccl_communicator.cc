@@ -129,6 +129,7 @@ class NcclCommunicator final : public Communicator {
   void Abort(const std::string& reason) override { state_->Abort(reason); }
   void AbortWhen(std::function<std::optional<std::string>()> poll) override { state_->AbortWhen(std::move(poll)); }
   bool usable() const override { return !state_->failed(); }
+  at::Device device() const override { return device_; }
 
  private:
   // Starts a call with `start()`, which returns NCCL's code, and polls until its result may be used.

@@ -8,10 +8,10 @@
 #include <iostream>
 
 #include "comm/conformance/ranks.h"
-#include "comm/conformance/staged_communicator.h"
 #include "comm/group_calls.h"
 #include "comm/nccl_communicator.h"
 #include "comm/nccl_library.h"
+#include "comm/staged_communicator.h"
 #include "comm/testing/communicator_rendezvous.h"
 #include "comm/testing/rank_tests.h"
 
@@ -33,7 +33,7 @@ class NcclWorld : public testing::Environment {
       device_ =
           library_->emulator ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
       CommunicatorRendezvous rendezvous(World());
-      world_ = MakeStagedCommunicator(MakeNcclCommunicator(rendezvous, library_, local_rank), device_);
+      world_ = MakeStagedCommunicator(MakeNcclCommunicator(rendezvous, library_, local_rank), at::kCPU);
     } catch (const NcclNotUsable& error) {
       std::cerr << "skipped: " << error.what() << std::endl;
       GTEST_SKIP() << error.what();
@@ -58,6 +58,6 @@ auto* const nccl_world =
 
 void RunOnRanks(const std::function<void(Communicator& world)>& body) { body(nccl_world->world()); }
 
-std::string BackendUnderTest() { return nccl_world->emulator() ? "nccl (emulator)" : "nccl"; }
+std::string BackendUnderTest() { return nccl_world->emulator() ? "staged over nccl (emulator)" : "staged over nccl"; }
 
 }  // namespace shardcts

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "comm/communicator.h"
 #include "contract/implementation.h"
@@ -23,6 +24,8 @@ class HostedImplementation final : public Implementation {
   // any more, and neither can what the implementation has built on it.
   bool usable() const { return communicator_ == nullptr || communicator_->usable(); }
 
+  // Local. Of the communicator; empty without one.
+  std::string backend() const { return communicator_ == nullptr ? "" : communicator_->backend(); }
   // Local. It was given no communicator: whether its collectives are still in step with its peers', nobody can ask.
   bool communicates_by_itself() const { return communicator_ == nullptr; }
 

@@ -28,6 +28,7 @@
 #include "rank/data_communicator.h"
 #include "rank/event_log.h"
 #include "rank/hosted_implementation.h"
+#include "rank/local_device.h"
 #include "rank/port.h"
 #include "rank/rank_number.h"
 #include "rank/result_check.h"
@@ -100,6 +101,16 @@ std::unique_ptr<Implementation> MakeImplementation(const Plan& plan, const Contr
   return implementation;
 }
 
+// What the results say of the place that the implementation runs in.
+void AddNotes(const std::string& device, const std::string& backend, const std::string& nccl, Json& notes) {
+  if (notes.is_object() || notes.is_null()) notes["torch"] = LoadedTorchVersion();
+  if (!nccl.empty()) notes["nccl"] = nccl;
+  if (device == "cpu" || backend.empty()) return;
+  notes["communicator"] = backend;
+  const std::string name = NameOfDevices(device);
+  if (!name.empty()) notes["device_name"] = name;
+}
+
 void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   const auto start = std::chrono::steady_clock::now();
   const int local_rank = LocalRank(control);
@@ -111,8 +122,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
 
   std::vector<std::string> capabilities;
   Json description = Describe(implementation, &capabilities);
-  if (Json& notes = description["notes"]; notes.is_object() || notes.is_null()) notes["torch"] = LoadedTorchVersion();
-  if (!data_kind.nccl_version().empty()) description["notes"]["nccl"] = data_kind.nccl_version();
+  AddNotes(plan.implementation.device, implementation.backend(), data_kind.nccl_version(), description["notes"]);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
 

@@ -22,8 +22,8 @@ struct ShippedImplementation {
 inline constexpr std::string_view kMutatedReference = "reference-mutant";
 
 inline const ShippedImplementation kShippedImplementations[] = {
-    {"reference", "libshardcts_reference.so", "", "", {"comm", "timings"}},
-    {kMutatedReference, "libshardcts_reference_mutants.so", "", "", {"comm", "reached", "timings"}, true},
+    {"reference", "libshardcts_reference.so", "", "", {"comm", "import", "timings"}},
+    {kMutatedReference, "libshardcts_reference_mutants.so", "", "", {"comm", "import", "reached", "timings"}, true},
     {"torch", "", "shardcts.torch_adapter", "TorchAdapter",
      {"backend", "bind", "comm", "grad_writeback", "import", "optim_gather", "timeout_s"}},
 };

@@ -169,7 +169,7 @@ class PlainLoading {
 
   Value Whole(const Value& value) const {
     if (!options_.broadcast_from_rank0 || !IsTensorWithDims(value)) return value;
-    return Broadcast(value, *context_.world, at::kCPU);
+    return Broadcast(value, *context_.world);
   }
 
   // With full_state_dict options that the saved group does not have are kept.

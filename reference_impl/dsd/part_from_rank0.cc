@@ -8,9 +8,9 @@
 namespace shardcts::reference {
 namespace {
 
-bool IsPlaceFor(const at::Tensor& place, const std::vector<int64_t>& shape, at::ScalarType dtype) {
-  return place.defined() && place.is_cpu() && place.is_contiguous() && place.scalar_type() == dtype &&
-         place.sizes() == at::IntArrayRef(shape);
+bool IsPlaceFor(const at::Tensor& place, const std::vector<int64_t>& shape, at::TensorOptions options) {
+  return place.defined() && place.device() == options.device() && place.dtype() == options.dtype() &&
+         place.is_contiguous() && place.sizes() == at::IntArrayRef(shape);
 }
 
 }  // namespace
@@ -24,11 +24,12 @@ at::Tensor RowsFromRank0(const at::Tensor& whole, at::ScalarType dtype, const DT
                          Communicator& world, const at::Tensor& place) {
   std::vector<int64_t> shape = layout.shape;
   shape.front() = Chunk(shape.front(), world.size(), world.rank()).size();
-  const at::Tensor mine = IsPlaceFor(place, shape, dtype) ? place : at::empty(shape, dtype);
+  const at::TensorOptions options = at::device(world.device()).dtype(dtype);
+  const at::Tensor mine = IsPlaceFor(place, shape, options) ? place : at::empty(shape, options);
   TensorsByRank sends(static_cast<size_t>(world.size()));
   TensorsByRank receives(sends.size());
   receives[0] = {mine};
-  if (world.rank() == 0) sends = RowsByRank(whole.detach().cpu().contiguous(), world.size());
+  if (world.rank() == 0) sends = RowsByRank(whole.detach().to(world.device()).contiguous(), world.size());
   ExchangeTensors(world, sends, receives, c10::multiply_integers(layout.shape));
   return mine;
 }

@@ -11,8 +11,8 @@ namespace shardcts::reference {
 bool AreRowsOfWorld(const DTensorDistribution& layout, const Communicator& world);
 
 // *Collective* over the world, for a layout of which AreRowsOfWorld holds. Returns this rank's rows: `place` itself,
-// filled, if it is a contiguous CPU tensor of their shape and dtype, otherwise a new tensor. `whole`: shape
-// layout.shape; read on rank 0 only; `dtype` is the same on all ranks.
+// filled, if it is a contiguous tensor of their shape and dtype on the world's device, otherwise a new tensor there.
+// `whole`: shape layout.shape; read on rank 0 only; `dtype` is the same on all ranks.
 at::Tensor RowsFromRank0(const at::Tensor& whole, at::ScalarType dtype, const DTensorDistribution& layout,
                          Communicator& world, const at::Tensor& place);
 

@@ -25,7 +25,8 @@ WholeTensor Incoming(const Dict& outline, const at::Tensor& mine, Communicator& 
   const std::vector<int64_t> shape = outline.At("shape").AsInts();
   const auto dtype = static_cast<at::ScalarType>(outline.At("dtype").AsInt());
   const auto whole = [shape, dtype, mine, &world] {
-    const at::Tensor tensor = mine.defined() ? mine.detach().cpu().contiguous() : at::empty(shape, dtype);
+    const at::Tensor tensor = mine.defined() ? mine.detach().to(world.device()).contiguous()
+                                             : at::empty(shape, at::device(world.device()).dtype(dtype));
     world.Broadcast(tensor, 0);
     return tensor;
   };

@@ -85,7 +85,7 @@ class ValueForm {
     }
     if (const auto* sharded = value.TryAs<ShardedTensor>()) {
       if (!context_.world) throw SemanticError("ValueError", "Default process group has not been initialized");
-      return GatherShardedTensor(*sharded, *context_.world, at::kCPU);
+      return GatherShardedTensor(*sharded, *context_.world);
     }
     return value;
   }

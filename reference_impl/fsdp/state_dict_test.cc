@@ -24,7 +24,7 @@ std::map<std::string, at::Tensor> Gathered(const StateDict& state_dict) {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [key, value] : state_dict) {
     const auto* sharded = std::get_if<ShardedTensor>(&value);
-    tensors[key] = sharded ? GatherShardedTensor(*sharded, World(), at::kCPU) : std::get<at::Tensor>(value);
+    tensors[key] = sharded ? GatherShardedTensor(*sharded, World()) : std::get<at::Tensor>(value);
   }
   return tensors;
 }
@@ -171,7 +171,7 @@ TEST(LocalStateDictTest, EntriesAreTheLiveShardsWithoutPadding) {
     EXPECT_EQ(sharded.shape, std::vector<int64_t>{flat.layout().numel});
     EXPECT_EQ(sharded.local_shards[0].tensor.data_ptr(), flat.shard().data_ptr());
     EXPECT_EQ(sharded.local_shards[0].metadata.offsets[0], World().rank() * flat.layout().ShardNumel());
-    EXPECT_EQ(GatherShardedTensor(sharded, World(), at::kCPU).numel(), flat.layout().numel);
+    EXPECT_EQ(GatherShardedTensor(sharded, World()).numel(), flat.layout().numel);
   }
 }
 

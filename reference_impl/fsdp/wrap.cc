@@ -8,6 +8,7 @@
 #include "fsdp/ignored_states.h"
 #include "fsdp/wrap_policy.h"
 #include "parameter/flat_slice.h"
+#include "tensor/on_group_device.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -69,8 +70,8 @@ void SyncModuleStates(models::Module& module, const std::vector<models::Paramete
                       const FsdpOptions& options) {
   for (Communicator* group : {options.shard_group.get(), options.replicate_group.get()}) {
     if (!group || group->size() == 1) continue;
-    for (const auto& [name, buffer] : models::NamedBuffers(module)) group->Broadcast(buffer.detach(), 0);
-    for (const models::ParameterPtr& parameter : managed) group->Broadcast(parameter->value.detach(), 0);
+    for (const auto& [name, buffer] : models::NamedBuffers(module)) BroadcastValues(*group, buffer, 0);
+    for (const models::ParameterPtr& parameter : managed) BroadcastValues(*group, parameter->value.detach(), 0);
   }
 }
 

@@ -39,14 +39,16 @@ std::vector<Value> ChunksOf(const StateRuns& state, const UnitMembers& unit, con
   for (const FlatRange& range : want[static_cast<size_t>(flat.rank())]) numels.push_back(range.numel);
   const at::Tensor memory = at::empty({c10::sum_integers(numels)}, unit.On(state.dtype));
   const std::vector<at::Tensor> rows = memory.split_with_sizes(numels);
-  ExchangeRanges(unit.group(), state.have, want, state.mine, rows);
+  std::vector<at::Tensor> mine;  // state of offloaded parameters is on the CPU
+  for (const at::Tensor& run : state.mine) mine.push_back(run.to(memory.device()));
+  ExchangeRanges(unit.group(), state.have, want, mine, rows);
   std::vector<Value> values;
   for (size_t i = 0; i < members.size(); ++i) {
     const std::vector<int64_t>& shape = flat.shape(members[i]);
     std::vector<int64_t> local = shape;
     if (!shape.empty()) local.front() = Chunk(shape.front(), flat.layout().ranks, flat.rank()).size();
-    const at::Tensor mine = rows[i].view(local);
-    values.push_back(shape.empty() ? Value(mine) : ChunkedValue(mine, shape, unit));
+    const at::Tensor chunk = rows[i].view(local);
+    values.push_back(shape.empty() ? Value(chunk) : ChunkedValue(chunk, shape, unit));
   }
   return values;
 }

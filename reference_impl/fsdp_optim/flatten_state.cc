@@ -156,7 +156,7 @@ Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state) {
 }
 
 at::Tensor PlaceOf(const Member& member, const Key& name, at::ScalarType dtype, const Dict& outline) {
-  if (outline.empty()) return at::empty({0}, dtype);
+  if (outline.empty()) return at::empty({0}, member.unit.On(dtype));
   const FlatParameter& flat = member.unit.flat();
   const FlatSlice slice = flat.layout().SliceOf(member.index, flat.rank());
   const int64_t begin = flat.options().use_orig_params ? 0 : slice.begin_in_shard;

@@ -129,7 +129,7 @@ std::optional<at::Tensor> ChunkIn(const Value& value, const UnitMembers& unit) {
 
 at::Tensor Gathered(const Value& value, const UnitMembers& unit) {
   if (const auto* sharded = value.TryAs<ShardedTensor>()) {
-    return GatherShardedTensor(*sharded, unit.group(), unit.unit->options().device);
+    return GatherShardedTensor(*sharded, unit.group());
   }
   if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
     return FullTensor({distributed->local, unit.unit->options().mesh, distributed->placements, distributed->shape,
@@ -138,10 +138,10 @@ at::Tensor Gathered(const Value& value, const UnitMembers& unit) {
   return value.AsTensor();
 }
 
-at::Tensor Broadcast(const Value& value, Communicator& group, at::Device device) {
+at::Tensor Broadcast(const Value& value, Communicator& group) {
   const at::Tensor& given = value.AsTensor();
-  at::Tensor tensor = group.rank() == 0 ? given.detach().to(device).contiguous()
-                                        : at::empty(given.sizes(), given.options().device(device));
+  at::Tensor tensor = group.rank() == 0 ? given.detach().to(group.device()).contiguous()
+                                        : at::empty(given.sizes(), given.options().device(group.device()));
   group.Broadcast(tensor, 0);
   return tensor;
 }

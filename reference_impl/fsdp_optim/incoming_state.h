@@ -43,7 +43,7 @@ void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit);
 std::optional<at::Tensor> ChunkIn(const Value& value, const UnitMembers& unit);
 // The full tensor. *Collective* over the unit's shard group if it is sharded, *Local* otherwise.
 at::Tensor Gathered(const Value& value, const UnitMembers& unit);
-// *Collective* over the group.
-at::Tensor Broadcast(const Value& value, Communicator& group, at::Device device);
+// *Collective* over the group: what its first rank has, on the group's device.
+at::Tensor Broadcast(const Value& value, Communicator& group);
 
 }  // namespace shardcts::reference

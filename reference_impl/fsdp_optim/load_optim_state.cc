@@ -167,8 +167,7 @@ class Loading {
     if (has_place && unit->flat().is_sharded()) {
       return TakePart(tensor, {*unit, MemberOf(*parameter, fqn)}, target->state);
     }
-    const at::Tensor whole = options_.rank0_only ? Broadcast(tensor.value, group_, DeviceOf(unit))
-                                                 : Gathered(tensor.value, *unit);
+    const at::Tensor whole = options_.rank0_only ? Broadcast(tensor.value, group_) : Gathered(tensor.value, *unit);
     if (has_place && !parameters_->use_orig_params()) {
       const Member member{*unit, MemberOf(*parameter, fqn)};
       CopyPart(whole, member, PlaceOf(member, tensor.name, whole.scalar_type(), target->state));
@@ -176,8 +175,6 @@ class Loading {
       target->state.Set(tensor.name, whole);
     }
   }
-
-  static at::Device DeviceOf(const UnitMembers* unit) { return unit ? unit->unit->options().device : at::kCPU; }
 
   // *Collective* as Take.
   void TakePart(const IncomingTensor& tensor, const Member& member, const Dict& outline) {

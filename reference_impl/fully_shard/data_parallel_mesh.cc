@@ -16,7 +16,7 @@ DataParallelMesh::DataParallelMesh(std::shared_ptr<DeviceMesh> mesh) : mesh_(std
   shard_dim_ = dims - 1;
 }
 
-at::Device DataParallelMesh::device() const { return at::Device(mesh_->layout().device_type); }
+at::Device DataParallelMesh::device() const { return shard_group().device(); }
 
 std::vector<Placement> DataParallelMesh::PlacementsFor(int64_t dim) const {
   if (replicates()) return {Placement::Replicate(), Placement::Shard(dim)};

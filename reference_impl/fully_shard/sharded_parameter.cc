@@ -112,8 +112,10 @@ at::Tensor ShardedParameter::WithoutPadding(const at::Tensor& padded, int64_t le
 at::Tensor ShardedParameter::OnStorageDevice(const at::Tensor& tensor) const {
   if (!offload_ || tensor.is_meta()) return tensor;
   const at::Tensor on_cpu = tensor.cpu();
-  return offload_->pin_memory && !mesh_.device().is_cpu() ? on_cpu.pin_memory() : on_cpu;
+  return IsPinned() ? on_cpu.pin_memory() : on_cpu;
 }
+
+bool ShardedParameter::IsPinned() const { return offload_ && offload_->pin_memory && !mesh_.device().is_cpu(); }
 
 void ShardedParameter::ResetSharded() {
   at::NoGradGuard no_grad;
@@ -127,21 +129,25 @@ void ShardedParameter::ResetSharded() {
   const void* known = sharded_data_.storage().data();
   if (known != nullptr && known == local.storage().data()) return;
 
+  const at::Tensor given = local;
+  // (2, 0) has two rows, although no elements.
+  const int64_t length = local.size(shard_dim_);
   if (local.sizes() != at::IntArrayRef(padded_shape_)) {
     if (shard_dim_ != 0) {
       throw SemanticError("AssertionError", "Shard(" + std::to_string(shard_dim_) +
                                                 ") requires even sharding: local_tensor.size()=" +
                                                 SizeText(local.sizes()));
     }
-    // (2, 0) has two rows, although no elements.
-    const int64_t length = local.size(0);
     at::Tensor padded = local.new_zeros(padded_shape_);
     WithoutPadding(padded, length).copy_(local);
-    padded = OnStorageDevice(padded);
+    local = OnStorageDevice(padded);
+  } else if (IsPinned() && local.is_cpu() && !local.is_pinned()) {  // what is elsewhere is refused later
+    local = OnStorageDevice(local);
+  }
+  if (!local.is_same(given)) {
     const at::Tensor gradient = sharded_->value.grad();
-    sharded_->value = LeafOn(WithoutPadding(padded, length), sharded_->value.requires_grad(), nullptr)->value;
+    sharded_->value = LeafOn(WithoutPadding(local, length), sharded_->value.requires_grad(), nullptr)->value;
     sharded_->value.mutable_grad() = gradient;
-    local = padded;
   }
   sharded_data_ = local.view({-1});
 }

@@ -85,6 +85,7 @@ class ShardedParameter {
   // The view without padding of a padded tensor, with size `length` in the shard dimension.
   at::Tensor WithoutPadding(const at::Tensor& padded, int64_t length) const;
   at::Tensor OnStorageDevice(const at::Tensor& tensor) const;
+  bool IsPinned() const;  // on the host, where devices reach it by themselves
   std::vector<int64_t> ShapeOfAllChunks(int64_t dim) const;
 
   std::vector<ParameterSlot> slots_;

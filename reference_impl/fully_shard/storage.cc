@@ -2,13 +2,21 @@
 
 #include <ATen/ATen.h>
 #include <ATen/native/Resize.h>
+#include <c10/core/DeviceGuard.h>
 
 namespace shardcts::reference {
 namespace {
 
 void Resize(const at::Tensor& tensor, size_t bytes) {
   if (StorageBytes(tensor) == bytes) return;
-  at::native::resize_bytes_nocuda(tensor.storage(), static_cast<int64_t>(bytes));
+  if (tensor.is_cpu() || tensor.is_meta()) {
+    at::native::resize_bytes_nocuda(tensor.storage(), static_cast<int64_t>(bytes));
+    return;
+  }
+  c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  const c10::DeviceGuard guard(storage->device());
+  storage->set_data_ptr_noswap(storage->allocator()->allocate(bytes));
+  storage->set_nbytes(bytes);
 }
 
 }  // namespace

@@ -82,10 +82,10 @@ FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path) {
   const Fields options = call.Options();
   models::Module& model = call.Model();
   FsdpOptions read;
-  read.device = at::Device(call.session.context.device);
   const Value* group = options.Find("process_group");
   read.shard_group = group ? call.session.Group(group->AsHandle()) : WorldGroup(call.session);
   if (const Value* mesh = options.Find("device_mesh")) UseMesh(call.session.Mesh(mesh->AsHandle()), read);
+  read.device = read.shard_group->device();
   if (const Value* strategy = options.Find("sharding_strategy")) {
     read.strategy = ParseShardingStrategy(strategy->AsString()).value();
   }

@@ -17,10 +17,13 @@ std::vector<std::string> Capabilities(const Session& session) {
 }
 
 Value Describe(const Call& call) {
+  std::vector<std::string> devices{"cpu"};
+  const std::string& device = call.session.context.device;
+  if (device != "cpu") devices.insert(devices.begin(), device);
   return Dict{{"name", "reference"},
               {"version", SHARDCTS_REFERENCE_VERSION},
               {"capabilities", ToValue(Capabilities(call.session))},
-              {"devices", ToValue(std::vector<std::string>{"cpu"})},
+              {"devices", ToValue(devices)},
               {"patches", List{}},
               {"notes", Dict{}}};
 }

@@ -9,6 +9,7 @@
 #include "operations/module_paths.h"
 #include "operations/tensor_values.h"
 #include "parameter/dtensor_parameter.h"
+#include "tensor/on_group_device.h"
 #include "wrappers/checkpoint_wrapper.h"
 #include "wrappers/data_parallel.h"
 
@@ -155,7 +156,7 @@ Value BroadcastParameters(const Call& call) {
     throw SemanticError("ValueError", "rank " + std::to_string(src) + " is not in the world");
   }
   for (const auto& [name, parameter] : models::NamedParameters(call.Model())) {
-    call.session.context.communicator->Broadcast(parameter->value.detach(), static_cast<int>(src));
+    BroadcastValues(*call.session.context.communicator, parameter->value.detach(), static_cast<int>(src));
   }
   return {};
 }

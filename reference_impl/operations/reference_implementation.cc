@@ -1,5 +1,7 @@
 #include "operations/reference_implementation.h"
 
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
 #include <stdexcept>
 
 #include "contract/argument_check.h"
@@ -26,12 +28,21 @@ HandlerTable AllHandlers() {
   return table;
 }
 
+// The communicator's device is this rank's, and the current one from here on: tensors on "cuda" are made there.
+void OpenDevice(const std::string& device_type, at::Device device) {
+  const std::string carried = c10::DeviceTypeName(device.type(), /*lower_case=*/true);
+  if (carried != device_type) {
+    throw std::invalid_argument("reference: is to run on " + device_type + " with a communicator for " + carried);
+  }
+  if (!device.is_cpu()) c10::impl::getDeviceGuardImpl(device.type())->setDevice(device);
+}
+
 }  // namespace
 
 ReferenceImplementation::ReferenceImplementation(const ImplementationContext& context)
     : session_(context), handlers_(AllHandlers()) {
-  if (context.device != "cpu") throw std::invalid_argument("reference: runs on cpu, not on " + context.device);
   if (!context.communicator) throw std::invalid_argument("reference: needs the harness's communicator");
+  OpenDevice(context.device, context.communicator->device());
   const auto option = context.options.find("timings");
   const std::string timings = option == context.options.end() ? "0" : option->second;
   if (timings != "0" && timings != "1") throw std::invalid_argument("reference: timings is 0 or 1, not " + timings);

@@ -121,10 +121,9 @@ Value To(const Call& call) {
 
 Value GatherShards(const Call& call) {
   Communicator& group = call.GroupOrWorld();
-  const at::Device device(call.session.context.device);
   return ForEachLeaf(call.Get("value"), [&](const Value& value) -> Value {
     const auto* sharded = value.TryAs<ShardedTensor>();
-    return sharded ? GatherShardedTensor(*sharded, group, device) : value;
+    return sharded ? GatherShardedTensor(*sharded, group) : value;
   });
 }
 

@@ -26,7 +26,8 @@ class NestedState : public UpdateRule {
     if (state.empty()) state = Initial(value);
     state.Set("count", In(state, "count").AsInt() + 1);
     Entry(state, "total").add_(1);
-    Entry(state, "pair").add_(at::tensor({1.0F, 2.0F}));
+    const at::Tensor pair = Entry(state, "pair");
+    pair.add_(at::tensor({1.0F, 2.0F}).to(pair.device()));
     at::Tensor moment = Entry(state, "moment").add_(grad);
     const Dict& level = Nested(Nested(Nested(state, "levels"), int64_t{1}), "two");
     at::Tensor(In(level, int64_t{2}).AsTensor()).add_(grad, 2);
@@ -41,7 +42,7 @@ class NestedState : public UpdateRule {
             {"label", "nested"},
             {"nothing", nullptr},
             {"total", CounterOf(0)},
-            {"pair", at::zeros({2}, at::kFloat)},
+            {"pair", at::zeros({2}, at::device(value.device()).dtype(at::kFloat))},
             {"moment", ZerosLike(value)},
             {"levels", Dict{{int64_t{1}, Dict{{"two", Dict{{int64_t{2}, ZerosLike(value)}}}}}}},
             {"items", List{ZerosLike(value), "text", 3, false}}};

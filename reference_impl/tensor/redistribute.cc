@@ -245,7 +245,11 @@ DTensor Redistribute(const DTensor& tensor, const std::vector<Placement>& placem
   if (result.placements == tensor.placements) return result;
   CheckReductions(tensor.placements, result.placements);
   c10::NoGradGuard no_grad;
-  result.local = Redistribution(tensor, result.placements).Run();
+  // Offloaded parts travel over the mesh's device and come back.
+  const at::Device home = tensor.local.device();
+  DTensor source = tensor;
+  if (!home.is_meta()) source.local = tensor.local.to(tensor.mesh->group(0).device());
+  result.local = Redistribution(source, result.placements).Run().to(home);
   return result;
 }
 
@@ -272,14 +276,14 @@ at::Tensor FullTensorOnFirst(const DTensor& tensor) {
   Communicator& group = tensor.mesh->group(0);
   TensorsByRank sends(static_cast<size_t>(group.size()));
   TensorsByRank receives(sends.size());
-  sends[0] = {tensor.local.detach().contiguous()};
+  sends[0] = {tensor.local.detach().to(group.device()).contiguous()};
   at::Tensor whole;
   if (group.rank() == 0) {
-    whole = at::empty(tensor.shape, tensor.local.options().requires_grad(false));
+    whole = at::empty(tensor.shape, sends[0].front().options());
     receives = RowsByRank(whole, group.size());
   }
   ExchangeTensors(group, sends, receives, c10::multiply_integers(tensor.shape));
-  return whole;
+  return whole.defined() ? whole.to(tensor.local.device()) : whole;
 }
 
 DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mesh,
@@ -288,9 +292,7 @@ DTensor DistributeTensor(const at::Tensor& full, std::shared_ptr<DeviceMesh> mes
   CheckReductions(std::vector<Placement>(target.size()), target);
   c10::NoGradGuard no_grad;
   at::Tensor values = full.detach();
-  if (!values.is_meta() && values.device().type() != c10::Device(mesh->layout().device_type).type()) {
-    values = values.to(c10::Device(mesh->layout().device_type));
-  }
+  if (!values.is_meta()) values = values.to(mesh->group(0).device());
   // The original must not change on ranks that receive other values.
   values = values.clone(at::MemoryFormat::Contiguous);
   for (int64_t mesh_dim = 0; mesh_dim < mesh->NumDims() && !values.is_meta(); ++mesh_dim) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <algorithm>
 
@@ -9,6 +10,17 @@
 #include "tensor/sharding.h"
 
 namespace shardcts::reference {
+namespace {
+
+// Where the shard of `rank` is, as metadata names it; this rank's is on `local`. Devices are counted by host, as in
+// torch/distributed/fsdp/_shard_utils.py (_get_remote_device_str).
+std::string DeviceOfRank(int64_t rank, at::Device local) {
+  if (local.is_cpu() || local.is_meta()) return local.str();
+  const int64_t devices = c10::impl::getDeviceGuardImpl(local.type())->deviceCount();
+  return at::Device(local.type(), static_cast<c10::DeviceIndex>(rank % devices)).str();
+}
+
+}  // namespace
 
 ShardedTensor MakeShardedTensor(const std::vector<int64_t>& shape, int64_t rows, const at::Tensor& local,
                                 const Communicator& group) {
@@ -23,7 +35,7 @@ ShardedTensor MakeShardedTensor(const std::vector<int64_t>& shape, int64_t rows,
     metadata.sizes = shape;
     metadata.sizes[0] = std::min(rows, shape.front() - rank * rows);
     metadata.rank = made.ranks[rank];
-    metadata.device = local.device().str();
+    metadata.device = DeviceOfRank(metadata.rank, local.device());
     if (rank == group.rank()) made.local_shards.push_back({metadata, local});
     made.metadata.push_back(std::move(metadata));
   }
@@ -33,21 +45,24 @@ ShardedTensor MakeShardedTensor(const std::vector<int64_t>& shape, int64_t rows,
 ShardedTensor WithLocalTensors(const ShardedTensor& tensor,
                                const std::function<at::Tensor(const at::Tensor&)>& change) {
   ShardedTensor changed = tensor;
+  if (changed.metadata.empty()) return changed;
+  // A rank without a shard says the same of the others' as they do.
+  at::Device device = change(at::empty({0}, at::device(at::Device(changed.metadata.front().device)))).device();
   for (LocalShard& shard : changed.local_shards) {
     shard.tensor = change(shard.tensor);
-    const std::string device = shard.tensor.device().str();
-    for (ShardMetadata& metadata : changed.metadata) metadata.device = device;
-    shard.metadata.device = device;
+    device = shard.tensor.device();
+    shard.metadata.device = DeviceOfRank(shard.metadata.rank, device);
   }
+  for (ShardMetadata& metadata : changed.metadata) metadata.device = DeviceOfRank(metadata.rank, device);
   return changed;
 }
 
-at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group, at::Device device) {
+at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group) {
   at::NoGradGuard no_grad;
   const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape.front();
   const int64_t numel = c10::multiply_integers(tensor.shape);
   const int64_t chunk = rows == 0 ? 0 : ChunkSize(rows, group.size()) * (numel / rows);
-  at::Tensor mine = at::zeros({chunk}, at::TensorOptions().dtype(tensor.dtype).device(device));
+  at::Tensor mine = at::zeros({chunk}, at::TensorOptions().dtype(tensor.dtype).device(group.device()));
   at::Device home = at::kCPU;
   if (!tensor.local_shards.empty()) {
     const at::Tensor local = tensor.local_shards.front().tensor.detach();

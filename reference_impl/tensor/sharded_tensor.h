@@ -24,6 +24,6 @@ ShardedTensor WithLocalTensors(const ShardedTensor& tensor, const std::function<
 // *Collective* over the group, whose ranks hold the chunks in order, each of ceil(size of dimension 0 / ranks) rows
 // except the last ones. The full tensor on every rank, without autograd history, on the device of the local shard.
 // RuntimeError: a local shard larger than that.
-at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group, at::Device device);
+at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group);
 
 }  // namespace shardcts::reference

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "fully_shard/backward_call.h"
+#include "tensor/on_group_device.h"
 
 namespace shardcts::reference {
 
@@ -13,8 +14,10 @@ DataParallel::DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicat
     : Module("DistributedDataParallel"), group_(std::move(group)), self_(std::make_shared<DataParallel*>(this)) {
   at::NoGradGuard no_grad;
   RegisterChild("module", std::move(wrapped));
-  for (const auto& [name, parameter] : models::NamedParameters(*this)) group_->Broadcast(parameter->value.detach(), 0);
-  for (const auto& [name, buffer] : models::NamedBuffers(*this)) group_->Broadcast(buffer, 0);
+  for (const auto& [name, parameter] : models::NamedParameters(*this)) {
+    BroadcastValues(*group_, parameter->value.detach(), 0);
+  }
+  for (const auto& [name, buffer] : models::NamedBuffers(*this)) BroadcastValues(*group_, buffer, 0);
 }
 
 models::ModulePtr DataParallel::ShallowCopy() const {
@@ -43,7 +46,7 @@ void DataParallel::AverageGradients() {
     if (!gradient.defined()) continue;
     gradient = gradient.contiguous();
     gradient.div_(group_->size());
-    group_->AllReduce(gradient, ReduceOp::kSum);
+    ReduceValues(*group_, gradient, ReduceOp::kSum);
   }
 }
 

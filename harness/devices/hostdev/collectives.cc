@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/ivalue.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <string>
@@ -126,6 +127,7 @@ bool SplitsGroups() {
 HostCcl::HostCcl(int rank, int size, c10::intrusive_ptr<c10d::Backend> carrier)
     : Backend(rank, size), carrier_(std::move(carrier)) {
   Failure(rank);
+  SeedForRank(rank);
 }
 
 c10::intrusive_ptr<c10d::Backend::Options> HostCcl::getBackendOptions() {
@@ -157,6 +159,9 @@ c10::intrusive_ptr<c10d::Work> HostCcl::Launch(Job job, c10::Device device) {
   const bool fails = Failure(getRank()).Next();
   const c10d::OpType kind = job.kind;
   const Tensors outputs = job.outputs;
+  const auto is_ready = [carried = job.carried] {
+    return std::ranges::all_of(carried, [](const auto& one) { return one->isCompleted(); });
+  };
   // The task holds the outputs' memory: it is not freed under a collective that nobody waits for.
   Submit(stream, [job = std::move(job), memory, storages = Storages(outputs), fails] {
     for (const auto& carried : job.carried) carried->wait();
@@ -165,7 +170,7 @@ c10::intrusive_ptr<c10d::Work> HostCcl::Launch(Job job, c10::Device device) {
       Divide(job.received[i], job.divisor);
       memory[i].copy_(job.received[i].view_as(memory[i]));
     }
-  }, late);
+  }, late, is_ready);
   return c10::make_intrusive<StreamWork>(getRank(), kind, stream, outputs);
 }
 

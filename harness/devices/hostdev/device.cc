@@ -2,6 +2,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/DeviceType.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <memory>
@@ -139,6 +140,7 @@ const c10::impl::DeviceGuardImplRegistrar kGuard(kType, new Guard);
 
 struct Registration {
   Registration() {
+    c10::register_privateuse1_backend("hostdev");
     static BlockAllocator* allocator = new BlockAllocator;
     c10::SetAllocator(kType, allocator);
     at::RegisterPrivateUse1HooksInterface(new Hooks);

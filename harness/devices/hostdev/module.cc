@@ -6,7 +6,7 @@
 
 #include "devices/hostdev/arena.h"
 #include "devices/hostdev/collectives.h"
-#include "devices/hostdev/streams.h"
+#include "devices/hostdev/device_name.h"
 
 namespace shardcts::hostdev {
 namespace {
@@ -17,12 +17,7 @@ c10::intrusive_ptr<c10d::Backend> MakeHostCcl(int rank, int size, const c10::int
   return c10::make_intrusive<HostCcl>(rank, size, carrier);
 }
 
-std::string Settings() {
-  const Lateness& lateness = ChosenLateness();
-  std::string late = lateness.kind == Lateness::Kind::kAll ? "all" : "none";
-  if (lateness.kind == Lateness::Kind::kSeeded) late = "seed " + std::to_string(lateness.seed);
-  return std::to_string(DeviceCount()) + " devices, late: " + late + (SplitsGroups() ? "" : ", does not split groups");
-}
+std::string Settings() { return DeviceSettings() + (SplitsGroups() ? "" : ", does not split groups"); }
 
 PYBIND11_MODULE(_hostdev, m) {
   py::class_<HostCclOptions, c10d::Backend::Options, c10::intrusive_ptr<HostCclOptions>>(m, "HostCclOptions")

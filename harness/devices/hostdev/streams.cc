@@ -18,8 +18,13 @@
 namespace shardcts::hostdev {
 namespace {
 
+struct Submitted {
+  Task task;
+  std::function<bool()> is_ready;  // empty: always
+};
+
 struct Queue {
-  std::deque<Task> tasks;
+  std::deque<Submitted> tasks;
   uint64_t submitted = 0;
   uint64_t done = 0;
 };
@@ -64,11 +69,25 @@ Queue& QueueOf(const c10::Stream& stream) { return QueueOf(stream.device_index()
 void Advance(Queue& queue, uint64_t position) {
   const DeviceCode device_code;
   while (queue.done < position && !queue.tasks.empty()) {
-    Task task = std::move(queue.tasks.front());
+    Task task = std::move(queue.tasks.front().task);
     queue.tasks.pop_front();
     ++queue.done;
     Shared().finished.push_back(task);
     task();
+  }
+}
+
+// Of hardware that goes on by itself: a stream of the device that the seed chooses does a number of tasks that it chooses.
+// None that would have to wait for another rank.
+void ProgressAtRandom(c10::DeviceIndex device) {
+  if (ChosenLateness().kind != Lateness::Kind::kSeeded) return;
+  std::map<c10::StreamId, Queue>& queues = Shared().queues.at(device);
+  if (Shared().random() % 4 != 0 || queues.empty()) return;
+  const auto chosen = std::next(queues.begin(), static_cast<std::ptrdiff_t>(Shared().random() % queues.size()));
+  Queue& queue = chosen->second;
+  for (uint64_t left = Shared().random() % 4; left > 0 && !queue.tasks.empty(); --left) {
+    if (const auto& is_ready = queue.tasks.front().is_ready; is_ready && !is_ready()) return;
+    Advance(queue, queue.done + 1);
   }
 }
 
@@ -92,6 +111,15 @@ const Lateness& ChosenLateness() {
     return Lateness{Lateness::Kind::kSeeded, std::stoull(value)};
   }();
   return chosen;
+}
+
+void SeedForRank(int rank) {
+  static const bool once = [rank] {
+    const Lock lock;
+    Shared().random.seed(ChosenLateness().seed + 1000003 * static_cast<uint64_t>(rank + 1));
+    return true;
+  }();
+  (void)once;
 }
 
 c10::Stream DefaultStream(c10::DeviceIndex device) { return MakeStream(device, 0); }
@@ -124,12 +152,13 @@ bool NextIsLate() {
   return (Shared().random() & 1) != 0;
 }
 
-void Submit(const c10::Stream& stream, Task task, bool late) {
+void Submit(const c10::Stream& stream, Task task, bool late, std::function<bool()> is_ready) {
   const Lock lock;
   Queue& queue = QueueOf(stream);
-  queue.tasks.push_back(std::move(task));
+  queue.tasks.push_back({std::move(task), std::move(is_ready)});
   ++queue.submitted;
-  if (!late) Advance(queue, queue.submitted);
+  if (!late) return Advance(queue, queue.submitted);
+  ProgressAtRandom(stream.device_index());
 }
 
 void AfterSubmitted(const std::vector<c10::Stream>& streams, const Task& task) {
@@ -142,9 +171,9 @@ void AfterSubmitted(const std::vector<c10::Stream>& streams, const Task& task) {
   if (busy.empty()) return task();
   auto left = std::make_shared<size_t>(busy.size());
   for (Queue* queue : busy) {
-    queue->tasks.emplace_back([left, task] {
+    queue->tasks.push_back({[left, task] {
       if (--*left == 0) task();
-    });
+    }, {}});
     ++queue->submitted;
   }
 }
@@ -184,7 +213,7 @@ void FinishUntil(const Mark& mark) {
 void LetWait(const c10::Stream& stream, const Mark& mark) {
   if (stream.id() == mark.stream && stream.device_index() == mark.device) return;
   if (IsReached(mark)) return;
-  Submit(stream, [mark] { FinishUntil(mark); }, true);
+  Submit(stream, [mark] { FinishUntil(mark); }, true, [mark] { return IsReached(mark); });
 }
 
 }  // namespace shardcts::hostdev

@@ -1,0 +1,26 @@
+#include "tensor/on_group_device.h"
+
+#include <ATen/ATen.h>
+
+namespace shardcts::reference {
+namespace {
+
+template <class Collective>
+void OnDeviceOf(const Communicator& group, const at::Tensor& tensor, const Collective& collective) {
+  if (tensor.device() == group.device()) return collective(tensor);
+  const at::Tensor there = tensor.detach().to(group.device());
+  collective(there);
+  tensor.variable_data().copy_(there);
+}
+
+}  // namespace
+
+void BroadcastValues(Communicator& group, const at::Tensor& tensor, int root) {
+  OnDeviceOf(group, tensor, [&](const at::Tensor& there) { group.Broadcast(there, root); });
+}
+
+void ReduceValues(Communicator& group, const at::Tensor& tensor, ReduceOp op) {
+  OnDeviceOf(group, tensor, [&](const at::Tensor& there) { group.AllReduce(there, op); });
+}
+
+}  // namespace shardcts::reference
