@@ -188,6 +188,7 @@ Json ToJson(const TestResult& result) {
           {"implementation", result.implementation},
           {"world_size", result.test.world_size},
           {"params", result.test.params},
+          {"capabilities", result.test.capabilities},
           {"verdict", ToString(result.verdict)},
           {"reason", Text(result.reason)},
           {"seconds", result.seconds},

@@ -2,6 +2,7 @@
 import base64
 import hashlib
 import json
+import urllib.parse
 from pathlib import Path
 
 import jinja2
@@ -13,6 +14,8 @@ from .suites import COLUMNS, PARITY_FIELDS, kill_table_text
 from .verdicts import PROBLEMS, RANK_ONLY, VERDICTS
 
 MAX_ENTRIES = 100        # failures and differences per result on the page
+MAX_CAUSES = 100         # groups of problems
+MAX_LISTED = 200         # tests that a group lists
 MAX_POOLS = 24           # rank pools in the run facts
 MAX_TEXT = 4000          # characters of one message
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -22,7 +25,7 @@ _RESULT_FIELDS = ("verdict", "reason", "seconds", "checks", "waiver", "flaky", "
 def render_html(report: Report) -> str:
     return render_page("report.html.j2", ["page.css", "report.css"], ["detail.js", "report.js"], {
         "report": report, "verdicts": VERDICTS, "parity_fields": PARITY_FIELDS, "max_pools": MAX_POOLS, "until": until, "tally": tally,
-        "suite_columns": COLUMNS, "problems": PROBLEMS, "first_reason": first_reason,
+        "max_causes": MAX_CAUSES, "max_listed": MAX_LISTED, "link_to": link_to, "suite_columns": COLUMNS, "problems": PROBLEMS, "first_reason": first_reason,
         "kill_table": kill_table_text(report.document, report.mutants) if report.mutants else "",
         "used": [name for name in VERDICTS if any(item.counts[name] for item in report.implementations)],
         "suites": sorted({test["suite"] for test in report.tests}),
@@ -49,6 +52,11 @@ def embed(value) -> markupsafe.Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return markupsafe.Markup(text)
+
+
+def link_to(test: dict) -> str:
+    """The address of a test on the page."""
+    return "#" + urllib.parse.quote(test["id"], safe="", errors="replace")
 
 
 def page_data(report: Report) -> dict:

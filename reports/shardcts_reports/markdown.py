@@ -1,11 +1,12 @@
 """summary.md: the run on one screen, for merge requests and job summaries."""
 import re
 
-from .model import Report, first_reason, tally, until, worst_results
+from .causes import Cause
+from .model import Report, tally, until
 from .suites import COLUMNS, PARITY_FIELDS, kill_table_text
 from .verdicts import VERDICTS
 
-MAX_PROBLEMS = 50
+MAX_CAUSES = 50
 
 
 def render_markdown(report: Report) -> str:
@@ -13,9 +14,9 @@ def render_markdown(report: Report) -> str:
     parts = ["# ShardCTS conformance report", f"{'✓' if tone == 'good' else '✗'} **{text(sentence)}**"]
     if not report.complete:
         parts.append("> **INCOMPLETE RUN**: interrupted, or a part was lost; not a result for the suite.")
-    parts += [_facts(report), "## Verdicts", _verdicts(report), *_suites(report), *_rules(report),
+    parts += [_facts(report), "## Verdicts", _verdicts(report), *_problems(report), *_capabilities(report), *_suites(report), *_rules(report),
               "## Implementations", _implementations(report)]
-    parts += _parity(report) + _waivers(report) + _problems(report)
+    parts += _parity(report) + _waivers(report)
     return "\n\n".join(parts) + "\n"
 
 
@@ -87,6 +88,14 @@ def _implementations(report: Report) -> str:
     return "\n".join(parts)
 
 
+def _capabilities(report: Report) -> list[str]:
+    """Of results that name them."""
+    if not report.coverage:
+        return []
+    rows = [[code(name), *(share.text for share in shares)] for name, shares in report.coverage]
+    return ["## Capabilities", table(["capability", *map(code, report.labels)], rows)]
+
+
 def _suites(report: Report) -> list[str]:
     rows = [[code(suite.name), *suite.size_texts, code(item.label), text(item.evaluated_text), item.verdicts_text,
              text(item.parity_text), suite.mutants_text] for suite in report.suites for item in suite.implementations]
@@ -122,18 +131,22 @@ def _waivers(report: Report) -> list[str]:
 
 
 def _problems(report: Report) -> list[str]:
-    problems = worst_results(report)
-    if not problems:
+    """By cause, each with its smallest test."""
+    if not report.causes:
         return []
-    parts = ["## Problems", "\n".join(_problem(test) for test in problems[:MAX_PROBLEMS])]
-    if len(problems) > MAX_PROBLEMS:
-        parts.append(f"… and {len(problems) - MAX_PROBLEMS} more in results.json.")
+    parts = ["## Problems by cause", "\n".join(_cause(cause) for cause in report.causes[:MAX_CAUSES])]
+    if len(report.causes) > MAX_CAUSES:
+        parts.append(f"… and {len(report.causes) - MAX_CAUSES} more groups in the report.")
     return parts
 
 
-def _problem(test: dict) -> str:
-    verdict = VERDICTS[test["verdict"]]
+def _cause(cause: Cause) -> str:
+    verdict, test = VERDICTS[cause.verdict], cause.example
     flaky = ", flaky," if test["flaky"] else ""
-    lines = [f"* {verdict.symbol} **{verdict.label}**{flaky} on {code(test['implementation'])}: {code(test['id'])}",
-             text(first_reason(test)), code(test["reproduce"])]
+    count = len(cause.tests)
+    place = f"{code(cause.place)}: " if cause.place else ""
+    more = f" and {count - 1} more" if count > 1 else ""
+    lines = [f"* {verdict.symbol} **{count} {verdict.label}**{flaky} on {code(test['implementation'])}: "
+             f"{place}{text(cause.shown)}",
+             f"{code(test['id'])}{more}", code(test["reproduce"])]
     return "<br>\n  ".join(line for line in lines if line)

@@ -3,7 +3,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from .causes import Cause, causes_of
 from .consistency import check_consistency
+from .coverage import Share, coverage
 from .load import load_json, validate
 from .rules import RuleTable, rule_tables
 from .suites import Suite, parity_of, suites_of
@@ -27,6 +29,11 @@ class Implementation:
     @property
     def label(self) -> str:
         return self.record["label"]
+
+    @property
+    def title(self) -> str:
+        """What it says that it is: name and version; the label of one that says nothing."""
+        return f"{self.record['name']} {self.record['version']}".strip() or self.label
 
     @property
     def total(self) -> int:
@@ -129,6 +136,21 @@ class Report:
         return list(found.values())
 
     @cached_property
+    def title(self) -> str:
+        """Name and version of what was tested, of at most three of them."""
+        titles = list(dict.fromkeys(item.title for item in self.implementations))
+        more = [f"{len(titles) - 3} more"] if len(titles) > 3 else []
+        return ", ".join(titles[:3] + more)
+
+    @cached_property
+    def causes(self) -> list[Cause]:
+        return causes_of(self.tests)
+
+    @cached_property
+    def coverage(self) -> list[tuple[str, list[Share]]]:
+        return coverage(self.tests, self.labels)
+
+    @cached_property
     def flaky(self) -> int:
         return sum(test["flaky"] for test in self.tests)
 
@@ -183,11 +205,6 @@ def variant_of(test: dict) -> str:
     head = f"{test['suite']}/"
     text = test["id"].removeprefix(head).removeprefix(function_of(test)).strip("/_")
     return text or test["id"]
-
-
-def worst_results(report: Report) -> list[dict]:
-    """The results that make a run red, in the order of the document."""
-    return [test for test in report.tests if test["verdict"] in PROBLEMS]
 
 
 def first_reason(test: dict) -> str:

@@ -265,7 +265,7 @@ def test_hostile_text_stays_text(page):
     test["params"] = {HOSTILE: HOSTILE}
     browser = page(document, "#" + quote(test["id"], safe=""))
     wait(browser, lambda: HOSTILE in one(browser, ".detail").text)
-    assert browser.title == "ShardCTS: reference, torch"
+    assert browser.title == "ShardCTS: ShardCTS reference 0.1.0, PyTorch 2.13.0+cpu"
     assert all_of(browser, "img") == []
 
 

@@ -57,7 +57,8 @@ def make_test(label: str, verdict: str, function: str = "test_dp_state_dict_save
     return {
         "id": test_id, "suite": SUITE, "upstream_id": f"{CLASS}.{function}", "upstream_function": function,
         "level": "SHOULD" if verdict == "advice" else None, "implementation": label,
-        "world_size": world_size, "params": params, "verdict": verdict, "reason": _REASONS.get(verdict, ""),
+        "world_size": world_size, "params": params, "capabilities": ["fsdp2", "dtensor"] if mlp_dim % 2 else ["fsdp2"],
+        "verdict": verdict, "reason": _REASONS.get(verdict, ""),
         "seconds": 0.125 if ran else 0.0, "checks": _checks(verdict, ran, world_size),
         "failures": [copy.deepcopy(_FAILURE)] if verdict in ("fail", "advice", "waived") else [],
         "parity": _parity(label, verdict), "waiver": _waiver(verdict), "flaky": False, "repetitions": [],

@@ -66,7 +66,7 @@ def test_flaky_results_are_red_and_said_to_be_flaky(tmp_path):
         document["tests"][2] = example_run.make_flaky(document["tests"][2], "pass", "fail", "pass")
     report = changed_report(tmp_path, change)
     assert report.outcome == ("bad", "8 of 26 results are problems. 1 are flaky.")
-    assert "**fail**, flaky, on" in render_markdown(report)
+    assert "**1 fail**, flaky, on" in render_markdown(report)
     assert b'type="flaky_fail"' in render_junit(report)
     page = render_html(report)
     assert '<span class="muted">flaky</span>' in page and '"repetitions_in_all":3' in page
