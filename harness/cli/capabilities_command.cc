@@ -1,11 +1,11 @@
 // shardcts capabilities: what an implementation declares, and whether it works, by one small test of each capability.
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <iomanip>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <tuple>
 
 #include "cli/commands.h"
@@ -83,8 +83,15 @@ bool Works(const Row& row) {
 std::string Says(const Row& row) {
   if (!row.declared) return "not declared";
   if (Works(row)) return "works: " + row.tried->test.id;
-  const std::string kind = row.tried->verdict == Verdict::kNotSupported ? "not tried" : "DOES NOT WORK";
-  return fmt::format("{}: {} {}: {}", kind, ToString(row.tried->verdict), row.tried->test.id, row.tried->reason);
+  if (row.tried->verdict == Verdict::kNotSupported) return "not tried: " + row.tried->reason;
+  return "DOES NOT WORK: " + ToString(row.tried->verdict) + " " + row.tried->test.id + ": " + row.tried->reason;
+}
+
+template <class Tests, class Answered>
+std::string Columns(const std::string& name, const Tests& tests, const Answered& answered) {
+  std::ostringstream line;
+  line << std::left << std::setw(24) << name << std::right << std::setw(7) << tests << std::setw(9) << answered;
+  return line.str();
 }
 
 int Execute(const CapabilitiesCommand& command) {
@@ -105,10 +112,10 @@ int Execute(const CapabilitiesCommand& command) {
 
   std::set<std::string> declared;
   for (const auto& name : results.implementations.front().description["capabilities"]) declared.insert(name);
-  std::cout << fmt::format("{:<24} {:>6} {:>8}\n", "capability", "tests", "answered");
+  std::cout << Columns("capability", "tests", "answered") << "\n";
   bool all_work = true;
   for (const Row& row : MakeRows(small, declared, results)) {
-    std::cout << fmt::format("{:<24} {:>6} {:>8}  {}\n", row.name, row.tests, row.answered, Says(row));
+    std::cout << Columns(row.name, row.tests, row.answered) << "  " << Says(row) << "\n";
     all_work &= !row.declared || row.tried->verdict == Verdict::kNotSupported || Works(row);
   }
   std::cout << "results: " << (options.run_folder / "results.json").string() << std::endl;

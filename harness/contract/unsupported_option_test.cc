@@ -35,8 +35,8 @@ TEST(UnsupportedOptionTest, ValuesThatACapabilityDeclares) {
   EXPECT_EQ(Find("model.wrap", {{"wrapper", Value("fsdp")}}, "wrapper")->capability, "fsdp1");
   EXPECT_EQ(Find("model.wrap", {{"wrapper", Value("replicate")}}, "wrapper: never")->capability, "ddp");
   EXPECT_EQ(Find("model.wrap", {}, "wrapper")->capability, "");
-  EXPECT_EQ(Find("optim.create", {{"named", Value(true)}}, "named")->capability, "named_optimizer");
-  EXPECT_EQ(Find("optim.create", {{"named", Value(false)}}, "named")->capability, "");
+  EXPECT_EQ(Find("optimizer.create", {{"named", Value(true)}}, "named")->capability, "named_optimizer");
+  EXPECT_EQ(Find("optimizer.create", {{"named", Value(false)}}, "named")->capability, "");
   EXPECT_EQ(Find("mesh.init", {{"ranks", Value(List{Value(1)})}}, "ranks")->capability, "process_groups");
 }
 

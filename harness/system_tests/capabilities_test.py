@@ -21,7 +21,7 @@ def test_not_supported_counts_apart_from_what_passed(run_shardcts):
     assert run.document["summary"][MINIMAL]["pass"] == 0
 
 
-OFFLOADED = ("--filter", "test_cpu_offload_full_state_dict", "--world", "2")
+OFFLOADED = ("--filter", "*test_cpu_offload_full_state_dict*optimizer=adam")
 REFUSING = "python:refusing:Refusing"
 
 
@@ -34,8 +34,8 @@ def test_an_option_that_is_not_supported_is_said_and_counted_apart(run_shardcts)
     ended, run = run_shardcts(REFUSING, "--impl", "reference", *OFFLOADED)
     refused, passed = run.tests
     assert (refused["verdict"], passed["verdict"], ended.code) == ("not_supported", "pass", 0), ended
-    assert refused["reason"] == ("dsd.get_model_state_dict: an option is not supported: options.cpu_offload: nothing can "
-                                 "be offloaded")
+    assert refused["reason"] == ("dsd.get_state_dict: an option is not supported: options.cpu_offload: nothing can be "
+                                 "offloaded")
     assert run_shardcts(REFUSING, *OFFLOADED)[0].code == 3, "nothing passed"
 
 
@@ -57,9 +57,9 @@ def test_a_refusal_that_names_nothing_is_a_failure(run_shardcts):
 
 
 def test_what_a_declared_capability_promises_cannot_be_refused(run_shardcts):
-    ended, run = run_shardcts(f"{REFUSING},refuses=fully_shard", *OFFLOADED)
+    ended, run = run_shardcts(f"{REFUSING},refuses=fsdp", *OFFLOADED)
     assert (the_test(run)["verdict"], ended.code) == ("fail", 1), ended
-    assert "capability fsdp2 is declared, but NotSupported: wrapper: no fully_shard" in the_test(run)["reason"]
+    assert "capability fsdp1 is declared, but NotSupported: wrapper: no fsdp" in the_test(run)["reason"]
 
 
 def capabilities(implementation, folder):
@@ -79,6 +79,7 @@ def test_the_reference_does_what_it_declares(tmp_path):
 def test_what_is_not_declared_is_not_tried(tmp_path):
     ended, rows = capabilities(MINIMAL, tmp_path)
     assert ended.code == 0, ended
+    assert rows.pop("core")[1:] == (0, "not tried: capability fsdp1 is not declared"), ended
     assert all(answered == 0 and says == "not declared" for _, answered, says in rows.values()), ended
 
 

@@ -14,12 +14,12 @@ class Refusing(TorchAdapter):
         super().__init__(rank, world_size, device, options)
         self._rank = rank
 
-    @operation("dsd.get_model_state_dict")
-    def dsd_get_model_state_dict(self, model, submodules=None, options=None, distributed=True):
+    @operation("dsd.get_state_dict")
+    def dsd_get_state_dict(self, options=None, **arguments):
         offloads = bool(options and options.get("cpu_offload"))
         if offloads and (self._rank == 1 or not self._alone):
             raise NotSupported(self._refused, "nothing can be offloaded")
-        return super().dsd_get_model_state_dict(model, submodules, options, distributed)
+        return super().dsd_get_state_dict(options=options, **arguments)
 
     @operation("model.wrap")
     def model_wrap(self, model, path, wrapper, options=None):
