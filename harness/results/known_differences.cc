@@ -12,9 +12,9 @@ namespace {
 const std::set<std::string_view> kFields{"test", "implementation", "reason", "evidence"};
 
 KnownDifference Read(const TomlEntry& entry, const std::vector<TestCase>& tests) {
-  entry.CheckFields(kFields, {});
+  entry.CheckFields(kFields, {"versions"});
   KnownDifference difference{entry.Place(), entry.Text("test"), entry.Text("implementation"), entry.Text("reason"),
-                             entry.Text("evidence")};
+                             entry.Text("evidence"), entry.Versions()};
   const bool fits = std::ranges::any_of(tests, [&](const TestCase& test) { return FitsWhole(difference.test, test.id); });
   if (!fits) entry.Fail(*entry.table().get("test"), "no test fits " + Quoted(difference.test));
   return difference;
@@ -40,9 +40,12 @@ std::vector<KnownDifference> LoadKnownDifferences() {
 }
 
 const KnownDifference* FindKnownDifference(const std::vector<KnownDifference>& known, const TestCase& test,
-                                           const std::vector<std::string>& implementations) {
+                                           const std::vector<ComparedImplementation>& implementations) {
   const auto found = std::ranges::find_if(known, [&](const KnownDifference& one) {
-    const auto is_named = [&](const std::string& source) { return FitsWhole(one.implementation, source); };
+    const auto is_named = [&](const ComparedImplementation& implementation) {
+      return FitsWhole(one.implementation, implementation.source) &&
+             (!one.versions || one.versions->Contains(implementation.version));
+    };
     return FitsWhole(one.test, test.id) && std::ranges::any_of(implementations, is_named);
   });
   return found == known.end() ? nullptr : &*found;

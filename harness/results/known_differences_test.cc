@@ -34,9 +34,19 @@ TEST(KnownDifferencesTest, ReadsThoseOfAFile) {
   ASSERT_EQ(known.size(), 1u);
   EXPECT_EQ(known[0].place, "d.toml:4");
   EXPECT_EQ(known[0].reason, "another order");
-  EXPECT_EQ(FindKnownDifference(known, FakeTest("test_a"), {"reference", "torch"}), &known[0]);
-  EXPECT_EQ(FindKnownDifference(known, FakeTest("test_a"), {"reference", "python:m:C"}), nullptr);
-  EXPECT_EQ(FindKnownDifference(known, FakeTest("test_b"), {"reference", "torch"}), nullptr);
+  EXPECT_EQ(FindKnownDifference(known, FakeTest("test_a"), {{"reference", "0.1"}, {"torch", "2.13.0+cpu"}}), &known[0]);
+  EXPECT_EQ(FindKnownDifference(known, FakeTest("test_a"), {{"reference", "0.1"}, {"python:m:C", "2.13.0"}}), nullptr);
+  EXPECT_EQ(FindKnownDifference(known, FakeTest("test_b"), {{"reference", "0.1"}, {"torch", "2.13.0+cpu"}}), nullptr);
+}
+
+TEST(KnownDifferencesTest, OneMayBeForSomeVersions) {
+  const std::vector<KnownDifference> known = Parse(Changed("fake/T.test_a/*", FakeTest("test_a").id) + "versions = \">=2.15\"\n");
+  const auto found = [&](const std::string& reference, const std::string& torch) {
+    return FindKnownDifference(known, FakeTest("test_a"), {{"reference", reference}, {"torch", torch}}) != nullptr;
+  };
+  EXPECT_TRUE(found("0.1", "2.15.0+cu132"));
+  EXPECT_FALSE(found("0.1", "2.14.1"));
+  EXPECT_FALSE(found("2.15", "2.14.1"));
 }
 
 TEST(KnownDifferencesTest, EachErrorNamesFileAndLine) {
@@ -45,6 +55,7 @@ TEST(KnownDifferencesTest, EachErrorNamesFileAndLine) {
       {Changed("reason = \"another order\"\n", ""), "d.toml:4: field \"reason\" is missing"},
       {Changed("reason =", "owner ="), "d.toml:7: unknown field \"owner\""},
       {Changed("\"another order\"", "\" \""), "d.toml:7: \"reason\" must be a text that is not empty"},
+      {kText + "versions = \"2.15\"\n", "d.toml:9: \"2.15\" is no range of versions such as \">=2.13, <2.15\""},
       {Changed("[[difference]]", "[difference]"), "d.toml:4: differences are written as [[difference]]"},
       {Changed("[[difference]]", "[[diference]]"), "d.toml:4: unknown field \"diference\""},
   };

@@ -94,4 +94,12 @@ std::string TomlEntry::Text(std::string_view key) const {
   return *text;
 }
 
+std::optional<VersionRange> TomlEntry::Versions() const {
+  const std::string text = Text("versions");
+  if (text.empty()) return std::nullopt;
+  const std::optional<VersionRange> range = VersionRange::Parse(text);
+  if (!range) Fail(*table_.get("versions"), Quoted(text) + " is no range of versions such as \">=2.13, <2.15\"");
+  return range;
+}
+
 }  // namespace shardcts

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 
 #include <toml++/toml.h>
+
+#include "results/version_range.h"
 
 namespace shardcts {
 
@@ -35,6 +38,9 @@ class TomlEntry {
 
   // One line of text that is not blank; "" when it is not there.
   std::string Text(std::string_view key) const;
+
+  // The field "versions"; nothing when it is not there.
+  std::optional<VersionRange> Versions() const;
 
  private:
   std::string Place(const toml::node& node) const;

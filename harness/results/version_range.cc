@@ -85,6 +85,12 @@ bool VersionRange::Contains(const std::string& version) const {
          std::ranges::all_of(bounds_, [&](const Bound& bound) { return Holds(bound, numbers); });
 }
 
+bool VersionRange::Overlaps(const VersionRange& other) const {
+  VersionRange both = *this;
+  both.bounds_.insert(both.bounds_.end(), other.bounds_.begin(), other.bounds_.end());
+  return both.IsPossible();
+}
+
 bool VersionRange::HasUpperBound() const {
   return std::ranges::any_of(bounds_, [](const Bound& bound) { return !bound.relation.starts_with('>'); });
 }

@@ -20,6 +20,9 @@ class VersionRange {
   // Whether every bound holds. A version that begins with no number is in no range.
   bool Contains(const std::string& version) const;
 
+  // Whether a version can be in both.
+  bool Overlaps(const VersionRange& other) const;
+
   // Whether it ends somewhere: by <, <= or ==.
   bool HasUpperBound() const;
 

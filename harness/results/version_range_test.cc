@@ -36,6 +36,21 @@ TEST(VersionRangeTest, EndsOrDoesNot) {
   EXPECT_FALSE(VersionRange::Parse(">=2")->HasUpperBound());
 }
 
+TEST(VersionRangeTest, OverlapsWhereAVersionIsInBoth) {
+  const auto overlap = [](const char* one, const char* other) {
+    const VersionRange a = VersionRange::Parse(one).value();
+    const VersionRange b = VersionRange::Parse(other).value();
+    EXPECT_EQ(a.Overlaps(b), b.Overlaps(a));
+    return a.Overlaps(b);
+  };
+  EXPECT_TRUE(overlap(">=2.13", "<2.15"));
+  EXPECT_TRUE(overlap("<=2.14", ">=2.14"));
+  EXPECT_TRUE(overlap(">=2.13,<2.15", "==2.14.1"));
+  EXPECT_TRUE(overlap("<1", "<3"));
+  EXPECT_FALSE(overlap("<2.14", ">=2.14"));
+  EXPECT_FALSE(overlap(">=2.13,<2.15", "==2.15.0"));
+}
+
 TEST(VersionRangeTest, OtherTextIsNone) {
   for (const char* text : {"", "2.13", ">=", ">=2.", ">=.1", ">=2..1", "~=2.13", ">=2.13,", ",<3", ">=2.13 <2.15", ">=a", "!=2"}) {
     EXPECT_FALSE(VersionRange::Parse(text)) << text;

@@ -115,14 +115,6 @@ class WaiverReader : private TomlEntry {
     return text;
   }
 
-  std::optional<VersionRange> Versions() const {
-    const std::string text = Text("versions");
-    if (text.empty()) return std::nullopt;
-    const std::optional<VersionRange> range = VersionRange::Parse(text);
-    if (!range) Fail(*table().get("versions"), Quoted(text) + " is no range of versions such as \">=2.13, <2.15\"");
-    return range;
-  }
-
   void CheckWhole(const Waiver& waiver, const std::vector<TestCase>& tests) const {
     const bool ends = waiver.expires || !waiver.review_version.empty() ||
                       (waiver.versions && waiver.versions->HasUpperBound());
@@ -148,7 +140,8 @@ void RequireDistinct(const std::vector<Waiver>& waivers) {
     for (size_t k = 0; k < i; ++k) {
       const Waiver& a = waivers[k];
       const Waiver& b = waivers[i];
-      if (a.test == b.test && a.implementation == b.implementation && a.device == b.device) {
+      const bool same = a.test == b.test && a.implementation == b.implementation && a.device == b.device;
+      if (same && HoldTogether(a, b)) {
         throw InputError(b.place + ": waives the same as " + a.place);
       }
     }

@@ -101,6 +101,13 @@ TEST(WaiverFileTest, EachErrorNamesFileAndLine) {
   for (const auto& [text, message] : rows) EXPECT_EQ(ErrorOf(text), message);
 }
 
+TEST(WaiverFileTest, TwoMayWaiveTheSameForOtherVersions) {
+  const std::string first = kWhole + "versions = \"<2.15\"\n";
+  EXPECT_EQ(Parse(first + kWhole + "versions = \">=2.15, <3\"\n").size(), 2u);
+  EXPECT_EQ(ErrorOf(first + kWhole + "versions = \">=2.14, <3\"\n"), "w.toml:11: waives the same as w.toml:1");
+  EXPECT_EQ(ErrorOf(first + kWhole), "w.toml:11: waives the same as w.toml:1");
+}
+
 TEST(WaiverFileTest, WhatIsNotTomlIsToldWithItsLine) {
   EXPECT_THAT(ErrorOf(Changed("2027-01-31", "2027-02-30")), testing::StartsWith("w.toml:9: "));
   EXPECT_THAT(ErrorOf(Changed("owner = \"core team\"", "owner =")), testing::StartsWith("w.toml:6: "));

@@ -73,24 +73,41 @@ std::string Until(const Waiver& waiver) {
 
 }  // namespace
 
-const Waiver* FindWaiver(const std::vector<Waiver>& waivers, const TestCase& test, const ImplementationSpec& spec) {
-  const Waiver* found = nullptr;
+bool HoldTogether(const Waiver& a, const Waiver& b) {
+  return !a.versions || !b.versions || a.versions->Overlaps(*b.versions);
+}
+
+std::vector<const Waiver*> FindWaivers(const std::vector<Waiver>& waivers, const TestCase& test,
+                                       const ImplementationSpec& spec) {
+  std::vector<const Waiver*> found;
   for (const Waiver& waiver : waivers) {
     if (!Names(waiver, test, spec)) continue;
-    if (found) throw InputError(waiver.place + ": waives " + test.id + " on " + spec.label + " as " + found->place);
-    found = &waiver;
+    for (const Waiver* other : found) {
+      if (!HoldTogether(waiver, *other)) continue;
+      throw InputError(waiver.place + ": waives " + test.id + " on " + spec.label + " as " + other->place);
+    }
+    found.push_back(&waiver);
   }
   return found;
 }
 
-const Waiver* FindWaiverOfBase(const std::vector<Waiver>& waivers, const TestCase& test, const std::string& based_on,
-                               const std::string& device) {
-  if (based_on.empty()) return nullptr;
-  const auto found = std::ranges::find_if(waivers, [&](const Waiver& waiver) {
-    return FitsWhole(waiver.test, test.id) && FitsWhole(waiver.implementation, based_on) &&
-           FitsWhole(waiver.device, device);
-  });
-  return found == waivers.end() ? nullptr : &*found;
+std::vector<const Waiver*> FindWaiversOfBase(const std::vector<Waiver>& waivers, const TestCase& test,
+                                             const std::string& based_on, const std::string& device) {
+  std::vector<const Waiver*> found;
+  if (based_on.empty()) return found;
+  for (const Waiver& waiver : waivers) {
+    const bool names = FitsWhole(waiver.test, test.id) && FitsWhole(waiver.implementation, based_on) &&
+                       FitsWhole(waiver.device, device);
+    if (names) found.push_back(&waiver);
+  }
+  return found;
+}
+
+const Waiver* WaiverFor(const std::vector<const Waiver*>& found, const std::string& version) {
+  if (found.empty()) return nullptr;
+  const auto held = std::ranges::find_if(
+      found, [&](const Waiver* waiver) { return !waiver->versions || waiver->versions->Contains(version); });
+  return held == found.end() ? found.front() : *held;
 }
 
 std::chrono::year_month_day Today() { return std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()); }

@@ -30,12 +30,20 @@ struct Waiver {
   std::optional<VersionRange> versions;                // of the implementation: of others it says nothing; none: all
 };
 
-// The one that names this test on this implementation, or null. Throws InputError when several do.
-const Waiver* FindWaiver(const std::vector<Waiver>& waivers, const TestCase& test, const ImplementationSpec& spec);
+// Whether both can hold for one version of an implementation that both name.
+bool HoldTogether(const Waiver& a, const Waiver& b);
 
-// For an implementation that none names itself: the first that names this test on the one that it says it is based on.
-const Waiver* FindWaiverOfBase(const std::vector<Waiver>& waivers, const TestCase& test, const std::string& based_on,
-                               const std::string& device);
+// Those that name this test on this implementation, each for other versions. Throws InputError when two hold for one.
+std::vector<const Waiver*> FindWaivers(const std::vector<Waiver>& waivers, const TestCase& test,
+                                       const ImplementationSpec& spec);
+
+// For an implementation that none names itself: those that name this test on the one that it says it is based on. Of two
+// for one version the first counts.
+std::vector<const Waiver*> FindWaiversOfBase(const std::vector<Waiver>& waivers, const TestCase& test,
+                                             const std::string& based_on, const std::string& device);
+
+// The first of them that is for this version; when none is: the first. Null: there are none.
+const Waiver* WaiverFor(const std::vector<const Waiver*>& found, const std::string& version);
 
 // The day of the system clock, UTC.
 std::chrono::year_month_day Today();

@@ -173,26 +173,28 @@ TEST(WaiverTest, SaysNothingOfOtherVersions) {
   EXPECT_EQ(red.waiver["problem"], "is for >=2.13, <2.15, this is 2.15.0+cu132");
 }
 
+using Found = std::vector<const Waiver*>;
+
 TEST(FindWaiverTest, TestImplementationAndDeviceMustFit) {
   const TestCase test = FakeTest("a");
   std::vector<Waiver> waivers = {WaiverOf(Verdict::kFail)};
-  EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("torch,backend=gloo")), &waivers[0]);
-  EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("torch+mutant=x")), &waivers[0]);
-  EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("torch,device=cuda")), nullptr);
-  EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("reference")), nullptr);
+  EXPECT_EQ(FindWaivers(waivers, test, ParseImplementationSpec("torch,backend=gloo")), Found{&waivers[0]});
+  EXPECT_EQ(FindWaivers(waivers, test, ParseImplementationSpec("torch+mutant=x")), Found{&waivers[0]});
+  EXPECT_EQ(FindWaivers(waivers, test, ParseImplementationSpec("torch,device=cuda")), Found{});
+  EXPECT_EQ(FindWaivers(waivers, test, ParseImplementationSpec("reference")), Found{});
   waivers[0].device = "*";
-  EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("torch,device=cuda")), &waivers[0]);
+  EXPECT_EQ(FindWaivers(waivers, test, ParseImplementationSpec("torch,device=cuda")), Found{&waivers[0]});
   waivers[0].test = "fake/T.test_a";  // a part is not enough
-  EXPECT_EQ(FindWaiver(waivers, test, ParseImplementationSpec("torch")), nullptr);
+  EXPECT_EQ(FindWaivers(waivers, test, ParseImplementationSpec("torch")), Found{});
 }
 
 TEST(FindWaiverTest, ThatOfTheBaseHoldsForWhatIsBasedOnIt) {
   const TestCase test = FakeTest("a");
   const std::vector<Waiver> waivers = {WaiverOf(Verdict::kFail)};
-  EXPECT_EQ(FindWaiverOfBase(waivers, test, "torch", "cpu"), &waivers[0]);
-  EXPECT_EQ(FindWaiverOfBase(waivers, test, "torch", "cuda"), nullptr);
-  EXPECT_EQ(FindWaiverOfBase(waivers, test, "other", "cpu"), nullptr);
-  EXPECT_EQ(FindWaiverOfBase(waivers, test, "", "cpu"), nullptr);
+  EXPECT_EQ(FindWaiversOfBase(waivers, test, "torch", "cpu"), Found{&waivers[0]});
+  EXPECT_EQ(FindWaiversOfBase(waivers, test, "torch", "cuda"), Found{});
+  EXPECT_EQ(FindWaiversOfBase(waivers, test, "other", "cpu"), Found{});
+  EXPECT_EQ(FindWaiversOfBase(waivers, test, "", "cpu"), Found{});
 }
 
 TEST(FindWaiverTest, TwoForOneTestAreAnError) {
@@ -200,10 +202,27 @@ TEST(FindWaiverTest, TwoForOneTestAreAnError) {
   waivers[1].test = "*test_a*";
   waivers[1].place = "v.toml:9";
   try {
-    FindWaiver(waivers, FakeTest("a"), ParseImplementationSpec("torch"));
+    FindWaivers(waivers, FakeTest("a"), ParseImplementationSpec("torch"));
     FAIL() << "no error";
   } catch (const InputError& error) {
     EXPECT_STREQ(error.what(), "v.toml:9: waives fake/T.test_a/world_size=2 on torch as w.toml:3");
+  }
+}
+
+TEST(FindWaiverTest, EachOfTwoIsForItsVersions) {
+  std::vector<Waiver> waivers = {WaiverOf(Verdict::kFail), WaiverOf(Verdict::kHang)};
+  waivers[0].versions = VersionRange::Parse("<2.15");
+  waivers[1].versions = VersionRange::Parse(">=2.15");
+  const Found found = FindWaivers(waivers, FakeTest("a"), ParseImplementationSpec("torch"));
+  EXPECT_EQ(found, (Found{&waivers[0], &waivers[1]}));
+  EXPECT_EQ(FindWaiversOfBase(waivers, FakeTest("a"), "torch", "cpu"), found);
+  EXPECT_EQ(WaiverFor(found, "2.13.0+cpu"), &waivers[0]);
+  EXPECT_EQ(WaiverFor(found, "2.15.0+cu132"), &waivers[1]);
+  EXPECT_EQ(WaiverFor(found, ""), &waivers[0]);  // which then says that it is for others
+  EXPECT_EQ(WaiverFor({}, "2.13.0"), nullptr);
+  for (const char* versions : {"<=2.15", "==2.15"}) {
+    waivers[0].versions = VersionRange::Parse(versions);
+    EXPECT_THROW(FindWaivers(waivers, FakeTest("a"), ParseImplementationSpec("torch")), InputError) << versions;
   }
 }
 

@@ -66,7 +66,7 @@ void RunLedger::AddTests(size_t implementation) {
     result.reason = "not run yet";
     result.reproduce = ReproduceCommand(options_, spec, result.test);
     if (options_.repeat > 1) result.repetitions.assign(static_cast<size_t>(options_.repeat), {});
-    waivers_.push_back(FindWaiver(options_.waivers, result.test, spec));
+    waivers_.push_back(FindWaivers(options_.waivers, result.test, spec));
     implementation_of_.push_back(implementation);
     results_.tests.push_back(std::move(result));
   }
@@ -222,12 +222,14 @@ void RunLedger::TellWhenOver(size_t job) {
   observer_.OnTestOver(ResultOf(job));
 }
 
-// What the implementation says that it is based on is known when it runs.
+// What the implementation says that it is based on, and its version, are known when it runs.
 const Waiver* RunLedger::WaiverOf(size_t index) const {
-  if (waivers_[index]) return waivers_[index];
   const size_t implementation = implementation_of_[index];
-  return FindWaiverOfBase(options_.waivers, results_.tests[index].test, BaseOf(implementation),
-                          results_.implementations[implementation].device);
+  const std::string version = VersionOf(implementation);
+  if (!waivers_[index].empty()) return WaiverFor(waivers_[index], version);
+  return WaiverFor(FindWaiversOfBase(options_.waivers, results_.tests[index].test, BaseOf(implementation),
+                                     results_.implementations[implementation].device),
+                   version);
 }
 
 std::string RunLedger::BaseOf(size_t implementation) const {
@@ -299,12 +301,14 @@ void RunLedger::CompareAll(const std::atomic<bool>& interrupted) {
 
 // Why what differs in the recordings of one test is no news; empty: it is.
 std::string RunLedger::ApartBecause(const TestResult& baseline, const TestResult& test) const {
-  std::vector<std::string> implementations;
+  std::vector<ComparedImplementation> implementations;
   for (const TestResult* one : {&baseline, &test}) {
     if (one->verdict == Verdict::kWaived || one->verdict == Verdict::kAdvice) return ToString(one->verdict);
     const size_t index = one - results_.tests.data();
-    implementations.push_back(options_.implementations[implementation_of_[index]].source);
-    implementations.push_back(BaseOf(implementation_of_[index]));
+    const size_t implementation = implementation_of_[index];
+    const std::string version = VersionOf(implementation);
+    implementations.push_back({options_.implementations[implementation].source, version});
+    implementations.push_back({BaseOf(implementation), version});
   }
   const KnownDifference* known = FindKnownDifference(options_.known_differences, test.test, implementations);
   return known == nullptr ? "" : known->place + ": " + known->reason;

@@ -141,10 +141,10 @@ class RunLedger {
 
   mutable std::mutex mutex_;
   Results results_;
-  std::vector<const Waiver*> waivers_;        // of each result; null: none
-  std::vector<size_t> implementation_of_;     // of each result
-  std::set<size_t> decided_;                  // jobs
-  std::map<size_t, Attempt> attempts_;        // of jobs with phases that have begun
+  std::vector<std::vector<const Waiver*>> waivers_;  // of each result, each for other versions
+  std::vector<size_t> implementation_of_;            // of each result
+  std::set<size_t> decided_;                         // jobs
+  std::map<size_t, Attempt> attempts_;               // of jobs with phases that have begun
   TestFolders folders_;
   bool closes_folders_ = false;
   Clock::time_point written_ = begin_;

@@ -14,6 +14,8 @@ from torch.distributed import _state_dict_utils
 from torch.distributed.fsdp import _init_utils, _optim_utils
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 
+from shardcts.version_range import VersionRange
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -22,9 +24,11 @@ class Patch:
     is_needed: Callable[[str], bool]  # by device type
     apply: Callable[[], None]
     option: str | None = None  # the patch is left out when this option of the adapter is "as_is"
+    versions: VersionRange | None = None  # of PyTorch, which alone need it; none: all
 
     def describe(self) -> dict[str, str]:
-        return {"target": self.target, "reason": self.reason}
+        of_versions = f" Only for PyTorch {self.versions}." if self.versions else ""
+        return {"target": self.target, "reason": self.reason + of_versions}
 
 
 def _has_no_accelerator(device_type: str) -> bool:
@@ -41,11 +45,6 @@ def _is_cpu(device_type: str) -> bool:
 
 def _let_cpu_streams_be_waited_for() -> None:
     torch.cpu.Stream.synchronize = lambda self: None
-
-
-def _moves_flat_parameters_that_are_there(device_type: str) -> bool:
-    # FlatParamHandle.to_cpu of PyTorch 2.15 leaves a flat parameter that is on the CPU alone, and has this method for others.
-    return _is_cpu(device_type) and not hasattr(FlatParamHandle, "_offload_to_cpu")
 
 
 def _make_transfers_to_the_cpu_copies() -> None:
@@ -112,10 +111,10 @@ PATCHES = [
     Patch(
         target="torch.distributed.fsdp._flat_param.FlatParamHandle.flat_param_to",
         reason="offloading a full state dict to the CPU moves the flat parameter and frees the storage that it came "
-               "from. On a CPU the move is none, so the saved values themselves are freed. The move always copies. "
-               "PyTorch 2.15 does without.",
-        is_needed=_moves_flat_parameters_that_are_there,
+               "from. On a CPU the move is none, so the saved values themselves are freed. The move always copies.",
+        is_needed=_is_cpu,
         apply=_make_transfers_to_the_cpu_copies,
+        versions=VersionRange("<2.14"),
     ),
     Patch(
         target="torch.distributed.fsdp._init_utils._check_module_states_for_sync_module_states",
@@ -159,12 +158,16 @@ PATCHES = [
 ]
 
 
-def apply_needed(device_type: str, options: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Applies what this device type needs and the adapter's options do not leave out; returns the declarations.
+def apply_needed(
+    device_type: str, options: Mapping[str, str] | None = None, version: str = torch.__version__
+) -> list[dict[str, str]]:
+    """Applies what this device type and this version of PyTorch need and the adapter's options do not leave out; returns the
+    declarations.
 
     Raises ValueError for an option of a patch that is not "as_is".
     """
-    needed = [patch for patch in PATCHES if patch.is_needed(device_type) and not _is_left_out(patch, options or {})]
+    of_version = [patch for patch in PATCHES if patch.versions is None or version in patch.versions]
+    needed = [patch for patch in of_version if patch.is_needed(device_type) and not _is_left_out(patch, options or {})]
     for patch in needed:
         patch.apply()
     return [patch.describe() for patch in needed]

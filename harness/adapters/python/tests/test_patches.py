@@ -58,13 +58,14 @@ def test_transfers_of_flat_parameters_are_patched_where_they_free_what_they_move
         == frees_a_flat_parameter_that_is_on_the_cpu()
 
 
-def test_pytorch_that_leaves_flat_parameters_on_the_cpu_alone_is_not_patched(monkeypatch):
-    """As PyTorch 2.15 does, which has a method of its own for those that are elsewhere."""
-    monkeypatch.setattr(FlatParamHandle, "_offload_to_cpu", lambda self: None, raising=False)
+def test_a_patch_is_for_its_versions_only():
+    target = "torch.distributed.fsdp._flat_param.FlatParamHandle.flat_param_to"
     before = FlatParamHandle.flat_param_to
-    declared = [patch["target"] for patch in patches.apply_needed("cpu")]
-    assert "torch.distributed.fsdp._flat_param.FlatParamHandle.flat_param_to" not in declared
+    assert target not in {patch["target"] for patch in patches.apply_needed("cpu", version="2.14.0+cu130")}
     assert FlatParamHandle.flat_param_to is before
+    declared = {patch["target"]: patch["reason"] for patch in patches.apply_needed("cpu", version="2.13.1+cpu")}
+    assert declared[target].endswith("The move always copies. Only for PyTorch <2.14.")
+    assert FlatParamHandle.flat_param_to is not before
 
 
 def test_every_patch_is_declared_once_with_its_reason():
