@@ -47,6 +47,7 @@ std::vector<MutantRow> TrajectoryMutants();
 std::vector<MutantRow> AliasingMutants();
 std::vector<MutantRow> GroupMutants();
 std::vector<MutantRow> StorageRuleMutants();
+std::vector<MutantRow> StorageReshardingMutants();  // are among the ones above
 
 // Changes the arguments of one operation.
 Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);

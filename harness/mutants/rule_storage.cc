@@ -7,76 +7,10 @@
 
 #include "contract/parts.h"
 #include "contract/tensor_bytes.h"
-#include "mutants/mutate.h"
+#include "mutants/checkpoints.h"
 
 namespace shardcts {
 namespace {
-
-MutantRow StorageRule(const std::string& rule, std::string name, std::string description, std::string models,
-                      Mutation mutation, int min_world_size = 1) {
-  return {{std::move(name), std::move(description), std::move(models), {"storage"}, {rule + " " + rule}, min_world_size},
-          std::move(mutation)};
-}
-
-at::Tensor* LocalOf(Value& value) {
-  if (auto* plain = value.TryAs<Tensor>()) return &plain->data;
-  if (auto* distributed = value.TryAs<DTensor>()) return &distributed->local;
-  return nullptr;
-}
-
-// Calls `change` with every value that is neither a dict nor a list.
-void ForEachLeaf(Value& tree, const std::function<void(Value&)>& change) {
-  if (auto* dict = tree.TryAs<Dict>()) {
-    for (auto& [key, value] : *dict) ForEachLeaf(value, change);
-  } else if (auto* list = tree.TryAs<List>()) {
-    for (Value& value : *list) ForEachLeaf(value, change);
-  } else {
-    change(tree);
-  }
-}
-
-void ForEachLocal(Value& tree, const std::function<void(at::Tensor&)>& change) {
-  ForEachLeaf(tree, [&](Value& value) {
-    if (at::Tensor* local = LocalOf(value)) change(*local);
-  });
-}
-
-Mutation OnSavedDict(std::function<void(MutantState&, Dict& arguments, Dict& saved)> change) {
-  return OnArguments("storage.save", [=](MutantState& state, Dict& arguments) {
-    change(state, arguments, arguments.Find("state_dict")->AsDict());
-  });
-}
-
-Mutation OnLoadedDict(std::function<void(MutantState&, const Dict& arguments, Value& loaded)> change) {
-  return OnResult("storage.load", [=](MutantState& state, const Dict& arguments, Value& result) {
-    change(state, arguments, *result.AsDict().Find("state_dict"));
-  });
-}
-
-Mutation OnReadDict(std::function<void(MutantState&, const Dict& arguments, Value& read)> change) {
-  return OnResult("storage.read", change);
-}
-
-// After the operation, whatever it gave.
-Mutation After(const std::string& wanted, std::function<void(MutantState&, Dict& arguments)> act) {
-  return [=](MutantState& state, std::string_view operation, Dict& arguments) {
-    Outcome outcome = state.inner.Invoke(operation, arguments);
-    if (operation == wanted && outcome.ok()) act(state, arguments);
-    return outcome;
-  };
-}
-
-using Swallowing = std::function<bool(MutantState&, const Dict& arguments, const Error&)>;
-
-// An error of the operation is not told where this says so.
-Mutation Swallow(const std::string& wanted, Swallowing when) {
-  return [=](MutantState& state, std::string_view operation, Dict& arguments) -> Outcome {
-    Outcome outcome = state.inner.Invoke(operation, arguments);
-    if (operation != wanted || outcome.ok() || !when(state, arguments, outcome.error())) return outcome;
-    if (wanted == "storage.save") return Value();
-    return Value(Dict{{"state_dict", arguments.At("state_dict")}});
-  };
-}
 
 std::string PathIn(const Dict& arguments) { return arguments.At("path").AsString(); }
 
@@ -230,10 +164,6 @@ bool IsOfOthers(MutantState& state, const Dict&, const Error& error) {
 
 bool IsThere(MutantState& state, const Dict& arguments, const Error&) {
   return state.Require("storage.describe", {{"path", arguments.At("path")}}).AsDict().At("complete").AsBool();
-}
-
-Swallowing MessageHas(std::string text) {
-  return [text](MutantState&, const Dict&, const Error& error) { return error.message.find(text) != std::string::npos; };
 }
 
 // What an earlier save has and this one lacks is saved again.
@@ -421,7 +351,9 @@ std::vector<MutantRow> RankRows() {
 
 std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
-  for (const auto& more : {ContentRows(), RankRows(), HardenedRows(), ValueRows()}) rows.insert(rows.end(), more.begin(), more.end());
+  for (const auto& more : {StorageReshardingMutants(), ContentRows(), RankRows(), HardenedRows(), ValueRows()}) {
+    rows.insert(rows.end(), more.begin(), more.end());
+  }
   return rows;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "inventory/phases.h"
+
 namespace shardcts::storage {
 namespace {
 
@@ -39,6 +41,8 @@ Dict World::Load(const Dict& destination, const std::string& path, CheckpointLoa
   Do([&] { loaded = LoadCheckpoint(t_.caller(), destination, path, options); });
   return loaded;
 }
+
+bool Saves(const Trial& t) { return t.Phase().role == "save"; }
 
 World FirstRanks(Trial& t, int64_t count, std::vector<int64_t> mesh_shape) {
   std::vector<int64_t> ranks = AllRanks(t);

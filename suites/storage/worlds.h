@@ -32,6 +32,9 @@ class World {
   MeshLayout layout_;
 };
 
+// Whether the phase that runs is one that saves; the others load. *Local*.
+bool Saves(const Trial& t);
+
 // The first `count` ranks; 0: all.
 World FirstRanks(Trial& t, int64_t count = 0, std::vector<int64_t> mesh_shape = {});
 

@@ -1,0 +1,63 @@
+// Mutants of the rules of the suite storage: what goes wrong between the layout that saves and the one that loads.
+#include <algorithm>
+
+#include "mutants/checkpoints.h"
+
+namespace shardcts {
+namespace {
+
+// Tensors are sharded over all ranks: the one with the most chunks has one of each.
+bool IsOfAnotherWorld(MutantState& state, const Dict& arguments) {
+  const Value keys = state.Require("storage.describe", {{"path", arguments.At("path")}}).AsDict().At("keys");
+  size_t most = 0;
+  for (const auto& [name, entry] : keys.AsDict()) {
+    if (const Value* chunks = entry.AsDict().Find("chunks")) most = std::max(most, chunks->AsList().size());
+  }
+  return most != static_cast<size_t>(state.context.world_size);
+}
+
+bool IsOutsideOfAMesh(MutantState& state, const Dict& arguments) {
+  bool is_outside = false;
+  Value tree = arguments.At("state_dict");
+  ForEachLeaf(tree, [&](Value& value) {
+    const DTensor* tensor = value.TryAs<DTensor>();
+    is_outside = is_outside || (tensor && !tensor->mesh.Coordinate(state.context.rank));
+  });
+  return is_outside;
+}
+
+void FirstShardsOnly(MutantState&, const Dict&, Value& loaded) {
+  ForEachLeaf(loaded, [](Value& value) {
+    ShardedTensor* sharded = value.TryAs<ShardedTensor>();
+    for (size_t i = 1; sharded && i < sharded->local_shards.size(); ++i) sharded->local_shards[i].tensor.fill_(0);
+  });
+}
+
+void NestedPlainLost(MutantState&, const Dict&, Value& loaded) {
+  for (auto& [name, value] : loaded.AsDict()) {
+    if (!value.TryAs<Dict>()) continue;
+    ForEachLeaf(value, [](Value& leaf) {
+      if (Tensor* plain = leaf.TryAs<Tensor>()) plain->data.detach().fill_(0);
+    });
+  }
+}
+
+}  // namespace
+
+std::vector<MutantRow> StorageReshardingMutants() {
+  return {
+      StorageRule("RS1", "storage_other_worlds_refused", "a load by another number of ranks than the save's is an error",
+                  "DeepSpeed#2898, #3810", RefuseLoads(IsOfAnotherWorld, "saved by another number of ranks"), 2),
+      StorageRule("RS5", "storage_nested_plain_lost", "plain tensors of a model become zeros when they are loaded",
+                  "a wrapper without DTensors", OnLoadedDict(NestedPlainLost)),
+      StorageRule("RS7", "storage_first_shard_only", "of several shards of a rank the first alone is loaded",
+                  "one shard on each rank", OnLoadedDict(FirstShardsOnly), 2),
+      StorageRule("RS8", "storage_outside_refused", "a load is an error on ranks outside of a tensor's mesh",
+                  "no coordinate where one is needed", RefuseLoads(IsOutsideOfAMesh, "a tensor of another mesh"), 3),
+      StorageRule("RS9", "storage_wrong_parts_accepted", "a save takes local parts of a wrong shape",
+                  "global shape and local part are not compared",
+                  Swallow("storage.save", MessageHas("its placements give")), 2),
+  };
+}
+
+}  // namespace shardcts
