@@ -1,5 +1,6 @@
 #include "rank/test_runner.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <stdexcept>
+#include <variant>
 
 #include "inventory/inventory.h"
 #include "rank/port.h"
@@ -33,8 +36,15 @@ Ending FailWith(const std::string& message, Trial& trial) {
   return {RankVerdict::kFail, message};
 }
 
-// Runs the body; only here exceptions of a test become a verdict.
-Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_early) {
+// Of an error that a value can cause: a key that lacks, an index beyond the end, shapes that do not fit.
+bool IsOfValues(const std::exception& error) {
+  return dynamic_cast<const std::logic_error*>(&error) || dynamic_cast<const c10::Error*>(&error) ||
+         dynamic_cast<const std::bad_optional_access*>(&error) || dynamic_cast<const std::bad_variant_access*>(&error);
+}
+
+// Runs the body; only here exceptions of a test become a verdict. `session`: where it calls the implementation, whose
+// values are at fault when the body cannot work with them.
+Ending RunBody(const std::function<void()>& body, Trial& trial, const Session& session, bool* failed_early) {
   *failed_early = true;
   try {
     body();
@@ -50,7 +60,10 @@ Ending RunBody(const std::function<void()>& body, Trial& trial, bool* failed_ear
   } catch (const ContractViolation& violation) {
     trial.Fail(std::string("the implementation breaks the contract: ") + violation.what());
   } catch (const std::exception& error) {
-    return {RankVerdict::kHarnessError, error.what()};
+    if (session.operations() == 0 || !IsOfValues(error)) return {RankVerdict::kHarnessError, error.what()};
+    const std::string what = error.what();
+    trial.Fail(fmt::format("after {} the test cannot go on with the values that it was given: {}",
+                           session.last_operation(), what.substr(0, what.find('\n'))));
   }
   if (!trial.failed()) return {};
   const Failure& first = trial.failures().front();
@@ -156,7 +169,7 @@ class Case {
                               Files());
       body_(trial);
     };
-    const Ending ending = RunBody(body, trial, failed_early);
+    const Ending ending = RunBody(body, trial, pool_.session, failed_early);
     const bool peers_stopped_too =
         ending.verdict == RankVerdict::kAborted || ending.verdict == RankVerdict::kDiverged;
     if (*failed_early && !peers_stopped_too) pool_.control.NotifyPeersOfStop();

@@ -80,3 +80,9 @@ def test_what_can_never_be_reset_again_is_made_anew(run_shardcts):
     assert (faulty["verdict"], ended.code) == ("fail", 1), ended
     assert "after the test: implementation.reset: RuntimeError: nothing can be dropped any more" in faulty["reason"]
     assert verdicts_beside(run, faulty) == OTHERS_PASS
+
+
+def test_values_that_a_test_cannot_work_with_fail_it(run_shardcts):
+    ended, run = run_shardcts("python:hostile:ChunksWithoutSizes", "--suite", "storage", "--filter", "*/RK1/*")
+    assert run.verdicts and set(run.verdicts) == {"fail"}, ended
+    assert ended.code == 1 and "after storage.describe the test cannot go on with the values that it was given: " in run.tests[0]["reason"], ended

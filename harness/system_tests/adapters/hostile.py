@@ -133,3 +133,15 @@ class RaisingInEveryReset(TorchAdapter):
         if self._broken:
             raise RuntimeError("nothing can be dropped any more")
         super().reset()
+
+
+class ChunksWithoutSizes(TorchAdapter):
+    """Its description of a checkpoint is of the right types, and makes no sense."""
+
+    @operation("storage.describe")
+    def storage_describe(self, path):
+        described = super().storage_describe(path)
+        for entry in described["keys"].values():
+            for chunk in entry.get("chunks", []):
+                chunk["sizes"] = []
+        return described
