@@ -40,6 +40,19 @@ def test_page_has_a_column_for_each_version_and_what_changed(folders):
     assert page.endswith("## From 2.14.1+cu130 to 2.15.0+cu132\n\nNo verdict differs.\n")
 
 
+def test_what_one_run_lacks_is_one_line(folders, tmp_path):
+    """Not one for each test: a run of one implementation, and one that was stopped, beside a complete one."""
+    tests = [example_run.make_test("torch", verdict, mlp_dim=dim) for dim, verdict in {2: "not_run", 3: "not_run", 5: "pass"}.items()]
+    tests.append(example_run.make_test("reference", "pass", mlp_dim=2))
+    document = example_run.finish(tests)
+    document["run"]["environment"]["torch"] = "2.12.0"
+    page = render_markdown(read_versions([example_run.write_run(tmp_path / "2.12.0", document), folders[0]]))
+    changes = page.partition("## From 2.12.0 to 2.13.0+cpu\n\n")[2].splitlines()
+    assert changes[:2] == ["* `torch` on 2.12.0: 2 tests were not run", "* `reference` on 2.13.0+cpu: nothing was run"]
+    assert [line.partition(f"`{FUNCTION}`, ")[2].partition(" in ")[0] for line in changes[2:]] == ["pass → waived", "absent → pass"]
+    assert "| `reference` | `fully_shard_state_dict` | 1 pass | not run |" in page
+
+
 def test_writes_where_told(folders, tmp_path):
     result = run_module("shardcts_reports.versions", *folders, "--out", tmp_path / "versions.md")
     assert (result.returncode, result.stdout.strip()) == (0, str(tmp_path / "versions.md"))
