@@ -47,7 +47,8 @@ std::vector<MutantRow> TrajectoryMutants();
 std::vector<MutantRow> AliasingMutants();
 std::vector<MutantRow> GroupMutants();
 std::vector<MutantRow> StorageRuleMutants();
-std::vector<MutantRow> StorageReshardingMutants();  // are among the ones above
+std::vector<MutantRow> StorageReshardingMutants();  // these and the next are among the ones above
+std::vector<MutantRow> StorageEntryMutants();
 
 // Changes the arguments of one operation.
 Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);

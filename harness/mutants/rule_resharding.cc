@@ -42,6 +42,19 @@ void NestedPlainLost(MutantState&, const Dict&, Value& loaded) {
   }
 }
 
+// The last read of each plan is left out.
+void DropLastRead(MutantState&, const Dict&, Value& reads) {
+  if (!reads.AsList().empty()) reads.TryAs<List>()->pop_back();
+}
+
+void OffsetsIn32Bits(MutantState&, const Dict&, Value& reads) {
+  for (Value& read : *reads.TryAs<List>()) {
+    std::vector<int64_t> offsets = read.AsDict().At("offsets").AsInts();
+    for (int64_t& offset : offsets) offset = static_cast<int32_t>(offset);
+    read.AsDict().Set("offsets", ToValue(offsets));
+  }
+}
+
 }  // namespace
 
 std::vector<MutantRow> StorageReshardingMutants() {
@@ -57,6 +70,10 @@ std::vector<MutantRow> StorageReshardingMutants() {
       StorageRule("RS9", "storage_wrong_parts_accepted", "a save takes local parts of a wrong shape",
                   "global shape and local part are not compared",
                   Swallow("storage.save", MessageHas("its placements give")), 2),
+      StorageRule("RS11", "storage_last_read_dropped", "the last of the planned reads is left out", "off by one in a sweep",
+                  OnResult("storage.plan_reads", DropLastRead)),
+      StorageRule("DT4", "storage_offsets_in_32_bits", "planned offsets have 32 bits", "int where int64_t is needed",
+                  OnResult("storage.plan_reads", OffsetsIn32Bits)),
   };
 }
 

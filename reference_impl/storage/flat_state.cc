@@ -64,6 +64,7 @@ class Flattener {
 // A container while it is put together, or a value.
 struct Node {
   std::vector<std::pair<PathStep, Node>> inner;
+  std::map<std::pair<Key, bool>, size_t> places;  // in `inner`
   const Value* value = nullptr;
 
   Value Finish() const {
@@ -108,9 +109,9 @@ Dict Unflatten(const std::vector<FlatEntry>& entries) {
   for (const FlatEntry& entry : entries) {
     Node* node = &root;
     for (const PathStep& step : entry.path) {
-      auto found = std::ranges::find(node->inner, step, &std::pair<PathStep, Node>::first);
-      if (found == node->inner.end()) found = node->inner.insert(found, {step, {}});
-      node = &found->second;
+      const auto [place, is_new] = node->places.emplace(std::pair(step.key, step.is_index), node->inner.size());
+      if (is_new) node->inner.emplace_back(step, Node());
+      node = &node->inner[place->second].second;
     }
     node->value = &entry.value;
   }

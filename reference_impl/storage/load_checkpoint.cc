@@ -103,6 +103,24 @@ at::Tensor ReadWhole(SavedFiles& files, const std::string& name, const SavedTens
   return whole;
 }
 
+// A tensor with memory in the place of one on the meta device, for each that the checkpoint has.
+void GiveMemory(const Manifest& manifest, Dict& state_dict) {
+  for (FlatEntry& entry : Flatten(state_dict)) {
+    if (!manifest.tensors.contains(entry.name)) continue;
+    const auto materialized = [](const at::Tensor& tensor) {
+      return at::empty_like(tensor, tensor.options().device(at::kCPU)).requires_grad_(tensor.requires_grad());
+    };
+    if (auto* distributed = entry.value.TryAs<shardcts::DTensor>(); distributed && distributed->local.is_meta()) {
+      distributed->local = materialized(distributed->local);
+    } else if (auto* plain = entry.value.TryAs<Tensor>(); plain && plain->data.is_meta()) {
+      plain->data = materialized(plain->data);
+    } else {
+      continue;
+    }
+    SetAt(state_dict, entry.path, entry.value);
+  }
+}
+
 }  // namespace
 
 Manifest ReadManifest(Files& files, const std::string& path) {
@@ -113,17 +131,18 @@ Manifest ReadManifest(Files& files, const std::string& path) {
 Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path, bool partial) {
   const int64_t rank = group.global_ranks()[static_cast<size_t>(group.rank())];
   LoadPlan plan;
+  Dict loaded = state_dict;
   std::optional<SavedFiles> saved_files;
   const std::vector<Value> saves = Together(group, [&]() -> Value {
     plan.manifest = ReadManifest(files, path);
     saved_files.emplace(files, path, plan.manifest);
-    for (const FlatEntry& entry : Flatten(state_dict)) PlanEntry(plan, entry, rank, partial);
+    GiveMemory(plan.manifest, loaded);
+    for (const FlatEntry& entry : Flatten(loaded)) PlanEntry(plan, entry, rank, partial);
     for (const Destination& one : plan.tensors) {
       for (const SavedChunk* chunk : NeededChunks(*one.saved, one.pieces)) CheckDigest(*saved_files, one.name, *chunk);
     }
     return plan.manifest.folder;
   });
-  Dict loaded = state_dict;
   Together(group, [&]() -> Value {
     for (const Value& save : saves) {
       if (save.AsString() != plan.manifest.folder) {

@@ -55,6 +55,7 @@ std::vector<ShardPlace> CutNamed(const std::string& name) {
   if (name == "with_empty") {  // on 2 ranks: a shard without rows begins where another does
     return {{0, {0, 0}, {0, 5}}, {1, {0, 0}, {9, 5}}};
   }
+  if (name == "empty_behind") return {{0, {0, 0}, {9, 5}}, {0, {0, 0}, {0, 5}}};  // on 1 rank: the same, the other way
   throw HarnessError(fmt::format("no cut \"{}\"", name));
 }
 

@@ -9,6 +9,22 @@ namespace shardcts::storage {
 namespace {
 
 const std::vector<PlacedTensor> kSaved = {{"layer.weight", {5, 2}, "S0"}, {"layer.bias", {5}, "S0"}, {"head", {3}, "R"}};
+// Also in a dict and in a list.
+Dict Nested(const Dict& state) {
+  return {{"layer", Dict{{"weight", state.At("layer.weight")}, {"bias", state.At("layer.bias")}}},
+          {"list", List{state.At("head"), 3, state.At("plain")}}};
+}
+
+// The same on the meta device.
+Value OnMeta(const Value& value) {
+  if (const auto* distributed = value.TryAs<DTensor>()) {
+    DTensor moved = *distributed;
+    moved.local = at::empty_like(moved.local, moved.local.options().device(at::kMeta));
+    return moved;
+  }
+  return at::empty_like(value.AsTensor(), value.AsTensor().options().device(at::kMeta));
+}
+
 const PlacedTensor kMissing = {"layer.missing", {4, 2}, "S0"};
 
 }  // namespace
@@ -39,6 +55,32 @@ RULE(LD2) {
   loaded.Erase(kMissing.name);
   loaded.Erase("absent");
   HasCoded(t, "the others", world, kSaved, loaded);
+}
+
+RULE(LD6) {
+  std::vector<PlacedTensor> tensors = kSaved;
+  tensors.push_back({"plain", {2, 3}, ""});
+  const World world = FirstRanks(t);
+  const Dict expected = Nested(CodedState(t, world, tensors));
+  if (Saves(t)) return world.Save(expected, "checkpoint");
+  Dict destination;
+  for (const auto& [name, value] : BlankState(t, world, tensors)) destination.Set(name, OnMeta(value));
+  t.Rule(SameValue("what was loaded", expected, world.Load(Nested(destination), "checkpoint")));
+}
+
+RULE(LD8) {
+  const World world = FirstRanks(t);
+  if (Saves(t)) return world.Save(CodedState(t, world, kSaved), "checkpoint");
+  // The other ranks do nothing.
+  if (t.rank() != t.world_size() - 1) return t.Rule({}), void();
+  HoldsCoded(t, "what was read", kSaved, "checkpoint");
+  const CheckpointDescription description = DescribeCheckpoint(t.caller(), "checkpoint");
+  t.Rule(Equal("complete", true, description.complete));
+  for (const PlacedTensor& tensor : kSaved) {
+    const auto entry = description.entries.find(tensor.name);
+    if (!t.Rule(Holds(entry != description.entries.end(), tensor.name, "is not described"))) continue;
+    t.Rule(Equal(tensor.name + ": shape", tensor.shape, entry->second.shape));
+  }
 }
 
 RULE(LD4) {

@@ -60,6 +60,7 @@ class TorchAdapter(
         "serialization",
         "inspection",
         "storage",
+        "storage_planning",
         *(["storage_safetensors"] if torch_storage.has_safetensors else []),
     ]
 

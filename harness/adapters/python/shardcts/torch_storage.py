@@ -8,8 +8,19 @@ from pathlib import Path
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException as TorchCheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.default_planner import (
+    DefaultLoadPlanner,
+    _EmptyStateDictLoadPlanner,
+    _validate_global_plan,
+)
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    Metadata,
+    TensorProperties,
+    TensorStorageMetadata,
+)
+from torch.distributed.checkpoint.planner import SavePlan
+from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 from shardcts.adapter import operation
@@ -66,6 +77,14 @@ def _entry(entry) -> dict:
     }
 
 
+def _chunks(chunks: list[dict]) -> list[ChunkStorageMetadata]:
+    return [ChunkStorageMetadata(torch.Size(chunk["offsets"]), torch.Size(chunk["sizes"])) for chunk in chunks]
+
+
+def _in_chunks(shape: list[int], chunks: list[dict]) -> TensorStorageMetadata:
+    return TensorStorageMetadata(TensorProperties(dtype=torch.float32), torch.Size(shape), _chunks(chunks))
+
+
 class StorageOperations:
     @operation("storage.save")
     def storage_save(
@@ -105,3 +124,21 @@ class StorageOperations:
         except Exception:  # none, or one that cannot be read
             return {"complete": False, "keys": {}}
         return {"complete": True, "keys": _described(metadata)}
+
+    @operation("storage.plan_reads")
+    def storage_plan_reads(self, saved: list[dict], wanted: list[dict]) -> list[dict]:
+        # The plan does not depend on the shape.
+        items = create_read_items_for_chunk_list("tensor", _in_chunks([], saved), _chunks(wanted))
+        reads = []
+        for item in items:
+            begins = wanted[item.dest_index.index]["offsets"]
+            offsets = [begin + offset for begin, offset in zip(begins, item.dest_offsets, strict=True)]
+            places = {"saved": item.storage_index.index, "wanted": item.dest_index.index}
+            reads.append({**places, "offsets": offsets, "sizes": list(item.lengths)})
+        return sorted(reads, key=lambda read: (read["wanted"], read["saved"]))
+
+    @operation("storage.check_chunks")
+    def storage_check_chunks(self, shape: list[int], chunks: list[dict]) -> list[str]:
+        # With the plan of one rank alone PyTorch does not compare volumes.
+        plans = [SavePlan([]), SavePlan([])]
+        return _validate_global_plan(plans, Metadata({"tensor": _in_chunks(shape, chunks)}))

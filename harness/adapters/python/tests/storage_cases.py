@@ -60,3 +60,15 @@ def some_ranks_save_and_others_load(run):
     dist.barrier()
     loaded = run("storage.load", state_dict={"a": torch.zeros(3, dtype=torch.int64)}, path=path)["state_dict"]
     assert loaded["a"].tolist() == [0, 1, 2]
+
+
+def reads_and_chunks_are_planned(run):
+    rows = [{"offsets": [0, 0], "sizes": [3, 2]}, {"offsets": [3, 0], "sizes": [4, 2]}]
+    reads = run("storage.plan_reads", saved=rows, wanted=[{"offsets": [2, 1], "sizes": [3, 1]}])
+    assert reads == [
+        {"saved": 0, "wanted": 0, "offsets": [2, 1], "sizes": [1, 1]},
+        {"saved": 1, "wanted": 0, "offsets": [3, 1], "sizes": [2, 1]},
+    ]
+    assert run("storage.check_chunks", shape=[7, 2], chunks=rows) == []
+    (problem,) = run("storage.check_chunks", shape=[8, 2], chunks=rows)
+    assert "16" in problem and "14" in problem

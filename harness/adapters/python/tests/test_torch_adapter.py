@@ -42,6 +42,7 @@ ANY_WORLD = [
     "the_random_state_changes_with_draws",
     "checkpoints_go_to_a_folder_and_back",
     "errors_of_checkpoints_are_those_of_every_rank",
+    "reads_and_chunks_are_planned",
     "some_ranks_save_and_others_load",
     "hooks_on_steps_are_counted",
     "a_forward_hook_takes_a_state_dict",

@@ -1,0 +1,110 @@
+// Plans: what is read of which chunk, by layouts alone.
+#include <algorithm>
+
+#include "contract/storage.h"
+#include "rank/trial.h"
+#include "suites/storage/rule.h"
+
+namespace shardcts::storage {
+namespace {
+
+constexpr int64_t kBeyond = int64_t{1} << 33;  // rows; further than 32 bits count
+
+// The rows of a matrix, in chunks that end at these numbers.
+std::vector<ChunkBox> RowsUpTo(const std::vector<int64_t>& ends, int64_t columns) {
+  std::vector<ChunkBox> chunks;
+  int64_t begin = 0;
+  for (int64_t end : ends) {
+    chunks.push_back({{begin, 0}, {end - begin, columns}});
+    begin = end;
+  }
+  return chunks;
+}
+
+// Every combination of a part of each dimension; parts end at these numbers, the last dimension fastest.
+std::vector<ChunkBox> Grid(const std::vector<std::vector<int64_t>>& ends) {
+  std::vector<ChunkBox> chunks = {{}};
+  for (const std::vector<int64_t>& dim : ends) {
+    std::vector<ChunkBox> next;
+    for (const ChunkBox& chunk : chunks) {
+      int64_t begin = 0;
+      for (int64_t end : dim) {
+        next.push_back(chunk);
+        next.back().offsets.push_back(begin);
+        next.back().sizes.push_back(end - begin);
+        begin = end;
+      }
+    }
+    chunks = std::move(next);
+  }
+  return chunks;
+}
+
+// Of each pair of chunks what both have, by its definition; ascending by wanted, then by saved.
+std::vector<PlannedRead> Overlaps(const std::vector<ChunkBox>& saved, const std::vector<ChunkBox>& wanted) {
+  std::vector<PlannedRead> reads;
+  for (size_t w = 0; w < wanted.size(); ++w) {
+    for (size_t s = 0; s < saved.size(); ++s) {
+      PlannedRead read{static_cast<int64_t>(s), static_cast<int64_t>(w), {}};
+      bool is_empty = false;
+      for (size_t dim = 0; dim < saved[s].offsets.size(); ++dim) {
+        const int64_t begin = std::max(saved[s].offsets[dim], wanted[w].offsets[dim]);
+        const int64_t end = std::min(saved[s].offsets[dim] + saved[s].sizes[dim], wanted[w].offsets[dim] + wanted[w].sizes[dim]);
+        is_empty = is_empty || end <= begin;
+        read.box.offsets.push_back(begin);
+        read.box.sizes.push_back(end - begin);
+      }
+      if (!is_empty) reads.push_back(read);
+    }
+  }
+  return reads;
+}
+
+void PlansOverlaps(Trial& t, const std::string& what, const std::vector<ChunkBox>& saved,
+                   const std::vector<ChunkBox>& wanted) {
+  const std::vector<PlannedRead> expected = Overlaps(saved, wanted), actual = PlanReads(t.caller(), saved, wanted);
+  t.Rule(Equal(what + ": number of reads", expected.size(), actual.size()));
+  for (size_t i = 0; i < std::min(expected.size(), actual.size()); ++i) {
+    const std::string read = fmt::format("{}: read {}", what, i);
+    t.Rule(Equal(read + ": saved", expected[i].saved, actual[i].saved));
+    t.Rule(Equal(read + ": wanted", expected[i].wanted, actual[i].wanted));
+    t.Rule(Equal(read + ": offsets", expected[i].box.offsets, actual[i].box.offsets));
+    t.Rule(Equal(read + ": sizes", expected[i].box.sizes, actual[i].box.sizes));
+  }
+}
+
+}  // namespace
+
+RULE(RS11) {
+  const std::string chunks = t.TextParam("chunks");
+  if (chunks == "number") return PlansOverlaps(t, "no dimensions", {{}}, {{}});
+  if (chunks == "rows") return PlansOverlaps(t, "rows", RowsUpTo({3, 4, 9, 13}, 2), RowsUpTo({1, 4, 12, 13}, 2));
+  if (chunks == "empty") return PlansOverlaps(t, "empty", RowsUpTo({3, 3, 9}, 2), RowsUpTo({5, 5, 9}, 2));
+  if (chunks == "grid") {
+    const std::vector<ChunkBox> few = Grid({{4, 7}, {1, 5}, {2, 3}}), many = Grid({{1, 3, 6, 7}, {2, 4, 5}, {3}});
+    PlansOverlaps(t, "few into many", few, many);
+    return PlansOverlaps(t, "many into few", many, few);
+  }
+  // What begins first is not what ends first.
+  const std::vector<ChunkBox> turned = {{{6, 0}, {3, 5}}, {{0, 1}, {6, 4}}, {{0, 0}, {6, 1}}};
+  const std::vector<ChunkBox> nested = {{{0, 0}, {9, 5}}, {{1, 1}, {2, 2}}, {{0, 4}, {8, 1}}, {{8, 0}, {1, 5}}};
+  PlansOverlaps(t, "turned and nested", turned, nested);
+}
+
+RULE(DT4) {
+  const std::vector<int64_t> ends = {kBeyond / 2 - 1, kBeyond + 3, kBeyond + 5};
+  PlansOverlaps(t, "beyond 32 bits", RowsUpTo(ends, 3), RowsUpTo({kBeyond, kBeyond + 4, kBeyond + 5}, 3));
+  const auto problems_of = [&](const std::vector<ChunkBox>& chunks) {
+    return CheckChunks(t.caller(), {kBeyond + 5, 3}, chunks);
+  };
+  t.Rule(Equal<size_t>("problems of a tiling", 0, problems_of(RowsUpTo(ends, 3)).size()));
+  std::vector<ChunkBox> gap = RowsUpTo(ends, 3), overlap = gap, excess = gap;
+  gap[1].sizes[0] -= 1;
+  overlap[1].sizes[0] += 1;
+  excess[2].sizes[0] += 1;
+  t.Rule(Holds(!problems_of(gap).empty(), "a gap", "is not found"));
+  t.Rule(Holds(!problems_of(overlap).empty(), "an overlap", "is not found"));
+  t.Rule(Holds(!problems_of(excess).empty(), "a row beyond the shape", "is not found"));
+}
+
+}  // namespace shardcts::storage
