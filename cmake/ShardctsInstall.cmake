@@ -44,6 +44,9 @@ install(DIRECTORY harness/adapters/python/shardcts fixtures/models/python/shardc
         DESTINATION ${data_folder}/python ${python_sources})
 set_target_properties(shardcts_hostdev PROPERTIES
   INSTALL_RPATH "$ORIGIN/../../../../${library_folder};${SHARDCTS_TORCH_ROOT}/lib")
+set_target_properties(shardcts_local_backend PROPERTIES INSTALL_RPATH "${SHARDCTS_TORCH_ROOT}/lib")
+install(TARGETS shardcts_local_backend LIBRARY DESTINATION ${data_folder}/python/shardcts_local)
+install(DIRECTORY harness/adapters/local_backend/shardcts_local DESTINATION ${data_folder}/python ${python_sources})
 install(TARGETS shardcts_hostdev LIBRARY DESTINATION ${data_folder}/python/shardcts_hostdev)
 install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_folder}/python ${python_sources})
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports

@@ -25,7 +25,7 @@ inline const ShippedImplementation kShippedImplementations[] = {
     {"reference", "libshardcts_reference.so", "", "", {"comm", "import", "timings"}},
     {kMutatedReference, "libshardcts_reference_mutants.so", "", "", {"comm", "import", "reached", "timings"}, true},
     {"torch", "", "shardcts.torch_adapter", "TorchAdapter",
-     {"backend", "bind", "comm", "grad_writeback", "import", "optim_gather", "timeout_s"}},
+     {"backend", "bind", "comm", "grad_writeback", "import", "optim_gather", "share", "timeout_s"}},
 };
 
 // nullptr: none has this name.

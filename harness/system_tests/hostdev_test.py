@@ -54,43 +54,23 @@ def test_the_gradient_that_no_stream_waits_for_is_found(run_shardcts):
     ("device=npu,import=no_such_module", {}, "module 'no_such_module', which is to bring device type 'npu', cannot be "
                                              "imported: ModuleNotFoundError"),
     ("device=npu,import=json", {}, "knows no device type 'npu', and module 'json' brings none of that name"),
+    ("device=bare,import=bare_device", {}, "no backend is registered for device type 'bare'; backend=NAME names one"),
+    ("device=bare,import=bare_device,backend=gloo", {}, "option backend=gloo: not registered for device type 'bare'"),
+    ("device=hostdev,import=bare_device", {}, "knows no device type 'hostdev', and module 'bare_device' brings none of that "
+                                              "name"),
     ("device=hostdev,backend=nosuch", {}, "option backend=nosuch"),
     ("device=hostdev,backend=gloo", {}, "option backend=gloo: not registered for device type 'hostdev'"),
     ("device=hostdev,bind=maybe", {}, "option bind=maybe: possible: yes, no"),
-    ("device=hostdev", {"SHARDCTS_HOSTDEV_DEVICES": "1"}, "needs hostdev:1, 1 are there"),
+    ("device=hostdev", {"SHARDCTS_HOSTDEV_DEVICES": "1"}, "rank with local rank 1 needs hostdev:1, 1 are there; with share=yes "
+                                                          "ranks share devices"),
+    ("device=hostdev", {"SHARDCTS_HOSTDEV_DEVICES": "0"}, "SHARDCTS_HOSTDEV_DEVICES=0"),
+    ("device=hostdev", {"SHARDCTS_HOSTDEV_FAIL": "1"}, "SHARDCTS_HOSTDEV_FAIL=1: not RANK:N"),
 ])
 def test_bad_input_is_one_line(shardcts, monkeypatch, options, environment, message):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     ended = shardcts("run", "--impl", f"torch,{options}", "--world", 2, "--filter", "*cached*mlp_dim=2*", "--out", "out")
     assert ended.code == 2 and message in ended.err and len(ended.err.splitlines()) == 1, ended
-
-
-# A fault, and the tests of world size 2 or 4 that show it on hostdev.
-FAULTS = [
-    ("stream_is_not_waited_for", 2, "*test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=4*"),
-    ("host_writes_device_memory", 2, "*test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=4*"),
-    ("copy_is_not_waited_for", 4, "*test_setting_meta_device_model/world_size=4"),
-    ("pinning_is_left_out", 2, "*test_dp_state_dict_cpu_offload*"),
-    ("offloaded_shards_move_back", 2, "*test_dp_state_dict_cpu_offload*"),
-    ("offload_is_left_out", 4, "*test_cpu_offload_full_state_dict/world_size=4*"),
-    ("scalars_stay_on_the_device", 4, "*test_cpu_offload_full_state_dict/world_size=4*"),
-]
-
-
-# Of a full state dict, the offload also decides which ranks have entries.
-SHOWN_ON_THE_CPU = {"offload_is_left_out"}
-
-
-@pytest.mark.parametrize("fault, world, tests", FAULTS)
-def test_faults_that_need_an_accelerator_are_shown(run_shardcts, fault, world, tests):
-    """On the CPU the same adapter passes: there is one memory, and work is done when a call returns."""
-    faulty = "python:device_faults:DeviceFaults"
-    if fault not in SHOWN_ON_THE_CPU:
-        ended, run = run_shardcts(f"{faulty},fault={fault}", "--world", world, "--filter", tests, out="cpu")
-        assert ended.code == 0 and "pass" in run.verdicts, ended
-    ended, run = run_shardcts(f"{faulty},device=hostdev,fault={fault}", "--world", world, "--filter", tests, out="hostdev")
-    assert ended.code == 1 and {"fail", "crash"} & set(run.verdicts), ended
 
 
 def test_a_vendors_subclass_has_the_waivers_of_pytorch(run_shardcts, monkeypatch):

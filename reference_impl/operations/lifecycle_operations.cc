@@ -11,7 +11,8 @@ std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "dsd", "sharded_tensor",
                                  "activation_checkpoint", "ddp", "process_groups", "serialization", "storage",
-                                 "storage_safetensors", "storage_verify", "storage_planning", "inspection"};
+                                 "storage_safetensors", "storage_verify", "storage_planning", "inspection",
+                                 "delayed_transport"};
   if (session.timings) names.push_back("timings");
   return names;
 }
@@ -29,6 +30,7 @@ Value Describe(const Call& call) {
 }
 
 Value Reset(const Call& call) {
+  call.session.delay->Set(std::nullopt);
   call.session.patched_models.clear();
   call.session.patched_optimizers.clear();
   call.session.schedules.clear();
@@ -49,6 +51,13 @@ Value Seed(const Call& call) {
 
 Value RandomState(const Call&) { return models::StateOfThisThread(); }
 
+Value Delay(const Call& call) {
+  const int64_t seed = call.Get("seed").AsInt();
+  if (seed < 0) throw SemanticError("ValueError", "a seed is 0 or more, not " + std::to_string(seed));
+  call.session.delay->Set(static_cast<uint64_t>(seed) + static_cast<uint64_t>(call.session.world->rank()));
+  return {};
+}
+
 Value Timings(const Call& call) {
   if (!call.session.timings) throw SemanticError("NotImplementedError", "timings are measured with the option timings=1");
   Dict phases;
@@ -66,6 +75,7 @@ void AddLifecycleHandlers(HandlerTable& table) {
   table["implementation.reset"] = Reset;
   table["implementation.seed"] = Seed;
   table["implementation.random_state"] = RandomState;
+  table["implementation.delay"] = Delay;
   table["implementation.timings"] = Timings;
 }
 

@@ -37,11 +37,20 @@ void OpenDevice(const std::string& device_type, at::Device device) {
   if (!device.is_cpu()) c10::impl::getDeviceGuardImpl(device.type())->setDevice(device);
 }
 
+Communicator& CommunicatorOf(const ImplementationContext& context) {
+  if (!context.communicator) throw std::invalid_argument("reference: needs the harness's communicator");
+  return *context.communicator;
+}
+
 }  // namespace
+
+Session::Session(const ImplementationContext& given)
+    : world(MakeDelayedCommunicator(CommunicatorOf(given), delay)), context(given) {
+  context.communicator = world.get();
+}
 
 ReferenceImplementation::ReferenceImplementation(const ImplementationContext& context)
     : session_(context), handlers_(AllHandlers()) {
-  if (!context.communicator) throw std::invalid_argument("reference: needs the harness's communicator");
   OpenDevice(context.device, context.communicator->device());
   const auto option = context.options.find("timings");
   const std::string timings = option == context.options.end() ? "0" : option->second;

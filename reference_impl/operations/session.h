@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "comm/delayed_communicator.h"
 #include "contract/implementation.h"
 #include "contract/value.h"
 #include "fsdp/phase_timings.h"
@@ -97,7 +98,9 @@ struct LrSchedule {
 };
 
 struct Session {
-  explicit Session(const ImplementationContext& given) : context(given) {}
+  // The context's communicator is given to all that follows as one that can be delayed. std::invalid_argument: there is
+  // none.
+  explicit Session(const ImplementationContext& given);
 
   // One handle for each mesh: objects with the same selection of the same root share it.
   Handle HandleOf(const std::shared_ptr<DeviceMesh>& mesh) {
@@ -128,7 +131,9 @@ struct Session {
   // Where state-dict calls add their timings; nullptr: not measured.
   PhaseTimings* Timings() { return timings ? &*timings : nullptr; }
 
-  ImplementationContext context;
+  const std::shared_ptr<TransportDelay> delay = std::make_shared<TransportDelay>();
+  const std::unique_ptr<Communicator> world;
+  ImplementationContext context;  // its communicator is `world`
   std::optional<PhaseTimings> timings;  // with the option timings=1
   MeshRegistry meshes;  // survives a reset: making communicators is expensive
   HandleTable<DeviceMesh> mesh_handles{"mesh"};

@@ -4,6 +4,7 @@
 
 #include "contract/fsdp.h"
 #include "contract/fsdp_optim.h"
+#include "contract/transport.h"
 #include "suites/extended/coded.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
@@ -53,6 +54,31 @@ HalfModel BuildHalf(Trial& t, const std::string& wrapper, Halves halves) {
 
 void HasState(Trial& t, std::string_view what, const Dict& expected, const Dict& actual) {
   t.Rule(SameValue(what, expected.At("state"), InOrderOf(expected.At("state"), actual.At("state"))));
+}
+
+struct Trained {
+  Dict parameters;
+  Dict state;
+};
+
+constexpr int64_t kStepsToASave = 2;
+constexpr int64_t kStepsInAll = 4;
+
+// Two steps, a save, a load into a model that has other values, two more steps.
+Trained TrainAndLoad(Trial& t) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  const BatchPart part = PartOf(t, wrapper);
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, kStepsToASave, part);
+  const Dict values = t.subject().Clone(GetState(model, form)).AsDict();
+  const Dict state = t.subject().Clone(GetOptimizerState(model, {optimizer}, form)).AsDict();
+  model.Fill(-1);
+  SetState(model, form, values);
+  SetOptimizerState(model, {optimizer}, form, state);
+  Train(t, model, {optimizer}, kStepsToASave, kStepsInAll, part);
+  return {TrainedParameters(model, wrapper), TrainedState(model, optimizer, wrapper)};
 }
 
 }  // namespace
@@ -149,6 +175,19 @@ RULE(RK6) {
       GetModelStateDict(model, options);
     }
   });
+}
+
+RULE(RK7) {
+  const Trained in_time = TrainAndLoad(t);
+  Twin twin(TrainedStack());
+  twin.SetValues(SmallValuesLike(twin.Parameters()));
+  TwinOptimizer optimizer(twin, "adam", TrainingOptions("adam"));
+  Train(twin, optimizer, 0, kStepsInAll);
+  DelayTransport(t.caller(), 7);
+  const Trained late = TrainAndLoad(t);
+  SameAsTwin(t, "after 4 steps over a late transport", twin, kStepsInAll, late.parameters);
+  SameState(t, "parameters", in_time.parameters, late.parameters);
+  t.Rule(SameValue("optimizer state and groups", in_time.state, InOrderOf(in_time.state, late.state)));
 }
 
 RULE(RK8) {

@@ -29,6 +29,9 @@ static_assert(sizeof(LocalGroup::Counters) <= kPage && LocalGroup::kSlotBytes % 
 // The event, then each rank's counters and slots, then the channels.
 constexpr int64_t kRankBytes = kPage + LocalGroup::kSlots * LocalGroup::kSlotBytes;
 
+// The call that this thread has begun last.
+thread_local std::string operation_of_this_thread;
+
 }  // namespace
 
 int64_t LocalGroup::BytesFor(int size) { return kPage + size * kRankBytes + size * size * kChannelBytes; }
@@ -54,7 +57,7 @@ char* LocalGroup::ChannelMemory(int from, int to) const {
 }
 
 void LocalGroup::Begin(std::string operation) {
-  operation_ = std::move(operation);
+  operation_of_this_thread = std::move(operation);
   if (auto reason = state_->AbortReason()) Fail("aborted: " + *reason);
   if (failed_) Fail("an earlier call of this communicator has failed");
 }
@@ -62,7 +65,7 @@ void LocalGroup::Begin(std::string operation) {
 void LocalGroup::Fail(const std::string& reason) {
   failed_ = true;
   state_->NoteFailure();
-  throw CommunicationError(FailureText("local", operation_, global_ranks_, rank_, reason));
+  throw CommunicationError(FailureText("local", operation_of_this_thread, global_ranks_, rank_, reason));
 }
 
 std::string LocalGroup::EndOfAPeer(const std::function<bool(int peer)>& is_there) const {

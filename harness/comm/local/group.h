@@ -1,4 +1,5 @@
 // LocalGroup: what the ranks of one local communicator share, and how one of them waits for the others. All *Local*.
+// Several threads may have calls under way that use different counters and channels.
 #pragma once
 
 #include <atomic>
@@ -47,7 +48,7 @@ class LocalGroup {
   // nullptr where peers() has no host memory.
   char* HostMemoryOf(int rank) const { return peers_->HostMemoryOf(global_ranks_[static_cast<size_t>(rank)]); }
 
-  // Begins a call; what follows fails in its name. CommunicationError: an earlier call has failed, or an abort.
+  // Begins a call of this thread; what follows fails in its name. CommunicationError: an earlier call has failed, or an abort.
   void Begin(std::string operation);
   // Waits until `is_there(peer)` holds for every rank of the group, for which `event` is notified. CommunicationError,
   // and the group is unusable afterwards.
@@ -68,8 +69,7 @@ class LocalGroup {
   int rank_;
   std::unique_ptr<SharedMemory> memory_;
   std::shared_ptr<CallState> state_;
-  std::string operation_;
-  bool failed_ = false;
+  std::atomic<bool> failed_{false};
 };
 
 }  // namespace shardcts

@@ -1,6 +1,10 @@
 // Which mutant of a mutated copy of sources is on (schemata.py): asked by the copy at each place that a mutant changes.
 #pragma once
 
+// For replacements.
+#include <chrono>
+#include <future>
+
 #include <string>
 #include <string_view>
 #include <vector>

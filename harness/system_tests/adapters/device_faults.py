@@ -1,5 +1,5 @@
-"""PyTorch with one fault of a kind that needs an accelerator: the option fault names it. A machine without one cannot show
-it; hostdev, the emulated accelerator, does."""
+"""PyTorch's adapter with one fault of a kind that needs an accelerator: the option fault names it. A machine without one
+cannot show it; hostdev, the emulated accelerator, does. Faults of waiting: wait_faults.py."""
 
 import ctypes
 
@@ -28,17 +28,6 @@ class DeviceFaults(TorchAdapter):
         if self._fault == "pinning_is_left_out":
             torch_models._offload_policy = lambda policy: CPUOffloadPolicy(pin_memory=False)
 
-    @operation("tensor.full")
-    def tensor_full(self, value):
-        if self._fault != "stream_is_not_waited_for":
-            return super().tensor_full(value)
-        module = torch.get_device_module(self._device)
-        side = module.Stream()
-        if hasattr(side, "wait_stream"):
-            side.wait_stream(module.current_stream())
-        with module.stream(side):
-            return super().tensor_full(value)
-
     @operation("tensor.fill")
     def tensor_fill(self, value, scalar):
         if self._fault != "host_writes_device_memory":
@@ -51,11 +40,45 @@ class DeviceFaults(TorchAdapter):
         entries = value.values() if isinstance(value, dict) else [value]
         return [part for entry in entries for part in local_parts(self._tensors.to_torch(entry))]
 
-    @operation("tensor.to")
-    def tensor_to(self, value, device):
-        if self._fault == "copy_is_not_waited_for" and device == "cpu" and isinstance(value, torch.Tensor):
-            return torch.empty_like(value, device="cpu").pin_memory().copy_(value.detach(), non_blocking=True)
-        return super().tensor_to(value, device)
+    @operation("tensor.full")
+    def tensor_full(self, value):
+        whole = super().tensor_full(value)
+        return self._read_by_the_host(whole) if self._fault == "host_reads_device_memory" else whole
+
+    def _read_by_the_host(self, value):
+        """A copy, as a host that knows one memory only makes it."""
+        if isinstance(value, dict):
+            return {name: self._read_by_the_host(entry) for name, entry in value.items()}
+        if not isinstance(value, torch.Tensor) or not value.is_contiguous() or not value.numel():
+            return value
+        data = bytearray(ctypes.string_at(value.data_ptr(), value.nbytes))
+        return torch.frombuffer(data, dtype=value.dtype).view(value.shape).to(value.device)
+
+    @operation("model.state_dict")
+    def model_state_dict(self, model, prefix="", path=""):
+        if self._fault == "device_without_index_is_another":
+            module = self._model(model)
+            place = torch.device(self._device_type)  # the index is missing: "cuda" is not "cuda:0"
+            hook = module.register_state_dict_post_hook(lambda _, found, *rest: self._moved(found, place))
+            try:
+                return super().model_state_dict(model, prefix, path)
+            finally:
+                hook.remove()
+        return super().model_state_dict(model, prefix, path)
+
+    @staticmethod
+    def _moved(state_dict, place):
+        for name, value in state_dict.items():
+            local = value.to_local() if isinstance(value, DTensor) else value
+            if local.device != place and local.device.type != "meta":
+                state_dict[name] = value.clone()
+
+    @operation("model.backward")
+    def model_backward(self, model, output, reduction=None, gradient=None):
+        if self._fault == "group_rank_is_taken_for_the_device" and self._device.type != "cpu" and gradient is not None:
+            group_rank = torch.distributed.get_rank() % 2  # of the inner groups of a mesh [2, 2]
+            gradient = gradient.to(torch.device(self._device_type, group_rank))
+        return super().model_backward(model, output, reduction, gradient)
 
     @operation("dsd.get_model_state_dict")
     def dsd_get_model_state_dict(self, model, submodules=None, options=None, distributed=True):

@@ -34,8 +34,9 @@ class TorchAdapter(
     Adapter,
 ):
     """Options: import (the module that brings the device type), backend (default: PyTorch's for the device), bind (yes, no:
-    whether the default group is bound to the device; default: where its backend can split groups), timeout_s (of collectives,
-    default 300), optim_gather and grad_writeback (as_is: leaves the patch of that name out)."""
+    whether the default group is bound to the device; default: where its backend can split groups), share (yes: ranks share
+    devices where there are too few; default: that is an error), timeout_s (of collectives, default 300), optim_gather and
+    grad_writeback (as_is: leaves the patch of that name out)."""
 
     name = "torch"
     version = torch.__version__
@@ -79,6 +80,9 @@ class TorchAdapter(
         }
         if device_name := torch_devices.name_of(group.device):
             self.notes["device_name"] = device_name
+        self._can_be_late = torch_process_group.can_be_late(group.backend)
+        if self._can_be_late:
+            self.capabilities = [*self.capabilities, "delayed_transport"]
         self._handles = Handles()
         self._meshes = MeshRegistry(device, world_size)
         self._groups = GroupRegistry(device)
@@ -89,6 +93,8 @@ class TorchAdapter(
 
     @operation("implementation.reset")
     def reset(self) -> None:
+        if self._can_be_late:
+            torch_process_group.delay(None)
         self._handles.drop_all()
         gc.collect()  # modules and their hooks form cycles, which would keep storage alive into the next test
         gc.freeze()  # what is still there stays: later collections need not look at it again
@@ -100,6 +106,14 @@ class TorchAdapter(
     @operation("implementation.random_state")
     def random_state(self) -> torch.Tensor:
         return torch.get_rng_state()
+
+    @operation("implementation.delay")
+    def delay(self, seed: int) -> None:
+        if not self._can_be_late:
+            raise NotImplementedError("the transport is delayed with the option backend=local")
+        if seed < 0:
+            raise ValueError(f"a seed is 0 or more, not {seed}")
+        torch_process_group.delay(seed)
 
     def close(self) -> None:
         self._handles.drop_all()

@@ -9,6 +9,8 @@ import torch.distributed as dist
 
 # What device types need that ShardCTS brings itself; for others the option import names the module.
 _OWN_MODULES = {"hostdev": "shardcts_hostdev"}
+# Backends over ShardCTS's own transport, and what registers them.
+OWN_BACKENDS = {"local": "shardcts_local", "hostlocal": "shardcts_hostdev"}
 
 
 def bring(device_type: str, module: str | None) -> None:
@@ -26,20 +28,23 @@ def bring(device_type: str, module: str | None) -> None:
         raise ValueError(f"PyTorch {torch.__version__} knows no device type '{device_type}'{brought}")
 
 
-def local_device(device_type: str, local_rank: int) -> torch.device:
-    """This rank's device, made the current one. Raises ValueError when there are too few."""
+def local_device(device_type: str, local_rank: int, may_share: bool) -> torch.device:
+    """This rank's device, made the current one. Raises ValueError when there are too few and ranks may not share one."""
     if device_type == "cpu":
         return torch.device("cpu")
     count = torch.get_device_module(device_type).device_count()
-    if local_rank >= count:
-        raise ValueError(f"rank with local rank {local_rank} needs {device_type}:{local_rank}, {count} are there")
-    device = torch.device(device_type, local_rank)
+    if count == 0 or (local_rank >= count and not may_share):
+        raise ValueError(f"rank with local rank {local_rank} needs {device_type}:{local_rank}, {count} are there; with "
+                         "share=yes ranks share devices")
+    device = torch.device(device_type, local_rank % count)
     torch.get_device_module(device_type).set_device(device)
     return device
 
 
 def backend_for(device_type: str, wanted: str | None) -> str:
     """The backend that is wanted, or PyTorch's own choice. Raises ValueError when it has none for this device type."""
+    if wanted in OWN_BACKENDS:
+        importlib.import_module(OWN_BACKENDS[wanted])
     if wanted is None:
         try:
             return dist.get_default_backend_for_device(device_type)

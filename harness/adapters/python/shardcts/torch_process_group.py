@@ -30,12 +30,13 @@ class DefaultGroup:
 
 
 def set_up(rank: int, world_size: int, device_type: str, options: dict[str, str]) -> DefaultGroup:
-    """*Collective.* Options: backend, bind, timeout_s, store (the rendezvous file), local_rank.
+    """*Collective.* Options: backend, bind, share, timeout_s, store (the rendezvous file), local_rank.
 
     Raises ValueError, one line, for a device or a backend that is not here.
     """
     bind = _bind_option(device_type, options)
-    device = torch_devices.local_device(device_type, int(options.get("local_rank", "0")))
+    may_share = _yes_or_no("share", options) is True
+    device = torch_devices.local_device(device_type, int(options.get("local_rank", "0")), may_share)
     backend = torch_devices.backend_for(device_type, options.get("backend"))
     dist.init_process_group(
         backend,
@@ -68,6 +69,18 @@ def calm_readers() -> None:
             continue
 
 
+def can_be_late(backend: str) -> bool:
+    """Whether calls of the backend can be delayed: that needs a transport of ShardCTS's own."""
+    return backend in torch_devices.OWN_BACKENDS
+
+
+def delay(seed: int | None) -> None:
+    """Local. Later calls of all groups are late, as the seed decides; None: none is."""
+    from shardcts_local import set_delay
+
+    set_delay(dist.get_rank(), seed)
+
+
 def tear_down() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -85,11 +98,16 @@ def _forget_layouts() -> None:
 
 def _bind_option(device_type: str, options: dict[str, str]) -> bool | None:
     """Whether the default group is bound to the rank's device; None: where its backend can split groups."""
-    text = options.get("bind")
-    if text is None:
-        return False if device_type == "cpu" else None
-    if text not in ("yes", "no"):
-        raise ValueError(f"option bind={text}: possible: yes, no")
-    if device_type == "cpu" and text == "yes":
+    bind = _yes_or_no("bind", options)
+    if device_type != "cpu":
+        return bind
+    if bind:
         raise ValueError("option bind=yes: a group cannot be bound to the CPU")
-    return text == "yes"
+    return False
+
+
+def _yes_or_no(name: str, options: dict[str, str]) -> bool | None:
+    text = options.get(name)
+    if text not in (None, "yes", "no"):
+        raise ValueError(f"option {name}={text}: possible: yes, no")
+    return None if text is None else text == "yes"

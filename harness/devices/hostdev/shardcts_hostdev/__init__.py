@@ -19,6 +19,7 @@ from shardcts_hostdev import _hostdev, device_module
 
 NAME = "hostdev"
 BACKEND = "hostccl"
+LOCAL_BACKEND = "hostlocal"
 
 
 def _make_backend(options, _backend_options=None):
@@ -27,9 +28,17 @@ def _make_backend(options, _backend_options=None):
     return _hostdev.make_hostccl(options.group_rank, options.group_size, carrier)
 
 
+def _make_local_backend(options, _backend_options=None):
+    """The same over the shared memory of the harness's communicator."""
+    from shardcts_local import make_backend
+
+    return _hostdev.make_hostccl(options.group_rank, options.group_size, make_backend(options))
+
+
 _hostdev.settings()  # a wrong one ends the import
 torch.utils.rename_privateuse1_backend(NAME)
 torch._register_device_module(NAME, device_module)
 torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
 sys.modules[f"torch.{NAME}"] = device_module
-dist.Backend.register_backend(BACKEND, _make_backend, extended_api=True, devices=[NAME])
+dist.Backend.register_backend(BACKEND, _make_backend, extended_api=True, devices=[NAME])  # the first is the default
+dist.Backend.register_backend(LOCAL_BACKEND, _make_local_backend, extended_api=True, devices=[NAME])
