@@ -114,6 +114,12 @@ def the_random_state_changes_with_draws(run):
     assert not torch.equal(run("implementation.random_state"), before)
 
 
+def gloo_is_not_delayed(run):
+    assert "delayed_transport" not in run("implementation.describe")["capabilities"]
+    assert run.error_of("implementation.delay", seed=1) == ("NotImplementedError",
+                                                            "the transport is delayed with the option backend=local")
+
+
 def hooks_on_steps_are_counted(run):
     model = build_tree(run, LINEAR)
     optimizer = run("optimizer.create", model=model, kind="adam")

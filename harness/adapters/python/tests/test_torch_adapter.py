@@ -40,6 +40,7 @@ ANY_WORLD = [
     "views_share_storage",
     "an_inner_module_has_a_state_dict",
     "the_random_state_changes_with_draws",
+    "gloo_is_not_delayed",
     "checkpoints_go_to_a_folder_and_back",
     "errors_of_checkpoints_are_those_of_every_rank",
     "reads_and_chunks_are_planned",
