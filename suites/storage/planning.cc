@@ -49,7 +49,8 @@ std::vector<PlannedRead> Overlaps(const std::vector<ChunkBox>& saved, const std:
       bool is_empty = false;
       for (size_t dim = 0; dim < saved[s].offsets.size(); ++dim) {
         const int64_t begin = std::max(saved[s].offsets[dim], wanted[w].offsets[dim]);
-        const int64_t end = std::min(saved[s].offsets[dim] + saved[s].sizes[dim], wanted[w].offsets[dim] + wanted[w].sizes[dim]);
+        const int64_t saved_end = saved[s].offsets[dim] + saved[s].sizes[dim];
+        const int64_t end = std::min(saved_end, wanted[w].offsets[dim] + wanted[w].sizes[dim]);
         is_empty = is_empty || end <= begin;
         read.box.offsets.push_back(begin);
         read.box.sizes.push_back(end - begin);

@@ -60,7 +60,8 @@ RULE(RS4) {
 
 RULE(RS6) {
   const std::string kind = t.TextParam("as");
-  const std::vector<PlacedTensor> tensors = kind == "sharded" ? kRows : WithPlacements(kRows, kind == "plain" ? "" : "R");
+  const std::vector<PlacedTensor> tensors =
+      kind == "sharded" ? kRows : WithPlacements(kRows, kind == "plain" ? "" : "R");
   SaveOrLoad(t, tensors, tensors);
 }
 
