@@ -141,23 +141,28 @@ class PoolRun {
     end_.reset();
   }
 
-  bool SomeRankIsLost() {
-    for (int rank = 0; rank < plan_.plan.world_size; ++rank) {
-      if (watch_.HasEnded(rank) && !record_.ranks()[static_cast<size_t>(rank)].pool_finished) return true;
+  // By rank. What an ended rank has written is complete: only events that are read after this say whether it is lost.
+  std::vector<bool> EndedRanks() {
+    std::vector<bool> ended;
+    for (int rank = 0; rank < plan_.plan.world_size; ++rank) ended.push_back(watch_.HasEnded(rank));
+    return ended;
+  }
+
+  bool SomeIsLost(const std::vector<bool>& ended) const {
+    for (size_t rank = 0; rank < ended.size(); ++rank) {
+      if (ended[rank] && !record_.ranks()[rank].pool_finished) return true;
     }
     return false;
   }
 
-  bool SomethingHasEnded() {
-    return SomeRankIsLost() || watch_.processes().SupportEnded() || watch_.processes().AllEnded();
-  }
-
   void CheckProcesses() {
-    if (!SomethingHasEnded()) return;
+    const std::vector<bool> ended = EndedRanks();
+    const bool processes_ended = watch_.processes().SupportEnded() || watch_.processes().AllEnded();
+    if (!processes_ended && !SomeIsLost(ended)) return;
     ReadEvents();  // what they wrote before they ended
     if (end_ || record_.FailedRank()) return;
     ReportTestsThatAreOver();
-    if (!end_ && SomethingHasEnded()) EndWithLoss();  // not a rank whose last event had not been read
+    if (!end_ && (processes_ended || SomeIsLost(ended))) EndWithLoss();
   }
 
   void EndWithLoss() {
@@ -172,7 +177,6 @@ class PoolRun {
     for (const auto until = Clock::now() + kFailureGrace;
          Clock::now() < until && std::ranges::any_of(ranks, undecided) && !end_; ranks = RankEnds()) {
       watch_.Wait(kShortestPoll);
-      ReadEvents();
       if (!support_ended) support_ended = SupportEndedFirst();
     }
     if (end_) return;
@@ -190,16 +194,19 @@ class PoolRun {
   std::optional<std::string> SupportEndedFirst() {
     const std::optional<std::string> ended = watch_.processes().SupportEnded();
     const bool killed = ended && (!plan_.UsesLauncher() || ended->find("(signal ") != std::string::npos);
-    return killed || !SomeRankIsLost() ? ended : std::nullopt;
+    return killed || !SomeIsLost(EndedRanks()) ? ended : std::nullopt;
   }
 
+  // Reads events.
   std::vector<RankEnd> RankEnds() {
+    const std::vector<bool> ended = EndedRanks();
+    ReadEvents();
     const std::vector<RankStanding> standings = watch_.hub().Standings();
     std::vector<RankEnd> ends;
     for (int rank = 0; rank < plan_.plan.world_size; ++rank) {
       const RankState& state = record_.ranks()[static_cast<size_t>(rank)];
       const RankStanding& standing = standings[static_cast<size_t>(rank)];
-      ends.push_back({watch_.HasEnded(rank), watch_.IsAlive(rank), state.pool_finished, state.orphaned,
+      ends.push_back({ended[static_cast<size_t>(rank)], watch_.IsAlive(rank), state.pool_finished, state.orphaned,
                       state.crashed_signal, watch_.processes().StatusOf(rank), standing.left, standing.lost});
     }
     return ends;
