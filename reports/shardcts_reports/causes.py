@@ -50,8 +50,8 @@ def causes_of(tests: list[dict]) -> list[Cause]:
 
 
 def message_of(test: dict) -> str:
-    """What the first failure says, in one line; else the reason, or what its verdict means."""
-    first = test["failures"][0]["message"] if test["failures"] else test["reason"]
+    """What the first failure says, in one line; else the reason, which names the phase, or what its verdict means."""
+    first = test["failures"][0]["message"] if test["failures"] and not test.get("phases") else test["reason"]
     return " ".join((first or VERDICTS[test["verdict"]].meaning).split())
 
 
