@@ -225,26 +225,24 @@ def delayed() -> None:
     same(in_time, total(), "a collective in time")
 
 
-def fails() -> None:
+def ends(on_command: str) -> None:
+    """The second call does on rank 0, as it was told, and so for its peers."""
     dist.all_reduce(code(rank))
     try:
         dist.all_reduce(code(rank))
     except RuntimeError as error:
-        expected = "fails on command" if rank == 0 else "rank 0 has ended"
+        expected = on_command if rank == 0 else "rank 0 has ended"
         assert expected in str(error), error
         os._exit(7)  # the peers' wait ends at once: this rank's process is gone
-    sys.exit("it does not fail")
+    sys.exit(f"not {on_command}")
+
+
+def fails() -> None:
+    ends("fails on command")
 
 
 def aborts() -> None:
-    dist.all_reduce(code(rank))
-    try:
-        dist.all_reduce(code(rank))
-    except RuntimeError as error:
-        expected = "aborted on command" if rank == 0 else "rank 0 has ended"
-        assert expected in str(error), error
-        os._exit(7)
-    sys.exit("it is not aborted")
+    ends("aborted on command")
 
 
 def aborts_what_waits() -> None:
