@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "mutants/checkpoints.h"
 
@@ -16,33 +17,30 @@ bool HasMeta(MutantState&, const Dict& arguments) {
   return has_meta;
 }
 
-void IntKeysBecomeTexts(Value& tree) {
+// Makes each dict of the tree anew, from the innermost outwards; `put` decides what of an entry comes into it.
+void RemakeDicts(Value& tree, const std::function<void(Dict& made, const Key& key, Value value)>& put) {
   if (auto* list = tree.TryAs<List>()) {
-    for (Value& value : *list) IntKeysBecomeTexts(value);
+    for (Value& value : *list) RemakeDicts(value, put);
   } else if (const auto* dict = tree.TryAs<Dict>()) {
-    Dict renamed;
+    Dict made;
     for (const auto& [key, value] : *dict) {
       Value inner = value;
-      IntKeysBecomeTexts(inner);
-      renamed.Set(ToString(key), inner);
+      RemakeDicts(inner, put);
+      put(made, key, inner);
     }
-    tree = renamed;
+    tree = made;
   }
 }
 
+void IntKeysBecomeTexts(Value& tree) {
+  RemakeDicts(tree, [](Dict& made, const Key& key, Value value) { made.Set(ToString(key), value); });
+}
+
 void DropEmptyDicts(Value& tree) {
-  if (auto* list = tree.TryAs<List>()) {
-    for (Value& value : *list) DropEmptyDicts(value);
-  } else if (const auto* dict = tree.TryAs<Dict>()) {
-    Dict kept;
-    for (const auto& [key, value] : *dict) {
-      Value inner = value;
-      DropEmptyDicts(inner);
-      const Dict* nested = inner.TryAs<Dict>();
-      if (!nested || !nested->empty()) kept.Set(key, inner);
-    }
-    tree = kept;
-  }
+  RemakeDicts(tree, [](Dict& made, const Key& key, Value value) {
+    const Dict* nested = value.TryAs<Dict>();
+    if (!nested || !nested->empty()) made.Set(key, value);
+  });
 }
 
 // Of the names of one tensor the first is saved.
