@@ -107,7 +107,7 @@ def _set_type(program, maker):
 def _freeze(program, maker):
     model = program.main
     names = program.parameter_names()
-    frozen = set(program.stream.subset(names, 0.4)[: len(names) - 1])
+    frozen = frozenset(program.stream.subset(names, 0.4)[: len(names) - 1])
     values = {name: name not in frozen for name in names}
     model.frozen = frozen
     maker.add("freeze", maker.pair("model.set_requires_grad", model, values=values))
