@@ -109,7 +109,7 @@ def _freeze(program, maker):
     names = program.parameter_names()
     frozen = frozenset(program.stream.subset(names, 0.4)[: len(names) - 1])
     values = {name: name not in frozen for name in names}
-    model.frozen = frozen
+    model.frozen, model.was_frozen = frozen, model.was_frozen or bool(frozen)
     maker.add("freeze", maker.pair("model.set_requires_grad", model, values=values))
 
 

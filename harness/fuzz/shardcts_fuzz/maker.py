@@ -38,7 +38,8 @@ class Maker:
 
     def add(self, name, steps, relations=(), rule="SM6", model=None, tags=()):
         state = model or self.program.main
-        every = [("action", name), ("wrapper", state.wrapping.name()), ("state", state.state_class()), *tags]
+        other = [] if state is self.program.main else [("wrapper", self.program.main.wrapping.name())]
+        every = [("action", name), *other, ("wrapper", state.wrapping.name()), ("state", state.state_class()), *tags]
         every += [("world", self.program.world), *self._traits(state)]
         if state is not self.program.main:
             every += self._traits(self.program.main)
