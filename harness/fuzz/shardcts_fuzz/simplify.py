@@ -7,6 +7,8 @@ from dataclasses import replace
 from shardcts_fuzz.programs import names_in
 
 LESS = {"out": 1, "count": 1}
+READS = {"model.state_dict", "dsd.get_model_state_dict", "optimizer.state_dict", "tensor.clone", "tensor.full", "sharded.gather",
+         "model.buffers", "model.gradients", "model.parameters"}  # fmt: skip
 
 
 def simpler(program):
@@ -16,7 +18,7 @@ def simpler(program):
         changes.append(in_world(world))
     changes += [drop_option(i, name) for i, name in _options(program)]
     changes += [edit_tree(edit) for edit in _tree_edits(program)]
-    changes += [drop_step(step.let) for step in program.steps()]
+    changes += [drop_step(step.let) for step in program.steps() if step.op in READS]
     return changes
 
 
@@ -26,7 +28,8 @@ def drop_twin(program):
 
 
 def drop_step(let):
-    """A step whose result nothing uses, without the rest of its action."""
+    """A step whose result nothing uses, without the rest of its action. One that changes the model or its twin stays: they
+    would no longer be the same."""
     def change(program):
         users = set().union(*(names_in(step.args) for step in program.steps()))
         action = next((a for a in program.actions if any(s.let == let for s in a.steps)), None)

@@ -56,6 +56,8 @@ def choose_wrapping(stream, tree, world, features, families=None):
 
 def _extras(stream, tree, features):
     wrappers = [name for name in ("checkpoint", "compile") if name in features]
+    if tree.has_batch_norm and "checkpoint" in wrappers:
+        wrappers.remove("checkpoint")  # a forward that is computed again counts twice
     if not wrappers or not tree.inner or stream.chance(0.5):
         return ()
     return (Wrap(stream.choice(tree.inner), stream.choice(wrappers), {}),)
