@@ -74,7 +74,7 @@ def load(program, maker, saved):
     steps.append(again)
     relations = [Relation("LO10", "equal", (again.let, saved.let))]
     rule = "OP4" if form.optimizer else "LO10"
-    broadcast = "broadcast_from_rank0" in (steps[0].args.get("options") or {})
+    broadcast = any("broadcast_from_rank0" in (step.args.get("options") or {}) for step in steps)
     maker.add("load", steps, relations, rule=rule, tags=[("form", form.name), ("broadcast", broadcast)])
     if form.optimizer:
         model.stepped = model.stepped or saved.stepped
