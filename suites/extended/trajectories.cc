@@ -82,12 +82,19 @@ void ContinueAfterLoad(Trial& t, const std::string& wrapper, const std::function
   SameTrajectory(t, uninterrupted, rebuilt);
 }
 
-Twin TrainedTwin(const std::string& kind) {
-  Twin twin(TrainedStack());
+Twin TrainedTwin(const std::string& kind, const ModelSpec& spec = TrainedStack()) {
+  Twin twin(spec);
   twin.SetValues(SmallValuesLike(twin.Parameters()));
   TwinOptimizer optimizer(twin, kind, TrainingOptions(kind));
   Train(twin, optimizer, 0, kEnd);
   return twin;
+}
+
+// A plain layer, then two that are parallel.
+ModelSpec PlainBeforeParallel() {
+  return {.name = "linear_stack",
+          .args = {{"sizes", ToValue(std::vector<int64_t>{3, 6, 8, 4})}},
+          .plan = {{"1", "colwise"}, {"2", "rowwise"}}};
 }
 
 }  // namespace
@@ -226,6 +233,14 @@ RULE(TR8) {
       t.Rule(SameValue(ToString(name) + ": gradient", at::ones(part.sizes(), at::kFloat), part.to(at::kCPU)));
     }
   }
+}
+
+RULE(TR9) {
+  const std::string kind = t.TextParam("optimizer");
+  const ModelSpec spec = PlainBeforeParallel();
+  Run run = StartRun(t, BuildTrained(t, spec, "tp"), "tp", TrainingOptions(kind));
+  Train(t, run, 0, kEnd);
+  SameAsTwin(t, "after 7 steps", TrainedTwin(kind, spec), kEnd, TrainedParameters(run.model, "tp"));
 }
 
 }  // namespace shardcts::extended
