@@ -51,5 +51,7 @@ install(TARGETS shardcts_hostdev LIBRARY DESTINATION ${data_folder}/python/shard
 install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_folder}/python ${python_sources})
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports
         PATTERN "__pycache__" EXCLUDE)
+install(DIRECTORY harness/fuzz/shardcts_fuzz DESTINATION ${data_folder}/fuzz ${python_sources})
+install(FILES docs/rules.md docs/fuzz_deviations.toml DESTINATION ${data_folder}/docs)
 install(CODE "execute_process(COMMAND git -C \"${CMAKE_SOURCE_DIR}\" describe --always --abbrev=40 --exclude=* --dirty
                               OUTPUT_FILE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${data_folder}/commit\" ERROR_QUIET)")
