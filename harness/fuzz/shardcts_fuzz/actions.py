@@ -19,10 +19,10 @@ class Kind:
 
 def _forms(program):
     options = "options" in program.features
-    forms = model_forms(program.main, options)
+    forms = model_forms(options)
     if program.main.optimizer:
         forms += optimizer_forms(options)
-    return [form for form in forms if program.allows(form)]
+    return forms
 
 
 def _get(program, maker):
@@ -157,7 +157,7 @@ ACTIONS = {
     "backward": Kind(12, lambda p: bool(p.main.output), _backward),
     "step": Kind(5, lambda p: bool(p.main.optimizer and p.main.gradients and not p.main.output), _step),
     "zero_grad": Kind(1, lambda p: p.main.gradients, _zero_grad),
-    "fill": Kind(1, lambda p: "filling" in p.features and not p.main.unsharded, _fill),
+    "fill": Kind(1, lambda p: "filling" in p.features and not p.main.unsharded and not p.main.output, _fill),
     "set type": Kind(3, lambda p: "types" in p.features and p.main.wrapping.is_fsdp, _set_type),
     "freeze": Kind(1, lambda p: p.may_freeze(), _freeze),
     "read": Kind(2, lambda p: "reading" in p.features, _read),

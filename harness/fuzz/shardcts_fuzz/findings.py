@@ -22,8 +22,8 @@ class Finding:
         return (self.oracle, self.suspect, self.rule, self.op, self.difference)
 
     def group(self):
-        """Findings of one list entry: the signature and the kind of wrapper."""
-        return (*self.signature(), self.wrapper.split("+")[0])
+        """Findings of one list entry: the signature and the family of the wrapper."""
+        return (*self.signature(), self.wrapper.split(",")[0].split("+")[0])
 
 
 def without_numbers(message):

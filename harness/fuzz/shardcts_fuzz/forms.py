@@ -43,7 +43,7 @@ FORMS = {
 }  # fmt: skip
 
 
-def model_forms(model, options_vary):
+def model_forms(options_vary):
     names = ["plain", "dsd", "dsd full"]
     if options_vary:
         names += ["dsd cpu", "dsd full cpu"]

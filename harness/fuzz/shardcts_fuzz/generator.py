@@ -34,10 +34,15 @@ class Generator:
         maker = Maker(self)
         maker.build(self.main)
         if "optimizer" in self.features:
-            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), self.features)
+            wrapping = self.main.wrapping
+            flat = wrapping.is_fsdp and not wrapping.use_orig_params  # then the names are others
+            features = self.features - {"groups"} if flat else self.features
+            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features)
             maker.create_optimizer(self.main)
+        maker.avoiding = self.avoids
         for _ in range(3 + stream.below(14)):
             self._act(maker)
+        maker.avoiding = False
         maker.finish()
         return Program(self.seed, self.number, self.world, tuple(maker.actions))
 
@@ -57,12 +62,9 @@ class Generator:
         second = {names[1] for names in self.tree.ties}
         return [name for name in self.tree.shapes if name not in second]
 
-    def allows(self, form):
-        """Sharded entries of FSDP1 that was left unsharded are no business of a plain get."""
-        return not (form.optimizer and self.main.optimizer is None)
-
     def loadable(self):
-        return [saved for saved in self.saved if saved.fits(self.main)]
+        """Between forward and backward none: autograd forbids to change the unwrapped model there."""
+        return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main)]
 
     def refusable(self):
         """Saved state dicts of a model of whose entries the generator knows all names."""

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-FIELDS = {"name", "implementation", "evidence", "when", "outcome"}
+FIELDS = {"name", "implementation", "evidence", "when", "outcome", "avoid"}
 
 
 class Avoided(Exception):
@@ -23,12 +23,14 @@ class Deviation:
     evidence: str  # a script, or a place in docs/deviations.md
     when: dict  # dimension of the action's tags -> patterns, of which one must fit a tag
     outcome: dict  # field of a finding -> patterns
+    avoid: bool = True  # by half of the programs, action by action
 
     def touches(self, tags):
         return all(_fits(patterns, [value for key, value in tags if key == name]) for name, patterns in self.when.items())
 
     def explains(self, finding):
-        if not fnmatchcase(finding.suspect, self.implementation) or not self.touches(finding.tags):
+        blamed = finding.oracle == "baseline" or fnmatchcase(finding.suspect, self.implementation)
+        if not blamed or not self.touches(finding.tags):
             return False
         fields = {"rule": finding.rule, "op": finding.op, "difference": finding.difference}
         return all(_fits(patterns, [fields[name]]) for name, patterns in self.outcome.items())
@@ -48,7 +50,7 @@ class Known:
         return Known([one for one in self.deviations if any(fnmatchcase(name, one.implementation) for name in implementations)])
 
     def touches(self, tags):
-        return any(one.touches(tags) for one in self.deviations)
+        return any(one.avoid and one.touches(tags) for one in self.deviations)
 
     def explain(self, finding):
         for one in self.deviations:
@@ -75,4 +77,5 @@ def _deviation(entry, place):
         for key, value in table.items():
             if (allowed and key not in allowed) or not isinstance(value, list):
                 raise KnownError(f"{place}: {part}.{key} is not known, or not a list of patterns")
-    return Deviation(entry["name"], entry["implementation"], entry["evidence"], entry.get("when", {}), entry.get("outcome", {}))
+    return Deviation(entry["name"], entry["implementation"], entry["evidence"], entry.get("when", {}), entry.get("outcome", {}),
+                     entry.get("avoid", True))  # fmt: skip

@@ -18,8 +18,11 @@ class Saved:
         self.stepped = model.stepped
 
     def fits(self, model):
-        same_type = not model.wrapping.is_fsdp or self.form.name != "plain"
-        return same_type or self.state_dict_type == model.state_dict_type
+        """With use_orig_params PyTorch's LOCAL state dicts cannot be loaded."""
+        if not model.wrapping.is_fsdp or self.form.name != "plain":
+            return True
+        local = self.state_dict_type == "LOCAL" and model.wrapping.use_orig_params
+        return self.state_dict_type == model.state_dict_type and not local
 
 
 def save(program, maker, form):

@@ -19,6 +19,7 @@ class Maker:
         self.program = program  # the Generator
         self.actions = []
         self.twin = "t"
+        self.avoiding = False  # what is known to deviate
         self._count = 0
 
     def let(self, prefix="s"):
@@ -36,9 +37,11 @@ class Maker:
         state = model or self.program.main
         every = [("action", name), ("wrapper", state.wrapping.name()), ("state", state.state_class()), *tags]
         every += [("world", self.program.world), *self._traits(state)]
+        if state is not self.program.main:
+            every += self._traits(self.program.main)
         every += [("layout", layout) for layout in sorted(state.tree.layouts(self.program.world))]
         known = self.program.known
-        if known and self.program.avoids and known.touches(every):
+        if known and self.avoiding and known.touches(every):
             raise Avoided
         self.actions.append(Action(name, tuple(steps), tuple(relations), rule, tuple(every)))
 
@@ -61,7 +64,7 @@ class Maker:
         if model is self.program.main:
             self.add("build twin", [self.step("model.build", self.twin, model="tree", args=tree.description)])
         if wrapping.mesh and not any(step.let == "mesh" for action in self.actions for step in action.steps):
-            self.add("mesh", [self.step("mesh.init", "mesh", shape=list(wrapping.mesh))], model=model)
+            self.add("mesh", [self.step("mesh.init", "mesh", shape=list(wrapping.mesh), dim_names=["replicas", "shards"])], model=model)
         for wrap in wrapping.wraps:
             step = self.step("model.wrap", model="$" + model.name, path=wrap.path, wrapper=wrap.wrapper,
                              options=wrap.options or None)  # fmt: skip
