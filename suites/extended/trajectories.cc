@@ -90,6 +90,18 @@ Twin TrainedTwin(const std::string& kind, const ModelSpec& spec = TrainedStack()
   return twin;
 }
 
+// The root alone, with bfloat16 for its parameters.
+void WrapInBfloat16(Trial& t, Model& model, const std::string& wrapper, const std::string& output_dtype) {
+  if (wrapper == "fully_shard") {
+    MixedPrecisionPolicy policy{.param_dtype = "bfloat16"};
+    if (output_dtype != "as computed") policy.output_dtype = output_dtype;
+    return model.FullyShard("", {.mp_policy = policy});
+  }
+  FsdpOptions options = FsdpOptionsOf(t, wrapper);
+  options.mixed_precision = FsdpMixedPrecision{.param_dtype = "bfloat16"};
+  WrapFsdp(model, "", options);
+}
+
 // A plain layer, then two that are parallel.
 ModelSpec PlainBeforeParallel() {
   return {.name = "linear_stack",
@@ -241,6 +253,18 @@ RULE(TR9) {
   Run run = StartRun(t, BuildTrained(t, spec, "tp"), "tp", TrainingOptions(kind));
   Train(t, run, 0, kEnd);
   SameAsTwin(t, "after 7 steps", TrainedTwin(kind, spec), kEnd, TrainedParameters(run.model, "tp"));
+}
+
+RULE(TR10) {
+  const std::string output_dtype = t.TextParam("output_dtype");
+  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 4}, {"bias", false}});
+  // bfloat16 rounds it to 1. Of float32 the output would be more.
+  const at::Tensor above_one = at::full({1, 1}, 1 + 0x1p-9);
+  model.SetValues({{"weight", above_one.expand({4, 1}).contiguous()}});
+  WrapInBfloat16(t, model, t.TextParam("wrapper"), output_dtype);
+  const Value output = model.Forward({Value(above_one.to(c10::Device(t.device())))});
+  const at::ScalarType dtype = output_dtype == "float32" ? at::kFloat : at::kBFloat16;
+  t.Rule(SameValue("output", at::ones({1, 4}, dtype), output.AsTensor().detach().to(at::kCPU)));
 }
 
 }  // namespace shardcts::extended
