@@ -61,6 +61,7 @@ class TorchAdapter(
         "serialization",
         "inspection",
         "storage",
+        "storage_async",
         "storage_planning",
         *(["storage_safetensors"] if torch_storage.has_safetensors else []),
     ]
@@ -84,6 +85,8 @@ class TorchAdapter(
         if self._can_be_late:
             self.capabilities = [*self.capabilities, "delayed_transport"]
         self._handles = Handles()
+        self._saves = []  # futures of saves in the background
+        self._background_groups = {}  # by their ranks; they outlive a test, since groups are expensive
         self._meshes = MeshRegistry(device, world_size)
         self._groups = GroupRegistry(device)
         self._tensors = TensorConversion(self._meshes, self._groups)
@@ -95,6 +98,7 @@ class TorchAdapter(
     def reset(self) -> None:
         if self._can_be_late:
             torch_process_group.delay(None)
+        self._end_saves()
         self._handles.drop_all()
         gc.collect()  # modules and their hooks form cycles, which would keep storage alive into the next test
         gc.freeze()  # what is still there stays: later collections need not look at it again
@@ -116,5 +120,6 @@ class TorchAdapter(
         torch_process_group.delay(seed)
 
     def close(self) -> None:
+        self._end_saves()
         self._handles.drop_all()
         torch_process_group.tear_down()
