@@ -96,19 +96,19 @@ class StorageOperations:
         threads: int = 1,
         group: Handle | None = None,
     ) -> None:
-        members = None if group is None else self._handles.get(group, "group")
+        members = None if group is None else self.group_of(group)
         writer = _writer(path, format, overwrite, threads)
-        _run(dcp.save, self._tensors.tree_to_torch(state_dict), storage_writer=writer, process_group=members)
+        _run(dcp.save, self.tensors.tree_to_torch(state_dict), storage_writer=writer, process_group=members)
 
     @operation("storage.load")
     def storage_load(
         self, state_dict: dict, path: str, format: str = "default", partial: bool = False, group: Handle | None = None
     ) -> dict:
-        members = None if group is None else self._handles.get(group, "group")
-        loaded = self._tensors.tree_to_torch(state_dict)
+        members = None if group is None else self.group_of(group)
+        loaded = self.tensors.tree_to_torch(state_dict)
         planner = DefaultLoadPlanner(allow_partial_load=partial)
         _run(dcp.load, loaded, storage_reader=_reader(path, format), planner=planner, process_group=members)
-        return {"state_dict": self._tensors.tree_to_values(loaded)}
+        return {"state_dict": self.tensors.tree_to_values(loaded)}
 
     @operation("storage.read")
     def storage_read(self, path: str, keys: list[str] | None = None) -> dict:
