@@ -112,10 +112,10 @@ class StorageOperations:
         lowest_rank: bool = False,
         group: Handle | None = None,
     ) -> None:
-        members = None if group is None else self._handles.get(group, "group")
+        members = None if group is None else self.group_of(group)
         writer = _writer(path, format, overwrite, threads)
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
-        saved = self._tensors.tree_to_torch(state_dict)
+        saved = self.tensors.tree_to_torch(state_dict)
         _run(dcp.save, saved, storage_writer=writer, planner=planner, process_group=members)
 
     @operation("storage.save_async")
@@ -129,14 +129,14 @@ class StorageOperations:
         lowest_rank: bool = False,
         group: Handle | None = None,
     ) -> Handle:
-        members = None if group is None else self._handles.get(group, "group")
+        members = None if group is None else self.group_of(group)
         writer = _writer(path, format, overwrite, threads)
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
-        saved = self._tensors.tree_to_torch(state_dict)
+        saved = self.tensors.tree_to_torch(state_dict)
         background = self._background_group(members)
         future = _run(dcp.async_save, saved, storage_writer=writer, planner=planner, process_group=background)
         self._saves.append(future)
-        return self._handles.add("save", future)
+        return self.handles.add("save", future)
 
     def _end_saves(self) -> None:
         """Waits for saves that nobody has waited for, whatever comes of them."""
@@ -156,25 +156,25 @@ class StorageOperations:
     @operation("storage.progress")
     def storage_progress(self, save: Handle) -> dict:
         # The default stager has copied everything when async_save returns.
-        return {"staged": True, "done": self._handles.get(save, "save").done()}
+        return {"staged": True, "done": self.handles.get(save, "save").done()}
 
     @operation("storage.wait")
     def storage_wait(self, save: Handle, group: Handle | None = None) -> None:
-        _run(self._handles.get(save, "save").result)
+        _run(self.handles.get(save, "save").result)
 
     @operation("storage.stage")
     def storage_stage(self, state_dict: dict) -> dict:
-        return self._tensors.tree_to_values(StateDictStager().stage(self._tensors.tree_to_torch(state_dict)))
+        return self.tensors.tree_to_values(StateDictStager().stage(self.tensors.tree_to_torch(state_dict)))
 
     @operation("storage.load")
     def storage_load(
         self, state_dict: dict, path: str, format: str = "default", partial: bool = False, group: Handle | None = None
     ) -> dict:
-        members = None if group is None else self._handles.get(group, "group")
-        loaded = self._tensors.tree_to_torch(state_dict)
+        members = None if group is None else self.group_of(group)
+        loaded = self.tensors.tree_to_torch(state_dict)
         planner = DefaultLoadPlanner(allow_partial_load=partial)
         _run(dcp.load, loaded, storage_reader=_reader(path, format), planner=planner, process_group=members)
-        return {"state_dict": self._tensors.tree_to_values(loaded)}
+        return {"state_dict": self.tensors.tree_to_values(loaded)}
 
     @operation("storage.read")
     def storage_read(self, path: str, keys: list[str] | None = None) -> dict:
