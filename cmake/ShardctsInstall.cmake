@@ -67,6 +67,8 @@ install(TARGETS shardcts_hostdev LIBRARY DESTINATION ${data_folder}/python/shard
 install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_folder}/python ${python_sources})
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports
         PATTERN "__pycache__" EXCLUDE)
+install(DIRECTORY harness/fuzz/shardcts_fuzz DESTINATION ${data_folder}/fuzz ${python_sources})
+install(FILES docs/rules.md docs/fuzz_deviations.toml DESTINATION ${data_folder}/docs)
 # The header that the contract's headers include, where none is installed.
 if("nlohmann_json" IN_LIST SHARDCTS_FETCHED)
   install(DIRECTORY "${SHARDCTS_JSON_FOLDER}/nlohmann" DESTINATION ${header_folder}/third_party)

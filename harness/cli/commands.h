@@ -23,5 +23,6 @@ void AddExecCommand(CLI::App& app);
 void AddReplayCommand(CLI::App& app);
 void AddExportCommand(CLI::App& app);
 void AddMutantsCommand(CLI::App& app);
+void AddFuzzCommand(CLI::App& app);
 
 }  // namespace shardcts

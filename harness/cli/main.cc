@@ -18,5 +18,6 @@ int main(int argc, char** argv) {
     shardcts::AddReplayCommand(app);
     shardcts::AddExportCommand(app);
     shardcts::AddMutantsCommand(app);
+    shardcts::AddFuzzCommand(app);
   });
 }

@@ -1,13 +1,8 @@
 // shardcts report: hands a run folder to the Python package that renders it.
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <iostream>
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/python_package.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
 #include "run_files/program_folder.h"
@@ -21,11 +16,6 @@ struct ReportCommand {
   std::string mutants;
 };
 
-std::string EnvironmentOr(const char* name, const std::string& otherwise) {
-  const char* value = std::getenv(name);
-  return value == nullptr || *value == '\0' ? otherwise : value;
-}
-
 void RequireResults(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "results.json";
   const nlohmann::ordered_json results = ReadJsonFile(file);
@@ -36,20 +26,10 @@ void RequireResults(const std::filesystem::path& folder) {
 // Replaces this process: the exit code is the package's own.
 [[noreturn]] void ExecuteReport(const ReportCommand& command) {
   RequireResults(command.folder);
-  const std::string python = EnvironmentOr("SHARDCTS_PYTHON", SHARDCTS_DEFAULT_PYTHON);
-  const std::string inherited = EnvironmentOr("PYTHONPATH", "");
-  const std::string path =
-      DataFile("reports", SHARDCTS_REPORTS_FOLDER).string() + (inherited.empty() ? "" : ":" + inherited);
-  ::setenv("PYTHONPATH", path.c_str(), 1);
-  std::vector<std::string> words = {python, "-m", "shardcts_reports", command.folder};
+  std::vector<std::string> words = {command.folder};
   if (!command.out.empty()) words.insert(words.end(), {"--out", command.out});
   if (!command.mutants.empty()) words.insert(words.end(), {"--mutants", command.mutants});
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  std::cout << std::flush;
-  ::execvp(python.c_str(), arguments.data());
-  throw InputError(python + ": cannot be started: " + std::strerror(errno) + "; set SHARDCTS_PYTHON");
+  ExecutePythonPackage(DataFile("reports", SHARDCTS_REPORTS_FOLDER), "shardcts_reports", words);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // shardcts run: the selected tests on one or more implementations.
 #include <algorithm>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <set>
@@ -10,7 +9,6 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "contract/nearest_name.h"
-#include "run/reproduce.h"
 #include "run_files/input_error.h"
 #include "run_files/program_folder.h"
 
@@ -52,14 +50,6 @@ void CheckCapabilities(const std::vector<std::string>& required) {
   }
 }
 
-// The words of this program's command line.
-std::vector<std::string> CommandWords() {
-  std::ifstream stream("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> words;
-  for (std::string word; std::getline(stream, word, '\0');) words.push_back(word);
-  return words;
-}
-
 RunOptions MakeOptions(const RunCommand& command) {
   RunOptions options;
   options.implementations = command.implementations.Specs();
@@ -82,9 +72,7 @@ RunOptions MakeOptions(const RunCommand& command) {
   }));
   options.jobs = command.jobs.Jobs(options);
   options.storage_root = command.storage.Root();
-  const std::vector<std::string> words = CommandWords();
-  if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
-  for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
+  SetCommand(options);
   return options;
 }
 

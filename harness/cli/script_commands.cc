@@ -7,9 +7,12 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
 #include "cli/script_run.h"
 #include "parity/parity.h"
 #include "rank/script.h"
+#include "rank/script_tests.h"
 #include "recording/recording.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
@@ -21,6 +24,7 @@ namespace fs = std::filesystem;
 
 struct ScriptCommand {
   std::string file;
+  JobsFlag jobs;  // of a folder
   int world = 0;  // 0: what the script says
   ImplementationFlags implementation{false};
   LoadWithFlag load_with;
@@ -64,7 +68,31 @@ void PrintVerdict(const ScriptRun& run, Verdict verdict, const std::string& reas
             << "recorded: " << (run.trace.empty() ? "nothing" : run.trace.string()) << std::endl;
 }
 
+// All scripts of a folder, on as few pools as their worlds need.
+int ExecAll(const ScriptCommand& command) {
+  if (command.world > 0) throw InputError(command.file + ": a folder of scripts, which say their numbers of ranks");
+  RunOptions options;
+  options.scripts = fs::absolute(command.file).lexically_normal();
+  options.tests = TestsOfScripts(options.scripts);
+  command.pool.Apply(options);
+  options.implementations = command.implementation.Specs();
+  options.storage_root = command.storage.Root();
+  options.load_with = command.load_with.Spec(
+      std::ranges::any_of(options.tests, [](const TestCase& test) { return std::ranges::any_of(test.phases, &TestPhase::loads); }));
+  options.run_folder = command.out.Folder();
+  options.jobs = command.jobs.Jobs(options);
+  SetCommand(options);
+  ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size());
+  const Results results = Run(options, progress, InterruptFlag());
+  progress.Clear();
+  std::vector<Verdict> verdicts;
+  for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
+  std::cout << SummaryTable(results) << "results: " << (options.run_folder / "results.json").string() << std::endl;
+  return ExitCode(verdicts, results.complete);
+}
+
 int Exec(const ScriptCommand& command) {
+  if (HoldsScripts(command.file)) return ExecAll(command);
   const ScriptRun run = RunScriptCommand(command, Prepare(command, ReadRecording(command.file)));
   PrintVerdict(run, run.verdict, run.reason);
   return ExitCode({run.verdict}, run.verdict != Verdict::kNotRun);
@@ -97,7 +125,7 @@ int Replay(const ScriptCommand& command) {
 CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text,
                            const std::shared_ptr<ScriptCommand>& command) {
   CLI::App* sub = app.add_subcommand(name, text);
-  sub->add_option("file", command->file, "a script, a recorded test (OUT/traces/IMPL/TEST), or what `export` wrote")
+  sub->add_option("file", command->file, "a script, a recorded test (OUT/traces/IMPL/TEST), or what `export` wrote; exec: or a folder of scripts")
       ->required()
       ->type_name("FILE");
   sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::Range(1, 4096));
@@ -115,6 +143,7 @@ void AddExecCommand(CLI::App& app) {
   const auto command = std::make_shared<ScriptCommand>();
   CLI::App* sub = AddScriptCommand(app, "exec",
                                    "Runs a list of operations on an implementation and records the outcomes.", command);
+  command->jobs.AddTo(*sub);
   sub->footer(
       "Exit code: 0 every operation did what the script expects, 1 one did not, 2 wrong input, 3 harness error.");
   sub->callback([command] {

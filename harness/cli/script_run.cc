@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "cli/interrupt.h"
+#include "rank/script_tests.h"
 #include "results/results.h"
 #include "run/test_folders.h"
 #include "run_files/input_error.h"
@@ -16,22 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The script as a test, so that its verdict is made like any other's.
-TestCase AsTest(const std::vector<Script>& scripts) {
-  TestCase test;
-  test.id = "script";
-  test.world_size = scripts.front().world_size;
-  for (const Script& script : scripts) {
-    if (script.role.empty()) continue;
-    test.phases.push_back({.index = test.phases.size(), .role = script.role, .world_size = script.world_size});
-  }
-  return test;
-}
-
 class ScriptRunner {
  public:
   ScriptRunner(const RunOptions& options, const std::vector<Script>& scripts, const fs::path& folder)
-      : options_(options), scripts_(scripts), folder_(folder), test_(AsTest(scripts)), folders_(folder, options.storage_root) {}
+      : options_(options), scripts_(scripts), folder_(folder), test_(AsTest(scripts, "script")), folders_(folder, options.storage_root) {}
 
   ScriptRun Run() {
     if (test_.phases.empty()) return Told(RunOne(0));

@@ -33,6 +33,7 @@
 #include "rank/rank_number.h"
 #include "rank/result_check.h"
 #include "rank/script_case.h"
+#include "rank/script_tests.h"
 #include "rank/session.h"
 #include "rank/stack_signal.h"
 #include "rank/test_runner.h"
@@ -127,7 +128,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
 
   Session session(implementation, control, control.rank(), control.size(), plan.implementation.device, capabilities);
-  if (plan.script.empty()) {
+  if (plan.script.empty() || PlansScriptTests(plan)) {
     RunTests(plan, capabilities, implementation, session, control, events);
   } else {
     RunScriptCase(plan, session, control, events);

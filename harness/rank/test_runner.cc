@@ -15,6 +15,7 @@
 
 #include "inventory/inventory.h"
 #include "rank/port.h"
+#include "rank/script_tests.h"
 #include "rank/trial.h"
 #include "run_files/events.h"
 #include "run_files/foreign_text.h"
@@ -87,11 +88,18 @@ std::string MissingCapability(const TestCase& test, const std::vector<std::strin
   return {};
 }
 
+// What a test of the plan runs.
+struct PlannedTest {
+  TestCase test;
+  int64_t seed = 0;
+  std::function<void(Trial&)> body;
+};
+
 // One test of the plan.
 class Case {
  public:
-  Case(const Pool& pool, const TestCase& test, PortBody body, int index)
-      : pool_(pool), test_(test), body_(body), index_(index) {}
+  Case(const Pool& pool, PlannedTest planned, int index)
+      : pool_(pool), test_(std::move(planned.test)), seed_(planned.seed), body_(std::move(planned.body)), index_(index) {}
 
   std::string name() const { return fmt::format("{}:{}", index_, test_.id); }
 
@@ -163,10 +171,8 @@ class Case {
 
   Ending RunPort(Trial& trial, bool* failed_early) const {
     const auto body = [&] {
-      const Plan& plan = pool_.plan;
       RequireFolder(trial.rank());
-      pool_.session.StartTest(MakeRecorder(plan, static_cast<size_t>(index_), plan.seed, trial.rank()), plan.seed,
-                              Files());
+      pool_.session.StartTest(MakeRecorder(pool_.plan, static_cast<size_t>(index_), seed_, trial.rank()), seed_, Files());
       body_(trial);
     };
     const Ending ending = RunBody(body, trial, pool_.session, failed_early);
@@ -211,8 +217,9 @@ class Case {
   }
 
   const Pool pool_;
-  const TestCase& test_;
-  PortBody body_;
+  const TestCase test_;
+  const int64_t seed_;
+  const std::function<void(Trial&)> body_;
   int index_;
 };
 
@@ -239,6 +246,29 @@ std::map<std::string, Port> PortsByName(const std::vector<Suite>& suites) {
   return ports;
 }
 
+PlannedTest OfInventory(const Plan& plan, const std::string& id, const std::map<std::string, Port>& ports) {
+  const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
+  if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
+  return {*test, static_cast<int64_t>(plan.seed), ports.at(test->suite + "/" + test->function).body};
+}
+
+PlannedTest OfScript(const Pool& pool, const std::string& id, const std::optional<PlannedPhase>& phase) {
+  std::vector<Script> scripts = ReadScriptOfTest(pool.plan.script, id);
+  TestCase test = AsTest(scripts, id);
+  Script script = std::move(scripts.at(phase ? phase->index : 0));
+  UseDevice(script, pool.plan.implementation.device);
+  const int64_t seed = script.seed;
+  const std::string folder = phase ? phase->folder.string() : "";
+  const auto body = [script = std::move(script), folder, &session = pool.session](Trial& trial) {
+    try {
+      for (const std::string& failure : RunScript(script, session, folder).failures) trial.Fail(failure);
+    } catch (const HarnessError& error) {  // the script's arguments do not fit the table
+      trial.Fail(error.what());
+    }
+  };
+  return {std::move(test), seed, body};
+}
+
 }  // namespace
 
 void CheckPortsAgainstInventory(const std::vector<TestCase>& inventory, const std::vector<Suite>& suites) {
@@ -261,12 +291,11 @@ void RunTests(const Plan& plan, const std::vector<std::string>& capabilities, Ho
   const std::map<std::string, Port> ports = PortsByName(AllPorts());
   std::vector<Case> cases;
   for (const std::string& id : plan.tests) {
-    const auto test = std::ranges::find(AllTests(), id, &TestCase::id);
-    if (test == AllTests().end()) throw InputError("plan: no test \"" + id + "\"");
-    if (plan.phases[cases.size()] && plan.phases[cases.size()]->index >= test->phases.size()) {
+    PlannedTest planned = PlansScriptTests(plan) ? OfScript(pool, id, plan.phases[cases.size()]) : OfInventory(plan, id, ports);
+    if (plan.phases[cases.size()] && plan.phases[cases.size()]->index >= planned.test.phases.size()) {
       throw InputError("plan: test \"" + id + "\" has no such phase");
     }
-    cases.emplace_back(pool, *test, ports.at(test->suite + "/" + test->function).body, static_cast<int>(cases.size()));
+    cases.emplace_back(pool, std::move(planned), static_cast<int>(cases.size()));
   }
   for (const Case& one : cases) {
     // One gtest suite per pool keeps the plan's order.

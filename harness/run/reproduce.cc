@@ -6,8 +6,14 @@ namespace shardcts {
 
 std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec& spec, const TestCase& test) {
   // The label is a text that --impl takes.
-  std::string command = options.program + " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) +
-                        " --seed " + std::to_string(options.seed);
+  std::string command = options.program;
+  if (options.scripts.empty()) {
+    command += " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) + " --seed " +
+               std::to_string(options.seed);
+  } else {
+    command += " exec " + ShellWord((options.scripts / (test.function + ".json")).string()) + " --impl " +
+               ShellWord(spec.label);
+  }
   if (options.trace != RunOptions{}.trace) command += " --trace " + options.trace;
   if (options.limits.test != PoolLimits{}.test) {
     command += " --timeout " + std::to_string(static_cast<double>(options.limits.test.count()) / 1000);

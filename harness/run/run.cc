@@ -277,6 +277,7 @@ class RunDriver {
         NewPool(options_, spec, world.world_size, ledger_.BeginPool(world.pools, units.size()), folder_);
     Plan& plan = pool.plan;
     plan.under_test = options_.implementations[piece.under_test].label;
+    plan.script = options_.scripts;
     plan.trace_folder = TraceFolder(folder_, plan.under_test);
     if (!pool.UsesMpi()) pool.warm = WarmFor(world);
     // Ranks of another device may have to be near it.

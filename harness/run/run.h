@@ -42,6 +42,7 @@ struct RunOptions {
   std::vector<ImplementationSpec> implementations;
   std::optional<ImplementationSpec> load_with;  // runs the phases that load; none: each implementation its own
   std::vector<TestCase> tests;       // selected
+  std::filesystem::path scripts;     // a folder: the tests are its scripts (rank/script_tests.h); empty: the inventory's
   // Which of them an implementation runs; empty: all.
   std::function<bool(const ImplementationSpec& spec, const TestCase& test)> wanted;
   std::filesystem::path run_folder;  // made ready by Run (PrepareRunFolder)

@@ -49,7 +49,7 @@ Plan FromJson(const Json& json) {
   plan.trace_folder = json.at("trace_folder").get<std::string>();
   plan.script = json.value("script", "");
   if (json.contains("tests")) plan.tests = json.at("tests").get<std::vector<std::string>>();
-  if (!plan.script.empty()) plan.tests = {"script"};
+  if (!plan.script.empty() && plan.tests.empty()) plan.tests = {"script"};
   plan.recordings = json.contains("recordings") ? json.at("recordings").get<std::vector<std::string>>() : plan.tests;
   if (json.contains("phases")) plan.phases = PhasesFromJson(json.at("phases"));
   if (plan.phases.empty()) plan.phases.resize(plan.tests.size());
@@ -107,11 +107,10 @@ void WritePlan(const Plan& plan) {
                {"pool_folder", plan.pool_folder.string()},
                {"trace_folder", plan.trace_folder.string()}};
   if (!plan.under_test.empty() && plan.under_test != plan.implementation.label) json["under_test"] = plan.under_test;
-  if (plan.script.empty()) {
+  if (!plan.script.empty()) json["script"] = plan.script.string();
+  if (plan.script.empty() || plan.tests != std::vector<std::string>{"script"}) {
     json["tests"] = plan.tests;
     if (!plan.recordings.empty()) json["recordings"] = plan.recordings;
-  } else {
-    json["script"] = plan.script.string();
   }
   const bool has_phases = std::ranges::any_of(plan.phases, [](const auto& phase) { return phase.has_value(); });
   if (has_phases) json["phases"] = PhasesToJson(plan.phases);

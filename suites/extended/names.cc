@@ -129,6 +129,18 @@ void SurviveNestedAndFlat(Trial& t, const std::vector<std::string>& names) {
              GetOptimizerState(model, {other}, "dsd_full").At("state").AsDict());
 }
 
+// A get of the distributed functions that selects one submodule gives what is below it, and nothing of its siblings.
+void SelectsOnly(Trial& t, const Model& model, const std::string& path, const std::string& form, const Dict& whole) {
+  std::vector<Warning> warnings;
+  const Dict selected = GetModelStateDict(model, {.full_state_dict = form == "dsd_full"},
+                                          {.submodules = {path}, .warnings = &warnings});
+  std::vector<std::string> names;
+  for (const std::string& name : whole.Keys()) {
+    if (name.starts_with(path + ".")) names.push_back(name);
+  }
+  t.Rule(SameNameSet("names below " + path, names, selected.Keys()));
+}
+
 Dict Below(const Dict& state, const std::string& path) {
   Dict below;
   for (const auto& [key, value] : state) {
@@ -201,6 +213,7 @@ RULE(NA4) {
   }
   SetState(model, form, changed);
   HasState(t, "model after a load that changes 11", changed, model, form);
+  if (form.starts_with("dsd_")) SelectsOnly(t, model, "1", form, changed);
 }
 
 RULE(NA5) { SurviveNestedAndFlat(t, {"module", "state", "param_groups", "params", "step"}); }

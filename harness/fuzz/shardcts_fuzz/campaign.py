@@ -1,0 +1,127 @@
+"""Fuzzing: batches of programs, their findings by group, and what has been covered."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from shardcts_fuzz.coverage import Coverage
+from shardcts_fuzz.generator import make_program
+from shardcts_fuzz.oracles import Judge, ended
+from shardcts_fuzz.pools import RunError, remove
+
+FIRST_BATCH = 60
+LARGEST_BATCH = 240
+
+
+@dataclass
+class Group:
+    """Findings of one cause."""
+
+    finding: object  # the first
+    program: object  # the shortest that shows it
+    count: int = 1
+    shrunk: bool = False
+    stable: str = "not tried"
+
+
+@dataclass
+class Counts:
+    programs: int = 0
+    operations: int = 0
+    legal: int = 0
+    not_supported: int = 0
+    refused_by_all: Counter = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+class Campaign:
+    def __init__(self, pools, implementations, seed, worlds, known, rules=None, say=lambda text: None):
+        self.pools, self.implementations = pools, implementations
+        self.seed, self.worlds, self.known, self.rules = seed, worlds, known, rules
+        self.groups, self.counts, self.coverage = {}, Counts(), Coverage()
+        self._say = say
+
+    def go(self, first, programs, seconds):
+        """`programs`, `seconds`: the limits, of which one may be None."""
+        start, number, size = time.monotonic(), first, FIRST_BATCH
+        while True:
+            left = size if programs is None else min(size, first + programs - number)
+            if left <= 0:
+                break
+            begin = time.monotonic()
+            self.batch([make_program(self.seed, n, self.worlds, self.known) for n in range(number, number + left)])
+            number += left
+            self.counts.seconds = time.monotonic() - start
+            self._say(self.line())
+            if seconds is not None:
+                took = time.monotonic() - begin
+                if self.counts.seconds + took > seconds:
+                    break
+            size = min(LARGEST_BATCH, size * 2)
+        return number
+
+    def line(self):
+        rate = self.counts.programs / max(self.counts.seconds, 0.001)
+        return f"{self.counts.programs} programs, {rate:.1f}/s, {len(self.groups)} groups of findings"
+
+    def batch(self, programs):
+        runs, folder = self.pools.run(programs, self.implementations)
+        for program, of_program in zip(programs, runs):
+            self._one(program, of_program)
+        remove(folder)
+
+    def _one(self, program, runs):
+        counts = self.counts
+        counts.programs += 1
+        counts.operations += len(program.steps())
+        problem = next((run for run in runs.values() if run.verdict in ("harness_error", "not_run")), None)
+        if problem:
+            raise RunError(f"program {program.number} of seed {program.seed}: {problem.verdict}: {problem.reason}", 3)
+        if any(run.verdict == "not_supported" for run in runs.values()):
+            counts.not_supported += 1
+            return
+        self.coverage.add(program)
+        findings, legal, refused = findings_of(program, runs, self.known, self.rules)
+        counts.legal += legal
+        counts.refused_by_all.update(refused)
+        for finding in findings:
+            self._take(finding, program)
+
+    def _take(self, finding, program):
+        group = self.groups.get(finding.group())
+        if group is None:
+            self.groups[finding.group()] = Group(finding, program)
+            self._say(f"new: {describe(finding)} (program {program.number})")
+            return
+        group.count += 1
+        if len(program.steps()) < len(group.program.steps()) and not group.shrunk:
+            group.finding, group.program = finding, program
+
+
+def findings_of(program, runs, known, rules=None):
+    """Findings, whether the program was legal, and what all implementations refuse alike."""
+    bad = [ended(program, run.verdict, run.reason, source_of(name), last_operation(run, program))
+           for name, run in runs.items() if run.ended_badly()]  # fmt: skip
+    if bad:
+        return [finding for finding in bad if not (known and known.explain(finding))], True, []
+    recordings = {source_of(name): run.recording for name, run in runs.items()}
+    judge = Judge(program, recordings, known, rules)
+    return judge.judge(), judge.legal(), judge.refused_by_all
+
+
+def source_of(implementation):
+    """Without options and mutants."""
+    return implementation.split(",")[0].split("+mutant=")[0]
+
+
+def last_operation(run, program):
+    last = ""
+    for step in program.steps():
+        if any(run.recording.outcomes(step.let)):
+            last = step.op
+    return last
+
+
+def describe(finding):
+    rule = finding.rule or finding.oracle
+    return f"{finding.suspect}: {rule}: {finding.op} under {finding.wrapper}: {finding.difference}"

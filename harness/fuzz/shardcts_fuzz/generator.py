@@ -1,0 +1,87 @@
+"""Makes programs: a model of what is legal, and one random action after another."""
+
+from shardcts_fuzz import GENERATOR_VERSION, swarm
+from shardcts_fuzz.actions import ACTIONS
+from shardcts_fuzz.known import Avoided
+from shardcts_fuzz.maker import Maker
+from shardcts_fuzz.model_state import ModelState
+from shardcts_fuzz.optimizers import choose_optimizer
+from shardcts_fuzz.programs import Program
+from shardcts_fuzz.streams import Stream
+from shardcts_fuzz.trees import TreeMaker
+from shardcts_fuzz.wrappers import choose_wrapping
+
+TRIES = 4  # for an action that no known deviation touches
+
+
+class Generator:
+    def __init__(self, seed, number, worlds, known=None, features=None):
+        batch = Stream(GENERATOR_VERSION, seed, "batch", number // swarm.PROGRAMS_IN_A_BATCH)
+        self.stream = Stream(GENERATOR_VERSION, seed, "program", number)
+        self.features = swarm.features_of(batch) if features is None else set(features)
+        self.world = self.stream.choice(list(worlds))
+        self.seed, self.number = seed, number
+        self.known = known
+        self.avoids = self.stream.chance(0.5)  # what is known to deviate
+        self.saved = []
+        self.exact = True  # no arithmetic has happened yet
+
+    def make(self):
+        stream = self.stream
+        self.tree = TreeMaker(stream, self.world, self.features).make()
+        self.main = ModelState("m", self.tree, choose_wrapping(stream, self.tree, self.world, self.features))
+        self.main.frozen = frozenset(self.tree.frozen)
+        maker = Maker(self)
+        maker.build(self.main)
+        if "optimizer" in self.features:
+            wrapping = self.main.wrapping
+            flat = wrapping.is_fsdp and not wrapping.use_orig_params  # then the names are others
+            features = self.features - {"groups"} if flat else self.features
+            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features)
+            maker.create_optimizer(self.main)
+        maker.avoiding = self.avoids
+        for _ in range(3 + stream.below(14)):
+            self._act(maker)
+        maker.avoiding = False
+        maker.finish()
+        return Program(self.seed, self.number, self.world, tuple(maker.actions))
+
+    def _act(self, maker):
+        for _ in range(TRIES):
+            weights = {name: kind.weight for name, kind in ACTIONS.items() if kind.possible(self)}
+            try:
+                ACTIONS[self.stream.weighted(weights)].make(self, maker)
+                return
+            except Avoided:
+                continue
+
+    # What is legal now.
+
+    def parameter_names(self):
+        """As model.parameters gives them: a tied one once."""
+        second = {names[1] for names in self.tree.ties}
+        return [name for name in self.tree.shapes if name not in second]
+
+    def loadable(self):
+        """Between forward and backward none: autograd forbids to change the unwrapped model there."""
+        return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main)]
+
+    def refusable(self):
+        """Saved state dicts of a model of whose entries the generator knows all names."""
+        kept = [saved for saved in self.loadable() if not saved.form.optimizer and not saved.form.rank0]
+        return [saved for saved in kept if saved.state_dict_type != "LOCAL" or saved.form.name != "plain"]
+
+    def may_refuse(self):
+        return "illegal" in self.features and self.tree.only_parameters and not self.tree.ties and bool(self.refusable())
+
+    def may_forward(self):
+        """Of what a forward leaves unsharded the next one need not be tried."""
+        return not self.main.unsharded or "evaluation" in self.features
+
+    def may_freeze(self):
+        family = self.main.wrapping.family
+        return "freezing" in self.features and family in ("plain", "fully_shard", "hsdp") and not self.main.output
+
+
+def make_program(seed, number, worlds, known=None, features=None):
+    return Generator(seed, number, worlds, known, features).make()

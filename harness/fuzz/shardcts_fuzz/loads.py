@@ -1,0 +1,104 @@
+"""Actions that save and load, rightly and wrongly."""
+
+from shardcts_fuzz.forms import is_whole
+from shardcts_fuzz.maker import tensor
+from shardcts_fuzz.programs import Relation
+
+SET = {"dsd.get_model_state_dict": "dsd.set_model_state_dict",
+       "dsd.get_optimizer_state_dict": "dsd.set_optimizer_state_dict"}  # fmt: skip
+
+
+class Saved:
+    """A state dict that the program has: of the model and of the twin, both cloned."""
+
+    def __init__(self, let, twin, form, model, world):
+        self.let, self.twin, self.form = let, twin, form
+        self.whole = is_whole(form, model, world)
+        self.state_dict_type = model.state_dict_type
+        self.stepped = model.stepped
+
+    def fits(self, model):
+        """With use_orig_params PyTorch's LOCAL state dicts cannot be loaded."""
+        if not model.wrapping.is_fsdp or self.form.name != "plain":
+            return True
+        local = self.state_dict_type == "LOCAL" and model.wrapping.use_orig_params
+        return self.state_dict_type == model.state_dict_type and not local
+
+
+def save(program, maker, form):
+    model = program.main
+    got = maker.step(form.op, **form.arguments(model))
+    kept = maker.step("tensor.clone", value="$" + got.let)
+    if form.optimizer:
+        twin = maker.step("optimizer.state_dict", optimizer="$o" + maker.twin)
+    else:
+        twin = maker.step("model.state_dict", model="$" + maker.twin)
+    kept_twin = maker.step("tensor.clone", value="$" + twin.let)
+    maker.add("save", [got, kept, twin, kept_twin], rule="SM5", tags=[("form", form.name)])
+    program.saved.append(Saved(kept.let, kept_twin.let, form, model, program.world))
+
+
+def put(program, maker, saved, state_dict=None):
+    """The step that loads it."""
+    model, form = program.main, saved.form
+    state_dict = "$" + saved.let if state_dict is None else state_dict
+    if form.op == "model.state_dict":
+        return maker.step("model.load_state_dict", model="$" + model.name, state_dict=state_dict)
+    options = {}
+    if form.whole:
+        options["full_state_dict"] = True
+        if form.rank0 or ("options" in program.features and program.stream.chance(0.4)):
+            options["broadcast_from_rank0"] = True
+    if "flatten_optimizer_state_dict" in form.options:
+        options["flatten_optimizer_state_dict"] = True
+    optimizers = ["$o" + model.name] if form.optimizer else None
+    return maker.step(SET[form.op], model="$" + model.name, optimizers=optimizers, state_dict=state_dict,
+                      options=options or None)  # fmt: skip
+
+
+def load(program, maker, saved):
+    """What was saved is there again after a load, also after a second one."""
+    model, form = program.main, saved.form
+    steps = [put(program, maker, saved)]
+    if program.stream.chance(0.2):
+        steps.append(put(program, maker, saved))
+    if form.optimizer:
+        steps.append(maker.step("optimizer.load_state_dict", optimizer="$o" + maker.twin, state_dict="$" + saved.twin))
+    else:
+        steps.append(maker.step("model.load_state_dict", model="$" + maker.twin, state_dict="$" + saved.twin))
+    again = maker.step(form.op, **form.arguments(model))
+    steps.append(again)
+    relations = [Relation("LO10", "equal", (again.let, saved.let))]
+    rule = "OP4" if form.optimizer else "LO10"
+    broadcast = "broadcast_from_rank0" in (steps[0].args.get("options") or {})
+    maker.add("load", steps, relations, rule=rule, tags=[("form", form.name), ("broadcast", broadcast)])
+    if form.optimizer:
+        model.stepped = model.stepped or saved.stepped
+
+
+def refuse(program, maker):
+    """A wrong load is refused on every rank, and the next right one works."""
+    stream, model = program.stream, program.main
+    saved = stream.choice(program.refusable())
+    names = list(program.tree.shapes)
+    entries = {name: f"${saved.let}.{name}" for name in names}
+    victim = stream.choice(names)
+    fault = stream.choice(["missing", "unexpected", "shape"])
+    rule = {"missing": "LO3", "unexpected": "LO4", "shape": "LO1"}[fault]
+    if fault == "missing":
+        del entries[victim]
+    elif fault == "unexpected":
+        entries["nobody"] = f"${saved.let}.{victim}"
+    else:
+        shape = [*program.tree.shapes[victim], 2] if saved.whole else [1, 1, 1, 1, 1]
+        count = 1
+        for size in shape:
+            count *= size
+        entries[victim] = tensor(shape, [1.0] * count)
+    if not entries:
+        entries["nobody"] = f"${saved.let}.{victim}"
+    wrong = put(program, maker, saved, entries)
+    maker.add("refuse", [wrong], [Relation(rule, "refused", (wrong.let,))], tags=[("form", saved.form.name), ("fault", fault)])
+    model.after_error = True
+    load(program, maker, saved)
+    model.after_error = False

@@ -1,0 +1,168 @@
+"""Judges a program by its recordings: the rules that its actions name, and a baseline operation by operation."""
+
+from shardcts_fuzz.findings import Finding, error_class
+from shardcts_fuzz.recordings import SKIPPED
+from shardcts_fuzz.programs import names_in
+from shardcts_fuzz.values import Comparison, key_list
+
+PURE = {"get", "read", "summon", "compare with twin", "save"}  # what differs there says nothing of what follows
+NOT_COMPARED = {"optimizer.create", "model.build", "mesh.init", "fsdp.set_state_dict_type", "fsdp.summon_full_params"}
+
+
+class Judge:
+    """Of one program. `recordings`: by source, the implementation under test first, then the baseline if there is one."""
+
+    def __init__(self, program, recordings, known, rules=None):
+        self._program, self._recordings, self._known = program, recordings, known
+        self._rules = rules
+        self.findings, self.expected = [], []
+        self._tainted = set()
+        self.refused_by_all = []
+
+    def judge(self):
+        for action in self._program.actions:
+            used = set().union(*(names_in(step.args) for step in action.steps))
+            if used & self._tainted:
+                if action.name not in PURE:
+                    break
+                self._taint(action)
+                continue
+            if self._refused_by_all(action):
+                break
+            found = self._of_rules(action) or self._of_baseline(action)
+            if not found:
+                continue
+            for finding in found:
+                explained = self._known.explain(finding) if self._known else None
+                (self.expected if explained else self.findings).append((finding, explained))
+            if action.name not in PURE:
+                break
+            self._taint(action)
+        return [finding for finding, _ in self.findings]
+
+    def legal(self):
+        """Whether every step succeeded that was not meant to fail, on the implementation under test."""
+        meant = {let for action in self._program.actions for r in action.relations if r.kind == "refused" for let in r.steps}
+        recording = next(iter(self._recordings.values()))
+        return all("value" in (outcome or {}) for step in self._program.steps() if step.let not in meant
+                   for outcome in recording.outcomes(step.let))  # fmt: skip
+
+    def _taint(self, action):
+        self._tainted |= {step.let for step in action.steps}
+
+    # Rules, on each implementation alone.
+
+    def _of_rules(self, action):
+        found = []
+        for source, recording in self._recordings.items():
+            finding = self._failed_step(action, source, recording) or self._broken_relation(action, source, recording)
+            if finding and (self._rules is None or finding.rule[:2] in self._rules or finding.rule in self._rules):
+                found.append(finding)
+        return found
+
+    def _failed_step(self, action, source, recording):
+        meant = {let for relation in action.relations if relation.kind == "refused" for let in relation.steps}
+        for step in action.steps:
+            if step.let in meant:
+                continue
+            for rank, outcome in enumerate(recording.outcomes(step.let)):
+                if outcome and "error" in outcome:
+                    text = f"rank {rank}: {outcome['error']['kind']}: {outcome['error'].get('message', '')[:300]}"
+                    return self._finding("rule", source, action.rule, action, step, error_class(outcome), text)
+        return None
+
+    def _refused_by_all(self, action):
+        """Where all implementations agree on an error, the generator took for legal what is not."""
+        if len(self._recordings) < 2:
+            return False
+        found = [self._failed_step(action, source, recording) for source, recording in self._recordings.items()]
+        if not all(found) or len({(one.let, one.difference.split(":")[0]) for one in found}) > 1:
+            return False
+        self.refused_by_all.append(f"{found[0].op}: {found[0].difference}; wrapper {found[0].wrapper}, {dict(found[0].tags).get('state')}")
+        return True
+
+    def _broken_relation(self, action, source, recording):
+        ops = {step.let: step for step in self._program.steps()}
+        for relation in action.relations:
+            step = ops[relation.steps[0]]
+            wrong = getattr(self, "_" + relation.kind)(relation, recording)
+            if wrong:
+                return self._finding("rule", source, relation.rule, action, step, *wrong)
+        return None
+
+    def _equal(self, relation, recording):
+        results = [recording.outcomes(let) for let in relation.steps]
+        comparison = Comparison(recording, recording, relation.exact)
+        for rank, pair in enumerate(zip(*results)):
+            if relation.first_rank_only and rank > 0:
+                break
+            if any("value" not in (outcome or {}) for outcome in pair):
+                return None
+            found = comparison.compare(pair[1]["value"], pair[0]["value"])
+            if found:
+                names = " and ".join(reversed(relation.steps))
+                return found.kind, f"rank {rank}: {names} differ at {found.path or 'the root'}: {found.text}"
+        return None
+
+    def _same_keys(self, relation, recording):
+        results = [recording.outcomes(let) for let in relation.steps]
+        for rank, pair in enumerate(zip(*results)):
+            if any("value" not in (outcome or {}) for outcome in pair):
+                return None
+            actual, expected = (key_list(recording.expand(outcome["value"])) for outcome in pair)
+            if actual != expected:
+                kind = "key order" if sorted(actual) == sorted(expected) else "keys"
+                return kind, f"rank {rank}: keys {actual}, the twin's are {expected}"
+        return None
+
+    def _refused(self, relation, recording):
+        outcomes = recording.outcomes(relation.steps[0])
+        for rank, outcome in enumerate(outcomes):
+            if outcome and "value" in outcome:
+                return "no error", f"rank {rank}: no error, but {self._kinds(outcomes)}"
+        return None
+
+    @staticmethod
+    def _kinds(outcomes):
+        return [outcome["error"]["kind"] if outcome and "error" in outcome else "a value" for outcome in outcomes]
+
+    # The baseline.
+
+    def _of_baseline(self, action):
+        if len(self._recordings) < 2 or self._rules is not None:
+            return []
+        (source, actual), (_, expected) = self._recordings.items()
+        for step in action.steps:
+            wrong = self._differs(step, expected, actual)
+            if wrong:
+                return [self._finding("baseline", source, "", action, step, *wrong)]
+        return []
+
+    def _differs(self, step, expected, actual):
+        comparison = Comparison(expected, actual, exact=False, flags=True)
+        for rank, (a, b) in enumerate(zip(expected.outcomes(step.let), actual.outcomes(step.let))):
+            if a is None or b is None or a == SKIPPED or b == SKIPPED:
+                return None
+            if "error" in a or "error" in b:
+                if "error" in a and "error" in b and a["error"]["kind"] == b["error"]["kind"]:
+                    continue
+                kinds = [error_class(outcome) if "error" in outcome else "a value" for outcome in (a, b)]
+                return f"{kinds[1]} for {kinds[0]}", f"rank {rank}: {kinds[1]}, the baseline: {kinds[0]}"
+            if step.op in NOT_COMPARED:
+                continue
+            found = comparison.compare(a["value"], b["value"])
+            if found:
+                return found.kind, f"rank {rank}: at {found.path or 'the root'}, the baseline and this: {found.text}"
+        return None
+
+    def _finding(self, oracle, suspect, rule, action, step, difference, text):
+        tags = dict(action.tags)
+        return Finding(oracle, suspect, rule, action.name, step.op, difference, text, step.let, action.tags,
+                       tags.get("wrapper", ""))  # fmt: skip
+
+
+def ended(program, verdict, reason, suspect, last_op):
+    """Crash, hang, divergence: a finding of the harness's own verdict."""
+    wrapper = dict(program.actions[-1].tags).get("wrapper", "")
+    tags = tuple(tag for action in program.actions for tag in action.tags)
+    return Finding("ends", suspect, "", "", last_op, verdict, reason, "", tags, wrapper)

@@ -1,0 +1,81 @@
+"""What a campaign leaves: findings as scripts, fuzz.json, and the list on the terminal."""
+
+import json
+import os
+
+from shardcts_fuzz import GENERATOR_VERSION
+from shardcts_fuzz.campaign import describe
+
+
+def write(folder, campaign, next_program, argv):
+    findings = os.path.join(folder, "findings")
+    os.makedirs(findings, exist_ok=True)
+    groups = sorted(campaign.groups.values(), key=lambda group: -group.count)
+    entries = []
+    for number, group in enumerate(groups, 1):
+        file = f"findings/{number:04d}.json"
+        _write_json(os.path.join(folder, file), _script(group))
+        entries.append(_entry(group, file))
+    _write_json(os.path.join(folder, "fuzz.json"), _summary(campaign, entries, next_program, argv))
+    return entries
+
+
+def _script(group):
+    """An ordinary script; `fuzz` in it says what it shows, which readers of scripts leave alone."""
+    script = group.program.script()
+    finding = group.finding
+    script["fuzz"].update(shows=describe(finding), step=finding.let, text=finding.text, runs=group.stable)
+    return script
+
+
+def _entry(group, file):
+    finding = group.finding
+    return {
+        "file": file, "oracle": finding.oracle, "suspect": finding.suspect, "rule": finding.rule or None,
+        "operation": finding.op, "wrapper": finding.wrapper, "difference": finding.difference, "text": finding.text,
+        "step": finding.let, "found": group.count, "program": group.program.number, "steps": len(group.program.steps()),
+        "ranks": group.program.world, "shrunk": group.shrunk, "stable": group.stable,
+    }  # fmt: skip
+
+
+def _summary(campaign, entries, next_program, argv):
+    counts = campaign.counts
+    known = {one.name: campaign.known.seen.get(one.name, 0) for one in campaign.known.deviations} if campaign.known else {}
+    return {
+        "schema_version": 1, "command": argv, "seed": campaign.seed, "generator": GENERATOR_VERSION,
+        "implementations": campaign.implementations, "worlds": campaign.worlds, "next_program": next_program,
+        "programs": counts.programs, "operations": counts.operations, "legal": counts.legal,
+        "not_supported": counts.not_supported, "seconds": round(counts.seconds, 3), "findings": entries,
+        "known_deviations": known, "refused_by_all": dict(counts.refused_by_all.most_common()),
+        "coverage": campaign.coverage.table(),
+    }  # fmt: skip
+
+
+def _write_json(path, value):
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".tmp", path)
+
+
+def report(entries, campaign):
+    """Lines for people."""
+    counts = campaign.counts
+    share = counts.legal / max(counts.programs - counts.not_supported, 1)
+    yield (f"{counts.programs} programs of {counts.operations / max(counts.programs, 1):.0f} operations, "
+           f"{counts.programs / max(counts.seconds, 0.001):.1f}/s, {share:.0%} legal")  # fmt: skip
+    if counts.not_supported:
+        yield f"{counts.not_supported} not supported"
+    for text, count in counts.refused_by_all.most_common(10):
+        yield f"refused by all ({count}): {text}"
+    for entry in entries:
+        rule = entry["rule"] or entry["oracle"]
+        yield f"{entry['found']:5} × {entry['suspect']}: {rule}: {entry['operation']} under {entry['wrapper']}: {entry['difference']}"
+        yield f"        {entry['file']} ({entry['steps']} steps, {entry['ranks']} ranks, {entry['stable']}): {entry['text'][:160]}"
+    if campaign.known:
+        for one in campaign.known.deviations:
+            seen = campaign.known.seen.get(one.name, 0)
+            yield f"{seen:5} × known: {one.name}" + ("" if seen else " (did not occur)")
+    tried = sum(row["tried"] for row in campaign.coverage.table())
+    possible = sum(row["possible"] for row in campaign.coverage.table())
+    yield f"coverage: {tried} of {possible} pairs"

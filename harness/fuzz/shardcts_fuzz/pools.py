@@ -1,0 +1,73 @@
+"""Runs many programs in few pools: a folder of scripts given to `shardcts exec`."""
+
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from shardcts_fuzz.recordings import Recording
+
+ENDS = ("crash", "hang", "diverged")
+
+
+class RunError(Exception):
+    """The programs could not be run: the message, and the exit code that the command ends with."""
+
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class Run:
+    """One program on one implementation."""
+
+    verdict: str
+    reason: str
+    recording: Recording
+
+    def ended_badly(self):
+        return self.verdict in ENDS
+
+
+class Pools:
+    def __init__(self, shardcts, folder, timeout, jobs):
+        self._shardcts, self._folder = shardcts, folder
+        self._timeout, self._jobs = timeout, jobs
+        self._count = 0
+
+    def run(self, programs, implementations):
+        """A list of {implementation: Run}, one for each program. All implementations run at the same time."""
+        self._count += 1
+        folder = os.path.join(self._folder, f"batch-{self._count}")
+        scripts = os.path.join(folder, "scripts")
+        os.makedirs(scripts)
+        for index, program in enumerate(programs):
+            with open(os.path.join(scripts, f"{index:05d}.json"), "w", encoding="utf-8") as file:
+                json.dump(program.script(), file)
+        with ThreadPoolExecutor(len(implementations)) as threads:
+            runs = list(threads.map(lambda item: self._one(programs, folder, *item), enumerate(implementations)))
+        return [dict(zip(implementations, row)) for row in zip(*runs)], folder
+
+    def _one(self, programs, folder, index, implementation):
+        out = os.path.join(folder, str(index))
+        command = [self._shardcts, "exec", os.path.join(folder, "scripts"), "--impl", implementation, "--out", out,
+                   "--timeout", str(self._timeout), "--jobs", str(self._jobs), "--stop-after-hangs", "1000"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1, 3) or not os.path.exists(os.path.join(out, "results.json")):
+            raise RunError((done.stderr.strip().splitlines() or ["shardcts exec ended"])[-1].removeprefix("shardcts: "),
+                           done.returncode if done.returncode in (2, 3) else 3)  # fmt: skip
+        with open(os.path.join(out, "results.json"), encoding="utf-8") as file:
+            results = {test["id"]: test for test in json.load(file)["tests"]}
+        return [self._run(results[f"scripts/{number:05d}"], out, program) for number, program in enumerate(programs)]
+
+    @staticmethod
+    def _run(test, out, program):
+        trace = os.path.join(out, test["trace"]) if test["trace"] else os.path.join(out, "nothing", "was", "recorded")
+        return Run(test["verdict"], test["reason"], Recording(trace, program))
+
+
+def remove(folder):
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,81 @@
+"""Programs: lists of actions. An action has steps of a script and the relations that must hold between their results."""
+
+import re
+from dataclasses import dataclass, field, replace
+
+from shardcts_fuzz import GENERATOR_VERSION
+
+
+@dataclass(frozen=True)
+class Step:
+    let: str
+    op: str
+    args: dict
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What must hold. `rule`: its id in docs/rules.md. `steps`: the names of the results that it is about."""
+
+    rule: str
+    kind: str  # "equal", "same_keys", "refused"
+    steps: tuple
+    exact: bool = True  # bit for bit; else as close as the arithmetic is
+    first_rank_only: bool = False
+
+
+@dataclass(frozen=True)
+class Action:
+    """Is kept or left out as a whole."""
+
+    name: str
+    steps: tuple
+    relations: tuple = ()
+    rule: str = "SM6"  # broken where a step fails that must not
+    tags: tuple = ()  # what coverage counts: (dimension, value)
+
+
+@dataclass(frozen=True)
+class Program:
+    seed: int
+    number: int
+    world: int
+    actions: tuple
+    notes: dict = field(default_factory=dict)  # of the generator, for known deviations
+
+    def steps(self):
+        return [step for action in self.actions for step in action.steps]
+
+    def without(self, indices):
+        """Leaves actions out, and with them every one that uses a result of theirs."""
+        gone, kept = set(), []
+        for index, action in enumerate(self.actions):
+            if index in indices or any(names_in(step.args) & gone for step in action.steps):
+                gone |= {step.let for step in action.steps}
+            else:
+                kept.append(_without_relations(action, gone))
+        return replace(self, actions=tuple(kept))
+
+    def script(self):
+        steps = []
+        for step in self.steps():
+            steps.append({"let": step.let, "op": step.op, "args": step.args})
+        made_by = {"seed": self.seed, "program": self.number, "generator": GENERATOR_VERSION}
+        return {"contract": 1, "world_size": self.world, "seed": 7, "fuzz": made_by, "steps": steps}
+
+
+def _without_relations(action, gone):
+    relations = tuple(r for r in action.relations if not gone & set(r.steps))
+    return action if len(relations) == len(action.relations) else replace(action, relations=relations)
+
+
+def names_in(value):
+    """The names of earlier results that arguments refer to."""
+    if isinstance(value, str):
+        found = re.match(r"\$(?!\$)([^.]+)", value)
+        return {found.group(1)} if found else set()
+    if isinstance(value, dict):
+        return set().union(*(names_in(item) for item in value.values())) if value else set()
+    if isinstance(value, list):
+        return set().union(*(names_in(item) for item in value)) if value else set()
+    return set()

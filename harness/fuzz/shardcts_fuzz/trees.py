@@ -1,0 +1,178 @@
+"""Random trees of modules (fixtures/models/README.md), with what the generator must know of them."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tree:
+    description: dict  # the arguments of the model "tree"
+    width: int  # of the input
+    shapes: dict  # of each parameter, by name, in the order of the module
+    inner: list  # paths of the modules that have parameters and may be wrapped, without the root
+    frozen: list = field(default_factory=list)
+    ties: list = field(default_factory=list)
+    has_batch_norm: bool = False
+    has_extra_state: bool = False
+    has_buffers: bool = False
+
+    @property
+    def only_parameters(self):
+        """State dicts have an entry for each parameter and no other."""
+        return not (self.has_batch_norm or self.has_extra_state or self.has_buffers)
+
+    def layouts(self, world):
+        """The classes of layout that its parameters have when they are cut by rows."""
+        return {layout_class(shape, world) for shape in self.shapes.values()}
+
+
+def layout_class(shape, world):
+    if not shape or world == 1:
+        return "plain"
+    if 0 in shape:
+        return "no elements"
+    if shape[0] < world:
+        return "empty shard"
+    return "even" if shape[0] % world == 0 else "uneven"
+
+
+class TreeMaker:
+    def __init__(self, stream, world, features):
+        self._stream = stream
+        self._world = world
+        self._features = features
+        self._shapes = {}
+        self._inner = []
+        self._left = 2 + stream.below(4)  # leaves
+        self._linears = {}  # (in, out) -> paths
+        self._flags = set()
+
+    def make(self):
+        width = self._size()
+        root, _ = self._module("", width, 0)
+        if not self._shapes:
+            root["parameters"] = {"extra": {"shape": [self._size(), 2]}}
+            self._shapes["extra"] = root["parameters"]["extra"]["shape"]
+        arguments = {"root": root, "in": width, "values": "coded", "scale": 2.0**-14}
+        tree = Tree(arguments, width, self._shapes, self._inner)
+        self._tie(tree)
+        if "frozen" in self._features and len(tree.shapes) > 1:
+            tree.frozen = self._stream.subset(list(tree.shapes), 0.3)[: len(tree.shapes) - 1]
+            tied = {name for names in tree.ties for name in names}
+            tree.frozen = [name for name in tree.frozen if name not in tied]
+            arguments["frozen"] = tree.frozen
+        tree.has_batch_norm = "batch_norm" in self._flags
+        tree.has_buffers = "buffers" in self._flags
+        tree.has_extra_state = "extra_state" in self._flags
+        return tree
+
+    def _size(self):
+        world = self._world
+        sizes = [1, 2, 3, 5, 7, world, world + 1, 2 * world, 2 * world + 1, max(world - 1, 1)]
+        return self._stream.choice(sizes)
+
+    def _module(self, path, width, depth):
+        stream = self._stream
+        if depth < 3 and (depth == 0 or stream.chance(0.3)):
+            return self._composite(path, width, depth)
+        return self._leaf(path, width)
+
+    def _composite(self, path, width, depth):
+        stream = self._stream
+        kind = "branch" if stream.chance(0.25) else "sequential"
+        count = 1 + stream.below(3)
+        names = [str(i) for i in range(count)] if stream.chance(0.5) else self._names(count)
+        children, out = {}, width
+        total = 0
+        before = len(self._shapes)
+        for name in names:
+            if self._left <= 0 and children:
+                break
+            child, child_out = self._module(f"{path}.{name}" if path else name, width if kind == "branch" else out, depth + 1)
+            children[name] = child
+            out, total = child_out, total + child_out
+        module = {"kind": kind, "children": children}
+        self._decorate(module, path)
+        if path and len(self._shapes) > before:
+            self._inner.append(path)
+        return module, total if kind == "branch" else out
+
+    def _names(self, count):
+        strange = ["module", "state", "param_groups", "step", "weight_", "a b", "x"] if "names" in self._features else []
+        pool = ["a", "b", "c", "d", "e", "first", "last"] + strange
+        names = []
+        while len(names) < count:
+            name = self._stream.choice(pool)
+            if name not in names:
+                names.append(name)
+        return names
+
+    def _leaf(self, path, width):
+        stream = self._stream
+        self._left -= 1
+        weights = {"linear": 6, "layer_norm": 1, "bare": 2, "relu": 1, "embedding": 1}
+        if "batch_norm" in self._features:
+            weights["batch_norm"] = 2
+        kind = stream.weighted(weights)
+        out = width
+        module = {"kind": kind}
+        before = len(self._shapes)
+        if kind == "linear":
+            out = module["out"] = self._size()
+            module["bias"] = stream.chance(0.6)
+            self._shapes[f"{path}.weight"] = [out, width]
+            if module["bias"]:
+                self._shapes[f"{path}.bias"] = [out]
+            self._linears.setdefault((width, out), []).append(path)
+        elif kind == "embedding":
+            out, module["count"] = self._size(), self._size()
+            module["out"] = out
+            self._shapes[f"{path}.weight"] = [module["count"], out]
+        elif kind in ("layer_norm", "batch_norm"):
+            self._shapes[f"{path}.weight"] = [width]
+            self._shapes[f"{path}.bias"] = [width]
+            if kind == "batch_norm":
+                self._flags.add("batch_norm")
+        self._decorate(module, path, kind == "bare")
+        if len(self._shapes) > before:
+            self._inner.append(path)
+        return module, out
+
+    def _decorate(self, module, path, always=False):
+        stream = self._stream
+        prefix = f"{path}." if path else ""
+        if always or ("parameters" in self._features and stream.chance(0.2)):
+            shape = [self._size() for _ in range(1 + stream.below(3))]
+            if "no_elements" in self._features and stream.chance(0.2):
+                shape[stream.below(len(shape))] = 0
+            module["parameters"] = {"extra": {"shape": shape}}
+            self._add_before_children(f"{prefix}extra", shape, prefix)
+        if "buffers" in self._features and stream.chance(0.3):
+            dtype = stream.choice(["float32", "float64", "int64", "bool", "bfloat16"])
+            self._flags.add("buffers")
+            module["buffers"] = {"kept": {"shape": [self._size()], "dtype": dtype}}
+            if stream.chance(0.3):
+                module["buffers"]["lost"] = {"shape": [2], "persistent": False}
+        if "extra_state" in self._features and stream.chance(0.2):
+            module["extra_state"] = stream.choice([1, "text", {"a": [1, 2]}, [1.5], True])
+            self._flags.add("extra_state")
+
+    def _add_before_children(self, name, shape, prefix):
+        """A module's own parameters come before those of its children."""
+        shapes, own = {}, False
+        for known, known_shape in self._shapes.items():
+            inside = known.startswith(prefix) and "." in known[len(prefix) :]
+            if inside and not own:
+                shapes[name], own = shape, True
+            shapes[known] = known_shape
+        shapes.setdefault(name, shape)
+        self._shapes.clear()
+        self._shapes.update(shapes)
+
+    def _tie(self, tree):
+        if "ties" not in self._features:
+            return
+        for paths in self._linears.values():
+            if len(paths) > 1:
+                tree.ties.append([f"{path}.weight" for path in paths[:2]])
+        if tree.ties:
+            tree.description["ties"] = tree.ties
