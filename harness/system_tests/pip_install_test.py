@@ -99,6 +99,22 @@ def test_the_backend_makes_the_metadata(tmp_path):
     assert "Name: shardcts\n" in (tmp_path / folder / "METADATA").read_text()
 
 
+@pytest.mark.parametrize("hidden, says", [("include", "no Python.h in "), ("library", "has no libpython")])
+def test_a_python_that_cannot_be_embedded_is_one_line(tmp_path, hidden, says):
+    code = """if True:
+        import sys, sysconfig, shardcts_build_backend as backend
+        if sys.argv[1] == "include":
+            sysconfig.get_path = lambda name: "/nowhere"
+        else:
+            sysconfig.get_config_var, sys.base_prefix = lambda name: None, "/nowhere"
+        print(backend.python_problem())
+    """
+    said = call(sys.executable, "-B", "-c", code, hidden, cwd=tmp_path, PYTHONPATH=str(REPOSITORY / "packaging"))
+    assert says in said and len(said.splitlines()) == 1
+    assert not call(sys.executable, "-B", "-c", "import shardcts_build_backend as b; print(b.python_problem(), end='')",
+                    cwd=tmp_path, PYTHONPATH=str(REPOSITORY / "packaging"))
+
+
 # What is in place: a PyTorch (its version), a CMake (its version), scikit-build-core; and what the backend says.
 REFUSED = [
     (None, "3.25.1", True, "there is no PyTorch in {prefix}: install one there first"),
