@@ -46,8 +46,10 @@ def python_problem() -> str:
     include = Path(sysconfig.get_path("include"))
     if not (include / "Python.h").exists():
         return f"no Python.h in {include}: install Python's headers (Debian's python3-dev)"
-    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        return f"{sys.executable} has no shared library libpython: ShardCTS embeds Python and needs one"
+    folders = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), f"{sys.base_prefix}/lib"]
+    library = f"libpython{dotted(sys.version_info[:2])}.so"
+    if not any(Path(folder, library).exists() for folder in folders if folder):
+        return f"{sys.executable} has no {library}: ShardCTS embeds Python (Debian's python3-dev brings it)"
     return ""
 
 

@@ -48,15 +48,16 @@ def project(tmp_path):
                 tar.add(content, content.name)
         entry["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
     (tmp_path / "source/cmake/third_party.json").write_text(json.dumps(table))
-    (tmp_path / "source/CMakeLists.txt").write_text(PROJECT.format(module=REPOSITORY / "cmake/ShardctsThirdParty.cmake"))
+    module = REPOSITORY / "cmake/ShardctsThirdParty.cmake"
+    (tmp_path / "source/CMakeLists.txt").write_text(PROJECT.format(module=module))
     return tmp_path
 
 
 def configure(project, *options) -> tuple[int, str]:
     environment = {name: value for name, value in os.environ.items() if name != "SHARDCTS_ARCHIVES"}
-    done = subprocess.run(["cmake", "-S", "source", "-B", "build", f"-DSHARDCTS_ARCHIVES={project / 'archives'}", *options],
-                          cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=100, check=False)
+    words = ["cmake", "-S", "source", "-B", "build", f"-DSHARDCTS_ARCHIVES={project / 'archives'}", *options]
+    done = subprocess.run(words, cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=100, check=False)
     return done.returncode, " ".join(done.stdout.split())  # CMake breaks lines
 
 

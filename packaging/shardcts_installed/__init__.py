@@ -1,4 +1,4 @@
-"""ShardCTS as pip installs it: the tree of `cmake --install` is this package's folder, and two commands start what is in it.
+"""ShardCTS as pip installs it: its folder is the tree of `cmake --install`; two commands start what is in it.
 
 For CMake: -DCMAKE_PREFIX_PATH="$(python -c 'import shardcts_installed as s; print(s.PREFIX)')".
 """
