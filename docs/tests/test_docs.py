@@ -268,6 +268,8 @@ EXAMPLES = {
     ("whole_load_after_forward", "reference"): PASSES,
     ("load_before_backward", "torch"): ("model.backward: RuntimeError: Output 0 of T is a view", 1),
     ("load_before_backward", "reference"): PASSES,
+    ("cast_after_forward", "torch"): ("RuntimeError: Expected out tensor to have dtype double, but got float", 1),
+    ("cast_after_forward", "reference"): PASSES,
     ("failed_function_leaves_type", "torch"): ('type: expected "SHARDED", actual "FULL"', 1),
     ("failed_function_leaves_type", "reference"): PASSES,
     ("forward_between_backward_and_step", "torch"): ("tensor.clone: index (0, 0): expected 0, actual 2", 1),

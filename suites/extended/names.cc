@@ -264,4 +264,17 @@ RULE(NA9) {
   }
 }
 
+RULE(NA10) {
+  const ModelSpec spec = TwoLevels();
+  const std::string path = t.TextParam("path");
+  Model model = BuildCoded(t, spec);
+  WrapFsdp(model, path, {.auto_wrap_policy = AutoWrapPolicy::Names({"a.1", "b"})});
+  std::vector<std::string> units;
+  for (const Value& unit : FsdpUnits(model)) units.push_back(unit.AsDict().At("path").AsString());
+  const std::vector<std::string> expected = path.empty() ? std::vector<std::string>{"", "a.1", "b"}
+                                                         : std::vector<std::string>{"a", "a.1"};
+  t.Rule(SameNameSet("paths of units", expected, units));
+  if (path.empty()) SameWholeState(t, "model", Twin(spec).StateDict(), GetState(model, "full"));
+}
+
 }  // namespace shardcts::extended

@@ -267,4 +267,22 @@ RULE(TR10) {
   t.Rule(SameValue("output", at::ones({1, 4}, dtype), output.AsTensor().detach().to(at::kCPU)));
 }
 
+RULE(TR11) {
+  constexpr double kGradient = 30000;  // three of them are more than float16 holds
+  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 8}, {"bias", false}});
+  if (t.TextParam("wrapper") == "fully_shard") {
+    model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.reduce_dtype = "float16"}});
+  } else {
+    FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+    options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "float16"};
+    WrapFsdp(model, "", options);
+  }
+  const c10::Device device(t.device());
+  const Value output = model.Forward({Value(at::ones({1, 1}, device))});
+  model.BackwardFrom(output, at::full({1, 8}, kGradient, device));
+  for (const auto& [name, value] : model.Gradients()) {
+    if (!value.IsNone()) t.Rule(AllElementsAre("gradient of " + ToString(name), kGradient, value));
+  }
+}
+
 }  // namespace shardcts::extended
