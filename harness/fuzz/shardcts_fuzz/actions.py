@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Callable
 
-from shardcts_fuzz.forms import is_whole, model_forms, optimizer_forms
+from shardcts_fuzz.forms import FORMS, is_whole, model_forms, optimizer_forms
 from shardcts_fuzz.loads import load, refuse, save
 from shardcts_fuzz.model_state import ModelState
 from shardcts_fuzz.programs import Relation
@@ -41,6 +41,10 @@ def _get(program, maker):
         else:
             relations.append(Relation("NA1", "same_keys", (first.let, twin.let)))
         _gather(program, maker, form, first, twin, steps, relations)
+    elif form.whole and "flatten_optimizer_state_dict" not in form.options and model.stepped and not model.was_frozen:
+        twin = maker.step("optimizer.state_dict", optimizer="$o" + maker.twin)
+        steps.append(twin)
+        relations.append(Relation("OP1", "same_state", (first.let, twin.let), False, first_rank_only=form.rank0))
     maker.add("get", steps, relations, rule="SM5", tags=[("form", form.name), *_type_tag(model, form)])
 
 
@@ -96,6 +100,16 @@ def _fill(program, maker):
     maker.add("fill", maker.pair("model.fill", program.main, value=program.stream.choice([0.5, 2.0, -1.25])))
 
 
+def _fill_seen(program, maker):
+    """What shares storage with the model by the contract shows a later change of it."""
+    model = program.main
+    form = program.stream.choice([FORMS["plain"], FORMS["dsd"]])
+    before, after = (maker.step(form.op, **form.arguments(model)) for _ in range(2))
+    fill = maker.pair("model.fill", model, value=program.stream.choice([0.25, -3.0]))
+    seen = maker.step("tensor.clone", value="$" + before.let)
+    maker.add("fill seen", [before, *fill, after, seen], [maker.equal("AL4", seen, after, exact=True)], tags=[("form", form.name)])
+
+
 def _set_type(program, maker):
     model = program.main
     kind = program.stream.choice(["FULL", "SHARDED", "LOCAL"])
@@ -107,9 +121,9 @@ def _set_type(program, maker):
 def _freeze(program, maker):
     model = program.main
     names = program.parameter_names()
-    frozen = set(program.stream.subset(names, 0.4)[: len(names) - 1])
+    frozen = frozenset(program.stream.subset(names, 0.4)[: len(names) - 1])
     values = {name: name not in frozen for name in names}
-    model.frozen = frozen
+    model.frozen, model.was_frozen = frozen, model.was_frozen or bool(frozen)
     maker.add("freeze", maker.pair("model.set_requires_grad", model, values=values))
 
 
@@ -158,6 +172,8 @@ ACTIONS = {
     "step": Kind(5, lambda p: bool(p.main.optimizer and p.main.gradients and not p.main.output), _step),
     "zero_grad": Kind(1, lambda p: p.main.gradients, _zero_grad),
     "fill": Kind(1, lambda p: "filling" in p.features and not p.main.unsharded and not p.main.output, _fill),
+    "fill seen": Kind(1, lambda p: "filling" in p.features and p.main.wrapping.shards_tensors and not p.main.unsharded
+                      and not p.main.output, _fill_seen),
     "set type": Kind(3, lambda p: "types" in p.features and p.main.wrapping.is_fsdp, _set_type),
     "freeze": Kind(1, lambda p: p.may_freeze(), _freeze),
     "read": Kind(2, lambda p: "reading" in p.features, _read),

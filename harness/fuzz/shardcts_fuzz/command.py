@@ -1,7 +1,6 @@
 """The command line of `shardcts fuzz`. Exit codes: docs/fuzzing.md."""
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -75,11 +74,12 @@ def run(options, arguments):
     count = 1 if options.program is not None else options.programs
     if count is None and options.seconds is None:
         count = 1000
+    earlier = output.read(out) if options.go_on else None
     following = campaign.go(first, count, options.seconds)
-    entries = output.write(out, campaign, following, arguments)
+    entries = output.write(out, campaign, following, arguments, earlier)
     if campaign.groups and options.shrink_seconds > 0:
         shrink(list(campaign.groups.values()), lambda wanted: find_in_pools(wanted, campaign), options.shrink_seconds, _say)
-        entries = output.write(out, campaign, following, arguments)
+        entries = output.write(out, campaign, following, arguments, earlier)
     for line in output.report(entries, campaign):
         print(line)
     print(f"written: {os.path.join(options.out, 'fuzz.json')}")
@@ -141,8 +141,7 @@ def _first(options, out):
             raise InputError(f"{options.out}: is not empty; --continue goes on with the run in it")
         return 0
     try:
-        with open(summary, encoding="utf-8") as file:
-            earlier = json.load(file)
+        earlier = output.read(out)
         if earlier["seed"] != options.seed or earlier["implementations"][0] != options.impl:
             raise InputError(f"--continue: {options.out} holds a run of another seed or implementation")
         return earlier["next_program"]

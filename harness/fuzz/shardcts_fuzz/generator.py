@@ -30,7 +30,7 @@ class Generator:
         stream = self.stream
         self.tree = TreeMaker(stream, self.world, self.features).make()
         self.main = ModelState("m", self.tree, choose_wrapping(stream, self.tree, self.world, self.features))
-        self.main.frozen = frozenset(self.tree.frozen)
+        self.main.frozen, self.main.was_frozen = frozenset(self.tree.frozen), bool(self.tree.frozen)
         maker = Maker(self)
         maker.build(self.main)
         if "optimizer" in self.features:
@@ -64,7 +64,8 @@ class Generator:
 
     def loadable(self):
         """Between forward and backward none: autograd forbids to change the unwrapped model there."""
-        return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main)]
+        trains = "training" in self.features
+        return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main, trains)]
 
     def refusable(self):
         """Saved state dicts of a model of whose entries the generator knows all names."""

@@ -15,10 +15,14 @@ class Saved:
         self.let, self.twin, self.form = let, twin, form
         self.whole = is_whole(form, model, world)
         self.state_dict_type = model.state_dict_type
-        self.stepped = model.stepped
+        self.frozen = model.frozen
+        self.stepped = model.stepped and not model.was_frozen  # every parameter has state
 
-    def fits(self, model):
-        """With use_orig_params PyTorch's LOCAL state dicts cannot be loaded."""
+    def fits(self, model, trains):
+        """With use_orig_params PyTorch's LOCAL state dicts cannot be loaded. What is saved of an optimizer without state has
+        step 1: after a load of it a training is not that of the unwrapped model, whose state dict has nothing."""
+        if self.form.optimizer and (trains and not self.stepped or not self.frozen <= model.frozen):
+            return False  # of what was frozen there may be no state
         if not model.wrapping.is_fsdp or self.form.name != "plain":
             return True
         local = self.state_dict_type == "LOCAL" and model.wrapping.use_orig_params

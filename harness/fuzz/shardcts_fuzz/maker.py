@@ -7,6 +7,9 @@ from shardcts_fuzz.known import Avoided
 from shardcts_fuzz.programs import Action, Relation, Step
 
 
+WITH_DECAY = ("adamw", "asgd")  # by default, or by another name
+
+
 def tensor(shape, values):
     data = struct.pack(f"<{len(values)}f", *values)
     return {"$tensor": {"shape": shape, "dtype": "float32", "data": base64.b64encode(data).decode()}}
@@ -35,7 +38,8 @@ class Maker:
 
     def add(self, name, steps, relations=(), rule="SM6", model=None, tags=()):
         state = model or self.program.main
-        every = [("action", name), ("wrapper", state.wrapping.name()), ("state", state.state_class()), *tags]
+        other = [] if state is self.program.main else [("wrapper", self.program.main.wrapping.name())]
+        every = [("action", name), *other, ("wrapper", state.wrapping.name()), ("state", state.state_class()), *tags]
         every += [("world", self.program.world), *self._traits(state)]
         if state is not self.program.main:
             every += self._traits(self.program.main)
@@ -50,7 +54,11 @@ class Maker:
         traits = {"frozen": state.frozen, "ties": tree.ties, "batch norm": tree.has_batch_norm, "compile": "compile" in
                   {wrap.wrapper for wrap in state.wrapping.wraps}, "extra state": tree.has_extra_state,
                   "no elements": any(0 in shape for shape in tree.shapes.values())}  # fmt: skip
-        return [("has", name) for name, there in traits.items() if there]
+        tags = [("has", name) for name, there in traits.items() if there]
+        if state.optimizer:
+            options = [state.optimizer["options"], *(group["options"] for group in state.optimizer.get("groups", []))]
+            tags.append(("decay", any("weight_decay" in one for one in options) or state.optimizer["kind"] in WITH_DECAY))
+        return tags
 
     def equal(self, rule, first, second, exact=None, **more):
         exact = self.program.exact if exact is None else exact

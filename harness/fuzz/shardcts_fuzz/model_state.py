@@ -15,6 +15,7 @@ class ModelState:
     unsharded: bool = False  # since a forward that no backward followed
     state_dict_type: str = "FULL"  # of FSDP1
     frozen: frozenset = frozenset()
+    was_frozen: bool = False  # some parameter, at some time
     after_error: bool = False
 
     def state_class(self):

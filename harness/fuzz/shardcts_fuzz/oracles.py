@@ -115,6 +115,20 @@ class Judge:
                 return kind, f"rank {rank}: keys {actual}, the twin's are {expected}"
         return None
 
+    def _same_state(self, relation, recording):
+        """Optimizer state by names is that of the twin's own optimizer, whose groups have the same parameters."""
+        comparison = Comparison(recording, recording, relation.exact)
+        for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
+            if relation.first_rank_only and rank > 0:
+                break
+            if any("value" not in (outcome or {}) for outcome in pair):
+                return None
+            actual, expected = (_states(recording.expand(outcome["value"])) for outcome in pair)
+            found = comparison.compare(expected, actual)
+            if found:
+                return found.kind, f"rank {rank}: state at {found.path}: the twin's and this: {found.text}"
+        return None
+
     def _refused(self, relation, recording):
         outcomes = recording.outcomes(relation.steps[0])
         for rank, outcome in enumerate(outcomes):
@@ -159,6 +173,14 @@ class Judge:
         tags = dict(action.tags)
         return Finding(oracle, suspect, rule, action.name, step.op, difference, text, step.let, action.tags,
                        tags.get("wrapper", ""))  # fmt: skip
+
+
+def _states(state_dict):
+    """The states of the parameters in the order of the groups, by state name in alphabetical order."""
+    state = state_dict["state"]
+    by_key = dict((key, item) for key, item in state["$dict"]) if "$dict" in state else state
+    keys = [key for group in state_dict["param_groups"] for key in group["params"]]
+    return [dict(sorted(by_key[key].items())) if key in by_key else None for key in keys]
 
 
 def ended(program, verdict, reason, suspect, last_op):

@@ -7,17 +7,35 @@ from shardcts_fuzz import GENERATOR_VERSION
 from shardcts_fuzz.campaign import describe
 
 
-def write(folder, campaign, next_program, argv):
-    findings = os.path.join(folder, "findings")
-    os.makedirs(findings, exist_ok=True)
-    groups = sorted(campaign.groups.values(), key=lambda group: -group.count)
-    entries = []
-    for number, group in enumerate(groups, 1):
-        file = f"findings/{number:04d}.json"
+def read(folder):
+    """The fuzz.json of a folder."""
+    with open(os.path.join(folder, "fuzz.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write(folder, campaign, next_program, argv, earlier=None):
+    """`earlier`: the fuzz.json of the run that is continued, whose findings stay; those of its groups are counted there."""
+    os.makedirs(os.path.join(folder, "findings"), exist_ok=True)
+    entries = [dict(entry) for entry in earlier["findings"]] if earlier else []
+    known = {_key(entry): entry for entry in entries}
+    for group in sorted(campaign.groups.values(), key=lambda group: -group.count):
+        file = f"findings/{len(entries) + 1:04d}.json"
+        entry = _entry(group, file)
+        if _key(entry) in known:
+            known[_key(entry)]["found"] += group.count
+            continue
         _write_json(os.path.join(folder, file), _script(group))
-        entries.append(_entry(group, file))
-    _write_json(os.path.join(folder, "fuzz.json"), _summary(campaign, entries, next_program, argv))
+        entries.append(entry)
+    summary = _summary(campaign, entries, next_program, argv)
+    for name in ("programs", "operations", "legal", "not_supported", "seconds") if earlier else ():
+        summary[name] += earlier[name]
+    _write_json(os.path.join(folder, "fuzz.json"), summary)
     return entries
+
+
+def _key(entry):
+    family = entry["wrapper"].split(",")[0].split("+")[0]
+    return entry["oracle"], entry["suspect"], entry["rule"], entry["operation"], entry["difference"], family
 
 
 def _script(group):

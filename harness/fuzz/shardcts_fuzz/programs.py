@@ -18,7 +18,7 @@ class Relation:
     """What must hold. `rule`: its id in docs/rules.md. `steps`: the names of the results that it is about."""
 
     rule: str
-    kind: str  # "equal", "same_keys", "refused"
+    kind: str  # "equal", "same_keys", "same_state", "refused"
     steps: tuple
     exact: bool = True  # bit for bit; else as close as the arithmetic is
     first_rank_only: bool = False

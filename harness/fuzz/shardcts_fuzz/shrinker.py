@@ -6,6 +6,7 @@ one tries those that succeeded together.
 
 import re
 import time
+from dataclasses import replace
 
 from shardcts_fuzz.campaign import findings_of
 from shardcts_fuzz.pools import RunError, remove
@@ -21,6 +22,7 @@ class Shrinking:
     def __init__(self, group):
         self.group = group
         self.signature = group.finding.signature()
+        group.program = until(group.program, group.finding.let)
         self.good = []  # changes that kept the signature in the last round
         self.done = False
         self.tried = set()
@@ -66,6 +68,14 @@ class Shrinking:
             self.group.program, self.group.finding = best[1], best[2]
         others = [changes for changes, program, _ in kept if program is not best[1]]
         self.good = rebase(others, best[0])
+
+
+def until(program, let):
+    """Without what comes after the action of a step: nothing there has a part in the finding."""
+    for index, action in enumerate(program.actions):
+        if any(step.let == let for step in action.steps):
+            return replace(program, actions=program.actions[: index + 1])
+    return program
 
 
 def weight(program):

@@ -1,6 +1,6 @@
 """Features that a program may use. Every batch of programs switches each one off with probability 1/2."""
 
-PROGRAMS_IN_A_BATCH = 100
+PROGRAMS_IN_A_BATCH = 10  # more would make short runs one-sided
 
 FEATURES = (
     # wrappers

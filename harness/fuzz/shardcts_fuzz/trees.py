@@ -109,7 +109,9 @@ class TreeMaker:
     def _leaf(self, path, width):
         stream = self._stream
         self._left -= 1
-        weights = {"linear": 6, "layer_norm": 1, "bare": 2, "relu": 1, "embedding": 1}
+        weights = {"linear": 6, "layer_norm": 1, "bare": 2, "relu": 1}
+        if not self._shapes:
+            weights["embedding"] = 1  # gradients of what comes before it end there
         if "batch_norm" in self._features:
             weights["batch_norm"] = 2
         kind = stream.weighted(weights)

@@ -16,7 +16,7 @@ class Group:
     stable: str = ""
 
 
-FINDING = Finding("rule", "planted", "LO10", "load", "model.fill", "bits", "", "s1")
+FINDING = Finding("rule", "planted", "LO10", "load", "model.fill", "bits", "", "")
 
 
 def ops(program):
