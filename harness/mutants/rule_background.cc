@@ -102,7 +102,7 @@ std::vector<MutantRow> StorageBackgroundMutants() {
       StorageRule("AS2", "storage_async_errors_hidden", "an error of another rank's save in the background is not told",
                   "a future that nobody asks", HideErrorsOfOthers(), 3),
       StorageRule("AS4", "storage_saves_mixed", "an entry of a second save gets into the first one's checkpoint",
-                  "two writers of one folder", MixSavesOfOneFolder()),
+                  "two writers of one folder", MixSavesOfOneFolder(), 2),
       StorageRule("AS5", "storage_steps_dropped", "optimizers do not step while a save is under way",
                   "a training that waits for its checkpoint", NoStepsWhileSaving()),
       StorageRule("AS6", "storage_never_done", "a save that has ended is said to be under way", "a flag that nobody sets",

@@ -121,7 +121,7 @@ RULE(AS2) {
 RULE(AS4) {
   const World world = FirstRanks(t);
   std::string problem;
-  for (int64_t round = 0; round < 10 && problem.empty(); ++round) {
+  for (int64_t round = 0; round < 30 && problem.empty(); ++round) {
     problem = ProblemOfTwoSaves(t, world, fmt::format("round{}", round));
   }
   t.Rule(Holds(problem.empty(), "what two saves leave", problem));

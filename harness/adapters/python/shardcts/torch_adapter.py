@@ -85,8 +85,8 @@ class TorchAdapter(
         if self._can_be_late:
             self.capabilities = [*self.capabilities, "delayed_transport"]
         self._handles = Handles()
-        self._saves = {}  # those that nobody has waited for, by handle: ranks, and which of their groups they use
-        self._background_groups = {}  # by ranks and number; they outlive a test, since groups are expensive
+        self._saves = {}  # those that nobody has waited for, by handle: which of the groups they use
+        self._background_groups = []  # they outlive a test, since groups are expensive
         self._meshes = MeshRegistry(device, world_size)
         self._groups = GroupRegistry(device)
         self._tensors = TensorConversion(self._meshes, self._groups)

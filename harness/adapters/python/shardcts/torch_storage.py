@@ -134,23 +134,21 @@ class StorageOperations:
         writer = _writer(path, format, overwrite, threads)
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
         saved = self._tensors.tree_to_torch(state_dict)
-        ranks = tuple(dist.get_process_group_ranks(dist.group.WORLD if members is None else members))
-        under_way = {place for of_ranks, place in self._saves.values() if of_ranks == ranks}
-        place = next(number for number in itertools.count() if number not in under_way)
-        background = self._background_group(ranks, place)
+        place = next(number for number in itertools.count() if number not in self._saves.values())
+        background = self._background_group(place) if members is None else members
         future = _run(dcp.async_save, saved, storage_writer=writer, planner=planner, process_group=background)
         handle = self._handles.add("save", future)
-        self._saves[handle.id] = (ranks, place)
+        self._saves[handle.id] = place
         return handle
 
-    def _background_group(self, ranks: tuple[int, ...], place: int) -> dist.ProcessGroup:
-        """The same ranks over a transport of its own: a save's collectives must meet neither those of a training nor
-        those of another save under way."""
-        if (ranks, place) not in self._background_groups:
-            group = dist.new_group(list(ranks), backend="gloo", use_local_synchronization=True)
-            self._background_groups[ranks, place] = group
+    def _background_group(self, place: int) -> dist.ProcessGroup:
+        """All ranks over a transport of its own: a save's collectives must meet neither those of a training nor those
+        of another save under way. Some ranks alone cannot make a group safely: PyTorch names it by the number of groups
+        that a rank is in, so that ranks may wait for groups of different names."""
+        while len(self._background_groups) <= place:
+            self._background_groups.append(dist.new_group(backend="gloo"))
             torch_process_group.calm_readers()
-        return self._background_groups[ranks, place]
+        return self._background_groups[place]
 
     def _end_saves(self) -> None:
         """Waits for saves that nobody has waited for, whatever comes of them."""
