@@ -242,6 +242,8 @@ EXAMPLES = {
     ("checkpoint_of_int_keys", "reference"): PASSES,
     ("checkpoint_of_wrong_parts", "torch"): ("storage.save: expected CheckpointException, actual none", 1),
     ("checkpoint_of_wrong_parts", "reference"): PASSES,
+    ("checkpoint_of_stages_with_one_name", "torch"): ("storage.save: expected CheckpointException, actual none", 1),
+    ("checkpoint_of_stages_with_one_name", "reference"): PASSES,
     ("checkpoint_cast_at_load", "torch"): ("storage.load: expected CheckpointException, actual {state_dict:", 1),
     ("checkpoint_cast_at_load", "reference"): PASSES,
     ("missing_name_filled_in", "torch"): ("expected RuntimeError, actual {missing_keys: []", 1),

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "mutants/checkpoints.h"
 
@@ -38,15 +39,18 @@ Mutation SaveAgainAtWait() {
   };
 }
 
-// A rank that has not failed itself hears of no error.
-Outcome HideErrorsOfOthers(MutantState& state, std::string_view operation, Dict& arguments) {
-  if (operation == "storage.wait" && SaveOf(arguments) == kNoSave) return Value();
-  Outcome outcome = state.inner.Invoke(operation, arguments);
-  const bool is_save = operation == "storage.save_async" || operation == "storage.wait";
-  if (!is_save || outcome.ok()) return outcome;
-  const bool is_own = outcome.error().message.find("rank " + std::to_string(state.context.rank) + ":") != std::string::npos;
-  if (is_own) return outcome;
-  return operation == "storage.wait" ? Outcome(Value()) : Outcome(Value(Handle{"save", kNoSave}));
+// A rank that has not failed itself hears of no error; all errors come out of the wait.
+Mutation HideErrorsOfOthers() {
+  const auto own = std::make_shared<std::optional<Error>>();
+  return [own](MutantState& state, std::string_view operation, Dict& arguments) -> Outcome {
+    if (operation == "storage.wait" && SaveOf(arguments) == kNoSave) return *own ? Outcome(**own) : Outcome(Value());
+    Outcome outcome = state.inner.Invoke(operation, arguments);
+    if (operation != "storage.save_async" || outcome.ok()) return outcome;
+    const std::string rank = "rank " + std::to_string(state.context.rank) + ":";
+    own->reset();
+    if (outcome.error().message.find(rank) != std::string::npos) *own = outcome.error();
+    return Value(Handle{"save", kNoSave});
+  };
 }
 
 // Of two saves to one folder the first entry is the second's, all others the first's.
@@ -96,9 +100,9 @@ std::vector<MutantRow> StorageBackgroundMutants() {
       StorageRule("AS1", "storage_staged_late", "a save in the background takes values when it is waited for",
                   "pytorch/pytorch#144657", SaveAgainAtWait()),
       StorageRule("AS2", "storage_async_errors_hidden", "an error of another rank's save in the background is not told",
-                  "a future that nobody asks", HideErrorsOfOthers, 3),
+                  "a future that nobody asks", HideErrorsOfOthers(), 3),
       StorageRule("AS4", "storage_saves_mixed", "an entry of a second save gets into the first one's checkpoint",
-                  "two writers of one folder", MixSavesOfOneFolder()),
+                  "two writers of one folder", MixSavesOfOneFolder(), 2),
       StorageRule("AS5", "storage_steps_dropped", "optimizers do not step while a save is under way",
                   "a training that waits for its checkpoint", NoStepsWhileSaving()),
       StorageRule("AS6", "storage_never_done", "a save that has ended is said to be under way", "a flag that nobody sets",

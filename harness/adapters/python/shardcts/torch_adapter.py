@@ -56,8 +56,8 @@ class TorchAdapter(
         self._can_be_late = torch_process_group.can_be_late(self.backend)
         if self._can_be_late:
             self.capabilities = [*self.capabilities, "delayed_transport"]
-        self._saves = []  # futures of saves in the background
-        self._background_groups = {}  # by their ranks; they outlive a test, since groups are expensive
+        self._saves = {}  # those that nobody has waited for, by handle: which of the groups they use
+        self._background_groups = []  # they outlive a test, since groups are expensive
 
     @operation("implementation.reset")
     def reset(self) -> None:

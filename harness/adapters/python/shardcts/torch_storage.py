@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import torch
@@ -133,25 +134,27 @@ class StorageOperations:
         writer = _writer(path, format, overwrite, threads)
         planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
         saved = self.tensors.tree_to_torch(state_dict)
-        background = self._background_group(members)
+        place = next(number for number in itertools.count() if number not in self._saves.values())
+        background = self._background_group(place) if members is None else members
         future = _run(dcp.async_save, saved, storage_writer=writer, planner=planner, process_group=background)
-        self._saves.append(future)
-        return self.handles.add("save", future)
+        handle = self.handles.add("save", future)
+        self._saves[handle.id] = place
+        return handle
+
+    def _background_group(self, place: int) -> dist.ProcessGroup:
+        """All ranks over a transport of its own: a save's collectives must meet neither those of a training nor those
+        of another save under way. Some ranks alone cannot make a group safely: PyTorch names it by the number of groups
+        that a rank is in, so that ranks may wait for groups of different names."""
+        while len(self._background_groups) <= place:
+            self._background_groups.append(dist.new_group(backend="gloo"))
+            torch_process_group.calm_readers()
+        return self._background_groups[place]
 
     def _end_saves(self) -> None:
         """Waits for saves that nobody has waited for, whatever comes of them."""
-        for save in self._saves:
-            save.exception()
+        for handle_id in self._saves:
+            self.handles.get(Handle("save", handle_id), "save").exception()
         self._saves.clear()
-
-    def _background_group(self, members: dist.ProcessGroup | None) -> dist.ProcessGroup:
-        """The same ranks over a transport of its own: a save's collectives must not meet those of a training."""
-        ranks = dist.get_process_group_ranks(dist.group.WORLD if members is None else members)
-        if tuple(ranks) not in self._background_groups:
-            group = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
-            self._background_groups[tuple(ranks)] = group
-            torch_process_group.calm_readers()
-        return self._background_groups[tuple(ranks)]
 
     @operation("storage.progress")
     def storage_progress(self, save: Handle) -> dict:
@@ -160,6 +163,7 @@ class StorageOperations:
 
     @operation("storage.wait")
     def storage_wait(self, save: Handle, group: Handle | None = None) -> None:
+        self._saves.pop(save.id, None)
         _run(self.handles.get(save, "save").result)
 
     @operation("storage.stage")
