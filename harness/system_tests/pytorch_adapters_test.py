@@ -44,7 +44,7 @@ def test_the_report_names_the_library(run_shardcts):
     assert implementation["notes"]["torch"]
 
 
-@pytest.mark.parametrize("fault", ["rows_of_another_rank", "gradients_are_summed", "moments_are_not_loaded"])
+@pytest.mark.parametrize("fault", ["rows_of_another_rank", "gradients_are_summed", "a_load_changes_nothing"])
 def test_a_library_that_is_wrong_fails(run_shardcts, fault):
     ended, _ = run_shardcts(f"python:wrong_rows:WrongRows,fault={fault}", *RULES)
     assert ended.code == 1, ended

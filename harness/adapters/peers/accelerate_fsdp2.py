@@ -44,7 +44,7 @@ class Accelerate(FullyShardOperations, StateDictApiOperations, PyTorchAdapter):
             self._prepare(root, [unit for unit, _ in self._waiting.pop(id(root), [])], arguments)
 
     def _prepare(self, model, units, arguments):
-        fsdp_utils.fsdp2_prepare_auto_wrap_policy = lambda plugin, model: lambda module: any(unit is module for unit in units)
+        fsdp_utils.fsdp2_prepare_auto_wrap_policy = lambda plugin, model: lambda module: id(module) in map(id, units)
         plugin = FullyShardedDataParallelPlugin(
             fsdp_version=2, cpu_ram_efficient_loading=self._efficient,
             reshard_after_forward=arguments.get("reshard_after_forward", True),
