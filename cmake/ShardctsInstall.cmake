@@ -65,6 +65,7 @@ install(TARGETS shardcts_local_backend LIBRARY DESTINATION ${data_folder}/python
 install(DIRECTORY harness/adapters/local_backend/shardcts_local DESTINATION ${data_folder}/python ${python_sources})
 install(TARGETS shardcts_hostdev LIBRARY DESTINATION ${data_folder}/python/shardcts_hostdev)
 install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_folder}/python ${python_sources})
+install(DIRECTORY harness/adapters/new_adapter DESTINATION ${data_folder} PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports
         PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY harness/fuzz/shardcts_fuzz DESTINATION ${data_folder}/fuzz ${python_sources})

@@ -76,12 +76,18 @@ RunOptions MakeOptions(const RunCommand& command) {
   return options;
 }
 
-int PrintEnd(const Results& results, const std::filesystem::path& folder, const char* incomplete) {
-  std::cout << SummaryTable(results) << (results.complete ? "" : incomplete)
-            << "results: " << (folder / "results.json").string() << std::endl;
+int PrintEnd(const Results& results, const RunOptions& options, const char* incomplete) {
   std::vector<Verdict> verdicts;
   for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
-  return ExitCode(verdicts, results.complete);
+  const int code = ExitCode(verdicts, results.complete);
+  std::cout << SummaryTable(results) << (results.complete ? "" : incomplete)
+            << "results: " << (options.run_folder / "results.json").string() << "\n";
+  if (code != 0) {
+    std::cout << "by cause: " << options.program << " report " << ShellWord(options.run_folder.string())
+              << " --format text\n";
+  }
+  std::cout << std::flush;
+  return code;
 }
 
 int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
@@ -91,7 +97,7 @@ int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
   ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size() * options.implementations.size());
   const Results results = Run(options, progress, interrupted);
   progress.Clear();
-  return PrintEnd(results, options.run_folder, "interrupted; ");
+  return PrintEnd(results, options, "interrupted; ");
 }
 
 struct RecoverCommand {
@@ -106,9 +112,9 @@ int ExecuteRecover(const RecoverCommand& command, const ParityFunction& parity) 
       command.rank_program.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(command.rank_program);
   options.parity = parity;
   ProgressPrinter progress(std::cout, ScreenStyle::Detect(), 0);
-  const Results results = Recover(std::move(options), progress, InterruptFlag());
+  const Results results = Recover(options, progress, InterruptFlag());
   progress.Clear();
-  return PrintEnd(results, command.folder, "not complete: shardcts run --continue runs the rest; ");
+  return PrintEnd(results, options, "not complete: shardcts run --continue runs the rest; ");
 }
 
 }  // namespace

@@ -1,19 +1,28 @@
 """The examples of docs/pytorch_adapters.md: adapters on the base class of PyTorch's libraries, of few lines."""
 
+import subprocess
 from collections import Counter
 
 import pytest
 
-from conftest import EXAMPLES
+from conftest import EXAMPLES, REPOSITORY
 
+PEERS = REPOSITORY / "harness/adapters/peers"
 OWN, WRAPS = "python:own_sharding:OwnSharding", "python:only_wraps:OnlyWraps"
 RULES = ("--suite", "extended", "--world", "3", "--filter", "extended/*wrapper=fully_shard,*")
 UPSTREAM = ("--suite", "fully_shard_state_dict", "--world", "2")
 
 
-@pytest.mark.parametrize("file, lines", [("own_sharding.py", 150), ("only_wraps.py", 60)])
+@pytest.mark.parametrize("file, lines", [
+    (EXAMPLES / "own_sharding.py", 150), (EXAMPLES / "only_wraps.py", 60), (PEERS / "accelerate_fsdp2.py", 60)],
+    ids=lambda value: getattr(value, "name", None))
 def test_they_are_short(file, lines):
-    assert len((EXAMPLES / file).read_text().splitlines()) <= lines
+    assert len(file.read_text().splitlines()) <= lines
+
+
+def test_a_peer_that_is_not_there_is_one_line():
+    ended = subprocess.run([REPOSITORY / "ci/peers.sh", "nothing"], text=True, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "peers: 'nothing' is none of: accelerate\n")
 
 
 @pytest.mark.parametrize("implementation, verdicts", [
@@ -35,7 +44,7 @@ def test_the_report_names_the_library(run_shardcts):
     assert implementation["notes"]["torch"]
 
 
-@pytest.mark.parametrize("fault", ["rows_of_another_rank", "gradients_are_summed", "moments_are_not_loaded"])
+@pytest.mark.parametrize("fault", ["rows_of_another_rank", "gradients_are_summed", "a_load_changes_nothing"])
 def test_a_library_that_is_wrong_fails(run_shardcts, fault):
     ended, _ = run_shardcts(f"python:wrong_rows:WrongRows,fault={fault}", *RULES)
     assert ended.code == 1, ended

@@ -19,7 +19,14 @@ from shardcts.torch_tensors import GroupOperations, MeshOperations, TensorOperat
 from shardcts.torch_values import GroupRegistry, MeshRegistry, TensorConversion
 from shardcts.torch_wrappers import WrapperOperations
 
-__all__ = ["FullyShardOperations", "NotSupported", "PyTorchAdapter", "StateDictApiOperations", "TensorConversion", "operation"]
+__all__ = [
+    "FullyShardOperations",
+    "NotSupported",
+    "PyTorchAdapter",
+    "StateDictApiOperations",
+    "TensorConversion",
+    "operation",
+]
 
 
 class PyTorchAdapter(
