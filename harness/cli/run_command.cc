@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "contract/nearest_name.h"
+#include "run/reproduce.h"
 #include "run_files/input_error.h"
 #include "run_files/program_folder.h"
 
