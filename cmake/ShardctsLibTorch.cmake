@@ -16,6 +16,10 @@ function(shardcts_import_libtorch root error)
   endforeach()
   file(STRINGS "${root}/${version_header}" version REGEX "^ *\"[0-9.]+\"")
   string(REGEX REPLACE "[ \"]" "" version "${version}")
+  if(version VERSION_LESS 2.11)
+    set(${error} "${root}: PyTorch ${version}: ShardCTS needs 2.11 or newer (docs/versions.md)" PARENT_SCOPE)
+    return()
+  endif()
 
   # Structs of LibTorch's headers depend on these definitions: USE_DISTRIBUTED and others.
   file(STRINGS "${root}/${own_targets}" definitions REGEX "INTERFACE_COMPILE_DEFINITIONS \"[A-Z0-9_;]+\"")

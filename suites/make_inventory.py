@@ -51,6 +51,14 @@ def _capabilities(test: dict, rules: dict, own: dict) -> list[str]:
     return ["core", *rules.get("capabilities_of_all", []), *named, *own.get("capabilities", [])]
 
 
+def _own_capabilities(params: dict, test: dict, rules: dict, own: dict) -> dict:
+    """Of an instance that does not need all of its function's."""
+    unneeded = {rule["capability"] for rule in rules.get("unneeded", []) if _matches(rule["when"], params)}
+    of_function = _capabilities(test, rules, own)
+    needed = [name for name in of_function if name not in unneeded]
+    return {} if needed == of_function else {"capabilities": needed}
+
+
 def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
     parameters = test.get("instance_parameters", {}).get(name, {})
     details = test.get("instance_details", {}).get(name, {"parameters": parameters})
@@ -58,7 +66,7 @@ def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
     params = {key: named.get(key, {}).get(value, value)
               for key in test.get("parameters", {}) if key in details["parameters"]
               for value in [details["parameters"][key]]}
-    entry = {"id": name, "params": params}
+    entry = {"id": name, "params": params, **_own_capabilities(params, test, rules, own)}
     reasons = [rule["reason"] for rule in own.get("not_applicable", []) if _matches(rule["when"], params)]
     if bool(reasons) != details.get("returns_early", bool(reasons)):
         raise RulesError(f"{name} returns early upstream: {details['returns_early']}; reasons in the rules: {reasons}")

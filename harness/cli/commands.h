@@ -13,6 +13,7 @@ namespace shardcts {
 
 void AddListCommand(CLI::App& app);
 void AddCapabilitiesCommand(CLI::App& app);
+void AddNewAdapterCommand(CLI::App& app);
 // `parity` compares the traces of two implementations after the run; empty: `run` has no parity.
 void AddRunCommand(CLI::App& app, ParityFunction parity);
 // Makes the results of a run again from its files; `parity` as of `run`.

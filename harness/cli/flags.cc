@@ -4,10 +4,12 @@
 #include <charconv>
 #include <cmath>
 #include <ctime>
+#include <fstream>
 #include <set>
 
 #include "process/processors.h"
 #include "results/waiver_file.h"
+#include "run/reproduce.h"
 #include "run_files/input_error.h"
 #include "run_files/program_folder.h"
 
@@ -36,7 +38,21 @@ CLI::Option* AddSeconds(CLI::App& command, const char* name, double& seconds, co
   return command.add_option(name, seconds, text)->capture_default_str()->check(CLI::Validator(check, "SECONDS"));
 }
 
+// The words of this program's command line.
+std::vector<std::string> CommandWords() {
+  std::ifstream stream("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> words;
+  for (std::string word; std::getline(stream, word, '\0');) words.push_back(word);
+  return words;
+}
+
 }  // namespace
+
+void SetCommand(RunOptions& options) {
+  const std::vector<std::string> words = CommandWords();
+  if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
+  for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
+}
 
 void SelectionFlags::AddTo(CLI::App& command) {
   command.add_option("--suite", selection_.suites, "only this suite; may repeat")->type_name("NAME");

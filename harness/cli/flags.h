@@ -14,6 +14,9 @@
 
 namespace shardcts {
 
+// What results say of the command, and the program of their reproduce commands: this program's command line.
+void SetCommand(RunOptions& options);
+
 // --suite --filter --world --max-world --shard
 class SelectionFlags {
  public:

@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   return shardcts::RunProgram(argc, argv, [](CLI::App& app) {
     shardcts::AddListCommand(app);
     shardcts::AddCapabilitiesCommand(app);
+    shardcts::AddNewAdapterCommand(app);
     const auto compare = [](const std::filesystem::path& expected, const std::filesystem::path& actual) {
       return shardcts::ToJson(shardcts::CompareTraces(expected, actual));
     };

@@ -14,6 +14,7 @@ struct ReportCommand {
   std::string folder;
   std::string out;
   std::string mutants;
+  std::string format = "files";
 };
 
 void RequireResults(const std::filesystem::path& folder) {
@@ -28,6 +29,7 @@ void RequireResults(const std::filesystem::path& folder) {
   RequireResults(command.folder);
   std::vector<std::string> words = {command.folder};
   if (!command.out.empty()) words.insert(words.end(), {"--out", command.out});
+  if (command.format != "files") words.insert(words.end(), {"--format", command.format});
   if (!command.mutants.empty()) words.insert(words.end(), {"--mutants", command.mutants});
   ExecutePythonPackage(DataFile("reports", SHARDCTS_REPORTS_FOLDER), "shardcts_reports", words);
 }
@@ -39,6 +41,10 @@ void AddReportCommand(CLI::App& app) {
   const auto command = std::make_shared<ReportCommand>();
   sub->add_option("folder", command->folder, "the run folder, which holds results.json")->required()->type_name("DIR");
   sub->add_option("--out", command->out, "where to write (default: DIR/report)")->type_name("DIR");
+  sub->add_option("--format", command->format,
+                  "text: verdicts and problems by cause, on the terminal; nothing is written")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"files", "text"}));
   sub->add_option("--mutants", command->mutants, "a kill table (mutants.json) for the table of the suites")
       ->type_name("FILE");
   sub->callback([command] { ExecuteReport(*command); });

@@ -1,6 +1,5 @@
 // shardcts run: the selected tests on one or more implementations.
 #include <algorithm>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <set>
@@ -52,14 +51,6 @@ void CheckCapabilities(const std::vector<std::string>& required) {
   }
 }
 
-// The words of this program's command line.
-std::vector<std::string> CommandWords() {
-  std::ifstream stream("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> words;
-  for (std::string word; std::getline(stream, word, '\0');) words.push_back(word);
-  return words;
-}
-
 RunOptions MakeOptions(const RunCommand& command) {
   RunOptions options;
   options.implementations = command.implementations.Specs();
@@ -82,18 +73,22 @@ RunOptions MakeOptions(const RunCommand& command) {
   }));
   options.jobs = command.jobs.Jobs(options);
   options.storage_root = command.storage.Root();
-  const std::vector<std::string> words = CommandWords();
-  if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
-  for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
+  SetCommand(options);
   return options;
 }
 
-int PrintEnd(const Results& results, const std::filesystem::path& folder, const char* incomplete) {
-  std::cout << SummaryTable(results) << (results.complete ? "" : incomplete)
-            << "results: " << (folder / "results.json").string() << std::endl;
+int PrintEnd(const Results& results, const RunOptions& options, const char* incomplete) {
   std::vector<Verdict> verdicts;
   for (const TestResult& test : results.tests) verdicts.push_back(test.verdict);
-  return ExitCode(verdicts, results.complete);
+  const int code = ExitCode(verdicts, results.complete);
+  std::cout << SummaryTable(results) << (results.complete ? "" : incomplete)
+            << "results: " << (options.run_folder / "results.json").string() << "\n";
+  if (code != 0) {
+    std::cout << "by cause: " << options.program << " report " << ShellWord(options.run_folder.string())
+              << " --format text\n";
+  }
+  std::cout << std::flush;
+  return code;
 }
 
 int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
@@ -103,7 +98,7 @@ int ExecuteRun(const RunCommand& command, const ParityFunction& parity) {
   ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size() * options.implementations.size());
   const Results results = Run(options, progress, interrupted);
   progress.Clear();
-  return PrintEnd(results, options.run_folder, "interrupted; ");
+  return PrintEnd(results, options, "interrupted; ");
 }
 
 struct RecoverCommand {
@@ -118,9 +113,9 @@ int ExecuteRecover(const RecoverCommand& command, const ParityFunction& parity) 
       command.rank_program.empty() ? ProgramFolder() / "shardcts-rank" : std::filesystem::absolute(command.rank_program);
   options.parity = parity;
   ProgressPrinter progress(std::cout, ScreenStyle::Detect(), 0);
-  const Results results = Recover(std::move(options), progress, InterruptFlag());
+  const Results results = Recover(options, progress, InterruptFlag());
   progress.Clear();
-  return PrintEnd(results, command.folder, "not complete: shardcts run --continue runs the rest; ");
+  return PrintEnd(results, options, "not complete: shardcts run --continue runs the rest; ");
 }
 
 }  // namespace

@@ -81,6 +81,7 @@ int ExecAll(const ScriptCommand& command) {
       std::ranges::any_of(options.tests, [](const TestCase& test) { return std::ranges::any_of(test.phases, &TestPhase::loads); }));
   options.run_folder = command.out.Folder();
   options.jobs = command.jobs.Jobs(options);
+  SetCommand(options);
   ProgressPrinter progress(std::cout, ScreenStyle::Detect(), options.tests.size());
   const Results results = Run(options, progress, InterruptFlag());
   progress.Clear();
@@ -124,7 +125,7 @@ int Replay(const ScriptCommand& command) {
 CLI::App* AddScriptCommand(CLI::App& app, const char* name, const char* text,
                            const std::shared_ptr<ScriptCommand>& command) {
   CLI::App* sub = app.add_subcommand(name, text);
-  sub->add_option("file", command->file, "a script, a recorded test (OUT/traces/IMPL/TEST), or what `export` wrote; of exec also a folder of scripts")
+  sub->add_option("file", command->file, "a script, a recorded test (OUT/traces/IMPL/TEST), or what `export` wrote; exec: or a folder of scripts")
       ->required()
       ->type_name("FILE");
   sub->add_option("--world", command->world, "ranks; must be what the script says")->check(CLI::Range(1, 4096));

@@ -62,6 +62,8 @@ std::shared_ptr<const NcclLibrary> LoadNccl() {
   return library;
 }
 
+std::string NcclVersion(const NcclLibrary& library) { return library.version; }
+
 std::shared_ptr<const NcclLibrary> LoadNcclEmulator(const std::string& path) {
   auto library = std::make_shared<NcclLibrary>();
   void* handle = Open(path);

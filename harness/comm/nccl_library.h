@@ -8,8 +8,9 @@
 #include <nccl.h>
 
 #include <memory>
-#include <stdexcept>
 #include <string>
+
+#include "comm/nccl_loading.h"
 
 // Every function that is called, by library.
 // clang-format off
@@ -26,12 +27,6 @@
 
 namespace shardcts {
 
-// A library that is not there, or is not what it should be. One line, names the library.
-class NcclNotUsable : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 struct NcclLibrary {
 #define SHARDCTS_MEMBER(name) decltype(&::name) name = nullptr;
   SHARDCTS_NCCL_FUNCTIONS(SHARDCTS_MEMBER)
@@ -41,10 +36,6 @@ struct NcclLibrary {
   bool emulator = false;  // host memory, no GPU: nothing done with it is a GPU result
   std::string version;    // "2.32.3", "2.32.3 (emulator)"
 };
-
-// NVIDIA's NCCL and CUDA runtime, of the major version built with and not older than NCCL's header; libraries that the
-// process has loaded already (a CUDA build of LibTorch) are used. Throws NcclNotUsable, also without a GPU.
-std::shared_ptr<const NcclLibrary> LoadNccl();
 
 // The emulator in the library `path`. Throws NcclNotUsable, also when it is not the emulator.
 std::shared_ptr<const NcclLibrary> LoadNcclEmulator(const std::string& path);

@@ -31,14 +31,48 @@ void AddShared(Dict& arguments, const Options& options) {
   if (options.group) arguments.Set("group", options.group->handle());
 }
 
-}  // namespace
-
-void SaveCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path, const SaveOptions& options) {
+Dict SaveArguments(const Dict& state_dict, const std::string& path, const SaveOptions& options) {
   Dict arguments{{"state_dict", state_dict}, {"path", path}};
   AddShared(arguments, options);
   if (!options.overwrite) arguments.Set("overwrite", false);
   if (options.threads) arguments.Set("threads", *options.threads);
-  Require(caller, "storage.save", std::move(arguments));
+  if (options.lowest_rank) arguments.Set("lowest_rank", true);
+  return arguments;
+}
+
+// `warnings`: where those of the call are put; nullptr: nowhere.
+Value RequireWarned(Caller& caller, std::string_view operation, Dict arguments, std::vector<Warning>* warnings) {
+  Outcome outcome = caller.Call(operation, std::move(arguments));
+  if (warnings) *warnings = outcome.warnings;
+  if (!outcome.ok()) throw OperationFailed(std::string(operation), outcome.error());
+  return std::move(outcome.value());
+}
+
+}  // namespace
+
+void SaveCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path, const SaveOptions& options) {
+  RequireWarned(caller, "storage.save", SaveArguments(state_dict, path, options), options.warnings);
+}
+
+BackgroundSave SaveCheckpointAsync(Caller& caller, const Dict& state_dict, const std::string& path,
+                                   const SaveOptions& options) {
+  Dict arguments = SaveArguments(state_dict, path, options);
+  return {caller, RequireWarned(caller, "storage.save_async", std::move(arguments), options.warnings), options.group};
+}
+
+BackgroundSave::State BackgroundSave::Progress() const {
+  const Dict progress = Require(*caller_, "storage.progress", {{"save", handle_}}).AsDict();
+  return {progress.At("staged").AsBool(), progress.At("done").AsBool()};
+}
+
+void BackgroundSave::Wait() {
+  Dict arguments{{"save", handle_}};
+  if (group_) arguments.Set("group", group_->handle());
+  Require(*caller_, "storage.wait", std::move(arguments));
+}
+
+Dict StageState(Caller& caller, const Dict& state_dict) {
+  return Require(caller, "storage.stage", {{"state_dict", state_dict}}).AsDict();
 }
 
 Dict LoadCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path,
@@ -46,13 +80,22 @@ Dict LoadCheckpoint(Caller& caller, const Dict& state_dict, const std::string& p
   Dict arguments{{"state_dict", state_dict}, {"path", path}};
   AddShared(arguments, options);
   if (options.partial) arguments.Set("partial", true);
-  return Require(caller, "storage.load", std::move(arguments)).AsDict().At("state_dict").AsDict();
+  const Value loaded = RequireWarned(caller, "storage.load", std::move(arguments), options.warnings);
+  return loaded.AsDict().At("state_dict").AsDict();
 }
 
 Dict ReadCheckpoint(Caller& caller, const std::string& path, const std::vector<std::string>& keys) {
   Dict arguments{{"path", path}};
   if (!keys.empty()) arguments.Set("keys", ToValue(keys));
   return Require(caller, "storage.read", std::move(arguments)).AsDict();
+}
+
+void ConsolidateCheckpoint(Caller& caller, const std::string& path, const std::string& target,
+                           const std::map<std::string, int64_t>& files) {
+  Dict arguments{{"path", path}, {"target", target}}, numbers;
+  for (const auto& [name, number] : files) numbers.Set(name, number);
+  if (!files.empty()) arguments.Set("files", numbers);
+  Require(caller, "storage.consolidate", std::move(arguments));
 }
 
 CheckpointDescription DescribeCheckpoint(Caller& caller, const std::string& path) {

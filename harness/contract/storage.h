@@ -20,13 +20,16 @@ struct SaveOptions {
   std::string format;  // "" or "safetensors"
   bool overwrite = true;
   std::optional<int64_t> threads;
+  bool lowest_rank = false;
   std::optional<ProcessGroup> group;
+  std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
 };
 
 struct CheckpointLoadOptions {
   std::string format;
   bool partial = false;
   std::optional<ProcessGroup> group;
+  std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
 };
 
 // Part of a whole tensor.
@@ -56,10 +59,36 @@ struct PlannedRead {
 };
 
 void SaveCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path, const SaveOptions& options = {});
+
+// A save in the background.
+class BackgroundSave {
+ public:
+  BackgroundSave(Caller& caller, Value handle, std::optional<ProcessGroup> group)
+      : caller_(&caller), handle_(std::move(handle)), group_(std::move(group)) {}
+
+  struct State {
+    bool staged = false;
+    bool done = false;
+  };
+  State Progress() const;
+  void Wait();
+
+ private:
+  Caller* caller_;
+  Value handle_;  // with its origin, so that a recording refers to the step that made it
+  std::optional<ProcessGroup> group_;
+};
+BackgroundSave SaveCheckpointAsync(Caller& caller, const Dict& state_dict, const std::string& path,
+                                   const SaveOptions& options = {});
+Dict StageState(Caller& caller, const Dict& state_dict);
+
 // The state dict: the given tensors, and the loaded plain values.
 Dict LoadCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path,
                     const CheckpointLoadOptions& options = {});
 Dict ReadCheckpoint(Caller& caller, const std::string& path, const std::vector<std::string>& keys = {});
+// `files`: of each tensor the number of its file, from 1; empty: all are in one.
+void ConsolidateCheckpoint(Caller& caller, const std::string& path, const std::string& target,
+                           const std::map<std::string, int64_t>& files = {});
 CheckpointDescription DescribeCheckpoint(Caller& caller, const std::string& path);
 std::vector<std::string> VerifyCheckpoint(Caller& caller, const std::string& path);
 

@@ -23,6 +23,7 @@ struct InstanceRule {
   std::string id;
   Json params = Json::object();
   std::string not_applicable;
+  std::vector<std::string> capabilities;  // empty: its function's
 };
 
 InventoryCheck::Ranks ParseRanks(const JsonPlace& place) {
@@ -76,6 +77,7 @@ InstanceRule ParseInstance(const JsonPlace& place) {
   instance.id = place.Member("id").Text();
   if (place.Has("params")) instance.params = *place.At("params").Object().json;
   if (place.Has("not_applicable")) instance.not_applicable = place.At("not_applicable").Text();
+  if (place.Has("capabilities")) instance.capabilities = place.At("capabilities").Texts();
   return instance;
 }
 
@@ -143,7 +145,7 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, const 
   test.function = rule.function;
   test.world_size = world_size;
   test.phases = ranks.phases;
-  test.capabilities = rule.capabilities;
+  test.capabilities = instance.capabilities.empty() ? rule.capabilities : instance.capabilities;
   test.not_applicable = instance.not_applicable.empty() ? grid.not_applicable : instance.not_applicable;
   test.params = instance.params;
   test.params.update(element);

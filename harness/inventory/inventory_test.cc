@@ -23,11 +23,11 @@ constexpr const char* kInventory = R"({
        {"id": "C2", "strength": "weak", "ranks": "rank0", "active": {"dim": [3]}},
        {"id": "C3", "strength": "vacuous", "ranks": "others", "required": false,
         "active": {"world_size": [4], "x": [true]}}]},
-    {"function": "test_plain", "world_sizes": [1],
+    {"function": "test_plain", "world_sizes": [1], "capabilities": ["fsdp2", "tp"],
      "checks": [{"id": "C1", "strength": "strict", "ranks": [0]},
                 {"id": "C2", "strength": "strict", "active": {"world_size": [1]}},
                 {"id": "C2", "strength": "strict", "ranks": "others", "active": {"world_size": [4]}}],
-     "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks"}]}]})";
+     "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks", "capabilities": ["fsdp2"]}]}]})";
 
 std::vector<EmbeddedSuite> EmbeddedSuites() { return {{"s", kInventory, ""}}; }
 
@@ -79,6 +79,11 @@ TEST(InventoryTest, LastKeyOfAGridVariesFastest) {
                                         grid + "2,mesh=2-D,dim=3", grid + "4,mesh=1-D,dim=2", grid + "4,mesh=1-D,dim=3",
                                         grid + "4,mesh=2-D,dim=2", grid + "4,mesh=2-D,dim=3", grid + "4,mesh=3-D",
                                         "s/T.test_plain/world_size=1"));
+}
+
+TEST(InventoryTest, AnInstanceMayNeedOtherCapabilitiesThanItsFunction) {
+  EXPECT_EQ(AllTests().back().id, "s/T.test_plain/world_size=1");
+  EXPECT_EQ(AllTests().back().capabilities, std::vector<std::string>{"fsdp2"});
 }
 
 TEST(InventoryTest, ParametersAreTheInstancesThenTheSubtests) {

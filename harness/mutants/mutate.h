@@ -49,6 +49,9 @@ std::vector<MutantRow> GroupMutants();
 std::vector<MutantRow> StorageRuleMutants();
 std::vector<MutantRow> StorageReshardingMutants();  // these and the next are among the ones above
 std::vector<MutantRow> StorageEntryMutants();
+std::vector<MutantRow> StorageLossMutants();
+std::vector<MutantRow> StorageCostMutants();
+std::vector<MutantRow> StorageBackgroundMutants();
 
 // Changes the arguments of one operation.
 Mutation OnArguments(std::string operation, std::function<void(MutantState& state, Dict& arguments)> change);

@@ -351,7 +351,8 @@ std::vector<MutantRow> RankRows() {
 
 std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
-  for (const auto& more : {StorageReshardingMutants(), StorageEntryMutants(), ContentRows(), RankRows(), HardenedRows(),
+  for (const auto& more : {StorageReshardingMutants(), StorageEntryMutants(), StorageLossMutants(),
+                           StorageCostMutants(), StorageBackgroundMutants(), ContentRows(), RankRows(), HardenedRows(),
                            ValueRows()}) {
     rows.insert(rows.end(), more.begin(), more.end());
   }

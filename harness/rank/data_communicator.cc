@@ -3,7 +3,7 @@
 #include "comm/local_communicator.h"
 #include "comm/mpi_communicator.h"
 #include "comm/nccl_communicator.h"
-#include "comm/nccl_library.h"
+#include "comm/nccl_loading.h"
 #include "comm/staged_communicator.h"
 #include "rank/local_device.h"
 #include "run_files/input_error.h"
@@ -87,6 +87,6 @@ std::unique_ptr<Communicator> DataCommunicator::MakeNcclOrStaged(Rendezvous& ren
   }
 }
 
-std::string DataCommunicator::nccl_version() const { return nccl_ ? nccl_->version : ""; }
+std::string DataCommunicator::nccl_version() const { return nccl_ ? NcclVersion(*nccl_) : ""; }
 
 }  // namespace shardcts

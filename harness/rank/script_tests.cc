@@ -27,6 +27,7 @@ std::vector<fs::path> ScriptFiles(const fs::path& folder) {
 TestCase AsTest(const std::vector<Script>& scripts, const std::string& id) {
   TestCase test;
   test.id = id;
+  test.params = nlohmann::ordered_json::object();
   test.world_size = scripts.front().world_size;
   for (const Script& script : scripts) {
     if (script.role.empty()) continue;

@@ -70,8 +70,11 @@ std::string Problem(const Json& json) {
     }
     if (!problem.empty()) return problem;
   }
-  for (const char* key : {"name", "capabilities"}) {
+  for (const char* key : {"name", "version", "capabilities"}) {
     if (!json.contains(key)) return std::string(key) + ": is missing";
+  }
+  for (const char* key : {"name", "version"}) {
+    if (json[key].get_ref<const std::string&>().empty()) return std::string(key) + ": is empty";
   }
   return "";
 }

@@ -21,12 +21,15 @@ std::string ProblemWith(const std::string& key, const Json& value) {
 
 TEST(ImplementationDescriptionTest, RightOnesHaveNoProblem) {
   EXPECT_EQ(FindDescriptionProblem(Good()), std::nullopt);
-  EXPECT_EQ(FindDescriptionProblem(Json::parse(R"({"name": "", "capabilities": []})")), std::nullopt);
+  EXPECT_EQ(FindDescriptionProblem(Json::parse(R"({"name": "x", "version": "0", "capabilities": []})")), std::nullopt);
 }
 
 TEST(ImplementationDescriptionTest, TypesAreChecked) {
   EXPECT_EQ(FindDescriptionProblem(Json(5)), "expected a dict, got 5");
-  EXPECT_EQ(FindDescriptionProblem(Json::parse(R"({"name": "x"})")), "capabilities: is missing");
+  EXPECT_EQ(FindDescriptionProblem(Json::parse(R"({"name": "x", "version": "0"})")), "capabilities: is missing");
+  EXPECT_EQ(FindDescriptionProblem(Json::parse(R"({"name": "x", "capabilities": []})")), "version: is missing");
+  EXPECT_EQ(ProblemWith("name", ""), "name: is empty");
+  EXPECT_EQ(ProblemWith("version", ""), "version: is empty");
   EXPECT_EQ(ProblemWith("name", 5), "name: expected a text, got 5");
   EXPECT_EQ(ProblemWith("version", Json::array()), "version: expected a text, got []");
   EXPECT_EQ(ProblemWith("capabilities", "core"), "capabilities: expected a list of texts, got \"core\"");

@@ -64,6 +64,17 @@ std::string ToSource(std::string_view text, const std::string& name) {
   Fail(text, "unknown implementation '" + name + "'; " + Possible());
 }
 
+// SHARDCTS_WITHOUT_MPI: MPI was not there when ShardCTS was built.
+void CheckThatMpiIsThere(std::string_view text, const ImplementationSpec& spec) {
+#ifdef SHARDCTS_WITHOUT_MPI
+  const auto comm = spec.options.find("comm");
+  if (comm == spec.options.end() || comm->second != "mpi") return;
+  Fail(text, "comm=mpi: ShardCTS was built without MPI; install MPICH (package mpich of Debian or PyPI) and build again");
+#else
+  (void)text, (void)spec;
+#endif
+}
+
 // Only shipped implementations have options that are known here.
 void CheckOptions(std::string_view text, const ImplementationSpec& spec) {
   const ShippedImplementation* shipped = FindShipped(spec.source);
@@ -117,6 +128,7 @@ ImplementationSpec ParseImplementationSpec(std::string_view text) {
   bool has_device = false;
   for (size_t i = 1; i < parts.size(); ++i) ReadOption(text, parts[i], spec, has_device);
   CheckOptions(text, spec);
+  CheckThatMpiIsThere(text, spec);
   spec.label = ToLabel(name, spec);
   return spec;
 }

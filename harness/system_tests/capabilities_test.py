@@ -89,3 +89,11 @@ def test_what_is_declared_and_does_not_work_is_named(tmp_path):
     assert rows["fsdp2"][2].startswith("DOES NOT WORK: fail "), ended
     assert "capability fsdp2 is declared, but NotSupported: wrapper: no fully_shard" in rows["fsdp2"][2]
     assert rows["fsdp1"][2].startswith("works: "), ended
+
+
+def test_whole_state_dicts_need_no_sharded_tensors(run_shardcts):
+    """An implementation that fails wherever a ShardedTensor shows passes all that it is asked."""
+    ended, run = run_shardcts("python:whole_only:WholeOnly", "--suite", "fsdp_state_dict", "--world", "2", "--filter",
+                              "*test_state_dict_*", timeout=400)
+    assert ended.code == 0 and run.verdicts.count("pass") >= 20, ended
+    assert "not_supported" in run.verdicts, "sharded and local ones"

@@ -24,7 +24,8 @@ BUILD = Path(os.environ.get("SHARDCTS_BUILD", REPOSITORY / "build"))
 SHARDCTS = BUILD / "shardcts"
 SYNTHETIC = BUILD / "synthetic/shardcts"  # the same program on tests of our own (harness/synthetic)
 FAULTY = BUILD / "synthetic/libshardcts_faulty.so"  # the reference with the faults that a file names
-ADAPTERS = (FOLDER / "adapters", REPOSITORY / "harness/adapters/python/examples")
+EXAMPLES = REPOSITORY / "docs/examples/python"
+ADAPTERS = (FOLDER / "adapters", REPOSITORY / "harness/adapters/python/examples", EXAMPLES)
 SUITE = "fully_shard_state_dict/TestFullyShardStateDictMultiProcess"
 
 # The four smallest tests of a world size, in the order of the inventory; linear layers of 2, 3, 4 and 5.

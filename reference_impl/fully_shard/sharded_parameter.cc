@@ -185,7 +185,7 @@ std::vector<int64_t> ShardedParameter::ShapeOfAllChunks(int64_t dim) const {
 
 void ShardedParameter::FillUnsharded(const at::Tensor& chunks) {
   at::NoGradGuard no_grad;
-  if (!unsharded_) {
+  if (!unsharded_ || unsharded_buffer_.scalar_type() != chunks.scalar_type()) {  // it may have been cast
     unsharded_buffer_ = at::empty({chunks.numel()}, chunks.options());
     const at::Tensor view = unsharded_buffer_.as_strided(original_shape_, ContiguousStride(original_shape_), 0);
     unsharded_ = LeafOn(view, sharded_->value.requires_grad(), original_distribution_);

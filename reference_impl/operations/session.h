@@ -12,6 +12,7 @@
 #include "fsdp/phase_timings.h"
 #include "models/module.h"
 #include "optim/optimizer.h"
+#include "storage/async_save.h"
 #include "tensor/mesh_registry.h"
 #include "tensor/semantic_error.h"
 
@@ -146,6 +147,7 @@ struct Session {
   std::map<int64_t, int64_t> steps_before_hooks;  // of each optimizer that a user has put hooks on
   HandleTable<Communicator> group_handles{"group"};  // nullptr if this rank is not a member
   HandleTable<Scope> scope_handles{"scope"};
+  HandleTable<AsyncSave> save_handles{"save"};
 };
 
 }  // namespace shardcts::reference

@@ -27,21 +27,30 @@ namespace shardcts::reference {
 struct SaveSettings {
   std::string path;
   bool overwrite = true;
+  bool lowest_rank = false;   // what several ranks hold is written by the lowest of them, not balanced
   bool tensors_only = false;  // plain values are refused, and dtypes that safetensors has no name for
 };
 
-// *Collective* over the group.
-void SaveCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const SaveSettings& settings);
+// *Collective* over the group. What users should be told, the same on every rank: a line for each tensor of which ranks
+// hold other values than the one that was saved.
+std::vector<std::string> SaveCheckpoint(Communicator& group, Files& files, const Dict& state_dict,
+                                        const SaveSettings& settings);
 
-// *Collective* over the group. The state dict: the given tensors, filled in place, and the saved plain values. Values
-// are cast where the destination's dtype holds all of the saved one's. `partial`: names that are not there are left.
-Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path, bool partial);
+struct LoadedCheckpoint {
+  Dict state_dict;                    // the given tensors, filled in place, and the saved plain values
+  std::vector<std::string> left_out;  // names of the checkpoint that no rank of the group has asked for
+};
+
+// *Collective* over the group. Values are cast where the destination's dtype holds all of the saved one's. `partial`:
+// names that are not there are left.
+LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
+                                bool partial);
 
 // *Local*. Whole tensors on the CPU and plain values, nested as they were; with keys those whose flat name, or that of a
 // dict or list around them, is one of the keys. A key that selects nothing is an error.
 Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys);
 
-// *Local*. The manifest in the folder.
+// *Local*. The manifest in the folder; without one what the safetensors files in it say (foreign_safetensors.h).
 Manifest ReadManifest(Files& files, const std::string& path);
 
 // *Local*. What is wrong with the checkpoint, a line each. Never throws.

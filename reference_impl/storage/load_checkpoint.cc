@@ -1,10 +1,13 @@
 #include <ATen/ATen.h>
 #include <ATen/MemoryOverlap.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "contract/tensor_bytes.h"
 #include "storage/checkpoint.h"
+#include "storage/foreign_safetensors.h"
 #include "storage/read_chunks.h"
 #include "storage/safetensors.h"
 #include "storage/together.h"
@@ -121,14 +124,35 @@ void GiveMemory(const Manifest& manifest, Dict& state_dict) {
   }
 }
 
+// The names of the checkpoint that the state dict lacks, in ascending order.
+std::vector<std::string> LeftOut(const Manifest& manifest, const Dict& state_dict) {
+  std::set<std::string> names(manifest.order.begin(), manifest.order.end());
+  for (const FlatEntry& entry : Flatten(state_dict)) names.erase(entry.name);
+  return {names.begin(), names.end()};
+}
+
+// Of what each rank says: [save, names that it leaves out].
+std::vector<std::string> LeftOutByAll(const std::vector<Value>& said) {
+  std::vector<std::string> common = said.front().AsList().at(1).AsStrings();
+  for (const Value& one : said) {
+    const std::vector<std::string> more = one.AsList().at(1).AsStrings();
+    std::vector<std::string> both;
+    std::ranges::set_intersection(common, more, std::back_inserter(both));
+    common = std::move(both);
+  }
+  return common;
+}
+
 }  // namespace
 
 Manifest ReadManifest(Files& files, const std::string& path) {
   const std::string file = path + "/" + kManifestName;
+  if (!files.Exists(file)) return ManifestOfSafetensors(files, path);
   return ManifestFrom(ReadText(files, file, kMaxManifestBytes), file);
 }
 
-Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path, bool partial) {
+LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
+                                bool partial) {
   const int64_t rank = group.global_ranks()[static_cast<size_t>(group.rank())];
   LoadPlan plan;
   Dict loaded = state_dict;
@@ -141,11 +165,11 @@ Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, c
     for (const Destination& one : plan.tensors) {
       for (const SavedChunk* chunk : NeededChunks(*one.saved, one.pieces)) CheckDigest(*saved_files, one.name, *chunk);
     }
-    return plan.manifest.folder;
+    return List{plan.manifest.folder, ToValue(LeftOut(plan.manifest, loaded))};
   });
   Together(group, [&]() -> Value {
     for (const Value& save : saves) {
-      if (save.AsString() != plan.manifest.folder) {
+      if (save.AsList().at(0).AsString() != plan.manifest.folder) {
         throw SemanticError("RuntimeError", path + ": another save has replaced the checkpoint while it was read");
       }
     }
@@ -153,7 +177,7 @@ Dict LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, c
     for (const auto& [value_path, saved] : plan.values) SetAt(loaded, value_path, saved->value);
     return {};
   });
-  return loaded;
+  return {loaded, LeftOutByAll(saves)};
 }
 
 Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys) {

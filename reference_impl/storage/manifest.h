@@ -20,7 +20,7 @@ struct SavedChunk {
   std::string file;  // in the save's folder
   int64_t begin = 0;  // bytes from the beginning of the file
   int64_t end = 0;
-  std::string digest;  // ChunkDigest of these bytes
+  std::string digest;  // ChunkDigest of these bytes; "": nobody has made it
 };
 
 struct SavedTensor {
@@ -36,7 +36,7 @@ struct SavedValue {
 };
 
 struct Manifest {
-  std::string folder;                    // of this save, below the checkpoint's; IsSaveFolder
+  std::string folder;                    // of this save, below the checkpoint's; IsSaveFolder, or "" for that itself
   std::map<std::string, int64_t> files;  // name -> bytes
   std::vector<std::string> order;        // the flat names as they were saved
   std::map<std::string, SavedTensor> tensors;

@@ -118,6 +118,11 @@ std::optional<std::string> SafetensorsDtype(at::ScalarType dtype) {
   return found == kDtypes.end() ? std::nullopt : std::optional<std::string>(found->name);
 }
 
+std::optional<at::ScalarType> DtypeOfSafetensors(const std::string& name) {
+  const auto found = std::ranges::find(kDtypes, name, &KnownDtype::name);
+  return found == kDtypes.end() ? std::nullopt : std::optional(found->dtype);
+}
+
 std::string LayOut(std::vector<FileChunk>& chunks) {
   std::ranges::stable_sort(chunks, std::ranges::greater(),
                            [](const FileChunk& chunk) { return c10::elementSize(chunk.dtype); });

@@ -20,6 +20,8 @@ namespace shardcts::reference {
 
 // The format's name; nullopt: it has none for this dtype.
 std::optional<std::string> SafetensorsDtype(at::ScalarType dtype);
+// The other way round.
+std::optional<at::ScalarType> DtypeOfSafetensors(const std::string& name);
 
 // One chunk that is to be written, or was.
 struct FileChunk {

@@ -89,7 +89,8 @@ std::vector<PlannedChunk> ChunksWithoutWriters(const Gathered& gathered) {
 }
 
 // Chunks that one rank alone has, then the others, the largest first, each to the holder with the least to write.
-void ChooseWriters(const std::vector<Gathered>& gathered, std::vector<PlannedEntry>& plan, size_t ranks) {
+void ChooseWriters(const std::vector<Gathered>& gathered, std::vector<PlannedEntry>& plan, size_t ranks,
+                   bool lowest_rank) {
   struct Choice {
     PlannedChunk* chunk;
     const std::vector<int64_t>* holders;
@@ -103,7 +104,7 @@ void ChooseWriters(const std::vector<Gathered>& gathered, std::vector<PlannedEnt
       const std::vector<int64_t>& holders = gathered[i].holders.at(chunk.box);
       const int64_t bytes =
           NumElements(chunk.box.sizes) * static_cast<int64_t>(c10::elementSize(plan[i].entry.dtype));
-      if (holders.size() > 1) {
+      if (holders.size() > 1 && !lowest_rank) {
         choices.push_back({&chunk, &holders, bytes});
       } else {
         chunk.writer = holders.front();
@@ -144,7 +145,7 @@ std::vector<SaveNote> NotesFrom(const Value& value) {
   return notes;
 }
 
-std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_rank) {
+std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_rank, bool lowest_rank) {
   const std::vector<Gathered> gathered = Gather(by_rank);
   std::vector<PlannedEntry> plan;
   for (const Gathered& one : gathered) {
@@ -153,7 +154,7 @@ std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_
     if (one.first.is_tensor) planned.chunks = ChunksWithoutWriters(one);
     plan.push_back(std::move(planned));
   }
-  ChooseWriters(gathered, plan, by_rank.size());
+  ChooseWriters(gathered, plan, by_rank.size(), lowest_rank);
   return plan;
 }
 

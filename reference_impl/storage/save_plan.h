@@ -41,6 +41,7 @@ struct PlannedEntry {
 // `by_rank`: what each rank of the group has. The names in the order in which the first rank has them, then those that
 // it lacks. RuntimeError, naming the key: a tensor under a name that is a plain value elsewhere, ranks that disagree on
 // shape or dtype, chunks that do not tile the tensor.
-std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_rank);
+// `lowest_rank`: what several ranks hold is written by the lowest of them.
+std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_rank, bool lowest_rank = false);
 
 }  // namespace shardcts::reference

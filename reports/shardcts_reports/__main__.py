@@ -1,4 +1,4 @@
-"""python -m shardcts_reports DIR [--out DIR/report]: writes index.html, summary.md and junit.xml."""
+"""python -m shardcts_reports DIR [--out DIR/report]: writes index.html, summary.md and junit.xml; --format text prints."""
 import argparse
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from .junit import render_junit
 from .markdown import render_markdown
 from .model import read_report
 from .mutants import read_mutants
+from .terminal import render_terminal
 from .write import write_files
 
 
@@ -27,7 +28,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="the run folder, which holds results.json")
     parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/report)")
     parser.add_argument("--mutants", type=Path, help="a kill table (mutants.json) for the table of the suites")
+    parser.add_argument("--format", choices=("files", "text"), default="files",
+                        help="text: verdicts and problems by cause on the terminal, and nothing is written")
     options = parser.parse_args(arguments)
+    if options.format == "text":
+        print(render_terminal(read_report(options.folder)), end="")
+        return 0
     print(write_report(options.folder, options.out or options.folder / "report", options.mutants))
     return 0
 

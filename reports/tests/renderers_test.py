@@ -10,6 +10,7 @@ from shardcts_reports.html import embed, page_data, render_html
 from shardcts_reports.junit import render_junit
 from shardcts_reports.markdown import code, render_markdown, text
 from shardcts_reports.model import Device, device_of, function_of, read_report, variant_of
+from shardcts_reports.terminal import render_terminal
 
 
 @pytest.fixture
@@ -25,6 +26,27 @@ def changed_report(tmp_path, change):
 
 def test_markdown_baseline(report, approve):
     approve("summary.md", render_markdown(report))
+
+
+def test_terminal_baseline(report, approve):
+    approve("terminal.txt", render_terminal(report))
+
+
+def test_nothing_in_the_terminals_text_moves_the_cursor(tmp_path):
+    def change(document):
+        failed = next(test for test in document["tests"] if test["verdict"] == "fail")
+        failed["failures"][0]["message"] = "\x1b[2Jgone\x07 \u202e"
+
+    shown = render_terminal(changed_report(tmp_path, change))
+    assert "gone" in shown and all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_the_terminal_shows_the_largest_causes_in_full(report):
+    shown = render_terminal(report)
+    counts = [int(line.split()[0]) for line in shown.split("largest first:\n")[1].split("\n\n")[0].splitlines()
+              if line[:6].strip().isdigit()]
+    assert counts == sorted((len(cause.tests) for cause in report.causes), reverse=True) and len(counts) > 3
+    assert all(cause.example["id"] in shown for cause in report.causes)
 
 
 def test_junit_baseline(report, approve):

@@ -190,16 +190,22 @@ RULE(AL7) {
   const Dict optimizer = CopyOf(t, GetOptimizerState(source.model, {source.optimizer}, FormOfOptimizer(form)));
   Trained first = BuildWithGradients(t, wrapper);
   Trained second = BuildWithGradients(t, wrapper);
+  Model fresh = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer without_state = t.subject().CreateOptimizer(fresh, "adam", TrainingOptions("adam"));
   for (Trained* target : {&first, &second}) {
     SetState(target->model, form, model);
     SetOptimizerState(target->model, {target->optimizer}, FormOfOptimizer(form), optimizer);
   }
+  SetOptimizerState(fresh, {without_state}, FormOfOptimizer(form), optimizer);
   const Dict loaded = SnapshotOf(t, second, wrapper);
+  const Dict loaded_fresh = CopyOf(t, without_state.StateDict());
   StepOnce(first);
   const Dict after_step = SnapshotOf(t, second, wrapper);
   Overwrite(t, model, 3);
   Overwrite(t, optimizer, 3);
   const Dict after_overwrite = SnapshotOf(t, second, wrapper);
+  t.Rule(SameValue("state of an optimizer that had none, after the loaded dict was overwritten", loaded_fresh,
+                   without_state.StateDict()));
   for (const char* part : {"parameters", "optimizer"}) {
     t.Rule(SameValue(fmt::format("{} after a step of another model that loaded the same dict", part), loaded.At(part),
                      after_step.At(part)));

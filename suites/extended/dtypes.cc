@@ -288,4 +288,18 @@ RULE(DT11) {
              GetOptimizerState(model, {optimizer}, "dsd_full").At("state").AsDict());
 }
 
+RULE(DT13) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const ModelSpec spec = {.name = "linear_stack", .args = {{"sizes", ToValue(std::vector<int64_t>{3, 5, 2})}}, .units = {"0"}};
+  Model model = BuildWrapped(t, spec, wrapper);
+  const c10::Device device(t.device());
+  model.Forward({Value(at::ones({2, 3}, device))});
+  Require(model.caller(), "model.to", {{"model", model.handle()}, {"dtype", "float64"}});
+  const Value output = model.Forward({Value(at::ones({2, 3}, at::TensorOptions(device).dtype(at::kDouble)))});
+  t.Rule(Equal<std::string>("dtype of the output", "Double", c10::toString(output.AsTensor().scalar_type())));
+  Dict expected;
+  for (const auto& [name, value] : Twin(spec).StateDict()) expected.Set(name, value.AsTensor().to(at::kDouble));
+  HasState(t, "model in float64", expected, model, t.TextParam("form"));
+}
+
 }  // namespace shardcts::extended

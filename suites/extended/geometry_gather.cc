@@ -7,6 +7,7 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/optimizer_state.h"
+#include "suites/extended/trees.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/twin.h"
 #include "suites/extended/wrapping.h"
@@ -170,6 +171,18 @@ RULE(GE11) {
       t.Rule(SameValue(ToString(name) + "." + moment, expected.AsDict().At(moment), whole.At(moment)));
     }
   }
+}
+
+RULE(GE15) {
+  // 33,088 and 155,617 elements: uneven, and of a size for which a library may have ways of its own.
+  const ModelSpec spec = {.name = "linear_stack",
+                          .args = {{"sizes", ToValue(std::vector<int64_t>{64, 517, 301})}},
+                          .units = {"0"}};
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model saved = BuildWrapped(t, spec, wrapper);
+  HasState(t, "saved model", Twin(spec).StateDict(), saved, form);
+  Model loaded = LoadedFromCoded(t, spec, wrapper, form);
+  HasState(t, "loaded model", Twin(spec).StateDict(), loaded, form);
 }
 
 }  // namespace shardcts::extended

@@ -1,9 +1,11 @@
 // Parameter groups: their options, on every way through a state dict. Several optimizers are in several_optimizers.cc.
 #include <algorithm>
 
+#include "contract/fsdp_optim.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/group_options.h"
+#include "suites/extended/optimizer_state.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/twin.h"
 #include "suites/extended/wrapping.h"
@@ -182,6 +184,22 @@ RULE(GR9) {
   SetOptimizerState(model, {loaded}, form, state);
   HasOptions(t, "the weights", loaded, 0, {{"lr", 0.5}, {"initial_lr", 0.5}});
   HasOptions(t, "the biases", loaded, 1, {{"lr", 0.25}, {"initial_lr", 0.25}});
+}
+
+RULE(GR10) {
+  const ModelSpec spec = {.name = "tied_embedding", .args = {{"vocab", 11}, {"dim", 3}}};
+  const Dict by_name = CodedAdamStateDict(Twin(spec).Parameters());
+  Model model = BuildCoded(t, spec);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  Dict by_id;
+  for (const auto& [name, state] : by_name.At("state").AsDict()) by_id.Set(static_cast<int64_t>(by_id.size()), state);
+  for (const OptimizerLayout& layout : {OptimizerLayout{}, OptimizerLayout{.optimizer = &optimizer}}) {
+    const std::string with = layout.optimizer ? "with an optimizer: " : "without an optimizer: ";
+    const Dict ids = RekeyOptimStateDict(by_name, OptimStateKeyType::kParamId, model, layout);
+    t.Rule(SameValue(with + "state by ids", by_id, InOrderOf(by_id, ids.At("state"))));
+    const Dict names = RekeyOptimStateDict(ids, OptimStateKeyType::kParamName, model, layout);
+    t.Rule(SameValue(with + "and by names again", by_name.At("state"), InOrderOf(by_name.At("state"), names.At("state"))));
+  }
 }
 
 }  // namespace shardcts::extended

@@ -99,18 +99,19 @@ RULE(LO12) {
   const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form"), placement = t.TextParam("placement");
   Model model = BuildTrained(t, TrainedStack(), wrapper);
   const Dict good = SavedFor(t, model, form);
-  if (placement != "another mesh") {
+  const bool same_shape = placement == "another name";
+  if (placement != "another mesh" && !same_shape) {
     SetState(model, form, PlacedOtherwise(t, good, placement));
     SameState(t, "loaded from " + placement, OtherValues(), ParametersOf(t, model, wrapper));
     return;
   }
-  const bool is_flat = MeshShapeOf(wrapper, t.world_size()).size() == 1;
-  const std::vector<int64_t> shape = is_flat ? std::vector<int64_t>{2, t.world_size() / 2}
-                                             : std::vector<int64_t>{t.world_size()};
-  const MeshLayout mesh = t.subject().InitMesh(shape).Layout();
+  const std::vector<int64_t> own = MeshShapeOf(wrapper, t.world_size());
+  const std::vector<int64_t> other = own.size() == 1 ? std::vector<int64_t>{2, t.world_size() / 2}
+                                                     : std::vector<int64_t>{t.world_size()};
+  const MeshLayout mesh = (same_shape ? t.subject().InitMesh(own, {"other"}) : t.subject().InitMesh(other)).Layout();
   Dict given = good;
   const at::Tensor whole = OtherValues().At("1.weight").AsTensor();
-  given.Set("1.weight", PlacedOn(t, whole, mesh, AllOf(mesh, Placement::Replicate())));
+  given.Set("1.weight", PlacedOn(t, whole, mesh, AllOf(mesh, same_shape ? Placement::Shard(0) : Placement::Replicate())));
   const Dict before = ParametersOf(t, model, wrapper);
   if (!Refused(t, "a DTensor of another mesh", {"RuntimeError"}, [&] { SetState(model, form, given); })) return;
   SameState(t, "after a DTensor of another mesh", before, ParametersOf(t, model, wrapper));

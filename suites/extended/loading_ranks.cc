@@ -160,4 +160,17 @@ RULE(LO15) {
   }
 }
 
+RULE(LO16) {
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  const Dict whole = GetState(model, "full");
+  const auto of_the_next_rank = [&](const Dict& state) {
+    const std::vector<Value> all = t.AllGather(Value(Serialize(model.caller(), state)));
+    return *all[static_cast<size_t>((t.rank() + 1) % t.world_size())].TryAs<Bytes>();
+  };
+  const Bytes plain = of_the_next_rank(whole);
+  t.Rule(SameValue("whole tensors of another rank", whole, Deserialize(model.caller(), plain)));
+  const Bytes pieces = of_the_next_rank(GetState(model, "sharded"));
+  t.RuleRaises("RuntimeError", "", [&] { Deserialize(model.caller(), pieces); });
+}
+
 }  // namespace shardcts::extended

@@ -1,6 +1,7 @@
 // Loading: entries of another shape.
 #include <ATen/ATen.h>
 
+#include "contract/fsdp_optim.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/refusals.h"
@@ -93,18 +94,22 @@ RULE(LO2) {
   };
   Model model = BuildTrained(t, TrainedStack(), wrapper), other = BuildTrained(t, TrainedStack(), wrapper);
   const Optimizer optimizer = trained(model), other_optimizer = trained(other);
-  Dict good = SavedStateFor(t, model, optimizer, form);
+  Dict good = SavedStateFor(t, model, optimizer, form == "legacy" ? "full" : form);
   const Dict before = StateOf(t, model, optimizer, wrapper);
   for (const std::string moment : {"exp_avg", "exp_avg_sq"}) {
     for (const std::vector<int64_t>& shape : OtherShapes(MomentIn(good, form, moment), wrapper)) {
       Dict given = good;
       MomentIn(given, form, moment) = InShape(t, MomentIn(good, form, moment), shape);
       const std::string what = fmt::format("{} of shape {}", moment, ShapeToString(shape));
-      const auto load = [&] { SetOptimizerState(model, {optimizer}, form, GivenBy(t, form, given)); };
+      const auto load = [&] {
+        if (form == "legacy") return void(ShardFullOptimStateDict(given, model, {.optimizer = &optimizer}));
+        SetOptimizerState(model, {optimizer}, form, GivenBy(t, form, given));
+      };
       if (!Refused(t, what, KindsOfMoment(t, form), load)) return;
       t.Rule(SameValue("state after " + what, before, StateOf(t, model, optimizer, wrapper)));
     }
   }
+  if (form == "legacy") return;  // it loads nothing
   SetOptimizerState(model, {optimizer}, form, GivenBy(t, form, good));
   Train(t, model, {optimizer}, 1, 2, part);
   Train(t, other, {other_optimizer}, 1, 2, part);

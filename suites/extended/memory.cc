@@ -185,4 +185,14 @@ RULE(ME5) {
   t.Rule(Holds(ten - one < kHalfOfNineModels, "bytes left by ten cycles and by one", fmt::format("{} and {}", ten, one)));
 }
 
+RULE(ME6) {
+  Model model = BuildSevenLayers(t, t.TextParam("wrapper"), t.device());
+  const Value input(at::ones({2, kWidth}).to(c10::Device(t.device())));
+  const int64_t kept = kLayers * kLayerBytes / t.world_size() + kSmallBytes;  // the gradients of this rank's shards
+  const AllocatedBytes used = CountAllocatedBytes({.peak = kNoLimit, .left = kept},
+                                                  [&] { model.Backward(model.Forward({input})); });
+  t.Rule(Holds(used.left <= kept, "a forward and a backward",
+               fmt::format("kept: expected at most {} bytes, actual {}", kept, used.left)));
+}
+
 }  // namespace shardcts::extended

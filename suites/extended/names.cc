@@ -129,6 +129,18 @@ void SurviveNestedAndFlat(Trial& t, const std::vector<std::string>& names) {
              GetOptimizerState(model, {other}, "dsd_full").At("state").AsDict());
 }
 
+// A get of the distributed functions that selects one submodule gives what is below it, and nothing of its siblings.
+void SelectsOnly(Trial& t, const Model& model, const std::string& path, const std::string& form, const Dict& whole) {
+  std::vector<Warning> warnings;
+  const Dict selected = GetModelStateDict(model, {.full_state_dict = form == "dsd_full"},
+                                          {.submodules = {path}, .warnings = &warnings});
+  std::vector<std::string> names;
+  for (const std::string& name : whole.Keys()) {
+    if (name.starts_with(path + ".")) names.push_back(name);
+  }
+  t.Rule(SameNameSet("names below " + path, names, selected.Keys()));
+}
+
 Dict Below(const Dict& state, const std::string& path) {
   Dict below;
   for (const auto& [key, value] : state) {
@@ -201,6 +213,7 @@ RULE(NA4) {
   }
   SetState(model, form, changed);
   HasState(t, "model after a load that changes 11", changed, model, form);
+  if (form.starts_with("dsd_")) SelectsOnly(t, model, "1", form, changed);
 }
 
 RULE(NA5) { SurviveNestedAndFlat(t, {"module", "state", "param_groups", "params", "step"}); }
@@ -249,6 +262,19 @@ RULE(NA9) {
                    fmt::format("does not name {}: {}", name, failed.error().message)));
     }
   }
+}
+
+RULE(NA10) {
+  const ModelSpec spec = TwoLevels();
+  const std::string path = t.TextParam("path");
+  Model model = BuildCoded(t, spec);
+  WrapFsdp(model, path, {.auto_wrap_policy = AutoWrapPolicy::Names({"a.1", "b"})});
+  std::vector<std::string> units;
+  for (const Value& unit : FsdpUnits(model)) units.push_back(unit.AsDict().At("path").AsString());
+  const std::vector<std::string> expected = path.empty() ? std::vector<std::string>{"", "a.1", "b"}
+                                                         : std::vector<std::string>{"a", "a.1"};
+  t.Rule(SameNameSet("paths of units", expected, units));
+  if (path.empty()) SameWholeState(t, "model", Twin(spec).StateDict(), GetState(model, "full"));
 }
 
 }  // namespace shardcts::extended

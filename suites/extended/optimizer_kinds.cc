@@ -5,6 +5,7 @@
 #include "suites/extended/coded_step.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
+#include "suites/extended/wrapping.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/training.h"
 #include "suites/extended/twin.h"
@@ -44,6 +45,39 @@ void IsLike(Trial& t, const std::string& what, const std::string& form, const Fo
   IsNear(t, what + ", parameters", values, WholeDict(t, GetState(run.model, form)), 1e-6);
 }
 
+// The arguments of torch.optim's classes that are absent in a call, by kind; as their documentation gives them.
+const std::map<std::string, Dict>& DefaultOptions() {
+  static const Value none;
+  static const Value betas = List{0.9, 0.999};
+  static const Dict switches{{"maximize", false}, {"foreach", none}, {"differentiable", false}};
+  static const auto with = [](Dict more, const Dict& further = {}) {
+    for (const Dict* part : {&switches, &further}) {
+      for (const auto& [name, value] : *part) more.Set(name, value);
+    }
+    return more;
+  };
+  static const Dict fused{{"fused", none}}, capturable{{"capturable", false}};
+  static const Dict both{{"fused", none}, {"capturable", false}};
+  static const std::map<std::string, Dict> defaults{
+      {"sgd", with({{"lr", 1e-3}, {"momentum", 0}, {"dampening", 0}, {"weight_decay", 0}, {"nesterov", false}}, fused)},
+      {"adam", with({{"lr", 1e-3}, {"betas", betas}, {"eps", 1e-8}, {"weight_decay", 0}, {"amsgrad", false},
+                     {"decoupled_weight_decay", false}}, both)},
+      {"adamw", with({{"lr", 1e-3}, {"betas", betas}, {"eps", 1e-8}, {"weight_decay", 1e-2}, {"amsgrad", false},
+                      {"decoupled_weight_decay", true}}, both)},
+      {"adagrad", with({{"lr", 1e-2}, {"lr_decay", 0}, {"eps", 1e-10}, {"weight_decay", 0},
+                        {"initial_accumulator_value", 0}}, fused)},
+      {"rmsprop", with({{"lr", 1e-2}, {"momentum", 0}, {"alpha", 0.99}, {"eps", 1e-8}, {"centered", false},
+                        {"weight_decay", 0}}, capturable)},
+      {"nadam", with({{"lr", 2e-3}, {"betas", betas}, {"eps", 1e-8}, {"weight_decay", 0}, {"momentum_decay", 4e-3},
+                      {"decoupled_weight_decay", false}}, capturable)},
+      {"radam", with({{"lr", 1e-3}, {"betas", betas}, {"eps", 1e-8}, {"weight_decay", 0},
+                      {"decoupled_weight_decay", false}}, capturable)},
+      {"asgd", with({{"lr", 1e-2}, {"lambd", 1e-4}, {"alpha", 0.75}, {"t0", 1e6}, {"weight_decay", 0}}, capturable)},
+      {"adamax", with({{"lr", 2e-3}, {"betas", betas}, {"eps", 1e-8}, {"weight_decay", 0}}, capturable)},
+      {"adadelta", with({{"lr", 1.0}, {"rho", 0.9}, {"eps", 1e-6}, {"weight_decay", 0}}, capturable)}};
+  return defaults;
+}
+
 }  // namespace
 
 RULE(OP16) {
@@ -71,6 +105,16 @@ RULE(OP16) {
   IsLike(t, "2 steps after the load", form, formula, loaded);
   t.Rule(SameValue("parameters of the run that was not interrupted", GetState(run.model, form),
                    GetState(loaded.model, form)));
+}
+
+RULE(OP19) {
+  const std::string kind = t.TextParam("optimizer");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, kind);
+  Dict group = optimizer.StateDict().At("param_groups").AsList().at(0).AsDict();
+  group.Erase("params");
+  const Dict& expected = DefaultOptions().at(kind);
+  t.Rule(SameValue("options of the group", expected, InOrderOf(expected, group)));
 }
 
 }  // namespace shardcts::extended

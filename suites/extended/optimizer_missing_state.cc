@@ -6,6 +6,8 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/group_options.h"
+#include "suites/extended/optimizer_state.h"
+#include "suites/extended/wrapping.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/twin.h"
 
@@ -135,6 +137,23 @@ RULE(OP15) {
     const bool names_it = failed.error().message.find("global") != std::string::npos;
     t.Rule(Holds(names_it, "the error", fmt::format("must name the state \"global\": {}", failed.what())));
   }
+}
+
+RULE(OP20) {
+  const ModelSpec spec = {.name = "linear_stack", .args = {{"sizes", ToValue(std::vector<int64_t>{4, 3})}}};
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const OptimizerOptions options{.lr = 0.5, .momentum = 0.5};
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "sgd", options);
+  model.Backward(model.Forward({Value(at::ones({2, 4}).to(c10::Device(t.device())))}));
+  optimizer.Step();
+  const Dict whole = t.subject().Clone(GetOptimizerState(model, {optimizer}, "full")).AsDict();
+  Dict given = whole;
+  given.Find("state")->AsDict().Erase("0.bias");
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "sgd", options);
+  SetOptimizerState(model, {loaded}, "full", given);
+  const Dict state = GetOptimizerState(model, {loaded}, "full").At("state").AsDict();
+  t.Rule(SameValue("0.weight", whole.At("state").AsDict().At("0.weight"), state.At("0.weight")));
+  t.Rule(SameValue("0.bias", Dict{{"momentum_buffer", at::zeros({3})}}, state.At("0.bias")));
 }
 
 }  // namespace shardcts::extended

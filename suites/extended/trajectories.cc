@@ -82,12 +82,31 @@ void ContinueAfterLoad(Trial& t, const std::string& wrapper, const std::function
   SameTrajectory(t, uninterrupted, rebuilt);
 }
 
-Twin TrainedTwin(const std::string& kind) {
-  Twin twin(TrainedStack());
+Twin TrainedTwin(const std::string& kind, const ModelSpec& spec = TrainedStack()) {
+  Twin twin(spec);
   twin.SetValues(SmallValuesLike(twin.Parameters()));
   TwinOptimizer optimizer(twin, kind, TrainingOptions(kind));
   Train(twin, optimizer, 0, kEnd);
   return twin;
+}
+
+// The root alone, with bfloat16 for its parameters.
+void WrapInBfloat16(Trial& t, Model& model, const std::string& wrapper, const std::string& output_dtype) {
+  if (wrapper == "fully_shard") {
+    MixedPrecisionPolicy policy{.param_dtype = "bfloat16"};
+    if (output_dtype != "as computed") policy.output_dtype = output_dtype;
+    return model.FullyShard("", {.mp_policy = policy});
+  }
+  FsdpOptions options = FsdpOptionsOf(t, wrapper);
+  options.mixed_precision = FsdpMixedPrecision{.param_dtype = "bfloat16"};
+  WrapFsdp(model, "", options);
+}
+
+// A plain layer, then two that are parallel.
+ModelSpec PlainBeforeParallel() {
+  return {.name = "linear_stack",
+          .args = {{"sizes", ToValue(std::vector<int64_t>{3, 6, 8, 4})}},
+          .plan = {{"1", "colwise"}, {"2", "rowwise"}}};
 }
 
 }  // namespace
@@ -225,6 +244,44 @@ RULE(TR8) {
     for (const at::Tensor& part : PartsOf(value)) {
       t.Rule(SameValue(ToString(name) + ": gradient", at::ones(part.sizes(), at::kFloat), part.to(at::kCPU)));
     }
+  }
+}
+
+RULE(TR9) {
+  const std::string kind = t.TextParam("optimizer");
+  const ModelSpec spec = PlainBeforeParallel();
+  Run run = StartRun(t, BuildTrained(t, spec, "tp"), "tp", TrainingOptions(kind));
+  Train(t, run, 0, kEnd);
+  SameAsTwin(t, "after 7 steps", TrainedTwin(kind, spec), kEnd, TrainedParameters(run.model, "tp"));
+}
+
+RULE(TR10) {
+  const std::string output_dtype = t.TextParam("output_dtype");
+  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 4}, {"bias", false}});
+  // bfloat16 rounds it to 1. Of float32 the output would be more.
+  const at::Tensor above_one = at::full({1, 1}, 1 + 0x1p-9);
+  model.SetValues({{"weight", above_one.expand({4, 1}).contiguous()}});
+  WrapInBfloat16(t, model, t.TextParam("wrapper"), output_dtype);
+  const Value output = model.Forward({Value(above_one.to(c10::Device(t.device())))});
+  const at::ScalarType dtype = output_dtype == "float32" ? at::kFloat : at::kBFloat16;
+  t.Rule(SameValue("output", at::ones({1, 4}, dtype), output.AsTensor().detach().to(at::kCPU)));
+}
+
+RULE(TR11) {
+  constexpr double kGradient = 30000;  // three of them are more than float16 holds
+  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 8}, {"bias", false}});
+  if (t.TextParam("wrapper") == "fully_shard") {
+    model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.reduce_dtype = "float16"}});
+  } else {
+    FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+    options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "float16"};
+    WrapFsdp(model, "", options);
+  }
+  const c10::Device device(t.device());
+  const Value output = model.Forward({Value(at::ones({1, 1}, device))});
+  model.BackwardFrom(output, at::full({1, 8}, kGradient, device));
+  for (const auto& [name, value] : model.Gradients()) {
+    if (!value.IsNone()) t.Rule(AllElementsAre("gradient of " + ToString(name), kGradient, value));
   }
 }
 

@@ -15,13 +15,6 @@ namespace fs = std::filesystem;
 
 const std::vector<PlacedTensor> kStored = {{"weight", {50, 40}, "S0"}, {"bias", {5}, "R"}};
 
-// Every rank goes on when rank 0 has done it.
-void OnRank0(Trial& t, const std::function<void()>& change) {
-  t.AllGather(Value());
-  if (t.rank() == 0) change();
-  t.AllGather(Value());
-}
-
 }  // namespace
 
 RULE(CR8) {
@@ -43,7 +36,7 @@ RULE(CR8) {
 RULE(IO4) {
   const World world = FirstRanks(t);
   world.Save(CodedState(t, world, kStored), "checkpoint");
-  OnRank0(t, [&] {
+  Rank0Does(t, [&] {
     const std::string file = LargestBelow(t.Folder("checkpoint"));
     if (t.TextParam("damage") == "cut") fs::resize_file(file, fs::file_size(file) / 2);
     if (t.TextParam("damage") == "empty") fs::resize_file(file, 0);
@@ -55,7 +48,7 @@ RULE(IO4) {
 
 RULE(IO5) {
   const World world = FirstRanks(t);
-  OnRank0(t, [&] { std::ofstream(t.Folder("file")) << "a file"; });
+  Rank0Does(t, [&] { std::ofstream(t.Folder("file")) << "a file"; });
   IsRefused(t, "a file in the folder's place", {}, [&] { world.Save(CodedState(t, world, kStored), "file"); });
   IsRefused(t, "a file in the parent's place", {}, [&] { world.Save(CodedState(t, world, kStored), "file/inner"); });
   IsRefused(t, "a load from a file", {}, [&] { world.Load(BlankState(t, world, kStored), "file"); });

@@ -25,8 +25,7 @@ std::map<std::string, int64_t> SizesBelow(const std::string& folder) {
 std::map<std::string, std::string> DigestsBelow(const std::string& folder) {
   std::map<std::string, std::string> digests;
   for (const auto& [path, size] : SizesBelow(folder)) {
-    std::ifstream file(path, std::ios::binary);
-    digests[fs::relative(path, folder).string()] = Digest(std::string(std::istreambuf_iterator<char>(file), {}));
+    digests[fs::relative(path, folder).string()] = Digest(ContentOf(path));
   }
   return digests;
 }
@@ -45,6 +44,19 @@ std::string LargestBelow(const std::string& folder, const std::string& other_tha
   }
   if (most < 0) throw HarnessError(folder + " has no files");
   return largest;
+}
+
+std::string ContentOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::pair<std::string, size_t> FindBytes(const std::string& folder, const std::string& bytes) {
+  for (const auto& [path, size] : SizesBelow(folder)) {
+    const size_t place = ContentOf(path).find(bytes);
+    if (place != std::string::npos) return {path, place};
+  }
+  return {};
 }
 
 void ZeroBelow(const std::string& folder) {

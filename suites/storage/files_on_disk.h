@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 
 namespace shardcts::storage {
 
@@ -12,6 +13,9 @@ std::map<std::string, std::string> DigestsBelow(const std::string& folder);
 int64_t BytesBelow(const std::string& folder);
 // The path of the largest one, but for the file of this path. HarnessError: there is none.
 std::string LargestBelow(const std::string& folder, const std::string& other_than = {});
+std::string ContentOf(const std::string& path);
+// The path of a file that has these bytes, and where; an empty path: none has.
+std::pair<std::string, size_t> FindBytes(const std::string& folder, const std::string& bytes);
 // Every byte becomes 0; the sizes stay.
 void ZeroBelow(const std::string& folder);
 

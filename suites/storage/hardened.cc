@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 #include "contract/tensor_bytes.h"
 #include "suites/rules/coded.h"
@@ -17,27 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::vector<PlacedTensor> kDamaged = {{"first", {6, 5}, "S0"}, {"second", {40, 50}, "S0"}, {"third", {5}, "R"}};
-
-// Every rank goes on when rank 0 has done it.
-void Rank0Does(Trial& t, const std::function<void()>& change) {
-  t.AllGather(Value());
-  if (t.rank() == 0) change();
-  t.AllGather(Value());
-}
-
-std::string ContentOf(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// The file below the folder that has these bytes, and where.
-std::pair<fs::path, size_t> FindBytes(const std::string& folder, const std::string& bytes) {
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
-    const size_t place = entry.is_regular_file() ? ContentOf(entry.path()).find(bytes) : std::string::npos;
-    if (place != std::string::npos) return {entry.path(), place};
-  }
-  return {};
-}
 
 void FlipBit(const fs::path& path, size_t place) {
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);

@@ -7,51 +7,9 @@
 #include "suites/rules/comparison.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
+#include "suites/storage/trained.h"
 
 namespace shardcts::storage {
-namespace {
-
-struct Trained {
-  Model model;
-  Optimizer optimizer;
-};
-
-// Three layers with 7, 5 and 3 outputs, with small values that are binary fractions, fully sharded unless `whole`.
-Trained BuildTrained(Trial& t, double scale, bool whole = false) {
-  Model model =
-      t.subject().Build("linear_stack", {{"sizes", ToValue(std::vector<int64_t>{4, 7, 5, 3})}}, t.device());
-  Dict values;
-  for (const auto& [name, coded] : rules::CodedLike(model.Parameters())) {
-    values.Set(name, coded.AsTensor() * (scale / 65536));
-  }
-  model.SetValues(values);
-  for (const char* path : {"0", "1", ""}) {
-    if (!whole) model.FullyShard(path);
-  }
-  Optimizer optimizer = t.subject().CreateOptimizer(model, "adamw", {.lr = 1.0 / 64});
-  return {model, optimizer};
-}
-
-void TrainStep(Trained& trained, int64_t step) {
-  const at::Tensor input = (at::arange(8, at::kFloat).reshape({2, 4}) + static_cast<double>(step)) / 16;
-  trained.model.Backward(trained.model.Forward({input}));
-  trained.optimizer.Step();
-  trained.optimizer.ZeroGrad();
-}
-
-Dict StateOf(const Trained& trained) {
-  return {{"model", GetModelStateDict(trained.model)},
-          {"optimizer", GetOptimizerStateDict(trained.model, {trained.optimizer})}};
-}
-
-void Restore(Trial& t, Trained& trained, const std::string& path) {
-  const Dict loaded = LoadCheckpoint(t.caller(), StateOf(trained), path);
-  SetModelStateDict(trained.model, loaded.At("model").AsDict());
-  SetOptimizerStateDict(trained.model, {trained.optimizer}, loaded.At("optimizer").AsDict());
-}
-
-}  // namespace
-
 RULE(RT5) {
   Trained trained = BuildTrained(t, 1);
   for (int64_t step = 0; step < 2; ++step) TrainStep(trained, step);

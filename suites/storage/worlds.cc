@@ -42,6 +42,12 @@ Dict World::Load(const Dict& destination, const std::string& path, CheckpointLoa
   return loaded;
 }
 
+void Rank0Does(Trial& t, const std::function<void()>& change) {
+  t.AllGather(Value());
+  if (t.rank() == 0) change();
+  t.AllGather(Value());
+}
+
 bool Saves(const Trial& t) { return t.Phase().role == "save"; }
 
 World FirstRanks(Trial& t, int64_t count, std::vector<int64_t> mesh_shape) {

@@ -32,6 +32,9 @@ class World {
   MeshLayout layout_;
 };
 
+// *Collective*. Every rank goes on when rank 0 has done it.
+void Rank0Does(Trial& t, const std::function<void()>& change);
+
 // Whether the phase that runs is one that saves; the others load. *Local*.
 bool Saves(const Trial& t);
 

@@ -55,6 +55,13 @@ def changed(document: dict, path: list, value) -> dict:
     return document
 
 
+def test_an_instance_does_not_need_what_its_parameters_leave_out():
+    rules = {**RULES, "unneeded": [{"capability": "groups", "when": {"kind": ["a"]}}]}
+    (function,) = make_inventory.inventory(SOURCE, rules)["tests"]
+    assert function["capabilities"] == ["core", "groups", "fsdp1", "optimizer"]
+    assert [instance.get("capabilities") for instance in function["instances"]] == [["core", "fsdp1", "optimizer"], None]
+
+
 def test_source_and_rules_together():
     made = make_inventory.inventory(SOURCE, RULES)
     assert made["suite"] == "s" and made["source"] == {"repo": "r", "path": "p", "commit": "c"}

@@ -11,6 +11,7 @@ from torch.distributed.fsdp import fully_shard
 
 
 class GatherOnly:
+    name, version = "gather_only", "1.0"
     capabilities = ["core", "dtensor", "fsdp2"]
 
     def __init__(self, rank, world_size, device, options):

@@ -11,6 +11,7 @@
 #include "adapters/python_bridge/value_conversion.h"
 #include "contract/implementation.h"
 #include "contract/preload.h"
+#include "contract/version_number.h"
 
 namespace shardcts {
 namespace {
@@ -64,7 +65,8 @@ std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
     auto state = std::make_unique<PythonState>();
     state->dispatcher =
         py::module_::import("shardcts.adapter")
-            .attr("load")(module, class_name, context.rank, context.world_size, context.device, python_options);
+            .attr("load")(module, class_name, context.rank, context.world_size, context.device, python_options,
+                          SHARDCTS_CONTRACT_VERSION);
     return state;
   } catch (const py::error_already_set& error) {
     throw std::runtime_error(LoadErrorText(error));

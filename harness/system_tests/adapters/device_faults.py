@@ -38,7 +38,7 @@ class DeviceFaults(TorchAdapter):
 
     def _parts(self, value):
         entries = value.values() if isinstance(value, dict) else [value]
-        return [part for entry in entries for part in local_parts(self._tensors.to_torch(entry))]
+        return [part for entry in entries for part in local_parts(self.tensors.to_torch(entry))]
 
     @operation("tensor.full")
     def tensor_full(self, value):
@@ -57,8 +57,8 @@ class DeviceFaults(TorchAdapter):
     @operation("model.state_dict")
     def model_state_dict(self, model, prefix="", path=""):
         if self._fault == "device_without_index_is_another":
-            module = self._model(model)
-            place = torch.device(self._device_type)  # the index is missing: "cuda" is not "cuda:0"
+            module = self.model_of(model)
+            place = torch.device(self.device.type)  # the index is missing: "cuda" is not "cuda:0"
             hook = module.register_state_dict_post_hook(lambda _, found, *rest: self._moved(found, place))
             try:
                 return super().model_state_dict(model, prefix, path)
@@ -75,9 +75,9 @@ class DeviceFaults(TorchAdapter):
 
     @operation("model.backward")
     def model_backward(self, model, output, reduction=None, gradient=None):
-        if self._fault == "group_rank_is_taken_for_the_device" and self._device.type != "cpu" and gradient is not None:
+        if self._fault == "group_rank_is_taken_for_the_device" and self.device.type != "cpu" and gradient is not None:
             group_rank = torch.distributed.get_rank() % 2  # of the inner groups of a mesh [2, 2]
-            gradient = gradient.to(torch.device(self._device_type, group_rank))
+            gradient = gradient.to(torch.device(self.device.type, group_rank))
         return super().model_backward(model, output, reduction, gradient)
 
     @operation("dsd.get_model_state_dict")
@@ -101,4 +101,4 @@ class DeviceFaults(TorchAdapter):
     def _scalars_on_device(self, tree):
         if isinstance(tree, dict):
             return {key: self._scalars_on_device(value) for key, value in tree.items()}
-        return tree.to(self._device) if isinstance(tree, torch.Tensor) and tree.dim() == 0 else tree
+        return tree.to(self.device) if isinstance(tree, torch.Tensor) and tree.dim() == 0 else tree

@@ -10,7 +10,7 @@ class Handover:
     """`model.build` of a folder: with {"save": N} every rank writes N into a file of its own, with {"ranks": R} every
     rank reads the files of R ranks and fails where one is not there."""
 
-    version = "1.0"
+    name, version = "handover", "1.0"
     capabilities = ["core"]
 
     def __init__(self, rank, world_size, device, options):

@@ -12,3 +12,19 @@ class RaisingOnOneRank:
     def __init__(self, rank, world_size, device, options):
         if rank == 1:
             raise OSError("no such device on this rank")
+
+
+class WithoutName:
+    version = "1"
+
+    def __init__(self, rank, world_size, device, options):
+        pass
+
+
+class WithoutVersion(WithoutName):
+    name, version = "nameless", ""
+
+
+class OfAnotherContract(WithoutName):
+    name = "of the future"
+    contract_version = 7

@@ -8,7 +8,7 @@ from shardcts.values import Handle
 
 
 class MinimalAdapter:
-    version = "1.0"
+    name, version = "minimal", "1.0"
     capabilities = ["core"]
 
     def __init__(self, rank, world_size, device, options):

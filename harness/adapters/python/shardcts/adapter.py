@@ -9,10 +9,13 @@ not supported.
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+from shardcts import provenance
 
 _OPERATION_ATTRIBUTE = "_shardcts_operation"
 
@@ -46,13 +49,15 @@ def operation(name: str) -> Callable:
 class Adapter:
     """Optional base class: says what else an adapter may define."""
 
-    name = ""  # default: the class name
+    name = ""  # of what is tested; it and its version must be given
     version = ""
+    contract_version: int | None = None  # that the adapter is written for; None: any
     based_on = ""  # the shipped implementation whose software this adapter tests, too: "torch"; its waivers hold for it
     capabilities: list[str] = []
     devices: list[str] = []  # default: the device under test
     patches: list[dict[str, str]] = []  # [{"target": …, "reason": …}]: what it changes in the software under test
     notes: dict[str, str] = {}
+    packages: list[str] = []  # installed ones under test: results have their versions and digests
 
     def close(self) -> None:
         """Called once, after the last operation."""
@@ -104,18 +109,32 @@ class Dispatcher:
     def _describe(self) -> dict:
         adapter = self._adapter
         return {
-            "name": getattr(adapter, "name", "") or type(adapter).__name__,
+            "name": getattr(adapter, "name", ""),
             "version": str(getattr(adapter, "version", "")),
             "based_on": str(getattr(adapter, "based_on", "")),
             "capabilities": list(getattr(adapter, "capabilities", [])),
             "devices": list(getattr(adapter, "devices", [])) or [self._device],
             "patches": [dict(patch) for patch in getattr(adapter, "patches", [])],
-            "notes": {**getattr(adapter, "notes", {}), "operations": ", ".join(sorted(self._methods))},
+            "notes": {
+                **provenance.file_of(type(adapter)),
+                **provenance.packages(getattr(adapter, "packages", [])),
+                **getattr(adapter, "notes", {}),
+                "operations": ", ".join(sorted(self._methods)),
+            },
         }
 
 
-def load(module: str, class_name: str, rank: int, world_size: int, device: str, options: dict[str, str]) -> Dispatcher:
-    """Imports the module and makes the adapter. Raises AdapterError with one line."""
+def load(
+    module: str,
+    class_name: str,
+    rank: int,
+    world_size: int,
+    device: str,
+    options: dict[str, str],
+    contract_version: int | None = None,
+) -> Dispatcher:
+    """Imports the module and makes the adapter. Raises AdapterError with one line, also for an adapter or a base class of
+    another version of the contract than the harness's."""
     try:
         imported = importlib.import_module(module)
     except BaseException as exception:
@@ -124,10 +143,20 @@ def load(module: str, class_name: str, rank: int, world_size: int, device: str, 
     if not isinstance(adapter_class, type):
         place = getattr(imported, "__file__", None) or "no file"
         raise AdapterError(f"module '{module}' ({place}) has no class '{class_name}'")
+    _check_contract(adapter_class, contract_version)
     try:
         return Dispatcher(adapter_class(rank, world_size, device, options), device)
     except BaseException as exception:
         raise AdapterError(f"constructor of '{class_name}' raised {_one_line(exception)}") from exception
+
+
+def _check_contract(adapter_class: type, harness_version: int | None) -> None:
+    """The class that says so is the adapter, or the base class of a package shardcts that is not this harness's."""
+    for base in adapter_class.__mro__:
+        written_for = vars(base).get("contract_version")
+        if written_for is not None and harness_version is not None and written_for != harness_version:
+            raise AdapterError(f"class '{base.__name__}' ({sys.modules[base.__module__].__file__}) is written for version "
+                               f"{written_for} of the contract, this program has version {harness_version}")
 
 
 def _text(exception: BaseException) -> str:

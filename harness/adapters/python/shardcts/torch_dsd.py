@@ -23,9 +23,9 @@ class StateDictApiOperations:
     ) -> dict:
         with _process_group(distributed):
             found = dsd.get_model_state_dict(
-                self._model(model), submodules=self._submodules(model, submodules), options=_options(options)
+                self.model_of(model), submodules=self._submodules(model, submodules), options=_options(options)
             )
-        return self._tensors.tree_to_values(found)
+        return self.tensors.tree_to_values(found)
 
     @operation("dsd.get_optimizer_state_dict")
     def dsd_get_optimizer_state_dict(
@@ -38,19 +38,19 @@ class StateDictApiOperations:
     ) -> dict:
         with _process_group(distributed):
             found = dsd.get_optimizer_state_dict(
-                self._model(model),
+                self.model_of(model),
                 self._optimizers(optimizers),
                 submodules=self._submodules(model, submodules),
                 options=_options(options),
             )
-        return self._tensors.tree_to_values(found)
+        return self.tensors.tree_to_values(found)
 
     @operation("dsd.edit_optimizer_state_dict")
     def dsd_edit_optimizer_state_dict(
         self, model: Handle, optimizers: list[Handle], options: dict | None = None
     ) -> None:
         found = dsd.get_optimizer_state_dict(
-            self._model(model), self._optimizers(optimizers), options=_options(options)
+            self.model_of(model), self._optimizers(optimizers), options=_options(options)
         )
         for group in found.get("param_groups", []):
             group["params"].clear()
@@ -74,12 +74,12 @@ class StateDictApiOperations:
     ) -> dict:
         with _process_group(distributed):
             of_model, of_optimizers = dsd.get_state_dict(
-                self._model(model),
+                self.model_of(model),
                 self._optimizers(optimizers),
                 submodules=self._submodules(model, submodules),
                 options=_options(options),
             )
-        return self._tensors.tree_to_values({"model": of_model, "optimizer": of_optimizers})
+        return self.tensors.tree_to_values({"model": of_model, "optimizer": of_optimizers})
 
     @operation("dsd.set_model_state_dict")
     def dsd_set_model_state_dict(
@@ -90,8 +90,8 @@ class StateDictApiOperations:
         options: dict | None = None,
         distributed: bool = True,
     ) -> dict:
-        module = self._model(model)
-        given = self._tensors.tree_to_torch(state_dict)
+        module = self.model_of(model)
+        given = self.tensors.tree_to_torch(state_dict)
         if by_submodule:
             given = {torch_modules.place_at(module, path).outermost: entries for path, entries in given.items()}
         with _process_group(distributed):
@@ -106,10 +106,10 @@ class StateDictApiOperations:
         options: dict | None = None,
         distributed: bool = True,
     ) -> None:
-        given = self._tensors.tree_to_torch(state_dict)
+        given = self.tensors.tree_to_torch(state_dict)
         with _process_group(distributed):
             dsd.set_optimizer_state_dict(
-                self._model(model), self._optimizers(optimizers), given, options=_options(options)
+                self.model_of(model), self._optimizers(optimizers), given, options=_options(options)
             )
 
     @operation("dsd.set_state_dict")
@@ -122,36 +122,36 @@ class StateDictApiOperations:
         options: dict | None = None,
         distributed: bool = True,
     ) -> dict:
-        module = self._model(model)
+        module = self.model_of(model)
         with _process_group(distributed):
             result = dsd.set_state_dict(
                 module,
                 self._optimizers(optimizers),
-                model_state_dict=self._tensors.tree_to_torch(model_state_dict),
-                optim_state_dict=self._tensors.tree_to_torch(optimizer_state_dict),
+                model_state_dict=self.tensors.tree_to_torch(model_state_dict),
+                optim_state_dict=self.tensors.tree_to_torch(optimizer_state_dict),
                 options=_options(options),
             )
         return _keys(module, result)
 
     @operation("dsd.patch_model_state_dict")
     def dsd_patch_model_state_dict(self, model: Handle, options: dict | None = None) -> None:
-        dsd._patch_model_state_dict(self._model(model), options=_options(options))
+        dsd._patch_model_state_dict(self.model_of(model), options=_options(options))
 
     @operation("dsd.patch_optimizer_state_dict")
     def dsd_patch_optimizer_state_dict(
         self, model: Handle, optimizers: list[Handle], options: dict | None = None
     ) -> None:
         dsd._patch_optimizer_state_dict(
-            self._model(model), optimizers=self._optimizers(optimizers), options=_options(options)
+            self.model_of(model), optimizers=self._optimizers(optimizers), options=_options(options)
         )
 
     def _optimizers(self, handles: list[Handle]) -> tuple[torch.optim.Optimizer, ...]:
-        return tuple(self._optimizer(handle) for handle in handles)
+        return tuple(self.optimizer_of(handle) for handle in handles)
 
     def _submodules(self, model: Handle, paths: list[str] | None) -> set[torch.nn.Module] | None:
         if paths is None:
             return None
-        return {torch_modules.place_at(self._model(model), path).outermost for path in paths}
+        return {torch_modules.place_at(self.model_of(model), path).outermost for path in paths}
 
 
 def _options(fields: dict | None) -> dsd.StateDictOptions | None:

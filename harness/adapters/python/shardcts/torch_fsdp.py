@@ -1,15 +1,12 @@
-"""Operations on FullyShardedDataParallel (FSDP1), its scopes and state-dict types, and on process groups."""
+"""Operations on FullyShardedDataParallel (FSDP1), its scopes and state-dict types."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 
-import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed._composable import replicate
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import (
     CPUOffload,
     FullOptimStateDictConfig,
@@ -29,7 +26,6 @@ from torch.distributed.fsdp.wrap import (
     lambda_auto_wrap_policy,
     size_based_auto_wrap_policy,
 )
-from torch.nn.parallel import DistributedDataParallel
 
 from shardcts import torch_modules
 from shardcts.adapter import operation
@@ -49,17 +45,12 @@ _CONFIGS = {
 }
 
 
-class GroupOperations:
-    @operation("group.new")
-    def group_new(self, ranks: list[int], per_device_backends: bool = False) -> Handle:
-        return self._handles.add("group", self._groups.new(ranks, per_device_backends))
-
-
 class FsdpOperations:
-    """The wrappers of model.wrap that replace modules, and the operations fsdp.* and scope.exit."""
+    """The wrapper fsdp, and the operations fsdp.* and scope.exit."""
 
-    def _wrap_fsdp(self, model: Handle, path: str, options: dict) -> None:
-        root = self._model(model)
+    def wrap(self, root: nn.Module, path: str, wrapper: str, options: dict) -> nn.Module:
+        if wrapper != "fsdp":
+            return super().wrap(root, path, wrapper, options)
         skipped = [torch_modules.place_at(root, name) for name in options.get("skip_modules", ())]
         for place in skipped:
             delattr(place.parent, place.attribute)
@@ -67,36 +58,14 @@ class FsdpOperations:
         root = torch_modules.wrap(root, path, lambda module: FullyShardedDataParallel(module, **arguments))
         for place in skipped:
             setattr(place.parent, place.attribute, place.outermost)
-        self._handles.replace(model, root)
-
-    def _wrap_checkpoint(self, model: Handle, path: str, options: dict) -> None:
-        innermost = options.get("innermost", False)
-        self._handles.replace(model, torch_modules.wrap(self._model(model), path, checkpoint_wrapper, innermost))
-
-    def _wrap_ddp(self, model: Handle, path: str, options: dict) -> None:
-        group = self._handles.get(options["process_group"], "group") if "process_group" in options else None
-
-        def make(module: nn.Module) -> nn.Module:
-            # PyTorch takes device_ids for a module that is on that device only.
-            on_device = {parameter.device for parameter in module.parameters()} == {self._device}
-            device_ids = [self._device.index] if on_device and self._device.type != "cpu" else None
-            return DistributedDataParallel(module, device_ids=device_ids, process_group=group)
-
-        self._handles.replace(model, torch_modules.wrap(self._model(model), path, make))
-
-    def _wrap_replicate(self, model: Handle, path: str, options: dict) -> None:
-        replicate(torch_modules.place_at(self._model(model), path).module)
-
-    def _wrap_compile(self, model: Handle, path: str, options: dict) -> None:
-        compiled = functools.partial(torch.compile, backend="eager")
-        self._handles.replace(model, torch_modules.wrap(self._model(model), path, compiled))
+        return root
 
     def _fsdp_arguments(self, root: nn.Module, options: dict) -> dict:
         """The keyword arguments of FullyShardedDataParallel; what the options do not name keeps PyTorch's default."""
         parameters = dict(root.named_parameters())
         converters = {
-            "process_group": lambda group: self._handles.get(group, "group"),
-            "device_mesh": lambda mesh: self._handles.get(mesh, "mesh"),
+            "process_group": self.group_of,
+            "device_mesh": self.mesh_of,
             "sharding_strategy": lambda name: ShardingStrategy[name],
             "cpu_offload": lambda offload: CPUOffload(offload_params=offload),
             "use_orig_params": bool,
@@ -111,8 +80,8 @@ class FsdpOperations:
         arguments = {name: converters[name](value) for name, value in options.items()}
         arguments.pop("skip_modules", None)
         # Without an accelerator PyTorch starts only when the device is named.
-        if arguments.pop("device_id", False) or self._device.type == "cpu":
-            arguments["device_id"] = self._device
+        if arguments.pop("device_id", False) or self.device.type == "cpu":
+            arguments["device_id"] = self.device
         return arguments
 
     @operation("fsdp.summon_full_params")
@@ -127,7 +96,7 @@ class FsdpOperations:
     ) -> Handle:
         return self._enter(
             FullyShardedDataParallel.summon_full_params(
-                self._model(model),
+                self.model_of(model),
                 recurse=recurse,
                 writeback=writeback,
                 rank0_only=rank0_only,
@@ -142,7 +111,7 @@ class FsdpOperations:
     ) -> Handle:
         return self._enter(
             FullyShardedDataParallel.state_dict_type(
-                self._model(model), _kind(type), _config(config), _config(optim_config)
+                self.model_of(model), _kind(type), _config(config), _config(optim_config)
             )
         )
 
@@ -152,18 +121,18 @@ class FsdpOperations:
     ) -> dict:
         return _settings(
             FullyShardedDataParallel.set_state_dict_type(
-                self._model(model), _kind(type), _config(config), _config(optim_config)
+                self.model_of(model), _kind(type), _config(config), _config(optim_config)
             )
         )
 
     @operation("fsdp.get_state_dict_type")
     def fsdp_get_state_dict_type(self, model: Handle) -> dict:
-        return _settings(FullyShardedDataParallel.get_state_dict_type(self._model(model)))
+        return _settings(FullyShardedDataParallel.get_state_dict_type(self.model_of(model)))
 
     @operation("scope.exit")
     def scope_exit(self, scope: Handle, raised: bool = False) -> None:
-        context = self._handles.get(scope, "scope")
-        self._handles.drop(scope)
+        context = self.handles.get(scope, "scope")
+        self.handles.drop(scope)
         if not raised:
             context.__exit__(None, None, None)
             return
@@ -176,12 +145,12 @@ class FsdpOperations:
 
     @operation("fsdp.units")
     def fsdp_units(self, model: Handle) -> list[dict]:
-        root = self._model(model)
+        root = self.model_of(model)
         return [_unit(root, unit) for unit in FullyShardedDataParallel.fsdp_modules(root)]
 
     def _enter(self, context) -> Handle:
         context.__enter__()
-        return self._handles.add("scope", context)
+        return self.handles.add("scope", context)
 
 
 def _kind(name: str) -> StateDictType:

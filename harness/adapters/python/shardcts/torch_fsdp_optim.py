@@ -19,11 +19,11 @@ class FsdpOptimOperations:
     def fsdp_optim_state_dict(
         self, model: Handle, optimizer: Handle, state_dict: dict | None = None, group: Handle | None = None
     ) -> dict:
-        found = self._optimizer(optimizer)
-        given = None if state_dict is None else with_current_names(found, self._tensors.tree_to_torch(state_dict))
-        return self._tensors.tree_to_values(
+        found = self.optimizer_of(optimizer)
+        given = None if state_dict is None else with_current_names(found, self.tensors.tree_to_torch(state_dict))
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.optim_state_dict(
-                self._model(model), found, optim_state_dict=given, group=self._group_or_none(group)
+                self.model_of(model), found, optim_state_dict=given, group=self._group_or_none(group)
             )
         )
 
@@ -37,16 +37,16 @@ class FsdpOptimOperations:
         load_directly: bool = False,
         group: Handle | None = None,
     ) -> dict:
-        found = self._optimizer(optimizer)
+        found = self.optimizer_of(optimizer)
         result = FullyShardedDataParallel.optim_state_dict_to_load(
-            self._model(model),
+            self.model_of(model),
             found,
-            self._tensors.tree_to_torch(state_dict),
+            self.tensors.tree_to_torch(state_dict),
             is_named_optimizer=is_named_optimizer,
             load_directly=load_directly,
             group=self._group_or_none(group),
         )
-        return self._tensors.tree_to_values(with_clean_names(found, result) if is_named_optimizer else result)
+        return self.tensors.tree_to_values(with_clean_names(found, result) if is_named_optimizer else result)
 
     @operation("fsdp.full_optim_state_dict")
     def fsdp_full_optim_state_dict(
@@ -57,11 +57,11 @@ class FsdpOptimOperations:
         rank0_only: bool = True,
         group: Handle | None = None,
     ) -> dict:
-        module = self._model(model)
-        return self._tensors.tree_to_values(
+        module = self.model_of(model)
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.full_optim_state_dict(
                 module,
-                self._optimizer(optimizer),
+                self.optimizer_of(optimizer),
                 optim_input=_optim_input(module, optim_input),
                 rank0_only=rank0_only,
                 group=self._group_or_none(group),
@@ -70,9 +70,9 @@ class FsdpOptimOperations:
 
     @operation("fsdp.sharded_optim_state_dict")
     def fsdp_sharded_optim_state_dict(self, model: Handle, optimizer: Handle, group: Handle | None = None) -> dict:
-        return self._tensors.tree_to_values(
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.sharded_optim_state_dict(
-                self._model(model), self._optimizer(optimizer), group=self._group_or_none(group)
+                self.model_of(model), self.optimizer_of(optimizer), group=self._group_or_none(group)
             )
         )
 
@@ -80,10 +80,10 @@ class FsdpOptimOperations:
     def fsdp_shard_full_optim_state_dict(
         self, state_dict: dict, model: Handle, optim_input: list | None = None, optimizer: Handle | None = None
     ) -> dict:
-        module = self._model(model)
-        return self._tensors.tree_to_values(
+        module = self.model_of(model)
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.shard_full_optim_state_dict(
-                self._tensors.tree_to_torch(state_dict),
+                self.tensors.tree_to_torch(state_dict),
                 module,
                 optim_input=_optim_input(module, optim_input),
                 optim=self._optimizer_or_none(optimizer),
@@ -99,10 +99,10 @@ class FsdpOptimOperations:
         optimizer: Handle | None = None,
         group: Handle | None = None,
     ) -> dict:
-        module = self._model(model)
-        return self._tensors.tree_to_values(
+        module = self.model_of(model)
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.scatter_full_optim_state_dict(
-                None if state_dict is None else self._tensors.tree_to_torch(state_dict),
+                None if state_dict is None else self.tensors.tree_to_torch(state_dict),
                 module,
                 optim_input=_optim_input(module, optim_input),
                 optim=self._optimizer_or_none(optimizer),
@@ -112,9 +112,9 @@ class FsdpOptimOperations:
 
     @operation("fsdp.flatten_sharded_optim_state_dict")
     def fsdp_flatten_sharded_optim_state_dict(self, state_dict: dict, model: Handle, optimizer: Handle) -> dict:
-        return self._tensors.tree_to_values(
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.flatten_sharded_optim_state_dict(
-                self._tensors.tree_to_torch(state_dict), self._model(model), self._optimizer(optimizer)
+                self.tensors.tree_to_torch(state_dict), self.model_of(model), self.optimizer_of(optimizer)
             )
         )
 
@@ -127,10 +127,10 @@ class FsdpOptimOperations:
         optim_input: list | None = None,
         optimizer: Handle | None = None,
     ) -> dict:
-        module = self._model(model)
-        return self._tensors.tree_to_values(
+        module = self.model_of(model)
+        return self.tensors.tree_to_values(
             FullyShardedDataParallel.rekey_optim_state_dict(
-                self._tensors.tree_to_torch(state_dict),
+                self.tensors.tree_to_torch(state_dict),
                 OptimStateKeyType[key_type],
                 module,
                 optim_input=_optim_input(module, optim_input),
@@ -139,10 +139,10 @@ class FsdpOptimOperations:
         )
 
     def _optimizer_or_none(self, handle: Handle | None) -> torch.optim.Optimizer | None:
-        return None if handle is None else self._optimizer(handle)
+        return None if handle is None else self.optimizer_of(handle)
 
     def _group_or_none(self, handle: Handle | None) -> dist.ProcessGroup | None:
-        return None if handle is None else self._handles.get(handle, "group")
+        return None if handle is None else self.group_of(handle)
 
 
 def _optim_input(module: nn.Module, given: list | None) -> list | None:

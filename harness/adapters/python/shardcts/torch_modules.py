@@ -19,10 +19,17 @@ _WRAPPERS = {
     OptimizedModule: ("compile", "_orig_mod"),
 }
 _NAME_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod")
+_FOREIGN_WRAPPERS: dict[type[nn.Module], tuple[str, str]] = {}
+
+
+def know_wrappers(wrappers: dict[type[nn.Module], tuple[str, str]]) -> None:
+    """Wrappers of other libraries: by class the contract's name of the wrapper, and the attribute that holds the module."""
+    _FOREIGN_WRAPPERS.update(wrappers)
 
 
 def _wrapper_of(module: nn.Module) -> tuple[str, str] | None:
-    return next((entry for kind, entry in _WRAPPERS.items() if isinstance(module, kind)), None)
+    known = _FOREIGN_WRAPPERS | _WRAPPERS if _FOREIGN_WRAPPERS else _WRAPPERS
+    return next((entry for kind, entry in known.items() if isinstance(module, kind)), None)
 
 
 @dataclass(frozen=True)
@@ -98,10 +105,21 @@ def wrap(root: nn.Module, path: str, make: Callable[[nn.Module], nn.Module], inn
 
 def clean_name(root: nn.Module, name: str) -> str:
     """The name of a parameter or buffer without the parts that wrappers put into it."""
-    parts = name.split(".")
+    parts = _without_foreign_wrappers(root, name.split(".")) if _FOREIGN_WRAPPERS else name.split(".")
     if isinstance(root, DistributedDataParallel) and parts[0] == "module":
         parts = parts[1:]
     return ".".join(part for part in parts if part not in _NAME_PARTS)
+
+
+def _without_foreign_wrappers(root: nn.Module, parts: list[str]) -> list[str]:
+    """By the modules on the way, not by name: the attribute of a wrapper may be the name of somebody's child."""
+    kept, module = [], root
+    for part in parts:
+        is_hidden = any(isinstance(module, kind) and part == held for kind, (_, held) in _FOREIGN_WRAPPERS.items())
+        if not is_hidden:
+            kept.append(part)
+        module = getattr(module, "_modules", {}).get(part)
+    return kept
 
 
 def path_of(root: nn.Module, wanted: nn.Module) -> str:

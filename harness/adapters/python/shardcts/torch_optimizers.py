@@ -33,31 +33,45 @@ class OptimizerOperations:
         groups: list[dict] | None = None,
         named: bool = False,
     ) -> Handle:
-        module = self._model(model)
+        module = self.model_of(model)
         optimizer_class = _KINDS[kind]
         arguments = _arguments(optimizer_class, options or {})
         inputs = None if groups is None else [_group(module, optimizer_class, group) for group in groups]
         if named:
             optimizer = _NamedOptimizer(module.named_parameters(), optimizer_class, inputs, module, **arguments)
         else:
-            optimizer = optimizer_class(module.parameters() if inputs is None else inputs, **arguments)
-        return self._handles.add("optimizer", optimizer)
+            optimizer = self.make_optimizer(module, optimizer_class, inputs, arguments)
+        return self.handles.add("optimizer", optimizer)
+
+    def make_optimizer(
+        self, module: nn.Module, optimizer_class: type, groups: list[dict] | None, arguments: dict
+    ) -> torch.optim.Optimizer:
+        """Over all parameters of the module, or groups of them in PyTorch's form."""
+        return optimizer_class(module.parameters() if groups is None else groups, **arguments)
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict:
+        """The optimizer's state dict, as the library of the adapter takes it."""
+        return with_clean_names(optimizer, optimizer.state_dict())
+
+    def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state_dict: dict) -> None:
+        """The other way."""
+        optimizer.load_state_dict(with_current_names(optimizer, state_dict))
 
     @operation("optimizer.schedule")
     def optimizer_schedule(self, optimizer: Handle, kind: str, factor: float, epoch: int = 0) -> None:
-        found = self._optimizer(optimizer)
+        found = self.optimizer_of(optimizer)
         found.shardcts_schedule = LambdaLR(found, lambda epoch: factor**epoch, last_epoch=epoch - 1)
 
     @operation("optimizer.advance_schedule")
     def optimizer_advance_schedule(self, optimizer: Handle) -> None:
-        schedule = getattr(self._optimizer(optimizer), "shardcts_schedule", None)
+        schedule = getattr(self.optimizer_of(optimizer), "shardcts_schedule", None)
         if schedule is None:
             raise ValueError("the optimizer has no schedule")
         schedule.step()
 
     @operation("optimizer.hook_runs")
     def optimizer_hook_runs(self, optimizer: Handle) -> dict:
-        found = self._optimizer(optimizer)
+        found = self.optimizer_of(optimizer)
         if not hasattr(found, "shardcts_hook_runs"):
             found.shardcts_hook_runs = {"before": 0, "after": 0}
             found.register_step_pre_hook(lambda *_: _count(found, "before"))
@@ -66,17 +80,17 @@ class OptimizerOperations:
 
     @operation("optimizer.step")
     def optimizer_step(self, optimizer: Handle) -> None:
-        self._optimizer(optimizer).step()
+        self.optimizer_of(optimizer).step()
 
     @operation("optimizer.zero_grad")
     def optimizer_zero_grad(self, optimizer: Handle) -> None:
-        found = self._optimizer(optimizer)
+        found = self.optimizer_of(optimizer)
         # A named optimizer has no zero_grad that works: it lacks what the base class's constructor sets.
         (found._optimizer if isinstance(found, _NamedOptimizer) else found).zero_grad()
 
     @operation("optimizer.init_state")
     def optimizer_init_state(self, optimizer: Handle) -> None:
-        found = self._optimizer(optimizer)
+        found = self.optimizer_of(optimizer)
         for group in found.param_groups:
             for parameter in group["params"]:
                 if parameter.requires_grad:
@@ -85,16 +99,14 @@ class OptimizerOperations:
 
     @operation("optimizer.state_dict")
     def optimizer_state_dict(self, optimizer: Handle) -> dict:
-        found = self._optimizer(optimizer)
-        return self._tensors.tree_to_values(with_clean_names(found, found.state_dict()))
+        return self.tensors.tree_to_values(self.optimizer_state(self.optimizer_of(optimizer)))
 
     @operation("optimizer.load_state_dict")
     def optimizer_load_state_dict(self, optimizer: Handle, state_dict: dict) -> None:
-        found = self._optimizer(optimizer)
-        found.load_state_dict(with_current_names(found, self._tensors.tree_to_torch(state_dict)))
+        self.load_optimizer_state(self.optimizer_of(optimizer), self.tensors.tree_to_torch(state_dict))
 
-    def _optimizer(self, handle: Handle) -> torch.optim.Optimizer:
-        return self._handles.get(handle, "optimizer")
+    def optimizer_of(self, handle: Handle) -> torch.optim.Optimizer:
+        return self.handles.get(handle, "optimizer")
 
 
 def _count(optimizer: torch.optim.Optimizer, when: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import torch
+from torch import nn
 from torch.distributed._shard.metadata import ShardMetadata
 from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor, ShardedTensorMetadata
 from torch.distributed._shard.sharded_tensor.metadata import MEM_FORMAT_ENCODING, TensorProperties
@@ -33,27 +34,33 @@ _CLASSES_IN_FILES = [
 class StateOperations:
     @operation("model.state_dict")
     def model_state_dict(self, model: Handle, prefix: str = "", path: str = "") -> dict:
-        arguments = {"prefix": prefix} if prefix else {}  # after dsd.patch_model_state_dict it takes none
-        module = torch_modules.place_at(self._model(model), path).outermost if path else self._model(model)
-        return self._tensors.tree_to_values(module.state_dict(**arguments))
+        module = torch_modules.place_at(self.model_of(model), path).outermost if path else self.model_of(model)
+        return self.tensors.tree_to_values(self.state_dict(module, prefix))
 
     @operation("model.load_state_dict")
     def model_load_state_dict(self, model: Handle, state_dict: dict, strict: bool = True, assign: bool = False) -> dict:
-        converted = {name: self._tensors.to_torch(value) for name, value in state_dict.items()}
+        converted = {name: self.tensors.to_torch(value) for name, value in state_dict.items()}
+        missing, unexpected = self.load_state_dict(self.model_of(model), converted, strict, assign)
+        return {"missing_keys": list(missing), "unexpected_keys": list(unexpected)}
+
+    def state_dict(self, module: nn.Module, prefix: str = "") -> dict:
+        """The module's state, as the library of the adapter takes it."""
+        return module.state_dict(**({"prefix": prefix} if prefix else {}))  # after dsd.patch_model_state_dict: no prefix
+
+    def load_state_dict(self, module: nn.Module, state_dict: dict, strict: bool, assign: bool) -> tuple[list, list]:
+        """The other way. Returns missing and unexpected keys."""
         arguments = {**({} if strict else {"strict": False}), **({"assign": True} if assign else {})}
-        result = self._model(model).load_state_dict(converted, **arguments)
-        if result is None:  # after dsd.patch_model_state_dict
-            return {"missing_keys": [], "unexpected_keys": []}
-        return {"missing_keys": list(result.missing_keys), "unexpected_keys": list(result.unexpected_keys)}
+        result = module.load_state_dict(state_dict, **arguments)
+        return ([], []) if result is None else tuple(result)  # None: after dsd.patch_model_state_dict
 
     @operation("state.serialize")
     def state_serialize(self, state_dict: dict) -> bytes:
         file = io.BytesIO()
-        torch.save(self._tensors.tree_to_torch(state_dict), file)
+        torch.save(self.tensors.tree_to_torch(state_dict), file)
         return file.getvalue()
 
     @operation("state.deserialize")
     def state_deserialize(self, data: bytes) -> dict:
         with torch.serialization.safe_globals(_CLASSES_IN_FILES):
             loaded = torch.load(io.BytesIO(data), weights_only=True)
-        return self._tensors.tree_to_values(loaded)
+        return self.tensors.tree_to_values(loaded)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint._consolidate_hf_safetensors import consolidate_safetensors_files
+from torch.distributed.checkpoint._state_dict_stager import StateDictStager
 from torch.distributed.checkpoint.api import CheckpointException as TorchCheckpointException
 from torch.distributed.checkpoint.default_planner import (
     DefaultLoadPlanner,
+    DefaultSavePlanner,
     _EmptyStateDictLoadPlanner,
     _validate_global_plan,
 )
@@ -23,6 +28,7 @@ from torch.distributed.checkpoint.planner import SavePlan
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
+from shardcts import torch_process_group
 from shardcts.adapter import operation
 from shardcts.values import Handle
 
@@ -51,14 +57,24 @@ def _writer(path: str, file_format: str, overwrite: bool, threads: int):
     return dcp.FileSystemWriter(path, thread_count=threads, overwrite=overwrite)
 
 
+def _safetensors_folder(path: str) -> str | None:
+    """Where the files are: the folder itself or, if it has none, the only folder in it that has some."""
+    folder = Path(path)
+    if any(folder.glob("*.safetensors")):
+        return path
+    inner = {file.parent for file in folder.glob("*/*.safetensors")}
+    return str(inner.pop()) if len(inner) == 1 else None
+
+
 def _reader(path: str, file_format: str):
-    return dcp.HuggingFaceStorageReader(path) if file_format == "safetensors" else dcp.FileSystemReader(path)
+    if file_format == "safetensors":
+        return dcp.HuggingFaceStorageReader(_safetensors_folder(path) or path)
+    return dcp.FileSystemReader(path)
 
 
 def _format_of(path: str) -> str:
     """Of a checkpoint that is there; the metadata file is what every save but that of safetensors has."""
-    folder = Path(path)
-    return "safetensors" if not (folder / ".metadata").exists() and any(folder.glob("*.safetensors")) else "default"
+    return "default" if (Path(path) / ".metadata").exists() or not _safetensors_folder(path) else "safetensors"
 
 
 def _described(metadata: Metadata) -> dict:
@@ -94,21 +110,75 @@ class StorageOperations:
         format: str = "default",
         overwrite: bool = True,
         threads: int = 1,
+        lowest_rank: bool = False,
         group: Handle | None = None,
     ) -> None:
-        members = None if group is None else self._handles.get(group, "group")
+        members = None if group is None else self.group_of(group)
         writer = _writer(path, format, overwrite, threads)
-        _run(dcp.save, self._tensors.tree_to_torch(state_dict), storage_writer=writer, process_group=members)
+        planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
+        saved = self.tensors.tree_to_torch(state_dict)
+        _run(dcp.save, saved, storage_writer=writer, planner=planner, process_group=members)
+
+    @operation("storage.save_async")
+    def storage_save_async(
+        self,
+        state_dict: dict,
+        path: str,
+        format: str = "default",
+        overwrite: bool = True,
+        threads: int = 1,
+        lowest_rank: bool = False,
+        group: Handle | None = None,
+    ) -> Handle:
+        members = None if group is None else self.group_of(group)
+        writer = _writer(path, format, overwrite, threads)
+        planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
+        saved = self.tensors.tree_to_torch(state_dict)
+        place = next(number for number in itertools.count() if number not in self._saves.values())
+        background = self._background_group(place) if members is None else members
+        future = _run(dcp.async_save, saved, storage_writer=writer, planner=planner, process_group=background)
+        handle = self.handles.add("save", future)
+        self._saves[handle.id] = place
+        return handle
+
+    def _background_group(self, place: int) -> dist.ProcessGroup:
+        """All ranks over a transport of its own: a save's collectives must meet neither those of a training nor those
+        of another save under way. Some ranks alone cannot make a group safely: PyTorch names it by the number of groups
+        that a rank is in, so that ranks may wait for groups of different names."""
+        while len(self._background_groups) <= place:
+            self._background_groups.append(dist.new_group(backend="gloo"))
+            torch_process_group.calm_readers()
+        return self._background_groups[place]
+
+    def _end_saves(self) -> None:
+        """Waits for saves that nobody has waited for, whatever comes of them."""
+        for handle_id in self._saves:
+            self.handles.get(Handle("save", handle_id), "save").exception()
+        self._saves.clear()
+
+    @operation("storage.progress")
+    def storage_progress(self, save: Handle) -> dict:
+        # The default stager has copied everything when async_save returns.
+        return {"staged": True, "done": self.handles.get(save, "save").done()}
+
+    @operation("storage.wait")
+    def storage_wait(self, save: Handle, group: Handle | None = None) -> None:
+        self._saves.pop(save.id, None)
+        _run(self.handles.get(save, "save").result)
+
+    @operation("storage.stage")
+    def storage_stage(self, state_dict: dict) -> dict:
+        return self.tensors.tree_to_values(StateDictStager().stage(self.tensors.tree_to_torch(state_dict)))
 
     @operation("storage.load")
     def storage_load(
         self, state_dict: dict, path: str, format: str = "default", partial: bool = False, group: Handle | None = None
     ) -> dict:
-        members = None if group is None else self._handles.get(group, "group")
-        loaded = self._tensors.tree_to_torch(state_dict)
+        members = None if group is None else self.group_of(group)
+        loaded = self.tensors.tree_to_torch(state_dict)
         planner = DefaultLoadPlanner(allow_partial_load=partial)
         _run(dcp.load, loaded, storage_reader=_reader(path, format), planner=planner, process_group=members)
-        return {"state_dict": self._tensors.tree_to_values(loaded)}
+        return {"state_dict": self.tensors.tree_to_values(loaded)}
 
     @operation("storage.read")
     def storage_read(self, path: str, keys: list[str] | None = None) -> dict:
@@ -116,6 +186,13 @@ class StorageOperations:
         planner = _EmptyStateDictLoadPlanner(keys=None if keys is None else set(keys))
         _run(_load_state_dict, read, storage_reader=_reader(path, _format_of(path)), no_dist=True, planner=planner)
         return read
+
+    @operation("storage.consolidate")
+    def storage_consolidate(self, path: str, target: str, files: dict[str, int] | None = None) -> None:
+        if files is None:
+            files = dict.fromkeys(_reader(path, "safetensors").read_metadata().state_dict_metadata, 1)
+        Path(target).mkdir(parents=True, exist_ok=True)
+        consolidate_safetensors_files(_safetensors_folder(path) or path, target, files)
 
     @operation("storage.describe")
     def storage_describe(self, path: str) -> dict:

@@ -1,4 +1,4 @@
-"""Operations on device meshes and tensors."""
+"""Operations on device meshes, process groups and tensors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch.distributed import _state_dict_utils
 from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
 from torch.distributed._state_dict_utils import _gather_state_dict
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor._utils import _compute_local_shape_and_global_offset
 
@@ -73,17 +75,17 @@ class MeshOperations:
     def mesh_init(
         self, shape: list[int], dim_names: list[str] | None = None, ranks: list[int] | None = None
     ) -> Handle:
-        return self._handles.add("mesh", self._meshes.init(shape, dim_names, ranks))
+        return self.handles.add("mesh", self.meshes.init(shape, dim_names, ranks))
 
     @operation("mesh.submesh")
     def mesh_submesh(self, mesh: Handle, dim_names: list[str]) -> Handle:
-        submesh = self._handles.get(mesh, "mesh")[tuple(dim_names)]
-        self._meshes.note(submesh)
-        return self._handles.add("mesh", submesh)
+        submesh = self.mesh_of(mesh)[tuple(dim_names)]
+        self.meshes.note(submesh)
+        return self.handles.add("mesh", submesh)
 
     @operation("mesh.describe")
     def mesh_describe(self, mesh: Handle) -> dict:
-        device_mesh = self._handles.get(mesh, "mesh")
+        device_mesh = self.mesh_of(mesh)
         layout = mesh_layout(device_mesh)
         return {
             "device_type": layout.device_type,
@@ -94,25 +96,38 @@ class MeshOperations:
         }
 
 
+    def mesh_of(self, handle: Handle) -> DeviceMesh:
+        return self.handles.get(handle, "mesh")
+
+
+class GroupOperations:
+    @operation("group.new")
+    def group_new(self, ranks: list[int], per_device_backends: bool = False) -> Handle:
+        return self.handles.add("group", self.groups.new(ranks, per_device_backends))
+
+    def group_of(self, handle: Handle) -> dist.ProcessGroup:
+        return self.handles.get(handle, "group")
+
+
 class TensorOperations:
     @operation("tensor.mesh")
     def tensor_mesh(self, value: DTensorValue) -> Handle:
-        return self._handles.add("mesh", self._tensors.to_torch(value).device_mesh)
+        return self.handles.add("mesh", self.tensors.to_torch(value).device_mesh)
 
     @operation("tensor.full")
     def tensor_full(self, value: DTensorValue | dict) -> torch.Tensor | dict:
-        return _for_each_entry(value, lambda entry: self._tensors.to_torch(entry).full_tensor())
+        return _for_each_entry(value, lambda entry: self.tensors.to_torch(entry).full_tensor())
 
     @operation("tensor.redistribute")
     def tensor_redistribute(self, value: DTensorValue, placements: list[str]) -> DTensorValue:
-        tensor = self._tensors.to_torch(value)
+        tensor = self.tensors.to_torch(value)
         wanted = [parse_placement(text) for text in placements]
-        return self._tensors.to_value(tensor.redistribute(placements=wanted))
+        return self.tensors.to_value(tensor.redistribute(placements=wanted))
 
     @operation("tensor.distribute")
     def tensor_distribute(self, value: torch.Tensor, mesh: Handle, placements: list[str]) -> DTensorValue:
         wanted = [parse_placement(text) for text in placements]
-        return self._tensors.to_value(distribute_tensor(value, self._handles.get(mesh, "mesh"), wanted))
+        return self.tensors.to_value(distribute_tensor(value, self.mesh_of(mesh), wanted))
 
     @operation("tensor.view")
     def tensor_view(self, value: torch.Tensor, kind: str, dims: list[int]) -> torch.Tensor:
@@ -136,24 +151,24 @@ class TensorOperations:
 
     @operation("tensor.clone")
     def tensor_clone(self, value: torch.Tensor | DTensorValue | dict) -> torch.Tensor | DTensorValue | dict:
-        return _for_each_tensor(value, lambda entry: self._tensors.to_value(_clone(self._tensors.to_torch(entry))))
+        return _for_each_tensor(value, lambda entry: self.tensors.to_value(_clone(self.tensors.to_torch(entry))))
 
     @operation("tensor.fill")
     def tensor_fill(self, value: torch.Tensor | DTensorValue | dict, scalar: float) -> None:
-        _for_each_entry(value, lambda entry: fill(self._tensors.to_torch(entry), scalar))
+        _for_each_entry(value, lambda entry: fill(self.tensors.to_torch(entry), scalar))
 
     @operation("tensor.to")
     def tensor_to(self, value, device: str):
-        wanted = self._local_device(device)
-        return _for_each_entry(value, lambda entry: self._tensors.to_value(_to(self._tensors.to_torch(entry), wanted)))
+        wanted = self.local_device(device)
+        return _for_each_entry(value, lambda entry: self.tensors.to_value(_to(self.tensors.to_torch(entry), wanted)))
 
     @operation("sharded.gather")
     def sharded_gather(self, value: ShardedTensorValue | dict, group: Handle | None = None) -> torch.Tensor | dict:
-        members = None if group is None else self._handles.get(group, "group")
+        members = None if group is None else self.group_of(group)
         if not isinstance(value, dict):
-            return _state_dict_utils._all_gather_sharded_tensor(self._tensors.to_torch(value), pg=members)
-        return self._tensors.tree_to_values(_gather_state_dict(self._tensors.tree_to_torch(value), pg=members))
+            return _state_dict_utils._all_gather_sharded_tensor(self.tensors.to_torch(value), pg=members)
+        return self.tensors.tree_to_values(_gather_state_dict(self.tensors.tree_to_torch(value), pg=members))
 
-    def _local_device(self, name: str) -> torch.device:
+    def local_device(self, name: str) -> torch.device:
         """The device that this rank means by a device type."""
-        return self._device if name == self._device.type else torch.device(name)
+        return self.device if name == self.device.type else torch.device(name)

@@ -143,8 +143,9 @@ class TensorConversion:
         self._meshes = meshes
         self._groups = groups
 
-    def to_value(self, tensor: torch.Tensor | None) -> torch.Tensor | DTensorValue | ShardedTensorValue | None:
-        """Shares storage; a plain tensor keeps its graph, a DTensor's value holds its local tensor without one."""
+    def to_value(self, tensor):
+        """The value of a DTensor or ShardedTensor; anything else unchanged. Shares storage; a plain tensor keeps its graph, a
+        DTensor's value holds its local tensor without one."""
         if isinstance(tensor, ShardedTensor):
             return _sharded_to_value(tensor)
         if not isinstance(tensor, DTensor):
@@ -188,7 +189,7 @@ class TensorConversion:
             return {key: self.tree_to_values(entry) for key, entry in tree.items()}
         if isinstance(tree, list | tuple):
             return [self.tree_to_values(entry) for entry in tree]
-        return self.to_value(tree) if isinstance(tree, torch.Tensor) else tree
+        return self.to_value(tree)
 
     def dict_to_values(self, tensors) -> dict:
         return {name: self.to_value(tensor) for name, tensor in tensors}

@@ -14,6 +14,7 @@ from shardcts.values import DTensorValue, ShardedTensorValue
 
 
 class BridgeAdapter:
+    name, version = "BridgeAdapter", "1"
     capabilities = ["core"]
 
     def __init__(self, rank, world_size, device, options):

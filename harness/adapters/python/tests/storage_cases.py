@@ -1,5 +1,6 @@
 """Cases of test_torch_adapter.py about checkpoints; every rank runs them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -72,3 +73,50 @@ def reads_and_chunks_are_planned(run):
     assert run("storage.check_chunks", shape=[7, 2], chunks=rows) == []
     (problem,) = run("storage.check_chunks", shape=[8, 2], chunks=rows)
     assert "16" in problem and "14" in problem
+
+
+def saves_go_on_in_the_background(run):
+    mesh = run("mesh.init", shape=[run.world_size])
+    path = new_folder("background")
+    saved = {"weight": rows(run, mesh), "plain": torch.arange(3), "step": 3}
+    save = run("storage.save_async", state_dict=saved, path=path)
+    saved["plain"].fill_(7)
+    run("tensor.fill", value=saved["weight"], scalar=7.0)
+    dist.barrier()
+    run("storage.wait", save=save)
+    run("storage.wait", save=save)
+    assert run("storage.progress", save=save) == {"staged": True, "done": True}
+    read = run("storage.read", path=path)
+    assert torch.equal(read["weight"], torch.arange(14.0).reshape(7, 2)) and read["plain"].tolist() == [0, 1, 2]
+    failing = run("storage.save_async", state_dict={"a": torch.ones(1)}, path=path, overwrite=False)
+    kind, text = run.error_of("storage.wait", save=failing)
+    assert kind == "CheckpointException" and "Checkpoint already exists" in text
+
+
+def staged_copies_share_what_was_shared(run):
+    base = torch.arange(6.0).reshape(3, 2)
+    staged = run("storage.stage", state_dict={"base": base, "row": base[1], "list": [base.t(), 3]})
+    assert staged["base"].data_ptr() == staged["list"][0].data_ptr() != base.data_ptr()
+    staged["base"].fill_(7)
+    assert staged["row"].tolist() == [7, 7] and base[1].tolist() == [2, 3] and staged["list"][1] == 3
+
+
+def safetensors_in_a_sub_folder_are_read(run):
+    path = new_folder("inner")
+    run("storage.save", state_dict={"a": torch.arange(3)}, path=path + "/save", format="safetensors")
+    loaded = run("storage.load", state_dict={"a": torch.zeros(3, dtype=torch.int64)}, path=path, format="safetensors")
+    assert loaded["state_dict"]["a"].tolist() == [0, 1, 2]
+    assert run("storage.describe", path=path)["complete"] and run("storage.read", path=path)["a"].tolist() == [0, 1, 2]
+
+
+def shards_are_put_together(run):
+    mesh = run("mesh.init", shape=[run.world_size])
+    path = new_folder("parts")
+    run("storage.save", state_dict={"weight": rows(run, mesh), "bias": torch.ones(2)}, path=path, format="safetensors")
+    if run.rank == 0:
+        run("storage.consolidate", path=path, target=path + "/whole", files={"weight": 2, "bias": 1})
+        names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+        index = json.loads((Path(path) / "whole" / "model.safetensors.index.json").read_text())
+        assert index["weight_map"] == {"bias": names[0], "weight": names[1]}
+        assert all((Path(path) / "whole" / name).exists() for name in names)
+    dist.barrier()

@@ -1,11 +1,14 @@
 """How adapters are loaded and called, without C++."""
 
+import hashlib
+import re
 import warnings
 from pathlib import Path
 
 import pytest
 
 from shardcts.adapter import Adapter, AdapterError, Dispatcher, load, operation, operations_of
+from shardcts.pytorch import PyTorchAdapter
 
 
 class Counter(Adapter):
@@ -38,6 +41,8 @@ def test_operations_are_found_and_the_derived_class_wins():
 
 def test_describe_says_what_the_class_says():
     described = Dispatcher(Counter(), "cuda").invoke("implementation.describe", {})[1]
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    assert described["notes"].pop("adapter") == f"test_adapter.py, sha256 {digest}"
     assert described == {
         "name": "counter", "version": "2", "based_on": "", "capabilities": ["core"], "devices": ["cuda"],
         "patches": [{"target": "x", "reason": "y"}],
@@ -45,12 +50,21 @@ def test_describe_says_what_the_class_says():
     }
 
 
+def test_packages_have_versions_and_digests():
+    class Packaged(Counter):
+        packages = ["pytest", "no-such-package"]
+
+    notes = Dispatcher(Packaged(), "cpu").invoke("implementation.describe", {})[1]["notes"]
+    assert re.fullmatch(rf"{re.escape(pytest.__version__)}, sha256 of RECORD [0-9a-f]{{16}}", notes["package pytest"])
+    assert notes["package no-such-package"] == "is not installed"
+
+
 def test_base_class_is_optional():
     class Bare:
         pass
 
     described = Dispatcher(Bare(), "cpu").invoke("implementation.describe", {})[1]
-    assert described["name"] == "Bare" and described["capabilities"] == [] and described["patches"] == []
+    assert described["name"] == "" and described["capabilities"] == [] and described["patches"] == []
     Dispatcher(Bare(), "cpu").close()
 
 
@@ -94,6 +108,28 @@ def test_load_errors_are_one_line(module, class_name, text):
     with pytest.raises(AdapterError) as caught:
         load(module, class_name, 0, 1, "cpu", {})
     assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+class OfTheFuture(Counter):
+    contract_version = 7
+
+
+class BuiltOnTheFuture(OfTheFuture):
+    pass
+
+
+@pytest.mark.parametrize("class_name", ["OfTheFuture", "BuiltOnTheFuture"])
+def test_another_version_of_the_contract_is_one_line(class_name):
+    with pytest.raises(AdapterError) as caught:
+        load(__name__, class_name, 0, 1, "cpu", {}, 1)
+    assert str(caught.value) == (f"class 'OfTheFuture' ({__file__}) is written for version 7 of the contract, this program "
+                                 "has version 1")
+    assert load(__name__, "Doubled", 0, 1, "cpu", {}, 1).invoke("count.up", {})[1] == 2
+
+
+def test_the_base_class_is_of_this_contract():
+    header = Path(__file__).resolve().parents[3] / "contract/version_number.h"
+    assert f"#define SHARDCTS_CONTRACT_VERSION {PyTorchAdapter.contract_version}\n" in header.read_text()
 
 
 def test_the_example_of_the_documentation():

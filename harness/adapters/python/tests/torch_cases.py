@@ -212,7 +212,7 @@ def hsdp_replicates_over_dim_0(run):
     described = run("mesh.describe", mesh=mesh)
     assert described["coordinate"] == [run.rank // 2, run.rank % 2]
     again = run("mesh.init", shape=[run.world_size // 2, 2], dim_names=["dp_replicate", "dp_shard"])
-    assert run.dispatcher._adapter._handles.get(mesh, "mesh") is run.dispatcher._adapter._handles.get(again, "mesh")
+    assert run.dispatcher._adapter.handles.get(mesh, "mesh") is run.dispatcher._adapter.handles.get(again, "mesh")
     model = sharded_mlps(run, 16, {"mesh": mesh, "shard_placement": "largest_dim"})
     parameters = run("model.parameters", model=model)
     assert parameters["0.in_proj.weight"].placements == ["R", "S(0)"]
@@ -272,7 +272,7 @@ def reset_frees_models(run):
     handle = sharded_mlps(run, 4)
     run("model.forward", model=handle, inputs=[torch.ones(2, 4)])
     run.error_of("model.load_state_dict", model=handle, state_dict={})
-    model = weakref.ref(run.dispatcher._adapter._handles.get(handle, "model"))
+    model = weakref.ref(run.dispatcher._adapter.handles.get(handle, "model"))
     assert isinstance(model(), nn.Module)
     run("implementation.reset")
     assert model() is None

@@ -1,0 +1,11 @@
+"""Checkpoints that one implementation saves and another loads."""
+
+import pytest
+
+
+@pytest.mark.parametrize(("saves", "loads"), [("reference", "torch"), ("torch", "reference")])
+def test_safetensors_are_read_by_the_other_implementation(run_shardcts, saves, loads):
+    ended, run = run_shardcts(saves, "--filter", "storage/FM2/", "--load-with", loads)
+    assert ended.code == 0, ended
+    assert run.verdicts == ["pass"] * 3
+    assert run.document["run"]["load_with"] == loads

@@ -1,0 +1,100 @@
+#include "storage/consolidate.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "contract/tensor_bytes.h"
+#include "storage/checkpoint.h"
+#include "storage/read_chunks.h"
+#include "storage/safetensors.h"
+#include "storage/together.h"
+#include "storage/untrusted_json.h"
+#include "tensor/semantic_error.h"
+
+namespace shardcts::reference {
+namespace {
+
+using FileNumbers = std::map<std::string, int64_t>;  // by the tensor's name
+
+void CheckConsolidated(const Manifest& manifest, const FileNumbers& file_of) {
+  const auto fail = [](const std::string& name, const std::string& problem) {
+    throw SemanticError("ValueError", "\"" + name + "\": " + problem);
+  };
+  if (!manifest.values.empty()) fail(manifest.values.begin()->first, "safetensors has tensors only");
+  for (const auto& [name, tensor] : manifest.tensors) {
+    if (!SafetensorsDtype(tensor.dtype)) fail(name, "safetensors has no " + DtypeName(tensor.dtype));
+    if (!file_of.contains(name)) fail(name, "has no number of a file");
+  }
+  for (const auto& [name, number] : file_of) {
+    if (!manifest.tensors.contains(name)) fail(name, "is no tensor of the checkpoint");
+    if (number < 1) fail(name, "the number of a file is 1 or more, not " + std::to_string(number));
+  }
+}
+
+std::string ConsolidatedName(int64_t number, int64_t count) {
+  const auto digits = [](int64_t value) {
+    const std::string text = std::to_string(value);
+    return std::string(text.size() < 5 ? 5 - text.size() : 0, '0') + text;
+  };
+  return "model-" + digits(number) + "-of-" + digits(count) + ".safetensors";
+}
+
+void WriteConsolidated(Files& files, const std::string& file_path, const Manifest& manifest, SavedFiles& saved,
+                       const std::vector<std::string>& names) {
+  std::vector<FileChunk> chunks;
+  for (const std::string& name : names) {
+    const SavedTensor& tensor = manifest.tensors.at(name);
+    chunks.push_back({name, WholeBox(tensor.shape), tensor.dtype});
+  }
+  const std::string header = LayOut(chunks);
+  const std::unique_ptr<WritableFile> file = files.Create(file_path);
+  file->Append(header);
+  for (const FileChunk& chunk : chunks) {
+    const SavedTensor& tensor = manifest.tensors.at(chunk.name);
+    for (const SavedChunk& part : tensor.chunks) CheckDigest(saved, chunk.name, part);
+    const at::Tensor whole = at::empty(tensor.shape, at::TensorOptions().dtype(tensor.dtype));
+    ReadInto(saved, tensor, {{WholeBox(tensor.shape), whole}});
+    if (whole.numel() > 0) file->Append(BytesView(whole));
+  }
+  file->Finish();
+}
+
+void WriteIndex(Files& files, const std::string& target, const Manifest& manifest, const FileNumbers& file_of,
+                int64_t count) {
+  int64_t total = 0;
+  FileJson places = FileJson::object();
+  for (const auto& [name, tensor] : manifest.tensors) {
+    total += NumElements(tensor.shape) * static_cast<int64_t>(c10::elementSize(tensor.dtype));
+    places[name] = ConsolidatedName(file_of.at(name), count);
+  }
+  const std::unique_ptr<WritableFile> file = files.Create(target + "/model.safetensors.index.json");
+  file->Append(FileJson{{"metadata", {{"total_size", total}}}, {"weight_map", std::move(places)}}.dump(2));
+  file->Finish();
+  files.SyncFolder(target);
+}
+
+}  // namespace
+
+void ConsolidateCheckpoint(Files& files, const std::string& path, const std::string& target,
+                           const FileNumbers& given) {
+  Alone([&] {
+    const Manifest manifest = ReadManifest(files, path);
+    FileNumbers file_of = given;
+    for (const auto& [name, tensor] : manifest.tensors) {
+      if (given.empty()) file_of[name] = 1;
+    }
+    CheckConsolidated(manifest, file_of);
+    std::map<int64_t, std::vector<std::string>> names;
+    for (const auto& [name, number] : file_of) names[number].push_back(name);
+    const int64_t count = names.empty() ? 0 : names.rbegin()->first;
+    SavedFiles saved(files, path, manifest);
+    files.MakeFolders(target);
+    for (const auto& [number, of_file] : names) {
+      WriteConsolidated(files, target + "/" + ConsolidatedName(number, count), manifest, saved, of_file);
+    }
+    WriteIndex(files, target, manifest, file_of, count);
+  });
+}
+
+}  // namespace shardcts::reference

@@ -1,0 +1,102 @@
+// Files that others read, too.
+#include <ATen/ATen.h>
+#include <fmt/ranges.h>
+
+#include "contract/json_codec.h"
+#include "suites/storage/files_on_disk.h"
+#include "suites/storage/placed.h"
+#include "suites/storage/rule.h"
+#include "suites/storage/safetensors_reader.h"
+
+namespace shardcts::storage {
+namespace {
+
+const std::vector<PlacedTensor> kTyped = {
+    {"rows", {7, 3}, "S0"},           {"columns", {2, 5}, "S1", at::kDouble}, {"replicated", {3, 2}, "R", at::kBFloat16},
+    {"plain", {4}, "", at::kHalf},    {"number", {}, "R"},                    {"ids", {6}, "S0", at::kLong},
+    {"flags", {5}, "S0", at::kBool},  {"bytes", {9}, "", at::kByte},          {"small.ints", {3, 3}, "S0", at::kShort},
+    {"größe \"x\"", {2}, "", at::kInt}};
+
+// By what a reader of whole tensors must be able to do.
+std::vector<PlacedTensor> TensorsNamed(const std::string& kind) {
+  if (kind == "floats") {
+    return {{"rows", {7, 3}, "S0"}, {"columns", {2, 5}, "S1", at::kDouble}, {"replicated", {3, 2}, "R", at::kBFloat16},
+            {"third", {3, 2, 5}, "S2", at::kHalf}, {"plain", {4}, ""}};
+  }
+  if (kind == "ints") {
+    return {{"ids", {6, 2}, "S0", at::kLong}, {"flags", {5}, "S0", at::kBool}, {"bytes", {3, 5}, "S1", at::kByte}};
+  }
+  if (kind == "numbers") return {{"number", {}, "R"}, {"plain_number", {}, "", at::kDouble}};
+  return {{"no_rows", {0, 3}, "S0"}, {"few", {1, 2}, "S0"}, {"nothing", {0}, ""}};
+}
+
+// Saves them, and consolidates what was saved into the folder "whole", into as many files. *Collective*.
+void SaveWhole(Trial& t, const World& world, const std::vector<PlacedTensor>& tensors, int64_t files) {
+  world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
+  std::map<std::string, int64_t> file_of;
+  for (size_t i = 0; i < tensors.size(); ++i) file_of[tensors[i].name] = static_cast<int64_t>(i) % files + 1;
+  Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "parts", "whole", file_of); });
+}
+
+Json IndexIn(const std::string& folder) {
+  return Json::parse(ContentOf(folder + "/model.safetensors.index.json"), nullptr, /*allow_exceptions=*/false);
+}
+
+}  // namespace
+
+RULE(FM3) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
+  SaveWhole(t, world, tensors, 2);
+  const std::string folder = t.Folder("whole");
+  const Json index = IndexIn(folder);
+  int64_t bytes = 0;
+  for (const auto& [name, whole] : WholeState(tensors)) bytes += static_cast<int64_t>(whole.AsTensor().nbytes());
+  if (!t.Rule(Holds(index.is_object() && index.contains("metadata") && index.contains("weight_map"), "the index",
+                    "is missing, or has no metadata or weight_map"))) {
+    return;
+  }
+  t.Rule(Equal<int64_t>("total_size", bytes, index["metadata"].value("total_size", int64_t{-1})));
+  t.Rule(Equal<size_t>("tensors in weight_map", tensors.size(), index["weight_map"].size()));
+  std::vector<std::string> problems;
+  for (const auto& [name, file] : index["weight_map"].items()) {
+    const auto stored = ReadSafetensors(folder + "/" + file.get<std::string>(), problems);
+    t.Rule(Holds(stored.contains(name), name, "is not in " + file.get<std::string>()));
+  }
+  t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
+}
+
+RULE(FM4) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed(t.TextParam("tensors"));
+  SaveWhole(t, world, tensors, 1);
+  std::vector<std::string> problems;
+  const auto stored = ReadSafetensorsBelow(t.Folder("whole"), problems);
+  t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
+  for (const auto& [name, whole] : WholeState(tensors)) {
+    const auto found = stored.find(ToString(name));
+    if (!t.Rule(Holds(found != stored.end(), ToString(name), "is in no file"))) continue;
+    t.Rule(SameValue(ToString(name), whole, found->second));
+  }
+}
+
+RULE(FM2) {
+  const World world = FirstRanks(t);
+  if (Saves(t)) return world.Save(CodedState(t, world, kTyped), "checkpoint", {.format = "safetensors"});
+  std::vector<std::string> problems;
+  const auto stored = ReadSafetensorsBelow(t.Folder("checkpoint"), problems);
+  t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
+  const Dict expected = WholeState(kTyped);
+  t.Rule(Equal("tensors in the files", expected.size(), stored.size()));
+  for (const auto& [name, whole] : expected) {
+    const auto found = stored.find(ToString(name));
+    if (!t.Rule(Holds(found != stored.end(), ToString(name), "is in no file"))) continue;
+    t.Rule(SameValue("in the files: " + ToString(name), whole, found->second));
+  }
+  t.AllGather(Value());
+  const Dict loaded = world.Load(BlankState(t, world, kTyped), "checkpoint", {.format = "safetensors"});
+  HasCoded(t, "what was loaded", world, kTyped, loaded);
+  HoldsCoded(t, "what was read", kTyped, "checkpoint");
+}
+
+}  // namespace shardcts::storage
