@@ -60,7 +60,11 @@ class Encoder {
   Json Any(const Dict& dict) const {
     if (!IsPlain(dict)) return Special("$dict", Pairs(dict));
     Json object = Json::object();
-    for (const Dict::Entry& entry : dict) object[std::get<std::string>(entry.key)] = Encode(entry.value);
+    // Its operator[] would look through all entries that are there.
+    auto& entries = object.get_ref<Json::object_t&>();
+    for (const Dict::Entry& entry : dict) {
+      entries.emplace_back(std::get<std::string>(entry.key), Encode(entry.value));
+    }
     return object;
   }
   Json Pairs(const Dict& dict) const {

@@ -6,13 +6,13 @@
 namespace shardcts {
 namespace {
 
-// Compares each name with all others.
+// Looks for each name in all others.
 Outcome SearchNames(MutantState& state, std::string_view operation, Dict& arguments) {
   if (operation != "storage.save") return state.inner.Invoke(operation, arguments);
   const std::vector<std::string> names = arguments.At("state_dict").AsDict().Keys();
   size_t equal = 0;
   for (const std::string& name : names) {
-    for (const std::string& other : names) equal += name == other;
+    for (const std::string& other : names) equal += other.find(name) != std::string::npos;
   }
   if (equal < names.size()) return Error{"CheckpointException", "a name that is not equal to itself"};
   return state.inner.Invoke(operation, arguments);
@@ -39,7 +39,7 @@ std::vector<MutantRow> StorageCostMutants() {
                   OnArguments("storage.save", [](MutantState&, Dict& arguments) { arguments.Set("lowest_rank", true); }), 2),
       StorageRule("SC1", "storage_all_staged", "a save copies everything before it writes", "pytorch/pytorch#195982",
                   OnSavedDict(CopyAll)),
-      StorageRule("SC3", "storage_names_searched", "a save compares each name with all others",
+      StorageRule("SC3", "storage_names_searched", "a save looks for each name in all others",
                   "a list where a map is needed", SearchNames),
       StorageRule("SC6", "storage_all_read", "a load reads the whole checkpoint first", "pytorch/pytorch#125740",
                   OnArguments("storage.load", ReadAll), 4),
