@@ -15,8 +15,7 @@ class GatherOnly:
     capabilities = ["core", "dtensor", "fsdp2"]
 
     def __init__(self, rank, world_size, device, options):
-        store = dist.FileStore(options["store"], world_size)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
+        dist.init_process_group("gloo", store=dist.FileStore(options["store"], world_size), rank=rank, world_size=world_size)
         self.tensors = TensorConversion(MeshRegistry(device, world_size), GroupRegistry(device))
         self.models = []
 
