@@ -11,11 +11,11 @@ from torch.distributed.fsdp import fully_shard
 
 
 class GatherOnly:
-    name, version = "gather_only", "1.0"
-    capabilities = ["core", "dtensor", "fsdp2"]
+    name, version, capabilities = "gather_only", "1.0", ["core", "dtensor", "fsdp2"]
 
     def __init__(self, rank, world_size, device, options):
-        dist.init_process_group("gloo", store=dist.FileStore(options["store"], world_size), rank=rank, world_size=world_size)
+        store = dist.FileStore(options["store"], world_size)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
         self.tensors = TensorConversion(MeshRegistry(device, world_size), GroupRegistry(device))
         self.models = []
 
