@@ -84,6 +84,7 @@ class NumberForDescription(TorchAdapter):
 
 
 class KilledConstructor:
+    name, version = "killed", "1"
     capabilities = ["core"]
 
     def __init__(self, rank, world_size, device, options):
@@ -92,6 +93,7 @@ class KilledConstructor:
 
 
 class ExitingConstructor:
+    name, version = "exiting", "1"
     capabilities = ["core"]
 
     def __init__(self, rank, world_size, device, options):

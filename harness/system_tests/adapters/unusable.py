@@ -7,6 +7,7 @@ class RaisingConstructor:
 
 
 class RaisingOnOneRank:
+    name, version = "raising", "1"
     capabilities = ["core"]
 
     def __init__(self, rank, world_size, device, options):
