@@ -7,7 +7,7 @@ import torch
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
 
-from shardcts import torch_models, torch_values
+from shardcts import torch_fully_shard, torch_values
 from shardcts.adapter import operation
 from shardcts.torch_adapter import TorchAdapter
 from shardcts.torch_tensors import local_parts
@@ -26,7 +26,7 @@ class DeviceFaults(TorchAdapter):
         if self._fault == "offloaded_shards_move_back":
             torch_values._dtensor = _moved_to_the_mesh
         if self._fault == "pinning_is_left_out":
-            torch_models._offload_policy = lambda policy: CPUOffloadPolicy(pin_memory=False)
+            torch_fully_shard._offload_policy = lambda policy: CPUOffloadPolicy(pin_memory=False)
 
     @operation("tensor.fill")
     def tensor_fill(self, value, scalar):

@@ -6,7 +6,7 @@ import torch
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 
-from shardcts import torch_models
+from shardcts import torch_fully_shard
 from shardcts.adapter import operation
 from shardcts.torch_adapter import TorchAdapter
 
@@ -52,7 +52,7 @@ def _offloaded_gradient_is_not_waited_for():
         finalize(group)
 
     _ParamGroup.finalize_backward = without_events
-    torch_models._offload_policy = lambda policy: CPUOffloadPolicy(pin_memory=True)  # else no copy is under way
+    torch_fully_shard._offload_policy = lambda policy: CPUOffloadPolicy(pin_memory=True)  # else no copy is under way
 
 
 _PATCHES = {
@@ -69,13 +69,13 @@ class WaitFaults(TorchAdapter):
     def __init__(self, rank, world_size, device, options):
         super().__init__(rank, world_size, device, options)
         self._fault = options.get("fault", "")
-        self._module = torch.get_device_module(self._device)
+        self._module = torch.get_device_module(self.device)
         self._staging = None
         _PATCHES.get(self._fault, lambda: None)()
 
     def _side_stream(self):
         """Whose work comes after what the current stream has; on the CPU there is none."""
-        if self._device.type == "cpu":
+        if self.device.type == "cpu":
             return None
         side = self._module.Stream()
         side.wait_stream(self._module.current_stream())
@@ -128,9 +128,9 @@ class WaitFaults(TorchAdapter):
 
     def _through_one_buffer(self, value):
         """The device reads the buffer when it comes to it; by then it holds the next value."""
-        if value.device.type != "cpu" or self._device.type == "cpu" or value.dtype != torch.float32 or value.numel() > 4096:
+        if value.device.type != "cpu" or self.device.type == "cpu" or value.dtype != torch.float32 or value.numel() > 4096:
             return value
         if self._staging is None:
             self._staging = torch.empty(4096).pin_memory()
         part = self._staging[:value.numel()].view(value.shape)
-        return part.copy_(value).to(self._device, non_blocking=True)
+        return part.copy_(value).to(self.device, non_blocking=True)
