@@ -90,16 +90,13 @@ Twin TrainedTwin(const std::string& kind, const ModelSpec& spec = TrainedStack()
   return twin;
 }
 
-// The root alone, with bfloat16 for its parameters.
-void WrapInBfloat16(Trial& t, Model& model, const std::string& wrapper, const std::string& output_dtype) {
-  if (wrapper == "fully_shard") {
-    MixedPrecisionPolicy policy{.param_dtype = "bfloat16"};
-    if (output_dtype != "as computed") policy.output_dtype = output_dtype;
-    return model.FullyShard("", {.mp_policy = policy});
-  }
+// A unit with this policy, of which FSDP1 takes the dtypes of parameters and of reductions.
+void WrapMixed(Trial& t, Model& model, const std::string& path, const std::string& wrapper,
+               const MixedPrecisionPolicy& policy) {
+  if (wrapper == "fully_shard") return model.FullyShard(path, {.mp_policy = policy});
   FsdpOptions options = FsdpOptionsOf(t, wrapper);
-  options.mixed_precision = FsdpMixedPrecision{.param_dtype = "bfloat16"};
-  WrapFsdp(model, "", options);
+  options.mixed_precision = FsdpMixedPrecision{.param_dtype = policy.param_dtype, .reduce_dtype = policy.reduce_dtype};
+  WrapFsdp(model, path, options);
 }
 
 // A plain layer, then two that are parallel.
@@ -165,16 +162,7 @@ RULE(TR4) {
 RULE(TR5) {
   const std::string wrapper = t.TextParam("wrapper");
   ContinueAfterLoad(t, wrapper, [&](Model& model) {
-    for (const std::string path : {"0", "1", ""}) {
-      if (wrapper == "fully_shard") {
-        model.FullyShard(path, {.mp_policy = MixedPrecisionPolicy{.param_dtype = "bfloat16"}});
-      } else {
-        FsdpOptions options;
-        options.use_orig_params = wrapper == "fsdp_orig";
-        options.mixed_precision = FsdpMixedPrecision{.param_dtype = "bfloat16"};
-        WrapFsdp(model, path, options);
-      }
-    }
+    for (const std::string path : {"0", "1", ""}) WrapMixed(t, model, path, wrapper, {.param_dtype = "bfloat16"});
   });
 }
 
@@ -228,13 +216,7 @@ RULE(TR8) {
   constexpr int64_t kWidth = 6;
   const ModelSpec spec{.name = "linear", .args = {{"in", kWidth}, {"out", 4}, {"bias", false}}};
   Model model = BuildCoded(t, spec);
-  if (t.TextParam("wrapper") == "fully_shard") {
-    model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.reduce_dtype = "bfloat16"}});
-  } else {
-    FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
-    options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "bfloat16"};
-    WrapFsdp(model, "", options);
-  }
+  WrapMixed(t, model, "", t.TextParam("wrapper"), {.reduce_dtype = "bfloat16"});
   // The gradient of every row is this input: 1 to 1 + 5 2^-11, all of which bfloat16 rounds to 1.
   const at::Tensor input = (1 + at::arange(kWidth, at::kFloat) / 2048).reshape({1, kWidth});
   const Value output = model.Forward({Value(input.to(c10::Device(t.device())))});
@@ -261,7 +243,9 @@ RULE(TR10) {
   // bfloat16 rounds it to 1. Of float32 the output would be more.
   const at::Tensor above_one = at::full({1, 1}, 1 + 0x1p-9);
   model.SetValues({{"weight", above_one.expand({4, 1}).contiguous()}});
-  WrapInBfloat16(t, model, t.TextParam("wrapper"), output_dtype);
+  MixedPrecisionPolicy policy{.param_dtype = "bfloat16"};
+  if (output_dtype != "as computed") policy.output_dtype = output_dtype;
+  WrapMixed(t, model, "", t.TextParam("wrapper"), policy);
   const Value output = model.Forward({Value(above_one.to(c10::Device(t.device())))});
   const at::ScalarType dtype = output_dtype == "float32" ? at::kFloat : at::kBFloat16;
   t.Rule(SameValue("output", at::ones({1, 4}, dtype), output.AsTensor().detach().to(at::kCPU)));
@@ -270,13 +254,7 @@ RULE(TR10) {
 RULE(TR11) {
   constexpr double kGradient = 30000;  // three of them are more than float16 holds
   Model model = t.subject().Build("linear", {{"in", 1}, {"out", 8}, {"bias", false}});
-  if (t.TextParam("wrapper") == "fully_shard") {
-    model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.reduce_dtype = "float16"}});
-  } else {
-    FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
-    options.mixed_precision = FsdpMixedPrecision{.reduce_dtype = "float16"};
-    WrapFsdp(model, "", options);
-  }
+  WrapMixed(t, model, "", t.TextParam("wrapper"), {.reduce_dtype = "float16"});
   const c10::Device device(t.device());
   const Value output = model.Forward({Value(at::ones({1, 1}, device))});
   model.BackwardFrom(output, at::full({1, 8}, kGradient, device));

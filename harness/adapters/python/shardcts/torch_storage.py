@@ -101,6 +101,11 @@ def _in_chunks(shape: list[int], chunks: list[dict]) -> TensorStorageMetadata:
     return TensorStorageMetadata(TensorProperties(dtype=torch.float32), torch.Size(shape), _chunks(chunks))
 
 
+def _how_to_save(path: str, format: str, overwrite: bool, threads: int, lowest_rank: bool) -> dict:
+    return {"storage_writer": _writer(path, format, overwrite, threads),
+            "planner": DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)}
+
+
 class StorageOperations:
     @operation("storage.save")
     def storage_save(
@@ -114,10 +119,8 @@ class StorageOperations:
         group: Handle | None = None,
     ) -> None:
         members = None if group is None else self.group_of(group)
-        writer = _writer(path, format, overwrite, threads)
-        planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
-        saved = self.tensors.tree_to_torch(state_dict)
-        _run(dcp.save, saved, storage_writer=writer, planner=planner, process_group=members)
+        how = _how_to_save(path, format, overwrite, threads, lowest_rank)
+        _run(dcp.save, self.tensors.tree_to_torch(state_dict), process_group=members, **how)
 
     @operation("storage.save_async")
     def storage_save_async(
@@ -131,12 +134,11 @@ class StorageOperations:
         group: Handle | None = None,
     ) -> Handle:
         members = None if group is None else self.group_of(group)
-        writer = _writer(path, format, overwrite, threads)
-        planner = DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)
+        how = _how_to_save(path, format, overwrite, threads, lowest_rank)
         saved = self.tensors.tree_to_torch(state_dict)
         place = next(number for number in itertools.count() if number not in self._saves.values())
         background = self._background_group(place) if members is None else members
-        future = _run(dcp.async_save, saved, storage_writer=writer, planner=planner, process_group=background)
+        future = _run(dcp.async_save, saved, process_group=background, **how)
         handle = self.handles.add("save", future)
         self._saves[handle.id] = place
         return handle
