@@ -54,7 +54,7 @@ class Maker:
         traits = {"frozen": state.frozen, "ties": tree.ties, "batch norm": tree.has_batch_norm, "compile": "compile" in
                   {wrap.wrapper for wrap in state.wrapping.wraps}, "extra state": tree.has_extra_state,
                   "no elements": any(0 in shape for shape in tree.shapes.values())}  # fmt: skip
-        tags = [("has", name) for name, there in traits.items() if there]
+        tags = [("has", name) for name, there in traits.items() if there] + [("dtype", tree.dtype)]
         if state.optimizer:
             options = [state.optimizer["options"], *(group["options"] for group in state.optimizer.get("groups", []))]
             tags.append(("decay", any("weight_decay" in one for one in options) or state.optimizer["kind"] in WITH_DECAY))

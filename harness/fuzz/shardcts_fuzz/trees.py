@@ -15,7 +15,7 @@ class Tree:
     has_extra_state: bool = False
     has_buffers: bool = False
     dtype: str = "float32"  # of all parameters
-    linears: list = field(default_factory=list)  # their paths
+    linears: list = field(default_factory=list)  # paths of those that tensor parallelism can divide
 
     @property
     def only_parameters(self):
@@ -62,7 +62,8 @@ class TreeMaker:
             self._shapes["extra"] = root["parameters"]["extra"]["shape"]
         arguments = {"root": root, "in": width, "values": "coded", "scale": 2.0**-14}
         tree = Tree(arguments, width, self._shapes, self._inner, dtype=self._dtype)
-        tree.linears = [path for paths in self._linears.values() for path in paths]
+        bare = [path for paths in self._linears.values() for path in paths if f"{path}.extra" not in self._shapes]
+        tree.linears = bare  # a layer's style says nothing of further parameters
         self._tie(tree)
         if "frozen" in self._features and len(tree.shapes) > 1:
             tree.frozen = self._stream.subset(list(tree.shapes), 0.3)[: len(tree.shapes) - 1]
