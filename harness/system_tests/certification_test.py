@@ -15,6 +15,8 @@ from conftest import BUILD, CACHED, REPOSITORY, SHARDCTS
 sys.path[:0] = [str(REPOSITORY / "reports/verify"), str(REPOSITORY / "reports/tests")]
 
 import bad_bundles  # noqa: E402
+import bad_proofs  # noqa: E402, F401 (registers what it forges)
+import bad_runs  # noqa: E402, F401
 import example_bundle  # noqa: E402
 from shardcts_verify.archive import Archive, write_archive  # noqa: E402
 
