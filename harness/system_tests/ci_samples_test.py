@@ -76,7 +76,7 @@ def test_the_gate_is_red_where_something_got_worse(commands, tmp_path):
     assert run(BUILD / "shardcts", *one, "--impl", "reference", cwd=tmp_path).returncode == 0
     for _ in range(2):
         assert [run("bash", "-euc", command, cwd=tmp_path).returncode for command in gate] == [0] * len(gate)
-    assert run(BUILD / "shardcts", *one, "--impl", "reference+mutant=state_dict_reversed", cwd=tmp_path).returncode == 1
+    assert run(BUILD / "shardcts", *one, "--impl", "reference+mutant=tied_alias_dropped", cwd=tmp_path).returncode == 1
     done = run("bash", "-euc", gate[0], cwd=tmp_path)
     assert done.returncode == 1 and "Newly failing" in done.stdout, done
 
