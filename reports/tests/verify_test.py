@@ -49,6 +49,7 @@ def test_a_good_bundle_conforms(good):
     assert result.findings == []
     assert result.counts == {"pass": 6, "not_applicable": 1, "waived": 1}
     assert len(result.canaries) == 3
+    assert (result.patches, result.waived) == (["torch.x"], [example.WAIVED])
     assert result.sha256 == hashlib.sha256(good.read_bytes()).hexdigest()
 
 
@@ -200,6 +201,19 @@ def test_the_verifier_needs_nothing_but_python():
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(MEANINGS)
+
+
+def test_what_a_reader_must_know_is_said(good, members, tmp_path, capsys):
+    assert command.main([str(good)]) == 0
+    said = capsys.readouterr().out
+    assert "patched for the run: torch.x\n" in said and "signature not checked" in said
+    assert said.endswith("conforms, with 1 waived tests\n")
+    bundle = bad_bundles.open_bundle(members)
+    for number in range(30):
+        bundle.members[f"run/{number}.sh"] = b""
+    write_archive(tmp_path / "bad.zip", example.seal(bundle.members, bundle.document))
+    assert command.main([str(tmp_path / "bad.zip")]) == 1
+    assert "\nand 10 more\n" in capsys.readouterr().out
 
 
 def test_json_for_programs(good, capsys):

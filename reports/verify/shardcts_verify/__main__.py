@@ -10,8 +10,13 @@ from .signature import check_signature
 from .verify import Verified, verify
 
 
+MOST_SHOWN = 20  # findings; --format json has all
+
+
 def text_of(result: Verified, signed_by: str) -> str:
-    lines = [str(finding) for finding in result.findings]
+    lines = [str(finding) for finding in result.findings[:MOST_SHOWN]]
+    if len(result.findings) > MOST_SHOWN:
+        lines.append(f"and {len(result.findings) - MOST_SHOWN} more")
     if result.title:
         lines.append(f"{result.title}: {result.claim}")
     if result.sha256:
@@ -21,6 +26,7 @@ def text_of(result: Verified, signed_by: str) -> str:
         return "\n".join([*lines, f"does not show conformance: {len(result.findings)} findings"])
     counts = ", ".join(f"{count} {name}" for name, count in sorted(result.counts.items()))
     lines.append(f"recomputed from the events: {counts}; mutants killed: {', '.join(result.canaries)}")
+    lines += [f"patched for the run: {target}" for target in result.patches]
     lines += [f"waived: {name}" for name in result.waived]
     return "\n".join([*lines, "conforms" + (f", with {len(result.waived)} waived tests" if result.waived else "")])
 

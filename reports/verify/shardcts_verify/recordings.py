@@ -37,6 +37,8 @@ def expected_recordings(profile: Profile, part: Part) -> dict[str, tuple[str, in
                 if profile.tests[planned.test].has_phases:
                     folder += f"/phase-{planned.phase + 1}"
                 for rank, report in ranks.items():
+                    if report.verdict == "not_applicable":  # no operation was run
+                        continue
                     expected[f"{folder}/rank-{rank}.jsonl"] = (planned.test, pool.world, rank, report.operations)
     return expected
 

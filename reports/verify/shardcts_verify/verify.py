@@ -25,6 +25,7 @@ class Verified:
     claim: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     waived: list[str] = field(default_factory=list)
+    patches: list[str] = field(default_factory=list)  # of the software under test, by the implementation itself
     canaries: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -69,6 +70,7 @@ def _verify(bundle: Path, result: Verified, now: float) -> None:
     check_recordings(archive, profile, parts["run"], outcomes, seed, claim.implementation.text("label"))
     result.counts = dict(Counter(outcome.verdict for outcome in outcomes.values()))
     result.waived = sorted(name for name, outcome in outcomes.items() if outcome.verdict == "waived")
+    result.patches = sorted(claim.patches)
     result.canaries = [canary.mutant for canary in drawn]
 
 
