@@ -96,6 +96,7 @@ CLAIMS = [
     ("patch.unlisted", "a patch that the manifest does not list", ("patches",), []),
     ("results.differs", "another label than that of the results", ("implementation", "label"), "python:mine:Mine"),
     ("events.clock", "a run that ends before it begins", ("times", "finished"), example.START - 1),
+    ("events.clock", "a run before there was time", ("times", "started"), -1e300),
     ("events.clock", "a run in the future", ("times", "finished"), 9e9),
     ("events.clock", "a run that begins after its events", ("times", "started"), example.START + 20),
     ("waiver.expired", "a waiver that had expired", ("waivers", 0, "expires"), "2023-11-01"),

@@ -57,6 +57,21 @@ def _(bundle):
     bundle.edit_events(0, on_finished("alpha/RS1/save=1,load=2", lambda event: event["checks"].clear()))
 
 
+@forged("member.form", "a phase before the first, which would have no checks")
+def _(bundle):
+    bundle.edit_json(f"{RUN2}/plan.json", lambda plan: [phase.update(phase=0) for phase in plan["phases"] if phase])
+
+
+@forged("test.surplus", "a phase after the last")
+def _(bundle):
+    bundle.edit_json(f"{RUN2}/plan.json", lambda plan: [phase.update(phase=3) for phase in plan["phases"] if phase])
+
+
+@forged("verdict.red", "a test without its second phase")
+def _(bundle):
+    drop_test(bundle, "alpha/RS1/save=1,load=2")
+
+
 @forged("verdict.red", "a test that the implementation does not support")
 def _(bundle):
     for rank in (0, 1):

@@ -138,6 +138,43 @@ def test_json_is_refused_or_read(data):
         pass
 
 
+def places_of(document, path=()) -> list[tuple]:
+    """Of every value in a JSON document."""
+    inner = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    return [path, *(place for key, value in inner for place in places_of(value, (*path, key)))]
+
+
+def put(document, path: tuple, value):
+    if not path:
+        return value
+    document[path[0]] = put(document[path[0]], path[1:], value)
+    return document
+
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([10**19, -10**19, 1e300, -1e300, 0.5]) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2), max_leaves=4)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_value_anywhere_is_an_error_of_the_verifier(data, members, tmp_path):
+    """One value of the manifest, a plan, results, recordings or an event is replaced by any other, and sealed again."""
+    bundle = bad_bundles.open_bundle(dict(members))
+    name = data.draw(st.sampled_from(["manifest.json", *(name for name in sorted(bundle.members) if ".json" in name)]))
+    if name == "manifest.json":
+        bundle.document = put(bundle.document, data.draw(st.sampled_from(places_of(bundle.document)[1:])), data.draw(any_json))
+    else:
+        lines = bundle.members[name].splitlines() if name.endswith(".jsonl") else [bundle.members[name]]
+        number = data.draw(st.integers(0, len(lines) - 1))
+        document = json.loads(lines[number])
+        lines[number] = json.dumps(put(document, data.draw(st.sampled_from(places_of(document))), data.draw(any_json))).encode()
+        bundle.members[name] = b"\n".join(lines) + b"\n"
+    write_archive(tmp_path / "bad.zip", example.seal(bundle.members, bundle.document))
+    for finding in verify(tmp_path / "bad.zip").findings:
+        assert finding.name in MEANINGS and str(finding).isprintable()
+
+
 def test_a_list_of_the_verifier_that_was_changed(good):
     path = profiles.CONFORMANCE / "1.0/alpha.json"
     text = path.read_text()

@@ -1,4 +1,7 @@
-"""shardcts-verify BUNDLE: whether a bundle shows conformance. Exit code: 0 it does, 1 it does not, 2 the command is wrong."""
+"""shardcts-verify BUNDLE: whether a bundle shows conformance.
+
+Exit code: 0 it does, 1 it does not, 2 the command is wrong, 3 a fault of the verifier.
+"""
 import argparse
 import json
 import sys
@@ -62,7 +65,11 @@ def main(arguments: list[str]) -> int:
 
 
 def run() -> None:
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Exception as error:  # a fault of the verifier says nothing about the bundle
+        print(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ def _planned(test: str, recording: str, phase, place: str) -> Planned:
     index = 0
     if phase is not None:
         index = Fields(phase, f"{place}: phases", "member.form").count("phase") - 1
+        if index < 0:
+            reject("member.form", place, "phases count from 1")
     repeated = _REPETITION.fullmatch(recording)
     name, repetition = (repeated[1], int(repeated[2])) if repeated else (recording, 1)
     if name != test:
