@@ -168,11 +168,11 @@ def add_main_run(members: dict[str, bytes]) -> None:
     members["run/results.json"] = json.dumps(results_of("run", tests), indent=1).encode()
 
 
-def add_recordings(members: dict[str, bytes], profile, part, outcomes, seed) -> None:
+def add_recordings(members: dict[str, bytes], profile, part, outcomes, seed, label: str = LABEL) -> None:
     expected = recordings.expected_recordings(profile, part)
     texts = {}
     for name, (test, world, rank, operations) in expected.items():
-        header = {"recording": 2, "contract": 1, "implementation": LABEL, "test": test, "world_size": world, "rank": rank, "seed": 1234}
+        header = {"recording": 2, "contract": 1, "implementation": label, "test": test, "world_size": world, "rank": rank, "seed": 1234}
         texts[name] = lines(header, *({"step": step, "op": "a.b", "args": {}, "outcome": {"value": None}} for step in range(operations)))
     members["recordings.json"] = manifest.canonical({name: sha256(data) for name, data in texts.items()})
     drawn = recordings.sampled_folders(profile, part, outcomes, seed)
