@@ -68,6 +68,8 @@ install(DIRECTORY harness/devices/hostdev/shardcts_hostdev DESTINATION ${data_fo
 install(DIRECTORY harness/adapters/new_adapter DESTINATION ${data_folder} PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY reports/schema reports/shardcts_reports DESTINATION ${data_folder}/reports
         PATTERN "__pycache__" EXCLUDE)
+install(DIRECTORY reports/verify/shardcts_verify DESTINATION ${data_folder}/reports/verify ${python_sources})
+install(DIRECTORY conformance DESTINATION ${data_folder} FILES_MATCHING PATTERN "*.toml" PATTERN "*.json")
 install(DIRECTORY harness/fuzz/shardcts_fuzz DESTINATION ${data_folder}/fuzz ${python_sources})
 install(FILES docs/rules.md docs/fuzz_deviations.toml DESTINATION ${data_folder}/docs)
 # The header that the contract's headers include, where none is installed.

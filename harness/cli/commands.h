@@ -25,5 +25,7 @@ void AddReplayCommand(CLI::App& app);
 void AddExportCommand(CLI::App& app);
 void AddMutantsCommand(CLI::App& app);
 void AddFuzzCommand(CLI::App& app);
+// certify, verify, merge, diff, history.
+void AddPythonCommands(CLI::App& app);
 
 }  // namespace shardcts

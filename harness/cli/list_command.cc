@@ -38,6 +38,7 @@ Json RuleJson(const TestCase& test) {
   if (!test.rule) return nullptr;
   return {{"id", test.rule->id},
           {"level", ToString(test.rule->level)},
+          {"profile", test.rule->profile.empty() ? Json() : Json(test.rule->profile)},
           {"sentence", test.rule->sentence},
           {"source", test.rule->source}};
 }
@@ -58,6 +59,7 @@ Json ToJson(const TestCase& test, const std::vector<const Waiver*>& waivers) {
                       {"strength", check.strength},
                       {"ranks", RanksJson(check)},
                       {"required", check.required}});
+    if (check.phase) checks.back()["phase"] = *check.phase + 1;
   }
   return {{"id", test.id},
           {"suite", test.suite},

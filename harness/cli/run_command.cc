@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
+#include "cli/profile.h"
 #include "cli/progress.h"
 #include "contract/nearest_name.h"
 #include "run/reproduce.h"
@@ -18,6 +19,7 @@ namespace {
 
 struct RunCommand {
   SelectionFlags selection;
+  ProfileFlags profile;
   ImplementationFlags implementations{true};
   WaiverFlags waivers;
   PoolFlags pool;
@@ -57,6 +59,11 @@ RunOptions MakeOptions(const RunCommand& command) {
   options.tests = command.selection.SelectTests();
   CheckCapabilities(command.required);
   options.required_capabilities = command.required;
+  if (const std::optional<Profile> profile = command.profile.Read(options.tests)) {
+    options.tests = profile->tests;
+    options.required_capabilities.insert(options.required_capabilities.end(), profile->required.begin(),
+                                         profile->required.end());
+  }
   options.require_should = command.require_should;
   options.waivers = command.waivers.Waivers();
   options.waiver_files = command.waivers.Files();
@@ -128,6 +135,7 @@ void AddRunCommand(CLI::App& app, ParityFunction parity) {
   const auto command = std::make_shared<RunCommand>();
   command->implementations.AddTo(*sub);
   command->selection.AddTo(*sub);
+  command->profile.AddTo(*sub);
   command->waivers.AddTo(*sub);
   sub->add_option("--require", command->required,
                   "a test that needs this capability and is not supported fails; may repeat")

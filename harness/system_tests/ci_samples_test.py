@@ -32,7 +32,13 @@ def gitlab_commands() -> list[str]:
     return yaml.safe_load((SAMPLES / "gitlab-ci.yml").read_text())["conformance"]["script"]
 
 
-COMMANDS = [*github_commands(), *gitlab_commands()]
+def nightly_commands() -> list[str]:
+    workflow = yaml.safe_load((SAMPLES / "github-nightly.yml").read_text())
+    assert workflow[True].keys() == {"schedule"}
+    return [step["run"] for step in workflow["jobs"]["nightly"]["steps"] if "run" in step]
+
+
+COMMANDS = [*github_commands(), *gitlab_commands(), *nightly_commands()]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -59,6 +65,32 @@ def test_command_for_ones_own_implementation_runs(commands, tmp_path):
         done = run("bash", "-euc", command, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "report/mine/junit.xml").exists()
+
+
+@pytest.mark.parametrize("commands", [github_commands(), gitlab_commands()], ids=["github", "gitlab"])
+def test_the_gate_is_red_where_something_got_worse(commands, tmp_path):
+    """The sample compares with the run before: the same one is green, one in which a test passed that now fails is red."""
+    (tmp_path / "build").symlink_to(BUILD)
+    gate = [command for command in commands if "baseline" in command]
+    one = ("run", "--filter", ONE, "--out", "out/mine")
+    assert run(BUILD / "shardcts", *one, "--impl", "reference", cwd=tmp_path).returncode == 0
+    for _ in range(2):
+        assert [run("bash", "-euc", command, cwd=tmp_path).returncode for command in gate] == [0] * len(gate)
+    assert run(BUILD / "shardcts", *one, "--impl", "reference+mutant=tied_alias_dropped", cwd=tmp_path).returncode == 1
+    done = run("bash", "-euc", gate[0], cwd=tmp_path)
+    assert done.returncode == 1 and "Newly failing" in done.stdout, done
+
+
+def test_the_nightly_sample_keeps_a_history(tmp_path):
+    (tmp_path / "build").symlink_to(BUILD)
+    (tmp_path / "report").mkdir()
+    one = ("run", "--filter", ONE, "--out", "out/conformance", "--impl", "reference")
+    for _ in range(2):
+        assert run(BUILD / "shardcts", *one, cwd=tmp_path).returncode == 0
+        done = run("bash", "-euc", nightly_commands()[-1], cwd=tmp_path)
+        assert done.returncode == 0, done
+    assert len((tmp_path / "nightly/history.jsonl").read_text().splitlines()) == 2
+    assert "nothing got worse" in (tmp_path / "report/diff.md").read_text()
 
 
 # One node of an allocation: runs what Hydra asks for, its proxy, at once.
