@@ -1,14 +1,14 @@
 """How fast the reference saves and loads state dicts, compared with PyTorch and a memcpy of the same bytes.
 
-    .venv/bin/python bench/state_dict_ratios.py [--optimizer | --dsd] [--build DIR] [--world N] [--sizes MIB,…]
+    .venv/bin/python bench/state_dict_ratios.py [--optimizer | --dsd | --storage] [--build DIR] [--world N] [--sizes MIB,…]
                                                 [--rounds N] [--one-unit] [--out DIR]
                                                 [--check [--least-torch X] [--least-memcpy X]]
 
-Runs state_dict_bench, with --optimizer optim_state_bench, with --dsd dsd_bench (models and their optimizers), at each
-world size and prints medians over the rounds, in GB/s of the bytes that the state dict has on one rank, and the
-reference's ratios to PyTorch, to a memcpy, and to a memcpy into memory that is new, as that of a state dict is. With
---check the exit code is 1 when a case of 16 MiB or more is below a bound: FULL state_dict; with --optimizer any case;
-with --dsd any case of FULL and RANK0, where data moves between ranks.
+Runs state_dict_bench, with --optimizer optim_state_bench, with --dsd dsd_bench (models and their optimizers), with
+--storage storage_bench (checkpoints), at each world size and prints medians over the rounds, in GB/s of the bytes that
+the state dict has on one rank, and the reference's ratios to PyTorch, to a memcpy, and to a memcpy into memory that is
+new, as that of a state dict is. With --check the exit code is 1 when a case of 16 MiB or more is below a bound: FULL state_dict; with --optimizer any case;
+with --dsd any case of FULL and RANK0, where data moves between ranks; with --storage any load.
 """
 
 import argparse
@@ -29,6 +29,7 @@ Case = tuple[str, str, int]  # kind, operation, MiB
 CHECKED = {
     "state_dict": lambda kind, operation: (kind, operation) == ("FULL", "state_dict"),
     "optim_state": lambda kind, operation: True,
+    "storage": lambda kind, operation: operation != "save",
     "dsd": lambda kind, operation: kind in ("FULL", "RANK0"),
 }
 
@@ -78,6 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--optimizer", action="store_true", help="optimizer state instead of the model's")
     parser.add_argument("--dsd", action="store_true", help="models under fully_shard, distributed state-dict functions")
+    parser.add_argument("--storage", action="store_true", help="checkpoints: saves, loads, loads at other placements")
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build", help="folder of the program")
     parser.add_argument("--world", type=int, action="append", help="world size (default 2 and 4)")
     parser.add_argument("--sizes", default="1,16,64,256", help="sizes of the models in MiB (default 1,16,64,256)")
@@ -90,7 +92,8 @@ def main() -> int:
     arguments = parser.parse_args()
     least = {"torch": arguments.least_torch, "memcpy": arguments.least_memcpy} if arguments.check else {}
     options = ["--sizes", arguments.sizes, "--rounds", arguments.rounds, *["--one-unit"] * arguments.one_unit]
-    name = "dsd" if arguments.dsd else "optim_state" if arguments.optimizer else "state_dict"
+    name = next((name for name in ("dsd", "storage") if getattr(arguments, name)), "state_dict")
+    name = "optim_state" if arguments.optimizer else name
     found = []
     with tempfile.TemporaryDirectory(prefix="shardcts-bench-") as temporary:
         folder = arguments.out or Path(temporary)

@@ -36,6 +36,7 @@ def inventory(source: dict, rules: dict) -> dict:
 def _function(test: dict, rules: dict, own: dict) -> dict:
     return {
         "function": test["function"],
+        **({"file": test["file"]} if "file" in test else {}),
         "instances": [_instance(name, test, rules, own) for name in test["instances"]],
         "capabilities": _capabilities(test, rules, own),
         **({"phases": own["phases"]} if "phases" in own else {"world_sizes": test["world_sizes"]}),

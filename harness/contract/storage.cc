@@ -1,5 +1,7 @@
 #include "contract/storage.h"
 
+#include <ATen/ATen.h>
+
 namespace shardcts {
 namespace {
 
@@ -12,6 +14,33 @@ Value BoxesToValue(const std::vector<ChunkBox>& boxes) {
 }
 
 ChunkBox BoxFrom(const Dict& dict) { return {dict.At("offsets").AsInts(), dict.At("sizes").AsInts()}; }
+
+// A row for each chunk: rank, offsets, sizes.
+at::Tensor RowsOf(const std::vector<HeldChunk>& chunks, size_t dims) {
+  const auto width = static_cast<int64_t>(1 + 2 * dims);
+  at::Tensor rows = at::empty({static_cast<int64_t>(chunks.size()), width}, at::kLong);
+  int64_t* number = rows.mutable_data_ptr<int64_t>();
+  for (const HeldChunk& chunk : chunks) {
+    *number++ = chunk.rank;
+    for (int64_t offset : chunk.box.offsets) *number++ = offset;
+    for (int64_t size : chunk.box.sizes) *number++ = size;
+  }
+  return rows;
+}
+
+std::vector<HeldChunk> ChunksFrom(const Value& value) {
+  const at::Tensor rows = value.AsTensor().contiguous();
+  if (rows.scalar_type() != at::kLong || rows.dim() != 2 || rows.size(1) % 2 != 1) {
+    throw ContractViolation("chunks: expected rows of rank, offsets and sizes, got " + ToString(rows));
+  }
+  const int64_t dims = rows.size(1) / 2;
+  const int64_t* number = rows.const_data_ptr<int64_t>();
+  std::vector<HeldChunk> chunks;
+  for (int64_t row = 0; row < rows.size(0); ++row, number += rows.size(1)) {
+    chunks.push_back({*number, {{number + 1, number + 1 + dims}, {number + 1 + dims, number + 1 + 2 * dims}}});
+  }
+  return chunks;
+}
 
 SavedEntry EntryFrom(const Dict& dict) {
   SavedEntry entry;
@@ -28,6 +57,7 @@ SavedEntry EntryFrom(const Dict& dict) {
 template <class Options>
 void AddShared(Dict& arguments, const Options& options) {
   if (!options.format.empty()) arguments.Set("format", options.format);
+  if (!options.distributed) arguments.Set("distributed", false);
   if (options.group) arguments.Set("group", options.group->handle());
 }
 
@@ -37,6 +67,7 @@ Dict SaveArguments(const Dict& state_dict, const std::string& path, const SaveOp
   if (!options.overwrite) arguments.Set("overwrite", false);
   if (options.threads) arguments.Set("threads", *options.threads);
   if (options.lowest_rank) arguments.Set("lowest_rank", true);
+  if (!options.stream.empty()) arguments.Set("stream", options.stream);
   return arguments;
 }
 
@@ -80,6 +111,7 @@ Dict LoadCheckpoint(Caller& caller, const Dict& state_dict, const std::string& p
   Dict arguments{{"state_dict", state_dict}, {"path", path}};
   AddShared(arguments, options);
   if (options.partial) arguments.Set("partial", true);
+  if (options.threads) arguments.Set("threads", *options.threads);
   const Value loaded = RequireWarned(caller, "storage.load", std::move(arguments), options.warnings);
   return loaded.AsDict().At("state_dict").AsDict();
 }
@@ -100,7 +132,9 @@ void ConsolidateCheckpoint(Caller& caller, const std::string& path, const std::s
 
 CheckpointDescription DescribeCheckpoint(Caller& caller, const std::string& path) {
   const Dict described = Require(caller, "storage.describe", {{"path", path}}).AsDict();
-  CheckpointDescription description{.complete = described.At("complete").AsBool()};
+  CheckpointDescription description{.complete = described.At("complete").AsBool(),
+                                    .version = described.At("version").AsString(),
+                                    .writes = described.At("writes").AsString()};
   for (const auto& [name, entry] : described.At("keys").AsDict()) {
     description.entries[ToString(name)] = EntryFrom(entry.AsDict());
   }
@@ -127,6 +161,50 @@ std::vector<std::string> CheckChunks(Caller& caller, const std::vector<int64_t>&
                                      const std::vector<ChunkBox>& chunks) {
   return Require(caller, "storage.check_chunks", {{"shape", ToValue(shape)}, {"chunks", BoxesToValue(chunks)}})
       .AsStrings();
+}
+
+SavePlan PlanSave(Caller& caller, const HeldLayout& layout, const PlanSaveOptions& options) {
+  Dict tensors, values;
+  for (const auto& [name, tensor] : layout.tensors) {
+    tensors.Set(name, Dict{{"dtype", tensor.dtype},
+                           {"shape", ToValue(tensor.shape)},
+                           {"chunks", RowsOf(tensor.chunks, tensor.shape.size())}});
+  }
+  for (const auto& [name, ranks] : layout.values) values.Set(name, ToValue(ranks));
+  Dict arguments{{"ranks", layout.ranks}, {"tensors", tensors}, {"values", values}};
+  if (options.lowest_rank) arguments.Set("lowest_rank", true);
+  if (!options.series.empty()) arguments.Set("series", options.series);
+  const Dict planned = Require(caller, "storage.plan_save", std::move(arguments)).AsDict();
+  SavePlan plan;
+  for (const auto& [name, rows] : planned.At("chunks").AsDict()) plan.chunks[ToString(name)] = ChunksFrom(rows);
+  for (const auto& [name, rank] : planned.At("values").AsDict()) plan.values[ToString(name)] = rank.AsInt();
+  for (const Value& is_reused : planned.At("reused").AsList()) plan.reused.push_back(is_reused.AsBool());
+  return plan;
+}
+
+FlatState FlattenState(Caller& caller, const Dict& state_dict) {
+  const Dict made = Require(caller, "storage.flatten", {{"state_dict", state_dict}}).AsDict();
+  return {made.At("flat").AsDict(), made.At("paths").AsDict()};
+}
+
+Dict UnflattenState(Caller& caller, const FlatState& state) {
+  return Require(caller, "storage.unflatten", {{"flat", state.flat}, {"paths", state.paths}}).AsDict();
+}
+
+void ConvertCheckpoint(Caller& caller, const std::string& source, const std::string& target, const std::string& to) {
+  Require(caller, "storage.convert", {{"source", source}, {"target", target}, {"to", to}});
+}
+
+Dict LoadTorchFile(Caller& caller, const Dict& state_dict, const std::string& path) {
+  const Value loaded = Require(caller, "storage.load_file", {{"state_dict", state_dict}, {"path", path}});
+  return loaded.AsDict().At("state_dict").AsDict();
+}
+
+void FailAt(Caller& caller, const StorageFailure& failure) {
+  Dict arguments{{"step", failure.step}, {"ranks", ToValue(failure.ranks)}};
+  if (failure.asynchronous) arguments.Set("asynchronous", true);
+  if (failure.coordinator != 0) arguments.Set("coordinator", failure.coordinator);
+  Require(caller, "storage.fail_at", std::move(arguments));
 }
 
 }  // namespace shardcts

@@ -21,6 +21,8 @@ struct SaveOptions {
   bool overwrite = true;
   std::optional<int64_t> threads;
   bool lowest_rank = false;
+  std::string stream;       // "" or "rot13", "zstd"
+  bool distributed = true;  // false: this rank alone, as if no process group had been created
   std::optional<ProcessGroup> group;
   std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
 };
@@ -28,6 +30,8 @@ struct SaveOptions {
 struct CheckpointLoadOptions {
   std::string format;
   bool partial = false;
+  std::optional<int64_t> threads;
+  bool distributed = true;  // as of SaveOptions
   std::optional<ProcessGroup> group;
   std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
 };
@@ -48,6 +52,8 @@ struct SavedEntry {
 
 struct CheckpointDescription {
   bool complete = false;
+  std::string version;  // of the format, as the checkpoint says
+  std::string writes;   // the version that the implementation gives to a checkpoint of its own
   std::map<std::string, SavedEntry> entries;  // by flat name
 };
 
@@ -56,6 +62,48 @@ struct PlannedRead {
   int64_t wanted = 0;  // index
   ChunkBox box;
   bool operator==(const PlannedRead&) const = default;
+};
+
+// What simulated ranks hold of a tensor.
+struct HeldChunk {
+  int64_t rank = 0;
+  ChunkBox box;
+  bool operator==(const HeldChunk&) const = default;
+};
+struct HeldTensorLayout {
+  std::string dtype = "float32";
+  std::vector<int64_t> shape;
+  std::vector<HeldChunk> chunks;  // ascending by rank
+};
+struct HeldLayout {
+  int64_t ranks = 1;
+  std::vector<std::pair<std::string, HeldTensorLayout>> tensors;
+  std::vector<std::pair<std::string, std::vector<int64_t>>> values;  // the ranks that have it
+};
+
+struct PlanSaveOptions {
+  bool lowest_rank = false;
+  std::string series;
+};
+
+// Who writes what.
+struct SavePlan {
+  std::map<std::string, std::vector<HeldChunk>> chunks;  // in the order of their offsets
+  std::map<std::string, int64_t> values;
+  std::vector<bool> reused;  // by rank
+};
+
+struct FlatState {
+  Dict flat;
+  Dict paths;
+};
+
+// Where the next save or load fails.
+struct StorageFailure {
+  std::string step;
+  std::vector<int64_t> ranks;
+  bool asynchronous = false;
+  int64_t coordinator = 0;
 };
 
 void SaveCheckpoint(Caller& caller, const Dict& state_dict, const std::string& path, const SaveOptions& options = {});
@@ -94,6 +142,14 @@ std::vector<std::string> VerifyCheckpoint(Caller& caller, const std::string& pat
 
 std::vector<PlannedRead> PlanReads(Caller& caller, const std::vector<ChunkBox>& saved,
                                    const std::vector<ChunkBox>& wanted);
+SavePlan PlanSave(Caller& caller, const HeldLayout& layout, const PlanSaveOptions& options = {});
+FlatState FlattenState(Caller& caller, const Dict& state_dict);
+Dict UnflattenState(Caller& caller, const FlatState& state);
+
+// `to`: "default", "safetensors" or "torch_save".
+void ConvertCheckpoint(Caller& caller, const std::string& source, const std::string& target, const std::string& to);
+Dict LoadTorchFile(Caller& caller, const Dict& state_dict, const std::string& path);
+void FailAt(Caller& caller, const StorageFailure& failure);
 std::vector<std::string> CheckChunks(Caller& caller, const std::vector<int64_t>& shape,
                                      const std::vector<ChunkBox>& chunks);
 

@@ -167,6 +167,8 @@ TEST(InventoryTest, TheInventoriesHaveEveryInstance) {
   EXPECT_EQ(SizeOf("fsdp_optim_state"), (TestCounts{60, 272, 16}));
   // Upstream leaves 18 subtests of test_fsdp at once, and 2 of test_multi_param_groups.
   EXPECT_EQ(SizeOf("state_dict"), (TestCounts{25, 76, 20}));
+  // Tests of the same class and name in two files are one instance.
+  EXPECT_EQ(SizeOf("dcp"), (TestCounts{72, 83, 0}));
 }
 
 TEST(InventoryTest, ErrorsNameFileAndPlace) {

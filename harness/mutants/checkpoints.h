@@ -32,4 +32,7 @@ Swallowing MessageHas(std::string text);
 // An error of a load that has succeeded, where this says so.
 Mutation RefuseLoads(std::function<bool(MutantState&, const Dict& arguments)> when, std::string message);
 
+// Families of further files.
+std::vector<MutantRow> CheckpointPortMutants();
+
 }  // namespace shardcts

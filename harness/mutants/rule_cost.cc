@@ -32,6 +32,31 @@ void ReadAll(MutantState& state, Dict& arguments) {
   state.inner.Invoke("storage.read", {{"path", arguments.At("path")}});
 }
 
+// Compares each chunk with every other, also of other tensors.
+void ComparePairs(MutantState&, Dict& arguments) {
+  std::vector<int64_t> offsets;
+  for (const auto& [name, layout] : arguments.At("tensors").AsDict()) {
+    const at::Tensor column = layout.AsDict().At("chunks").AsTensor().select(1, 1).contiguous();
+    offsets.insert(offsets.end(), column.const_data_ptr<int64_t>(), column.const_data_ptr<int64_t>() + column.numel());
+  }
+  volatile int64_t same = 0;
+  for (int64_t one : offsets) {
+    int64_t equal = 0;
+    for (int64_t other : offsets) equal += one == other;
+    same = same + equal;
+  }
+}
+
+// A save in the background keeps a copy.
+Mutation KeepStages() {
+  const auto kept = std::make_shared<std::vector<Value>>();
+  return OnArguments("storage.save_async", [kept](MutantState&, Dict& arguments) {
+    Value copy = arguments.At("state_dict");
+    ForEachLocal(copy, [](at::Tensor& local) { local = local.detach().clone(); });
+    kept->push_back(std::move(copy));
+  });
+}
+
 }  // namespace
 
 std::vector<MutantRow> StorageCostMutants() {
@@ -41,6 +66,14 @@ std::vector<MutantRow> StorageCostMutants() {
                   OnArguments("storage.save", [](MutantState&, Dict& arguments) { arguments.Set("lowest_rank", true); }), 2),
       StorageRule("SC1", "storage_all_staged", "a save copies everything before it writes", "pytorch/pytorch#195982",
                   OnSavedDict(CopyAll)),
+      StorageRule("SC2", "storage_chunks_compared", "a plan compares each chunk with every other", "pytorch/pytorch#163548",
+                  OnArguments("storage.plan_save", ComparePairs)),
+      StorageRule("AS8", "storage_stages_kept", "a save in the background keeps what it has copied",
+                  "a list of stages that nobody clears", KeepStages()),
+      StorageRule("NM8", "storage_paths_flat", "a flattened state dict stays flat", "paths that are names",
+                  OnResult("storage.unflatten", [](MutantState&, const Dict& arguments, Value& nested) {
+                    nested = arguments.At("flat");
+                  })),
       StorageRule("SC3", "storage_names_searched", "a save looks for each name in all others",
                   "a list where a map is needed", SearchNames),
       StorageRule("SC6", "storage_all_read", "a load reads the whole checkpoint first", "pytorch/pytorch#125740",

@@ -352,7 +352,7 @@ std::vector<MutantRow> RankRows() {
 std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
   for (const auto& more : {StorageReshardingMutants(), StorageEntryMutants(), StorageLossMutants(),
-                           StorageCostMutants(), StorageBackgroundMutants(), ContentRows(), RankRows(), HardenedRows(),
+                           StorageCostMutants(), CheckpointPortMutants(), StorageBackgroundMutants(), ContentRows(), RankRows(), HardenedRows(),
                            ValueRows()}) {
     rows.insert(rows.end(), more.begin(), more.end());
   }

@@ -138,6 +138,7 @@ Json RulesJson(const std::vector<Rule>& rules) {
                     {"sentence", rule.sentence},
                     {"source", rule.source},
                     {"bites_with", rule.bites_with}});
+    if (!rule.profile.empty()) json.back()["profile"] = rule.profile;
   }
   return json;
 }

@@ -1,9 +1,13 @@
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "contract/tensor_bytes.h"
 #include "operations/handlers.h"
 #include "storage/checkpoint.h"
 #include "storage/consolidate.h"
+#include "storage/convert.h"
+#include "storage/one_rank.h"
 #include "storage/stage.h"
 #include "storage/together.h"
 
@@ -13,6 +17,25 @@ namespace {
 bool IsSafetensors(const Call& call) {
   const Value* format = call.Find("format");
   return format && format->AsString() == "safetensors";
+}
+
+// What storage.fail_at has asked for, once.
+AtStep TakeFault(const Call& call) {
+  const std::optional<StorageFault> fault = std::exchange(call.session.storage_fault, std::nullopt);
+  if (!fault) return {};
+  const Communicator& world = *call.session.context.communicator;
+  const int64_t rank = world.global_ranks()[static_cast<size_t>(world.rank())];
+  if (std::ranges::find(fault->ranks, rank) == fault->ranks.end()) return [](StorageStep) {};
+  return [step = fault->step](StorageStep at) {
+    if (at == step) throw SemanticError("ValueError", "told to fail");
+  };
+}
+
+// The group of a save or a load. `alone`: where it is kept if it is this rank's own.
+Communicator& GroupOf(const Call& call, std::optional<OneRank>& alone) {
+  if (call.Flag("distributed", true)) return call.GroupOrWorld();
+  const Communicator& world = *call.session.context.communicator;
+  return alone.emplace(world.global_ranks()[static_cast<size_t>(world.rank())]);
 }
 
 SaveSettings SettingsOf(const Call& call) {
@@ -27,7 +50,10 @@ void Tell(const Call& call, const std::vector<std::string>& texts) {
 }
 
 Value SaveTo(const Call& call) {
-  Tell(call, SaveCheckpoint(call.GroupOrWorld(), Disk(), call.Get("state_dict").AsDict(), SettingsOf(call)));
+  std::optional<OneRank> alone;
+  SaveSettings settings = SettingsOf(call);
+  settings.at_step = TakeFault(call);
+  Tell(call, SaveCheckpoint(GroupOf(call, alone), Disk(), call.Get("state_dict").AsDict(), settings));
   return {};
 }
 
@@ -66,8 +92,9 @@ std::string LeftOutText(const std::vector<std::string>& names) {
 
 Value LoadFrom(const Call& call) {
   const bool partial = call.Flag("partial", false);
-  const LoadedCheckpoint loaded = LoadCheckpoint(call.GroupOrWorld(), Disk(), call.Get("state_dict").AsDict(),
-                                                 call.Get("path").AsString(), partial);
+  std::optional<OneRank> alone;
+  const LoadedCheckpoint loaded = LoadCheckpoint(GroupOf(call, alone), Disk(), call.Get("state_dict").AsDict(),
+                                                 call.Get("path").AsString(), partial, TakeFault(call));
   if (!partial && !loaded.left_out.empty()) call.warnings.push_back({"UserWarning", LeftOutText(loaded.left_out)});
   return Dict{{"state_dict", loaded.state_dict}};
 }
@@ -109,32 +136,47 @@ Value DescribeAt(const Call& call) {
   for (const auto& [name, value] : manifest.values) entries[name] = Dict{{"kind", "value"}};
   Dict keys;
   for (const auto& [name, entry] : entries) keys.Set(name, entry);
-  return Dict{{"complete", complete}, {"keys", keys}};
+  return Dict{{"complete", complete},
+              {"version", manifest.version > 0 ? std::to_string(manifest.version) : ""},
+              {"writes", std::to_string(kManifestVersion)},
+              {"keys", keys}};
 }
 
 Value VerifyAt(const Call& call) { return ToValue(VerifyCheckpoint(Disk(), call.Get("path").AsString())); }
 
-std::vector<Box> BoxesFrom(const Value& value) {
-  std::vector<Box> boxes;
-  for (const Value& box : value.AsList()) {
-    boxes.push_back({box.AsDict().At("offsets").AsInts(), box.AsDict().At("sizes").AsInts()});
+constexpr std::pair<std::string_view, StorageStep> kSteps[] = {
+    {"set_up_writer", StorageStep::kSetUp},      {"set_up_reader", StorageStep::kSetUp},
+    {"read_metadata", StorageStep::kReadManifest}, {"local_plan", StorageStep::kLocalPlan},
+    {"global_plan", StorageStep::kGlobalPlan},   {"write", StorageStep::kWrite},
+    {"read", StorageStep::kRead},                {"finish", StorageStep::kFinish}};
+
+Value FailAt(const Call& call) {
+  const std::string name = call.Get("step").AsString();
+  StorageFault fault{std::ranges::find(kSteps, name, [](const auto& step) { return step.first; })->second,
+                     call.Get("ranks").AsInts()};
+  // Here every rank takes part in all steps.
+  if (fault.step == StorageStep::kGlobalPlan || fault.step == StorageStep::kFinish) {
+    const Value* coordinator = call.Find("coordinator");
+    std::erase_if(fault.ranks, [&](int64_t rank) { return rank != (coordinator ? coordinator->AsInt() : 0); });
   }
-  return boxes;
+  call.session.storage_fault = std::move(fault);
+  return {};
 }
 
-Value PlannedReads(const Call& call) {
-  List reads;
-  for (const Read& read : PlanReads(BoxesFrom(call.Get("saved")), BoxesFrom(call.Get("wanted")))) {
-    reads.push_back(Dict{{"saved", static_cast<int64_t>(read.saved)},
-                         {"wanted", static_cast<int64_t>(read.wanted)},
-                         {"offsets", ToValue(read.box.offsets)},
-                         {"sizes", ToValue(read.box.sizes)}});
-  }
-  return reads;
+Value ConvertTo(const Call& call) {
+  const std::string to = call.Get("to").AsString();
+  const TargetFormat format = to == "torch_save"    ? TargetFormat::kTorchFile
+                              : to == "safetensors" ? TargetFormat::kSafetensors
+                                                    : TargetFormat::kDefault;
+  const Communicator& world = *call.session.context.communicator;
+  ConvertCheckpoint(Disk(), world.global_ranks()[static_cast<size_t>(world.rank())], call.Get("source").AsString(),
+                    call.Get("target").AsString(), format);
+  return {};
 }
 
-Value CheckedChunks(const Call& call) {
-  return ToValue(TilingProblems(call.Get("shape").AsInts(), BoxesFrom(call.Get("chunks"))));
+Value LoadFile(const Call& call) {
+  return Dict{{"state_dict", LoadTorchFile(*call.session.context.communicator, Disk(), call.Get("state_dict").AsDict(),
+                                           call.Get("path").AsString())}};
 }
 
 }  // namespace
@@ -150,8 +192,9 @@ void AddCheckpointHandlers(HandlerTable& table) {
   table["storage.consolidate"] = ConsolidateAt;
   table["storage.describe"] = DescribeAt;
   table["storage.verify"] = VerifyAt;
-  table["storage.plan_reads"] = PlannedReads;
-  table["storage.check_chunks"] = CheckedChunks;
+  table["storage.fail_at"] = FailAt;
+  table["storage.convert"] = ConvertTo;
+  table["storage.load_file"] = LoadFile;
 }
 
 }  // namespace shardcts::reference

@@ -57,5 +57,6 @@ void AddStateHandlers(HandlerTable& table);
 void AddTensorHandlers(HandlerTable& table);
 void AddOptimizerHandlers(HandlerTable& table);
 void AddCheckpointHandlers(HandlerTable& table);
+void AddCheckpointPlanHandlers(HandlerTable& table);
 
 }  // namespace shardcts::reference

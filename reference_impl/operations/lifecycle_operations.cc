@@ -11,7 +11,8 @@ std::vector<std::string> Capabilities(const Session& session) {
   std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
                                  "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "dsd", "sharded_tensor",
                                  "activation_checkpoint", "ddp", "process_groups", "serialization", "storage",
-                                 "storage_async", "storage_safetensors", "storage_verify", "storage_planning", "inspection",
+                                 "storage_async", "storage_safetensors", "storage_verify", "storage_planning",
+                                 "storage_convert", "storage_faults", "inspection",
                                  "delayed_transport"};
   if (session.timings) names.push_back("timings");
   return names;
@@ -36,6 +37,8 @@ Value Reset(const Call& call) {
   call.session.schedules.clear();
   call.session.steps_before_hooks.clear();
   call.session.save_handles.Clear();
+  call.session.storage_fault.reset();
+  call.session.plan_series.clear();
   call.session.scope_handles.Clear();
   call.session.optimizer_handles.Clear();
   call.session.model_handles.Clear();

@@ -25,6 +25,7 @@ HandlerTable AllHandlers() {
   AddTensorHandlers(table);
   AddOptimizerHandlers(table);
   AddCheckpointHandlers(table);
+  AddCheckpointPlanHandlers(table);
   return table;
 }
 

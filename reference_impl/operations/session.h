@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/delayed_communicator.h"
 #include "contract/implementation.h"
@@ -98,6 +99,12 @@ struct LrSchedule {
   std::vector<Value> initial_rates;  // of each group
 };
 
+// Where the next save or load fails.
+struct StorageFault {
+  StorageStep step = StorageStep::kWrite;
+  std::vector<int64_t> ranks;
+};
+
 struct Session {
   // The context's communicator is given to all that follows as one that can be delayed. std::invalid_argument: there is
   // none.
@@ -148,6 +155,8 @@ struct Session {
   HandleTable<Communicator> group_handles{"group"};  // nullptr if this rank is not a member
   HandleTable<Scope> scope_handles{"scope"};
   HandleTable<AsyncSave> save_handles{"save"};
+  std::optional<StorageFault> storage_fault;
+  std::map<std::string, std::vector<std::string>> plan_series;  // what each simulated rank writes, by the last plan
 };
 
 }  // namespace shardcts::reference

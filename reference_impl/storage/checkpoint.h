@@ -14,6 +14,7 @@
 // Every function throws a SemanticError of kind CheckpointException; one that is *Collective* on every rank.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,17 @@
 
 namespace shardcts::reference {
 
+// The steps of a save or a load that can be told to fail. kGlobalPlan and kFinish are steps of the whole group.
+enum class StorageStep { kSetUp, kReadManifest, kLocalPlan, kGlobalPlan, kWrite, kRead, kFinish };
+// Called on each rank at the beginning of each step. What it throws is the step's error on this rank.
+using AtStep = std::function<void(StorageStep)>;
+
 struct SaveSettings {
   std::string path;
   bool overwrite = true;
   bool lowest_rank = false;   // what several ranks hold is written by the lowest of them, not balanced
   bool tensors_only = false;  // plain values are refused, and dtypes that safetensors has no name for
+  AtStep at_step = {};        // or none
 };
 
 // *Collective* over the group. What users should be told, the same on every rank: a line for each tensor of which ranks
@@ -44,7 +51,7 @@ struct LoadedCheckpoint {
 // *Collective* over the group. Values are cast where the destination's dtype holds all of the saved one's. `partial`:
 // names that are not there are left.
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
-                                bool partial);
+                                bool partial, const AtStep& at_step = {});
 
 // *Local*. Whole tensors on the CPU and plain values, nested as they were; with keys those whose flat name, or that of a
 // dict or list around them, is one of the keys. A key that selects nothing is an error.

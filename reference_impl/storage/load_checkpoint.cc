@@ -152,13 +152,20 @@ Manifest ReadManifest(Files& files, const std::string& path) {
 }
 
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
-                                bool partial) {
+                                bool partial, const AtStep& at_step) {
+  const auto at = [&](StorageStep step) {
+    if (at_step) at_step(step);
+  };
   const int64_t rank = group.global_ranks()[static_cast<size_t>(group.rank())];
   LoadPlan plan;
   Dict loaded = state_dict;
   std::optional<SavedFiles> saved_files;
   const std::vector<Value> saves = Together(group, [&]() -> Value {
+    at(StorageStep::kReadManifest);
     plan.manifest = ReadManifest(files, path);
+    at(StorageStep::kSetUp);
+    at(StorageStep::kLocalPlan);
+    at(StorageStep::kGlobalPlan);
     saved_files.emplace(files, path, plan.manifest);
     GiveMemory(plan.manifest, loaded);
     for (const FlatEntry& entry : Flatten(loaded)) PlanEntry(plan, entry, rank, partial);
@@ -168,6 +175,7 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
     return List{plan.manifest.folder, ToValue(LeftOut(plan.manifest, loaded))};
   });
   Together(group, [&]() -> Value {
+    at(StorageStep::kRead);
     for (const Value& save : saves) {
       if (save.AsList().at(0).AsString() != plan.manifest.folder) {
         throw SemanticError("RuntimeError", path + ": another save has replaced the checkpoint while it was read");

@@ -11,7 +11,6 @@ namespace shardcts::reference {
 namespace {
 
 constexpr const char* kFormat = "shardcts checkpoint";
-constexpr int64_t kVersion = 1;
 
 bool IsPlainName(const std::string& name) {
   return !name.empty() && name.size() <= 255 && name.front() != '.' && name.find('/') == name.npos &&
@@ -135,7 +134,7 @@ std::string ToText(const Manifest& manifest) {
   for (const auto& [name, saved] : manifest.values) {
     values[name] = {{"path", PathJson(saved.path)}, {"value", FileJson(Encode(saved.value))}};
   }
-  FileJson root{{"format", kFormat}, {"version", kVersion}, {"folder", manifest.folder}, {"files", manifest.files},
+  FileJson root{{"format", kFormat}, {"version", kManifestVersion}, {"folder", manifest.folder}, {"files", manifest.files},
                    {"order", manifest.order}, {"tensors", std::move(tensors)}, {"values", std::move(values)}};
   try {
     return root.dump();
@@ -148,12 +147,13 @@ Manifest ManifestFrom(const std::string& text, const std::string& file_name) {
   const FileJson json = ParseUntrusted(text, file_name);
   const UntrustedPlace root{&json, file_name};
   if (root.At("format").Text() != kFormat) root.Fail("is no manifest of a checkpoint");
-  if (root.At("version").Number() != kVersion) {
-    root.Fail("has version " + std::to_string(root.At("version").Number()) + ", version " + std::to_string(kVersion) +
+  if (root.At("version").Number() != kManifestVersion) {
+    root.Fail("has version " + std::to_string(root.At("version").Number()) + ", version " + std::to_string(kManifestVersion) +
               " is known");
   }
   Manifest manifest{.folder = root.At("folder").Text()};
   if (!IsSaveFolder(manifest.folder)) root.At("folder").Fail("is no folder of a save");
+  manifest.version = kManifestVersion;
   ReadFiles(root.At("files"), manifest);
   root.At("tensors").ForEach([&](const std::string& name, const UntrustedPlace& place) {
     manifest.tensors[name] = ReadTensor(place, manifest);

@@ -41,7 +41,11 @@ struct Manifest {
   std::vector<std::string> order;        // the flat names as they were saved
   std::map<std::string, SavedTensor> tensors;
   std::map<std::string, SavedValue> values;
+  int64_t version = 0;                   // of the format; 0: it has none, being read from files of another program
 };
+
+// That ToText writes.
+inline constexpr int64_t kManifestVersion = 1;
 
 // "save-" and 16 hexadecimal digits.
 bool IsSaveFolder(const std::string& name);

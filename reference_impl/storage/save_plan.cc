@@ -38,33 +38,25 @@ Path PathFrom(const Value& value) {
   return path;
 }
 
-// One name, over all ranks.
-struct Gathered {
-  SaveNote first;
-  int64_t first_rank = 0;
-  std::map<Box, std::vector<int64_t>> holders;  // of each box that is not empty
-  std::vector<int64_t> ranks;                   // that have the name and hold any part, even an empty one
-};
-
 std::string Kind(const SaveNote& note) {
   if (!note.is_tensor) return "a plain value";
   return DtypeName(note.dtype) + " " + ShapeToString(note.shape);
 }
 
-void Add(Gathered& gathered, const SaveNote& note, int64_t rank) {
-  if (Kind(note) != Kind(gathered.first)) {
-    FailFor(note.name, "rank " + std::to_string(gathered.first_rank) + " of the group has " + Kind(gathered.first) +
+void Add(HeldEntry& held, const SaveNote& note, int64_t rank) {
+  if (Kind(note) != Kind(held.entry)) {
+    FailFor(note.name, "rank " + std::to_string(held.first_rank) + " of the group has " + Kind(held.entry) +
                         ", rank " + std::to_string(rank) + " " + Kind(note));
   }
-  if (!note.boxes.empty()) gathered.ranks.push_back(rank);
+  if (!note.boxes.empty()) held.ranks.push_back(rank);
   for (const Box& box : note.boxes) {
-    if (!IsEmpty(box)) gathered.holders[box].push_back(rank);
+    if (!IsEmpty(box)) held.holders[box].push_back(rank);
   }
 }
 
 // In the order of the names.
-std::vector<Gathered> Gather(const std::vector<std::vector<SaveNote>>& by_rank) {
-  std::vector<Gathered> all;
+std::vector<HeldEntry> Gather(const std::vector<std::vector<SaveNote>>& by_rank) {
+  std::vector<HeldEntry> all;
   std::map<std::string, size_t> places;
   for (size_t rank = 0; rank < by_rank.size(); ++rank) {
     for (const SaveNote& note : by_rank[rank]) {
@@ -76,20 +68,20 @@ std::vector<Gathered> Gather(const std::vector<std::vector<SaveNote>>& by_rank) 
   return all;
 }
 
-std::vector<PlannedChunk> ChunksWithoutWriters(const Gathered& gathered) {
-  const SaveNote& entry = gathered.first;
+std::vector<PlannedChunk> ChunksWithoutWriters(const HeldEntry& held) {
+  const SaveNote& entry = held.entry;
   std::vector<Box> boxes;
-  for (const auto& [box, ranks] : gathered.holders) boxes.push_back(box);
+  for (const auto& [box, ranks] : held.holders) boxes.push_back(box);
   const std::vector<std::string> problems = TilingProblems(entry.shape, boxes);
   if (!problems.empty()) FailFor(entry.name, problems.front() + "; it is " + Kind(entry));
   std::vector<PlannedChunk> chunks;
   for (const Box& box : boxes) chunks.push_back({box, -1});
-  if (boxes.empty() && !gathered.ranks.empty()) chunks.push_back({WholeBox(entry.shape), gathered.ranks.front()});
+  if (boxes.empty() && !held.ranks.empty()) chunks.push_back({WholeBox(entry.shape), held.ranks.front()});
   return chunks;
 }
 
 // Chunks that one rank alone has, then the others, the largest first, each to the holder with the least to write.
-void ChooseWriters(const std::vector<Gathered>& gathered, std::vector<PlannedEntry>& plan, size_t ranks,
+void ChooseWriters(const std::vector<HeldEntry>& held, std::vector<PlannedEntry>& plan, size_t ranks,
                    bool lowest_rank) {
   struct Choice {
     PlannedChunk* chunk;
@@ -99,9 +91,11 @@ void ChooseWriters(const std::vector<Gathered>& gathered, std::vector<PlannedEnt
   std::vector<Choice> choices;
   std::vector<int64_t> load(ranks, 0);
   for (size_t i = 0; i < plan.size(); ++i) {
+    // A plain value, whose size nobody knows, counts a little.
+    if (!plan[i].entry.is_tensor) ++load[static_cast<size_t>(plan[i].owner)];
     for (PlannedChunk& chunk : plan[i].chunks) {
       if (chunk.writer >= 0) continue;
-      const std::vector<int64_t>& holders = gathered[i].holders.at(chunk.box);
+      const std::vector<int64_t>& holders = held[i].holders.at(chunk.box);
       const int64_t bytes =
           NumElements(chunk.box.sizes) * static_cast<int64_t>(c10::elementSize(plan[i].entry.dtype));
       if (holders.size() > 1 && !lowest_rank) {
@@ -145,17 +139,20 @@ std::vector<SaveNote> NotesFrom(const Value& value) {
   return notes;
 }
 
-std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_rank, bool lowest_rank) {
-  const std::vector<Gathered> gathered = Gather(by_rank);
+std::vector<PlannedEntry> PlanSave(const std::vector<HeldEntry>& held, int64_t ranks, bool lowest_rank) {
   std::vector<PlannedEntry> plan;
-  for (const Gathered& one : gathered) {
-    PlannedEntry planned{one.first, {}, one.first_rank};
+  for (const HeldEntry& one : held) {
+    PlannedEntry planned{one.entry, {}, one.first_rank};
     planned.entry.boxes.clear();
-    if (one.first.is_tensor) planned.chunks = ChunksWithoutWriters(one);
+    if (one.entry.is_tensor) planned.chunks = ChunksWithoutWriters(one);
     plan.push_back(std::move(planned));
   }
-  ChooseWriters(gathered, plan, by_rank.size(), lowest_rank);
+  ChooseWriters(held, plan, static_cast<size_t>(ranks), lowest_rank);
   return plan;
+}
+
+std::vector<PlannedEntry> PlanSave(const std::vector<std::vector<SaveNote>>& by_rank, bool lowest_rank) {
+  return PlanSave(Gather(by_rank), static_cast<int64_t>(by_rank.size()), lowest_rank);
 }
 
 }  // namespace shardcts::reference

@@ -4,6 +4,7 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,16 @@ struct PlannedEntry {
   int64_t owner = 0;                 // of a plain value: the rank whose value is saved
 };
 
+// What all ranks of the group together have under one name.
+struct HeldEntry {
+  SaveNote entry;  // its boxes do not count
+  int64_t first_rank = 0;
+  std::map<Box, std::vector<int64_t>> holders = {};  // of each box that is not empty, ascending
+  std::vector<int64_t> ranks = {};  // that hold any part of a tensor, even an empty one
+};
+
+// RuntimeError: as the next function, chunks that do not tile the tensor.
+std::vector<PlannedEntry> PlanSave(const std::vector<HeldEntry>& held, int64_t ranks, bool lowest_rank);
 // `by_rank`: what each rank of the group has. The names in the order in which the first rank has them, then those that
 // it lacks. RuntimeError, naming the key: a tensor under a name that is a plain value elsewhere, ranks that disagree on
 // shape or dtype, chunks that do not tile the tensor.

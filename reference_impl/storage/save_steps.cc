@@ -266,6 +266,8 @@ SaveSteps::~SaveSteps() = default;
 
 void SaveSteps::Prepare(const Dict& state_dict) {
   const std::vector<Value> prepared = Together(group_, [&]() -> Value {
+    At(StorageStep::kSetUp);
+    At(StorageStep::kLocalPlan);
     state_ = Hold(state_dict, group_.global_ranks()[static_cast<size_t>(group_.rank())], settings_);
     if (group_.rank() == 0) folder_ = std::make_unique<NewFolder>(files_, settings_);
     return List{NotesToValue(state_.notes), folder_ ? folder_->name() : ""};
@@ -274,7 +276,12 @@ void SaveSteps::Prepare(const Dict& state_dict) {
   for (const Value& one : prepared) notes_.push_back(NotesFrom(one.AsList().at(0)));
 }
 
+void SaveSteps::At(StorageStep step) const {
+  if (settings_.at_step) settings_.at_step(step);
+}
+
 void SaveSteps::Plan() {
+  At(StorageStep::kGlobalPlan);
   plan_ = PlanSave(notes_, settings_.lowest_rank);
   notes_.clear();
 }
@@ -285,11 +292,18 @@ void SaveSteps::Stage() {
 }
 
 Value SaveSteps::Write() {
+  At(StorageStep::kWrite);
   if (!replicas_) replicas_ = DigestReplicas(plan_, group_.rank(), state_);
   return WritePart(files_, settings_.path + "/" + folder_name_, plan_, group_.rank(), state_, *replicas_);
 }
 
 std::vector<std::string> SaveSteps::Publish(const std::vector<Value>& parts) {
+  if (settings_.at_step) {
+    Together(group_, [&]() -> Value {
+      At(StorageStep::kFinish);
+      return {};
+    });
+  }
   Together(group_, [&]() -> Value {
     if (folder_) folder_->Publish(MakeManifest(folder_name_, plan_, parts));
     return {};

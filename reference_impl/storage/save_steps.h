@@ -42,6 +42,7 @@ class SaveSteps {
 
  private:
   class NewFolder;
+  void At(StorageStep step) const;
   Communicator& group_;
   Files& files_;
   const SaveSettings settings_;

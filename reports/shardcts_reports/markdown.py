@@ -109,6 +109,9 @@ def _rules(report: Report) -> list[str]:
         rows = [[rule.id, rule.level, text(rule.sentence), text(rule.source), *rule.texts] for rule in rules.rows]
         header = ["id", "level", "rule", "source", *map(code, report.labels)]
         parts += [f"## Rules of {text(rules.suite)}", table(header, rows)]
+        profiles = [[profile.name, str(profile.rules), *profile.texts] for profile in rules.profiles]
+        if profiles:
+            parts += [f"### By profile: {text(rules.suite)}", table(["profile", "rules", *map(code, report.labels)], profiles)]
     return parts
 
 

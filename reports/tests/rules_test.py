@@ -55,6 +55,22 @@ def test_all_formats_show_the_rule(report):
     assert [case.find("skipped").get("type") for case in skipped] == ["advice"]
 
 
+def test_rules_with_profiles_are_summed_up_by_profile(tmp_path):
+    document = run_of_rules()
+    for rule, profile in zip(document["suites"][0]["rules"], ("core", "durable", "durable"), strict=True):
+        rule["profile"] = profile
+    report = read_report(example_run.write_run(tmp_path, document))
+    (table,) = report.rule_tables
+    assert [(row.name, row.rules, row.texts) for row in table.profiles] == [
+        ("core", 1, ["1 of 1 kept", "1 of 1 kept"]), ("durable", 1, ["0 of 1 kept; not: GE2", "1 of 1 kept"])]
+    assert "| durable | 1 | 0 of 1 kept; not: GE2 | 1 of 1 kept |" in render_markdown(report)
+    assert "0 of 1 kept; not: GE2" in render_html(report)
+
+
+def test_suites_without_profiles_have_no_sums(report):
+    assert report.rule_tables[0].profiles == [] and "By profile" not in render_html(report)
+
+
 def test_advice_for_a_must_is_a_contradiction(tmp_path):
     document = run_of_rules()
     next(test for test in document["tests"] if test["verdict"] == "advice")["level"] = "MUST"

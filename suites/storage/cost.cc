@@ -111,6 +111,42 @@ RULE(SC1) {
   for (const auto& [name, value] : state) t.Rule(SameValue(ToString(name), value, destination.At(name)));
 }
 
+RULE(SC2) {
+  // Of each two tensors one is sharded over all ranks, one is on every rank.
+  const auto layout_of = [](int64_t ranks, int64_t tensors) {
+    HeldLayout layout{.ranks = ranks, .tensors = {}, .values = {}};
+    HeldTensorLayout sharded{.shape = {ranks}, .chunks = {}}, replicated{.shape = {8}, .chunks = {}};
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      sharded.chunks.push_back({rank, {{rank}, {1}}});
+      replicated.chunks.push_back({rank, {{0}, {8}}});
+    }
+    for (int64_t i = 0; i < tensors; ++i) layout.tensors.emplace_back(fmt::format("tensor{}", i), i % 2 ? replicated : sharded);
+    return layout;
+  };
+  const auto takes = [&](int64_t ranks, int64_t tensors, double most) {
+    const HeldLayout layout = layout_of(ranks, tensors);
+    SavePlan plan;
+    const double seconds = SecondsOf([&] { plan = PlanSave(t.caller(), layout); });
+    t.Rule(Equal("chunks of a sharded tensor", static_cast<size_t>(ranks), plan.chunks.at("tensor0").size()));
+    t.Rule(Equal<size_t>("chunks of a replicated tensor", 1, plan.chunks.at("tensor1").size()));
+    return t.Rule(Holds(seconds <= most, fmt::format("{} tensors on {} ranks", tensors, ranks),
+                        fmt::format("took {:.2f} s of a processor, {} are expected", seconds, most)));
+  };
+  if (takes(512, 100, 0.5)) takes(4096, 1000, 10);
+}
+
+RULE(AS8) {
+  constexpr int64_t kBytes = 48 * kMiB;
+  const World world = FirstRanks(t);
+  const Dict state = LargeState(t, world, 1, kBytes, false);
+  const auto save = [&] { SaveCheckpointAsync(t.caller(), state, "checkpoint").Wait(); };
+  save();  // what is loaded, or kept for the next save, once
+  const int64_t before = ProcessNumber("status", "VmRSS:");
+  for (int i = 0; i < 3; ++i) save();
+  const int64_t grown = (ProcessNumber("status", "VmRSS:") - before) / 1024;
+  t.Rule(Holds(grown <= 24, "three saves more", fmt::format("left {} MiB of memory in use", grown)));
+}
+
 RULE(SC3) {
   constexpr int64_t kFew = 500, kMost = 20'000;
   const auto seconds = [&](int64_t count) {

@@ -5,38 +5,10 @@
 #include "suites/rules/coded.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
+#include "suites/storage/sharded.h"
 
 namespace shardcts::storage {
 namespace {
-
-// One shard of a matrix: on which rank, and where.
-struct ShardPlace {
-  int64_t rank;
-  std::vector<int64_t> offsets;
-  std::vector<int64_t> sizes;
-};
-
-// What this rank has of a sharded tensor over the pool that consists of these shards, copied out of `whole`, which may
-// end before a shard does.
-ShardedTensor ShardedOf(const Trial& t, const at::Tensor& whole, const std::vector<ShardPlace>& places) {
-  ShardedTensor tensor{.shape = whole.sizes().vec(), .dtype = whole.scalar_type()};
-  for (int64_t rank = 0; rank < t.world_size(); ++rank) tensor.ranks.push_back(rank);
-  for (const ShardPlace& place : places) {
-    const ShardMetadata metadata{place.offsets, place.sizes, place.rank, t.device()};
-    tensor.metadata.push_back(metadata);
-    if (place.rank != t.rank()) continue;
-    at::Tensor local = at::zeros(place.sizes, whole.options());
-    at::Tensor part = whole, target = local;
-    for (size_t dim = 0; dim < place.sizes.size(); ++dim) {
-      const int64_t length = std::min(place.sizes[dim], whole.size(static_cast<int64_t>(dim)) - place.offsets[dim]);
-      part = part.narrow(static_cast<int64_t>(dim), place.offsets[dim], length);
-      target = target.narrow(static_cast<int64_t>(dim), 0, length);
-    }
-    target.copy_(part);
-    tensor.local_shards.push_back({metadata, local});
-  }
-  return tensor;
-}
 
 // Cuts of a 9×5 matrix that no placement gives. Some ranks have several shards, one has none.
 std::vector<ShardPlace> CutNamed(const std::string& name) {

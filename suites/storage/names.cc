@@ -57,4 +57,18 @@ RULE(NM3) {
   t.Rule(SameValue("what was read", saved, InOrderOf(saved, ReadCheckpoint(t.caller(), "nested"))));
 }
 
+RULE(NM8) {
+  const at::Tensor tensor = at::arange(6, at::kFloat);
+  const Dict state{{"model", Dict{{"layer.0", tensor}, {"layers", List{Dict{{"w", tensor + 1}}, tensor + 2, 5}}}},
+                   {"history", List{1, 2, 3}},
+                   {"step", 7}};
+  const FlatState flattened = FlattenState(t.caller(), state);
+  SaveCheckpoint(t.caller(), state, "checkpoint");
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : DescribeCheckpoint(t.caller(), "checkpoint").entries) names.push_back(name);
+  t.Rule(SameNameSet("flat names", names, flattened.flat.Keys()));
+  t.Rule(SameValue("model.layers.0.w", tensor + 1, flattened.flat.At("model.layers.0.w")));
+  t.Rule(SameValue("nested again", state, UnflattenState(t.caller(), flattened)));
+}
+
 }  // namespace shardcts::storage

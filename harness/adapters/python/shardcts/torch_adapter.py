@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from shardcts import torch_process_group, torch_storage
+from shardcts import torch_process_group, torch_storage, torch_storage_plans
 from shardcts.adapter import operation
 from shardcts.pytorch import PyTorchAdapter
 from shardcts.torch_dsd import StateDictApiOperations
@@ -19,6 +19,7 @@ class TorchAdapter(
     FsdpOptimOperations,
     StateDictApiOperations,
     torch_storage.StorageOperations,
+    torch_storage_plans.StoragePlanningOperations,
     PyTorchAdapter,
 ):
     """Options: those of PyTorchAdapter."""
@@ -48,7 +49,10 @@ class TorchAdapter(
         "storage",
         "storage_async",
         "storage_planning",
+        "storage_convert",
+        "storage_faults",
         *(["storage_safetensors"] if torch_storage.has_safetensors else []),
+        *(["storage_streams"] if torch_storage.has_streams else []),
     ]
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
@@ -56,6 +60,8 @@ class TorchAdapter(
         self._can_be_late = torch_process_group.can_be_late(self.backend)
         if self._can_be_late:
             self.capabilities = [*self.capabilities, "delayed_transport"]
+        self._fault = None  # of the next save or load
+        self._plan_keys = set()  # of series of plans
         self._saves = {}  # those that nobody has waited for, by handle: which of the groups they use
         self._background_groups = []  # they outlive a test, since groups are expensive
 
@@ -64,6 +70,8 @@ class TorchAdapter(
         if self._can_be_late:
             torch_process_group.delay(None)
         self._end_saves()
+        self._end_series()
+        self._fault = None
         super().reset()
 
     @operation("implementation.delay")

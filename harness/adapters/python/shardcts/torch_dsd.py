@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
-from torch.distributed import distributed_c10d
 from torch.distributed.checkpoint import state_dict as dsd
 
 from shardcts import torch_modules
 from shardcts.adapter import operation
+from shardcts.torch_process_group import in_process_group
 from shardcts.values import Handle
 
 
@@ -21,7 +18,7 @@ class StateDictApiOperations:
     def dsd_get_model_state_dict(
         self, model: Handle, submodules: list[str] | None = None, options: dict | None = None, distributed: bool = True
     ) -> dict:
-        with _process_group(distributed):
+        with in_process_group(distributed):
             found = dsd.get_model_state_dict(
                 self.model_of(model), submodules=self._submodules(model, submodules), options=_options(options)
             )
@@ -36,7 +33,7 @@ class StateDictApiOperations:
         options: dict | None = None,
         distributed: bool = True,
     ) -> dict:
-        with _process_group(distributed):
+        with in_process_group(distributed):
             found = dsd.get_optimizer_state_dict(
                 self.model_of(model),
                 self._optimizers(optimizers),
@@ -72,7 +69,7 @@ class StateDictApiOperations:
         options: dict | None = None,
         distributed: bool = True,
     ) -> dict:
-        with _process_group(distributed):
+        with in_process_group(distributed):
             of_model, of_optimizers = dsd.get_state_dict(
                 self.model_of(model),
                 self._optimizers(optimizers),
@@ -94,7 +91,7 @@ class StateDictApiOperations:
         given = self.tensors.tree_to_torch(state_dict)
         if by_submodule:
             given = {torch_modules.place_at(module, path).outermost: entries for path, entries in given.items()}
-        with _process_group(distributed):
+        with in_process_group(distributed):
             return _keys(module, dsd.set_model_state_dict(module, given, options=_options(options)))
 
     @operation("dsd.set_optimizer_state_dict")
@@ -107,7 +104,7 @@ class StateDictApiOperations:
         distributed: bool = True,
     ) -> None:
         given = self.tensors.tree_to_torch(state_dict)
-        with _process_group(distributed):
+        with in_process_group(distributed):
             dsd.set_optimizer_state_dict(
                 self.model_of(model), self._optimizers(optimizers), given, options=_options(options)
             )
@@ -123,7 +120,7 @@ class StateDictApiOperations:
         distributed: bool = True,
     ) -> dict:
         module = self.model_of(model)
-        with _process_group(distributed):
+        with in_process_group(distributed):
             result = dsd.set_state_dict(
                 module,
                 self._optimizers(optimizers),
@@ -165,17 +162,3 @@ def _keys(module: torch.nn.Module, result) -> dict:
         kind: [torch_modules.clean_name(module, name) for name in getattr(result, kind)]
         for kind in ("missing_keys", "unexpected_keys")
     }
-
-
-@contextlib.contextmanager
-def _process_group(exists: bool) -> Iterator[None]:
-    """Without it PyTorch sees what it would see if the group had never been made; afterwards it is there again."""
-    if exists:
-        yield
-        return
-    group = distributed_c10d.GroupMember.WORLD
-    distributed_c10d._update_default_pg(None)
-    try:
-        yield
-    finally:
-        distributed_c10d._update_default_pg(group)

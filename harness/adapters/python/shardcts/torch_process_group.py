@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 from torch.distributed.tensor import DTensor
 
 from shardcts import torch_devices
@@ -52,6 +55,20 @@ def set_up(rank: int, world_size: int, device_type: str, options: dict[str, str]
         dist.group.WORLD.bound_device_id = None
     calm_readers()
     return DefaultGroup(backend, device)
+
+
+@contextlib.contextmanager
+def in_process_group(exists: bool) -> Iterator[None]:
+    """Without it PyTorch sees what it would see if the group had never been made; afterwards it is there again."""
+    if exists:
+        yield
+        return
+    group = distributed_c10d.GroupMember.WORLD
+    distributed_c10d._update_default_pg(None)
+    try:
+        yield
+    finally:
+        distributed_c10d._update_default_pg(group)
 
 
 def calm_readers() -> None:

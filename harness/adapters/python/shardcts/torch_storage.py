@@ -12,28 +12,35 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint._consolidate_hf_safetensors import consolidate_safetensors_files
 from torch.distributed.checkpoint._state_dict_stager import StateDictStager
 from torch.distributed.checkpoint.api import CheckpointException as TorchCheckpointException
+from torch.distributed.checkpoint._extension import ExtensionRegistry, ZStandard
 from torch.distributed.checkpoint.default_planner import (
     DefaultLoadPlanner,
     DefaultSavePlanner,
     _EmptyStateDictLoadPlanner,
-    _validate_global_plan,
 )
-from torch.distributed.checkpoint.metadata import (
-    ChunkStorageMetadata,
-    Metadata,
-    TensorProperties,
-    TensorStorageMetadata,
+from torch.distributed.checkpoint.filesystem import CURRENT_DCP_VERSION
+from torch.distributed.checkpoint.format_utils import (
+    BroadcastingTorchSaveReader,
+    DynamicMetaLoadPlanner,
+    dcp_to_torch_save,
+    torch_save_to_dcp,
 )
-from torch.distributed.checkpoint.planner import SavePlan
-from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+from torch.distributed.checkpoint.state_dict_saver import _save_state_dict
+from torch.testing._internal.distributed.checkpoint_utils import Rot13Example
 
 from shardcts import torch_process_group
 from shardcts.adapter import operation
+from shardcts.torch_process_group import in_process_group
+from shardcts.torch_storage_faults import FailingReader, FailingWriter, Fault
 from shardcts.values import Handle
 
-# What the HuggingFace storage needs beside PyTorch.
+# What the HuggingFace storage, and streams, need beside PyTorch.
 has_safetensors = importlib.util.find_spec("safetensors") is not None
+has_streams = ZStandard.is_available()
+
+_STREAMS = {"rot13": Rot13Example, "zstd": ZStandard}
 
 
 class CheckpointException(Exception):
@@ -51,10 +58,18 @@ def _run(call, *arguments, **options):
         raise CheckpointException(failed) from None
 
 
-def _writer(path: str, file_format: str, overwrite: bool, threads: int):
+def _writer(path: str, file_format: str, overwrite: bool, threads: int, stream: str | None = None):
     if file_format == "safetensors":
         return dcp.HuggingFaceStorageWriter(path, thread_count=threads, save_distributed=True)
-    return dcp.FileSystemWriter(path, thread_count=threads, overwrite=overwrite)
+    extensions = None if stream is None else [_STREAMS[stream]()]
+    return dcp.FileSystemWriter(path, thread_count=threads, overwrite=overwrite, _extensions=extensions)
+
+
+def _streams() -> ExtensionRegistry:
+    registry = ExtensionRegistry()
+    for extension in _STREAMS.values():
+        registry.register(extension)
+    return registry
 
 
 def _safetensors_folder(path: str) -> str | None:
@@ -66,10 +81,10 @@ def _safetensors_folder(path: str) -> str | None:
     return str(inner.pop()) if len(inner) == 1 else None
 
 
-def _reader(path: str, file_format: str):
+def _reader(path: str, file_format: str, threads: int = 1):
     if file_format == "safetensors":
-        return dcp.HuggingFaceStorageReader(_safetensors_folder(path) or path)
-    return dcp.FileSystemReader(path)
+        return dcp.HuggingFaceStorageReader(_safetensors_folder(path) or path, thread_count=threads)
+    return dcp.FileSystemReader(path, _extension_registry=_streams())
 
 
 def _format_of(path: str) -> str:
@@ -93,17 +108,30 @@ def _entry(entry) -> dict:
     }
 
 
-def _chunks(chunks: list[dict]) -> list[ChunkStorageMetadata]:
-    return [ChunkStorageMetadata(torch.Size(chunk["offsets"]), torch.Size(chunk["sizes"])) for chunk in chunks]
-
-
-def _in_chunks(shape: list[int], chunks: list[dict]) -> TensorStorageMetadata:
-    return TensorStorageMetadata(TensorProperties(dtype=torch.float32), torch.Size(shape), _chunks(chunks))
-
-
-def _how_to_save(path: str, format: str, overwrite: bool, threads: int, lowest_rank: bool) -> dict:
-    return {"storage_writer": _writer(path, format, overwrite, threads),
+def _how_to_save(path: str, format: str, overwrite: bool, threads: int, lowest_rank: bool, stream=None) -> dict:
+    return {"storage_writer": _writer(path, format, overwrite, threads, stream),
             "planner": DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)}
+
+
+def _read_whole(path: str) -> dict:
+    """Of a checkpoint or of a file of torch.save, whatever code that has."""
+    if Path(path).is_file():
+        return torch.load(path, weights_only=False)
+    read: dict = {}
+    _load_state_dict(read, _reader(path, _format_of(path)), no_dist=True, planner=_EmptyStateDictLoadPlanner())
+    return read
+
+
+def _convert(source: str, target: str, to: str) -> None:
+    is_file = Path(source).is_file()
+    if to == "torch_save" and _format_of(source) == "default" and not is_file:
+        dcp_to_torch_save(source, target)
+    elif to == "torch_save":
+        torch.save(_read_whole(source), target)
+    elif to == "default" and is_file:
+        torch_save_to_dcp(source, target)
+    else:
+        _save_state_dict(_read_whole(source), _writer(target, to, overwrite=True, threads=1), no_dist=True)
 
 
 class StorageOperations:
@@ -114,13 +142,23 @@ class StorageOperations:
         path: str,
         format: str = "default",
         overwrite: bool = True,
+        stream: str | None = None,
         threads: int = 1,
         lowest_rank: bool = False,
+        distributed: bool = True,
         group: Handle | None = None,
     ) -> None:
         members = None if group is None else self.group_of(group)
-        how = _how_to_save(path, format, overwrite, threads, lowest_rank)
-        _run(dcp.save, self.tensors.tree_to_torch(state_dict), process_group=members, **how)
+        how = _how_to_save(path, format, overwrite, threads, lowest_rank, stream)
+        fault, self._fault = self._fault, None
+        saved = self.tensors.tree_to_torch(state_dict)
+        with in_process_group(distributed):
+            if fault is None:
+                _run(dcp.save, saved, process_group=members, **how)
+                return
+            how["storage_writer"] = FailingWriter(fault, self.rank, path, thread_count=threads, overwrite=overwrite)
+            _run(_save_state_dict, saved, process_group=members, coordinator_rank=fault.coordinator,
+                 no_dist=not distributed, **how)
 
     @operation("storage.save_async")
     def storage_save_async(
@@ -174,12 +212,26 @@ class StorageOperations:
 
     @operation("storage.load")
     def storage_load(
-        self, state_dict: dict, path: str, format: str = "default", partial: bool = False, group: Handle | None = None
+        self,
+        state_dict: dict,
+        path: str,
+        format: str = "default",
+        partial: bool = False,
+        threads: int = 1,
+        distributed: bool = True,
+        group: Handle | None = None,
     ) -> dict:
         members = None if group is None else self.group_of(group)
         loaded = self.tensors.tree_to_torch(state_dict)
         planner = DefaultLoadPlanner(allow_partial_load=partial)
-        _run(dcp.load, loaded, storage_reader=_reader(path, format), planner=planner, process_group=members)
+        fault, self._fault = self._fault, None
+        with in_process_group(distributed):
+            if fault is None:
+                reader = _reader(path, format, threads)
+                _run(dcp.load, loaded, storage_reader=reader, planner=planner, process_group=members)
+            else:
+                _run(_load_state_dict, loaded, FailingReader(fault, self.rank, path), process_group=members,
+                     coordinator_rank=fault.coordinator, no_dist=not distributed, planner=planner)
         return {"state_dict": self.tensors.tree_to_values(loaded)}
 
     @operation("storage.read")
@@ -201,23 +253,22 @@ class StorageOperations:
         try:
             metadata = _reader(path, _format_of(path)).read_metadata()
         except Exception:  # none, or one that cannot be read
-            return {"complete": False, "keys": {}}
-        return {"complete": True, "keys": _described(metadata)}
+            return {"complete": False, "version": "", "writes": CURRENT_DCP_VERSION, "keys": {}}
+        versions = {"version": metadata.version or "", "writes": CURRENT_DCP_VERSION}
+        return {"complete": True, **versions, "keys": _described(metadata)}
 
-    @operation("storage.plan_reads")
-    def storage_plan_reads(self, saved: list[dict], wanted: list[dict]) -> list[dict]:
-        # The plan does not depend on the shape.
-        items = create_read_items_for_chunk_list("tensor", _in_chunks([], saved), _chunks(wanted))
-        reads = []
-        for item in items:
-            begins = wanted[item.dest_index.index]["offsets"]
-            offsets = [begin + offset for begin, offset in zip(begins, item.dest_offsets, strict=True)]
-            places = {"saved": item.storage_index.index, "wanted": item.dest_index.index}
-            reads.append({**places, "offsets": offsets, "sizes": list(item.lengths)})
-        return sorted(reads, key=lambda read: (read["wanted"], read["saved"]))
+    @operation("storage.convert")
+    def storage_convert(self, source: str, target: str, to: str) -> None:
+        _run(_convert, source, target, to)
 
-    @operation("storage.check_chunks")
-    def storage_check_chunks(self, shape: list[int], chunks: list[dict]) -> list[str]:
-        # With the plan of one rank alone PyTorch does not compare volumes.
-        plans = [SavePlan([]), SavePlan([])]
-        return _validate_global_plan(plans, Metadata({"tensor": _in_chunks(shape, chunks)}))
+    @operation("storage.load_file")
+    def storage_load_file(self, state_dict: dict, path: str) -> dict:
+        loaded = self.tensors.tree_to_torch(state_dict)
+        reader = BroadcastingTorchSaveReader()
+        _run(dcp.load, loaded, checkpoint_id=path, storage_reader=reader, planner=DynamicMetaLoadPlanner())
+        return {"state_dict": self.tensors.tree_to_values(loaded)}
+
+    @operation("storage.fail_at")
+    def storage_fail_at(self, step: str, ranks: list[int], asynchronous: bool = False, coordinator: int = 0) -> None:
+        self._fault = Fault(step, ranks, asynchronous, coordinator)
+

@@ -21,7 +21,8 @@ def checkpoints_go_to_a_folder_and_back(run):
     mesh = run("mesh.init", shape=[run.world_size])
     path = new_folder("back")
     saved = {"model": {"weight": rows(run, mesh)}, "step": 3, "list": [torch.ones(2), 5]}
-    assert run("storage.describe", path=path) == {"complete": False, "keys": {}}
+    nothing = run("storage.describe", path=path)
+    assert (nothing["complete"], nothing["version"], nothing["keys"]) == (False, "", {})
     run("storage.save", state_dict=saved, path=path)
     destination = {"model": {"weight": rows(run, mesh, 0.0)}, "step": 0, "list": [torch.zeros(2), 0]}
     loaded = run("storage.load", state_dict=destination, path=path)["state_dict"]
@@ -35,6 +36,7 @@ def checkpoints_go_to_a_folder_and_back(run):
     assert (entry["kind"], entry["dtype"], entry["shape"]) == ("tensor", "float32", [7, 2])
     assert sum(chunk["sizes"][0] for chunk in entry["chunks"]) == 7
     assert described["keys"]["step"] == {"kind": "value"}
+    assert described["version"] == described["writes"] == "1.0.0"
     assert torch.equal(run("storage.read", path=path)["model"]["weight"], torch.arange(14.0).reshape(7, 2))
     assert list(run("storage.read", path=path, keys=["step"])) == ["step"]
 
@@ -120,3 +122,92 @@ def shards_are_put_together(run):
         assert index["weight_map"] == {"bias": names[0], "weight": names[1]}
         assert all((Path(path) / "whole" / name).exists() for name in names)
     dist.barrier()
+
+
+def layout(shape, rows):
+    return {"dtype": "float32", "shape": shape, "chunks": torch.tensor(rows)}
+
+
+def who_writes_what_is_planned(run):
+    tensors = {"both": layout([4], [[0, 0, 4], [1, 0, 4]]), "rows": layout([3, 2], [[0, 0, 0, 2, 2], [1, 2, 0, 1, 2]])}
+    plan = run("storage.plan_save", ranks=2, tensors=tensors, values={"step": [0, 1]})
+    assert plan["chunks"]["rows"].tolist() == [[0, 0, 0, 2, 2], [1, 2, 0, 1, 2]]
+    assert plan["chunks"]["both"].tolist()[0][1:] == [0, 4] and len(plan["chunks"]["both"]) == 1
+    assert plan["reused"] == [False, False] and plan["values"]["step"] in (0, 1)
+    lowest = run("storage.plan_save", ranks=2, tensors=tensors, values={}, lowest_rank=True)
+    assert lowest["chunks"]["both"].tolist() == [[0, 0, 4]]
+    kind, text = run.error_of("storage.plan_save", ranks=2, tensors={"gap": layout([4], [[0, 0, 1], [1, 2, 2]])}, values={})
+    assert kind == "ValueError" and "gap" in text
+
+
+def plans_of_a_series_are_reused(run):
+    tensors = {"rows": layout([3, 2], [[0, 0, 0, 2, 2], [1, 2, 0, 1, 2]]), "one": layout([2], [[0, 0, 2]])}
+    first = run("storage.plan_save", ranks=2, tensors=tensors, values={}, series="a")
+    assert first["reused"] == [False, False]
+    again = run("storage.plan_save", ranks=2, tensors=tensors, values={}, series="a")
+    assert again["reused"] == [True, True]
+    assert all(torch.equal(again["chunks"][name], first["chunks"][name]) for name in tensors)
+    tensors["one"] = layout([5], [[0, 0, 5]])
+    changed = run("storage.plan_save", ranks=2, tensors=tensors, values={}, series="a")
+    assert changed["reused"] == [False, True] and changed["chunks"]["one"].tolist() == [[0, 0, 5]]
+    assert run("storage.plan_save", ranks=2, tensors=tensors, values={}, series="b")["reused"] == [False, False]
+
+
+def state_dicts_are_flattened_and_nested_again(run):
+    state = {"a": {"b": torch.ones(2), "c": [torch.zeros(1), 5]}, "d": [1, 2]}
+    flattened = run("storage.flatten", state_dict=state)
+    assert list(flattened["flat"]) == ["a.b", "a.c.0", "a.c.1", "d"]
+    assert flattened["paths"]["a.c.1"] == ["a", "c", 1]
+    nested = run("storage.unflatten", **flattened)
+    assert nested["a"]["c"][1] == 5 and nested["d"] == [1, 2] and torch.equal(nested["a"]["b"], torch.ones(2))
+
+
+def checkpoints_become_files_and_back(run):
+    path, mesh = new_folder("converted"), run("mesh.init", shape=[run.world_size])
+    state = {"model": {"weight": rows(run, mesh), "bias": torch.arange(3)}}
+    run("storage.save", state_dict=state, path=path)
+    if run.rank == 0:
+        run("storage.convert", source=path, target=path + "/all.pt", to="torch_save")
+        assert torch.equal(torch.load(path + "/all.pt")["model"]["weight"], torch.arange(14.0).reshape(7, 2))
+        run("storage.convert", source=path + "/all.pt", target=path + "/back", to="default")
+        run("storage.convert", source=path + "/back", target=path + "/tensors", to="safetensors")
+        run("storage.convert", source=path + "/tensors", target=path + "/again.pt", to="torch_save")
+        assert torch.load(path + "/again.pt")["model.bias"].tolist() == [0, 1, 2]
+    dist.barrier()
+    assert torch.equal(run("storage.read", path=path + "/back")["model"]["weight"], torch.arange(14.0).reshape(7, 2))
+    destination = {"model": {"weight": torch.zeros(7, 2), "bias": torch.zeros(3, dtype=torch.int64)}}
+    loaded = run("storage.load_file", state_dict=destination, path=path + "/all.pt")["state_dict"]["model"]
+    assert torch.equal(loaded["weight"], torch.arange(14.0).reshape(7, 2)) and loaded["bias"].tolist() == [0, 1, 2]
+
+
+def saves_and_loads_fail_where_they_are_told_to(run):
+    path, last = new_folder("failing"), run.world_size - 1
+    state = {"a": torch.ones(2)}
+    for step, asynchronous in (("set_up_writer", False), ("local_plan", False), ("write", False), ("write", True)):
+        run("storage.fail_at", step=step, ranks=[last], asynchronous=asynchronous)
+        kind, text = run.error_of("storage.save", state_dict=state, path=path)
+        assert kind == "CheckpointException" and text.startswith(f"rank {last}: ValueError: "), text
+    for step in ("global_plan", "finish"):
+        run("storage.fail_at", step=step, ranks=[last], coordinator=last)
+        assert f"rank {last}: ValueError: " in run.error_of("storage.save", state_dict=state, path=path)[1]
+    run("storage.save", state_dict=state, path=path)
+    for step in ("read_metadata", "set_up_reader", "local_plan", "read"):
+        run("storage.fail_at", step=step, ranks=[last])
+        assert f"rank {last}: " in run.error_of("storage.load", state_dict=state, path=path)[1]
+    run("storage.fail_at", step="read", ranks=[])
+    run("storage.load", state_dict=state, path=path)
+
+
+def one_rank_saves_without_a_group(run):
+    path = new_folder(f"alone-{run.rank}")
+    run("storage.save", state_dict={"a": torch.full((2,), float(run.rank))}, path=path, distributed=False)
+    loaded = run("storage.load", state_dict={"a": torch.zeros(2)}, path=path, distributed=False)["state_dict"]
+    assert loaded["a"].tolist() == [run.rank] * 2 and dist.is_initialized()
+
+
+def files_go_through_streams(run):
+    for stream in ("rot13", "zstd"):
+        path = new_folder(stream)
+        run("storage.save", state_dict={"a": torch.arange(300), "b": "text"}, path=path, stream=stream)
+        loaded = run("storage.load", state_dict={"a": torch.zeros(300, dtype=torch.int64), "b": ""}, path=path)["state_dict"]
+        assert torch.equal(loaded["a"], torch.arange(300)) and loaded["b"] == "text"
