@@ -47,6 +47,7 @@ class TorchAdapter(
         "inspection",
         "storage",
         "storage_async",
+        "storage_dcp",
         "storage_planning",
         *(["storage_safetensors"] if torch_storage.has_safetensors else []),
     ]
