@@ -25,5 +25,6 @@ void AddReplayCommand(CLI::App& app);
 void AddExportCommand(CLI::App& app);
 void AddMutantsCommand(CLI::App& app);
 void AddFuzzCommand(CLI::App& app);
+void AddCheckpointCommand(CLI::App& app);
 
 }  // namespace shardcts

@@ -20,5 +20,6 @@ int main(int argc, char** argv) {
     shardcts::AddExportCommand(app);
     shardcts::AddMutantsCommand(app);
     shardcts::AddFuzzCommand(app);
+    shardcts::AddCheckpointCommand(app);
   });
 }
