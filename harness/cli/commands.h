@@ -27,5 +27,6 @@ void AddMutantsCommand(CLI::App& app);
 void AddFuzzCommand(CLI::App& app);
 // certify, verify, merge, diff, history.
 void AddPythonCommands(CLI::App& app);
+void AddCheckpointCommand(CLI::App& app);
 
 }  // namespace shardcts

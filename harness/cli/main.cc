@@ -21,5 +21,6 @@ int main(int argc, char** argv) {
     shardcts::AddMutantsCommand(app);
     shardcts::AddFuzzCommand(app);
     shardcts::AddPythonCommands(app);
+    shardcts::AddCheckpointCommand(app);
   });
 }

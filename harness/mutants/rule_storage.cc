@@ -8,6 +8,7 @@
 #include "contract/parts.h"
 #include "contract/tensor_bytes.h"
 #include "mutants/checkpoints.h"
+#include "mutants/rule_hostile.h"
 
 namespace shardcts {
 namespace {
@@ -352,8 +353,8 @@ std::vector<MutantRow> RankRows() {
 std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
   for (const auto& more : {StorageReshardingMutants(), StorageEntryMutants(), StorageLossMutants(),
-                           StorageCostMutants(), CheckpointPortMutants(), StorageBackgroundMutants(), ContentRows(), RankRows(), HardenedRows(),
-                           ValueRows()}) {
+                           StorageCostMutants(), CheckpointPortMutants(), StorageBackgroundMutants(),
+                           StorageHostileMutants(), ContentRows(), RankRows(), HardenedRows(), ValueRows()}) {
     rows.insert(rows.end(), more.begin(), more.end());
   }
   return rows;

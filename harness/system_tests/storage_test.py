@@ -9,3 +9,10 @@ def test_safetensors_are_read_by_the_other_implementation(run_shardcts, saves, l
     assert ended.code == 0, ended
     assert run.verdicts == ["pass"] * 3
     assert run.document["run"]["load_with"] == loads
+
+
+@pytest.mark.parametrize(("saves", "loads"), [("reference", "torch"), ("torch", "reference")])
+def test_checkpoints_of_pytorch_are_exchanged(run_shardcts, saves, loads):
+    ended, run = run_shardcts(saves, "--filter", "storage/FM1/", "--load-with", loads)
+    assert ended.code == 0, ended
+    assert run.verdicts == ["pass"] * 3

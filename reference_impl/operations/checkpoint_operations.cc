@@ -14,9 +14,9 @@
 namespace shardcts::reference {
 namespace {
 
-bool IsSafetensors(const Call& call) {
+bool HasFormat(const Call& call, std::string_view name) {
   const Value* format = call.Find("format");
-  return format && format->AsString() == "safetensors";
+  return format && format->AsString() == name;
 }
 
 // What storage.fail_at has asked for, once.
@@ -42,7 +42,8 @@ SaveSettings SettingsOf(const Call& call) {
   return {.path = call.Get("path").AsString(),
           .overwrite = call.Flag("overwrite", true),
           .lowest_rank = call.Flag("lowest_rank", false),
-          .tensors_only = IsSafetensors(call)};
+          .dcp = HasFormat(call, "dcp"),
+          .tensors_only = HasFormat(call, "safetensors")};
 }
 
 void Tell(const Call& call, const std::vector<std::string>& texts) {

@@ -4,6 +4,9 @@
 //     PATH/save-0123456789abcdef/      the files of one save, safetensors with one chunk of each tensor at most:
 //         shard-00001-model-00001-of-00001.safetensors      shard: 1 + the rank in the group that wrote it
 //
+// Two other formats are read: what torch.distributed.checkpoint writes (dcp_checkpoint.h), which is also written, and
+// safetensors without a manifest (foreign_safetensors.h).
+//
 // A save has a folder of its own. Its files are written and synced, then the manifest is replaced by one atomic rename:
 // up to it the checkpoint is the old one, whole, from it on the new one. Then the old folder is removed. Whatever ends a
 // save before the rename leaves nothing but a folder that the next save removes. A load reads the manifest, checks the
@@ -34,6 +37,7 @@ struct SaveSettings {
   std::string path;
   bool overwrite = true;
   bool lowest_rank = false;   // what several ranks hold is written by the lowest of them, not balanced
+  bool dcp = false;           // as torch.distributed.checkpoint writes it (dcp_checkpoint.h)
   bool tensors_only = false;  // plain values are refused, and dtypes that safetensors has no name for
   AtStep at_step = {};        // or none
 };
@@ -57,7 +61,11 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
 // dict or list around them, is one of the keys. A key that selects nothing is an error.
 Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys);
 
-// *Local*. The manifest in the folder; without one what the safetensors files in it say (foreign_safetensors.h).
+enum class CheckpointFormat { kOwn, kDcp, kSafetensors };
+// *Local*. By the files that are there; kSafetensors if there are none of the others'.
+CheckpointFormat FormatOf(Files& files, const std::string& path);
+
+// *Local*. What the checkpoint in the folder has, whatever its format is.
 Manifest ReadManifest(Files& files, const std::string& path);
 
 // *Local*. What is wrong with the checkpoint, a line each. Never throws.

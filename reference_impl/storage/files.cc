@@ -31,6 +31,18 @@ class Descriptor {
     while (number_ < 0 && errno == EINTR);
     if (number_ < 0) FailWithErrno(file, "open");
   }
+  // What is of this name in an open folder; `file` is for messages.
+  Descriptor(const Descriptor& folder, const std::string& name, const std::string& file, int flags) : file_(file) {
+    do number_ = ::openat(folder.number(), name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW);
+    while (number_ < 0 && errno == EINTR);
+    if (number_ < 0) FailWithErrno(file, "open");
+  }
+  Descriptor(Descriptor&& other) noexcept : file_(std::move(other.file_)), number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(file_, other.file_);
+    std::swap(number_, other.number_);
+    return *this;
+  }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() {
@@ -50,12 +62,26 @@ class Descriptor {
   int number_ = -1;
 };
 
+constexpr int kToRead = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+
+// Walks down name by name: a link on the way is an error.
+Descriptor OpenedBelow(const std::string& folder, const std::string& relative) {
+  const std::string file = folder + "/" + relative;
+  Descriptor at(folder, O_RDONLY | O_DIRECTORY);
+  size_t begin = 0;
+  for (size_t slash = relative.find('/'); slash != relative.npos; slash = relative.find('/', begin)) {
+    at = Descriptor(at, relative.substr(begin, slash - begin), file, O_RDONLY | O_DIRECTORY);
+    begin = slash + 1;
+  }
+  return Descriptor(at, relative.substr(begin), file, kToRead);
+}
+
 class DiskReadable final : public ReadableFile {
  public:
-  explicit DiskReadable(const std::string& file) : descriptor_(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) {
+  explicit DiskReadable(Descriptor descriptor) : descriptor_(std::move(descriptor)) {
     struct stat status;
-    if (::fstat(descriptor_.number(), &status) != 0) FailWithErrno(file, "fstat");
-    if (!S_ISREG(status.st_mode)) Fail(file, "is not a regular file");
+    if (::fstat(descriptor_.number(), &status) != 0) FailWithErrno(descriptor_.file(), "fstat");
+    if (!S_ISREG(status.st_mode)) Fail(descriptor_.file(), "is not a regular file");
     size_ = status.st_size;
   }
   int64_t size() const override { return size_; }
@@ -127,7 +153,12 @@ class DiskFiles final : public Files {
   std::unique_ptr<WritableFile> Create(const std::string& file) override {
     return std::make_unique<DiskWritable>(file);
   }
-  std::unique_ptr<ReadableFile> Open(const std::string& file) override { return std::make_unique<DiskReadable>(file); }
+  std::unique_ptr<ReadableFile> Open(const std::string& file) override {
+    return std::make_unique<DiskReadable>(Descriptor(file, kToRead));
+  }
+  std::unique_ptr<ReadableFile> OpenBelow(const std::string& folder, const std::string& relative) override {
+    return std::make_unique<DiskReadable>(OpenedBelow(folder, relative));
+  }
   void Rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) FailWithErrno(to, "rename");
   }

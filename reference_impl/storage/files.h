@@ -46,6 +46,8 @@ class Files {
   virtual std::unique_ptr<WritableFile> Create(const std::string& file) = 0;
   // A regular file; not a link's target.
   virtual std::unique_ptr<ReadableFile> Open(const std::string& file) = 0;
+  // The same of a file below the folder; on the way from there no link is followed.
+  virtual std::unique_ptr<ReadableFile> OpenBelow(const std::string& folder, const std::string& relative) = 0;
   virtual void Rename(const std::string& from, const std::string& to) = 0;
   // Makes sure that the folder's entries outlive a loss of power.
   virtual void SyncFolder(const std::string& folder) = 0;

@@ -7,9 +7,12 @@
 
 #include "contract/tensor_bytes.h"
 #include "storage/checkpoint.h"
+#include "storage/dcp_checkpoint.h"
+#include "storage/dcp_metadata.h"
 #include "storage/foreign_safetensors.h"
+#include "storage/inspect_checkpoint.h"
 #include "storage/read_chunks.h"
-#include "storage/safetensors.h"
+#include "storage/read_manifest.h"
 #include "storage/together.h"
 #include "tensor/semantic_error.h"
 
@@ -145,10 +148,24 @@ std::vector<std::string> LeftOutByAll(const std::vector<Value>& said) {
 
 }  // namespace
 
+CheckpointFormat FormatOf(Files& files, const std::string& path) {
+  if (files.Exists(path + "/" + kManifestName)) return CheckpointFormat::kOwn;
+  return files.Exists(path + "/" + kDcpMetadataName) ? CheckpointFormat::kDcp : CheckpointFormat::kSafetensors;
+}
+
 Manifest ReadManifest(Files& files, const std::string& path) {
+  Complaints complaints(Complaints::Kind::kThrow);
+  return ReadManifest(files, path, complaints);
+}
+
+Manifest ReadManifest(Files& files, const std::string& path, Complaints& complaints) {
+  const CheckpointFormat format = FormatOf(files, path);
+  if (format == CheckpointFormat::kDcp) return ManifestOfDcp(files, path, complaints);
+  if (format == CheckpointFormat::kSafetensors) return ManifestOfSafetensors(files, path, complaints);
   const std::string file = path + "/" + kManifestName;
-  if (!files.Exists(file)) return ManifestOfSafetensors(files, path);
-  return ManifestFrom(ReadText(files, file, kMaxManifestBytes), file);
+  Manifest manifest = ManifestFrom(ReadText(files, file, kMaxManifestBytes), file, complaints);
+  manifest.identity = manifest.folder;
+  return manifest;
 }
 
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
@@ -172,12 +189,12 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
     for (const Destination& one : plan.tensors) {
       for (const SavedChunk* chunk : NeededChunks(*one.saved, one.pieces)) CheckDigest(*saved_files, one.name, *chunk);
     }
-    return List{plan.manifest.folder, ToValue(LeftOut(plan.manifest, loaded))};
+    return List{plan.manifest.identity, ToValue(LeftOut(plan.manifest, loaded))};
   });
   Together(group, [&]() -> Value {
     at(StorageStep::kRead);
     for (const Value& save : saves) {
-      if (save.AsList().at(0).AsString() != plan.manifest.folder) {
+      if (save.AsList().at(0).AsString() != plan.manifest.identity) {
         throw SemanticError("RuntimeError", path + ": another save has replaced the checkpoint while it was read");
       }
     }
@@ -207,36 +224,7 @@ Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std
 }
 
 std::vector<std::string> VerifyCheckpoint(Files& files, const std::string& path) {
-  std::vector<std::string> problems;
-  const auto check = [&](const std::function<void()>& step) {
-    try {
-      step();
-    } catch (const std::exception& error) {
-      problems.push_back(error.what());
-    }
-  };
-  Manifest manifest;
-  check([&] { manifest = ReadManifest(files, path); });
-  if (!problems.empty()) return problems;
-  SavedFiles saved_files(files, path, manifest);
-  std::map<std::string, std::map<std::string, SafetensorsEntry>> headers;
-  for (const auto& [name, size] : manifest.files) {
-    check([&] { headers[name] = ReadSafetensorsHeader(saved_files.Get(name), saved_files.PathOf(name)); });
-  }
-  for (const auto& [name, tensor] : manifest.tensors) {
-    for (const SavedChunk& chunk : tensor.chunks) {
-      check([&] {
-        const auto entry = headers[chunk.file].find(name);
-        if (!headers.contains(chunk.file) || headers[chunk.file].empty()) return;  // its file has been complained about
-        if (entry == headers[chunk.file].end()) Fail(name, "is not in " + saved_files.PathOf(chunk.file));
-        if (entry->second.begin != chunk.begin || entry->second.end != chunk.end) {
-          Fail(name, "lies elsewhere in " + saved_files.PathOf(chunk.file));
-        }
-        CheckDigest(saved_files, name, chunk);
-      });
-    }
-  }
-  return problems;
+  return InspectCheckpoint(files, path, /*with_data=*/true).problems;
 }
 
 }  // namespace shardcts::reference

@@ -4,6 +4,7 @@
 
 #include "contract/json_codec.h"
 #include "contract/tensor_bytes.h"
+#include "storage/read_manifest.h"
 #include "storage/untrusted_json.h"
 #include "tensor/semantic_error.h"
 
@@ -62,7 +63,7 @@ SavedChunk ReadChunk(const UntrustedPlace& place, const Manifest& manifest) {
   return chunk;
 }
 
-SavedTensor ReadTensor(const UntrustedPlace& place, const Manifest& manifest) {
+SavedTensor ReadTensor(const UntrustedPlace& place, const Manifest& manifest, Complaints& complaints) {
   SavedTensor tensor{.path = ReadPath(place.At("path"))};
   const std::optional<at::ScalarType> dtype = ParseDtype(place.At("dtype").Text());
   if (!dtype) place.Fail("unknown dtype");
@@ -79,7 +80,8 @@ SavedTensor ReadTensor(const UntrustedPlace& place, const Manifest& manifest) {
     boxes.push_back(tensor.chunks.back().box);
   }
   const std::vector<std::string> problems = TilingProblems(tensor.shape, boxes);
-  if (!problems.empty()) place.Fail(problems.front());
+  for (const std::string& problem : problems) complaints.Problem(place.where + ": " + problem);
+  if (!problems.empty()) return tensor;
   for (const SavedChunk& chunk : tensor.chunks) {
     if (chunk.end - chunk.begin != NumElements(chunk.box.sizes) * element) place.Fail("a chunk of another size in its file");
   }
@@ -144,6 +146,11 @@ std::string ToText(const Manifest& manifest) {
 }
 
 Manifest ManifestFrom(const std::string& text, const std::string& file_name) {
+  Complaints complaints(Complaints::Kind::kThrow);
+  return ManifestFrom(text, file_name, complaints);
+}
+
+Manifest ManifestFrom(const std::string& text, const std::string& file_name, Complaints& complaints) {
   const FileJson json = ParseUntrusted(text, file_name);
   const UntrustedPlace root{&json, file_name};
   if (root.At("format").Text() != kFormat) root.Fail("is no manifest of a checkpoint");
@@ -156,11 +163,11 @@ Manifest ManifestFrom(const std::string& text, const std::string& file_name) {
   manifest.version = kManifestVersion;
   ReadFiles(root.At("files"), manifest);
   root.At("tensors").ForEach([&](const std::string& name, const UntrustedPlace& place) {
-    manifest.tensors[name] = ReadTensor(place, manifest);
+    complaints.Try([&] { manifest.tensors[name] = ReadTensor(place, manifest, complaints); });
   });
   root.At("values").ForEach([&](const std::string& name, const UntrustedPlace& place) {
     if (manifest.tensors.contains(name)) place.Fail("is a tensor, too");
-    manifest.values[name] = ReadValue(place);
+    complaints.Try([&] { manifest.values[name] = ReadValue(place); });
   });
   for (const UntrustedPlace& place : root.At("order").Elements()) manifest.order.push_back(place.Text());
   std::vector<std::string> sorted = manifest.order, names;
@@ -168,7 +175,7 @@ Manifest ManifestFrom(const std::string& text, const std::string& file_name) {
   for (const auto& [name, value] : manifest.values) names.push_back(name);
   std::ranges::sort(sorted);
   std::ranges::sort(names);
-  if (sorted != names) root.At("order").Fail("has other names than tensors and values");
+  if (sorted != names) complaints.Problem(file_name + ": order: has other names than tensors and values");
   return manifest;
 }
 

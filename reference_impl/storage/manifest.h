@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,12 +16,20 @@ namespace shardcts::reference {
 
 inline constexpr const char* kManifestName = "checkpoint.json";
 
+// Where the elements are among those that are stored.
+struct StoredView {
+  int64_t first = 0;             // element
+  std::vector<int64_t> strides;  // elements; of each dimension
+};
+
 struct SavedChunk {
   Box box;
   std::string file;  // in the save's folder
   int64_t begin = 0;  // bytes from the beginning of the file
   int64_t end = 0;
   std::string digest;  // ChunkDigest of these bytes; "": nobody has made it
+  uint32_t crc = 0;    // Crc32 of these bytes; 0: nobody has made it
+  std::optional<StoredView> view;  // absent: they are those of the box, in its order
 };
 
 struct SavedTensor {
@@ -37,6 +46,7 @@ struct SavedValue {
 
 struct Manifest {
   std::string folder;                    // of this save, below the checkpoint's; IsSaveFolder, or "" for that itself
+  std::string identity;                  // another one after every save; "": nobody knows
   std::map<std::string, int64_t> files;  // name -> bytes
   std::vector<std::string> order;        // the flat names as they were saved
   std::map<std::string, SavedTensor> tensors;

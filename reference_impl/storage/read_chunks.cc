@@ -8,6 +8,7 @@
 #include <set>
 
 #include "contract/tensor_bytes.h"
+#include "storage/crc32.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -73,23 +74,35 @@ void ReadPart(const ReadableFile& file, const SavedChunk& chunk, const Box& part
   }
 }
 
-at::Tensor Narrowed(const Piece& piece, const Box& part) {
-  at::Tensor view = piece.tensor;
+// The part of what `box` has.
+at::Tensor Narrowed(at::Tensor tensor, const Box& box, const Box& part) {
   for (size_t dim = 0; dim < part.sizes.size(); ++dim) {
-    view = view.narrow(static_cast<int64_t>(dim), part.offsets[dim] - piece.box.offsets[dim], part.sizes[dim]);
+    tensor = tensor.narrow(static_cast<int64_t>(dim), part.offsets[dim] - box.offsets[dim], part.sizes[dim]);
   }
-  return view;
+  return tensor;
+}
+
+// Of a chunk whose elements are not in the order of its box.
+at::Tensor ReadView(const ReadableFile& file, const SavedChunk& chunk, const Box& part, at::ScalarType dtype) {
+  const int64_t count = (chunk.end - chunk.begin) / static_cast<int64_t>(c10::elementSize(dtype));
+  at::Tensor stored = at::empty({count}, at::TensorOptions().dtype(dtype).device(at::kCPU));
+  file.ReadAt(chunk.begin, {static_cast<char*>(stored.mutable_data_ptr()), stored.nbytes()});
+  return Narrowed(stored.as_strided(chunk.box.sizes, chunk.view->strides, chunk.view->first), chunk.box, part);
 }
 
 }  // namespace
 
 SavedFiles::SavedFiles(Files& files, const std::string& path, const Manifest& manifest)
-    : files_(files), folder_(path + "/" + manifest.folder), manifest_(manifest) {}
+    : files_(files), path_(path), manifest_(manifest) {}
+
+std::string SavedFiles::Below(const std::string& name) const {
+  return manifest_.folder.empty() ? name : manifest_.folder + "/" + name;
+}
 
 const ReadableFile& SavedFiles::Get(const std::string& name) {
   std::unique_ptr<ReadableFile>& file = opened_[name];
   if (file) return *file;
-  std::unique_ptr<ReadableFile> opened = files_.Open(PathOf(name));
+  std::unique_ptr<ReadableFile> opened = files_.OpenBelow(path_, Below(name));
   const int64_t expected = manifest_.files.at(name);
   if (opened->size() != expected) {
     throw SemanticError("RuntimeError", PathOf(name) + ": has " + std::to_string(opened->size()) + " bytes, " +
@@ -101,17 +114,22 @@ const ReadableFile& SavedFiles::Get(const std::string& name) {
 
 void CheckDigest(SavedFiles& files, const std::string& name, const SavedChunk& chunk) {
   const ReadableFile& file = files.Get(chunk.file);
-  if (chunk.digest.empty()) return;
+  if (chunk.digest.empty() && chunk.crc == 0) return;
   const int64_t size = chunk.end - chunk.begin;
   std::string block(static_cast<size_t>(std::min(size, kDigestBlock)), '\0');
   std::string digests;
+  uint32_t crc = 0;
   for (int64_t begin = 0; begin < size || begin == 0; begin += kDigestBlock) {
     const std::span<char> part(block.data(), static_cast<size_t>(std::min(size - begin, kDigestBlock)));
     file.ReadAt(chunk.begin + begin, part);
-    digests += Digest({part.data(), part.size()});
+    if (chunk.digest.empty()) {
+      crc = Crc32({part.data(), part.size()}, crc);
+    } else {
+      digests += Digest({part.data(), part.size()});
+    }
   }
   const std::string digest = size <= kDigestBlock ? digests : Digest(digests);
-  if (digest == chunk.digest) return;
+  if (chunk.digest.empty() ? crc == chunk.crc : digest == chunk.digest) return;
   throw SemanticError("RuntimeError", "\"" + name + "\": the bytes of chunk " + BoxText(chunk.box) + " in " +
                                           files.PathOf(chunk.file) + " are not those that were saved");
 }
@@ -129,7 +147,11 @@ void ReadInto(SavedFiles& files, const SavedTensor& saved, const std::vector<Pie
   const int64_t element = static_cast<int64_t>(c10::elementSize(saved.dtype));
   for (const Read& read : PlanReads(BoxesOf(saved.chunks), BoxesOf(pieces))) {
     const SavedChunk& chunk = saved.chunks[read.saved];
-    at::Tensor destination = Narrowed(pieces[read.wanted], read.box);
+    at::Tensor destination = Narrowed(pieces[read.wanted].tensor, pieces[read.wanted].box, read.box);
+    if (chunk.view) {
+      destination.copy_(ReadView(files.Get(chunk.file), chunk, read.box, saved.dtype));
+      continue;
+    }
     const bool straight = destination.is_contiguous() && destination.is_cpu() && !destination.is_conj() &&
                           !destination.is_neg() && destination.scalar_type() == saved.dtype;
     at::Tensor target =

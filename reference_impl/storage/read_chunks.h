@@ -20,11 +20,12 @@ class SavedFiles {
   SavedFiles(Files& files, const std::string& path, const Manifest& manifest);
   // RuntimeError: its size is not the one that the manifest says.
   const ReadableFile& Get(const std::string& name);
-  std::string PathOf(const std::string& name) const { return folder_ + "/" + name; }
+  std::string PathOf(const std::string& name) const { return path_ + "/" + Below(name); }
 
  private:
+  std::string Below(const std::string& name) const;
   Files& files_;
-  std::string folder_;
+  std::string path_;
   const Manifest& manifest_;
   std::map<std::string, std::unique_ptr<ReadableFile>> opened_;
 };

@@ -9,6 +9,8 @@
 
 #include "contract/tensor_bytes.h"
 #include "serialization/value_bytes.h"
+#include "storage/dcp_checkpoint.h"
+#include "storage/dcp_metadata.h"
 #include "storage/safetensors.h"
 #include "storage/together.h"
 #include "tensor/semantic_error.h"
@@ -121,9 +123,9 @@ Value DigestReplicas(const std::vector<PlannedEntry>& plan, int64_t rank, const 
   return replicas;
 }
 
-// What this rank writes: {files: list, values: dict of those that it owns, replicas: digests of what others write}.
+// What this rank writes: {files: list, values: dict of those that it owns}.
 Value WritePart(Files& files, const std::string& folder, const std::vector<PlannedEntry>& plan, int64_t rank,
-                const HeldState& state, const Value& replicas) {
+                const HeldState& state) {
   const std::vector<std::vector<FileChunk>> parts = FilesOf(plan, rank);
   List written;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -136,7 +138,7 @@ Value WritePart(Files& files, const std::string& folder, const std::vector<Plann
       values.Set(planned.entry.name, state.values.at(planned.entry.name));
     }
   }
-  return Dict{{"files", written}, {"values", values}, {"replicas", replicas}};
+  return Dict{{"files", written}, {"values", values}};
 }
 
 // A line for each tensor of which a rank holds other values than the one that has written them.
@@ -226,7 +228,7 @@ class SaveSteps::NewFolder {
   NewFolder(Files& files, const SaveSettings& settings) : files_(files), path_(settings.path), name_(NewFolderName()) {
     files.MakeFolders(path_);
     hold_ = files.HoldForSave(path_);
-    if (!settings.overwrite && files.Exists(path_ + "/" + kManifestName)) {
+    if (!settings.overwrite && (Has(kManifestName) || Has(kDcpMetadataName))) {
       throw SemanticError("RuntimeError", path_ + ": a checkpoint is there, and overwrite is false");
     }
     files.MakeFolders(path_ + "/" + name_);
@@ -236,22 +238,31 @@ class SaveSteps::NewFolder {
   }
   const std::string& name() const { return name_; }
 
-  void Publish(const Manifest& manifest) {
-    const std::string target = path_ + "/" + kManifestName, written = path_ + "/" + name_ + "/" + kManifestName;
+  // A checkpoint of the other format counts as long as its own manifest is there: a reader looks for kManifestName first.
+  void Publish(const std::string& text, const std::string& manifest_name) {
+    const std::string target = path_ + "/" + manifest_name, written = path_ + "/" + name_ + "/" + manifest_name;
     const std::unique_ptr<WritableFile> file = files_.Create(written);
-    file->Append(ToText(manifest));
+    file->Append(text);
     file->Finish();
     files_.SyncFolder(path_ + "/" + name_);
     files_.SyncFolder(path_);
     files_.Rename(written, target);
     published_ = true;
     files_.SyncFolder(path_);
+    const char* other_name = manifest_name == kManifestName ? kDcpMetadataName : kManifestName;
+    if (Has(other_name)) Withdraw(other_name);
     for (const std::string& other : files_.Names(path_)) {
       if (IsSaveFolder(other) && other != name_) files_.RemoveIfPossible(path_ + "/" + other);
     }
   }
 
  private:
+  bool Has(const std::string& name) { return files_.Exists(path_ + "/" + name); }
+  void Withdraw(const std::string& name) {
+    files_.RemoveIfPossible(path_ + "/" + name);
+    if (Has(name)) throw SemanticError("OSError", path_ + "/" + name + ": is of the checkpoint before, and cannot be removed");
+    files_.SyncFolder(path_);
+  }
   Files& files_;
   std::string path_;
   std::string name_;
@@ -294,7 +305,10 @@ void SaveSteps::Stage() {
 Value SaveSteps::Write() {
   At(StorageStep::kWrite);
   if (!replicas_) replicas_ = DigestReplicas(plan_, group_.rank(), state_);
-  return WritePart(files_, settings_.path + "/" + folder_name_, plan_, group_.rank(), state_, *replicas_);
+  const std::string folder = settings_.path + "/" + folder_name_;
+  Value part = (settings_.dcp ? WriteDcpPart : WritePart)(files_, folder, plan_, group_.rank(), state_);
+  part.AsDict().Set("replicas", *replicas_);
+  return part;
 }
 
 std::vector<std::string> SaveSteps::Publish(const std::vector<Value>& parts) {
@@ -305,7 +319,11 @@ std::vector<std::string> SaveSteps::Publish(const std::vector<Value>& parts) {
     });
   }
   Together(group_, [&]() -> Value {
-    if (folder_) folder_->Publish(MakeManifest(folder_name_, plan_, parts));
+    if (folder_ && settings_.dcp) {
+      folder_->Publish(MakeDcpMetadata(folder_name_, plan_, parts), kDcpMetadataName);
+    } else if (folder_) {
+      folder_->Publish(ToText(MakeManifest(folder_name_, plan_, parts)), kManifestName);
+    }
     return {};
   });
   return DifferingReplicas(group_, parts);

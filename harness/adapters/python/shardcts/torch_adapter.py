@@ -48,6 +48,7 @@ class TorchAdapter(
         "inspection",
         "storage",
         "storage_async",
+        "storage_dcp",
         "storage_planning",
         "storage_convert",
         "storage_faults",

@@ -39,6 +39,9 @@ def checkpoints_go_to_a_folder_and_back(run):
     assert described["version"] == described["writes"] == "1.0.0"
     assert torch.equal(run("storage.read", path=path)["model"]["weight"], torch.arange(14.0).reshape(7, 2))
     assert list(run("storage.read", path=path, keys=["step"])) == ["step"]
+    run("storage.save", state_dict={"a": torch.arange(3)}, path=new_folder("dcp"), format="dcp")
+    read = run("storage.load", state_dict={"a": torch.zeros(3).long()}, path=new_folder("dcp"), format="dcp")
+    assert torch.equal(read["state_dict"]["a"], torch.arange(3))
 
 
 def errors_of_checkpoints_are_those_of_every_rank(run):
