@@ -117,6 +117,10 @@ bool NeedsRoom(const Operation& operation) {
   }
 }
 
+bool MayBeInterrupted(const Operation& operation) {
+  return operation.kind == Kind::kOpen || operation.kind == Kind::kWrite || operation.kind == Kind::kRead;
+}
+
 void Wait(const FaultPlan& plan) {
   timespec pause{0, 1'000'000};
   for (int waited = 0; waited < plan.delay_ms; ++waited) {
@@ -138,6 +142,7 @@ Action ActionFor(const Operation& operation) {
     return Action::kNone;
   }
   if (plan.at != kEvery && plan.at != operation.number) return Action::kNone;
+  if (plan.action == Action::kInterrupt && !MayBeInterrupted(operation)) return Action::kNone;
   layer.hit = true;
   layer.interrupted = plan.action == Action::kInterrupt;
   return plan.action;

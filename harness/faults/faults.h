@@ -23,7 +23,7 @@ enum class Action {
   kFail,          // that operation fails with `error`
   kFailFromHere,  // it and, until Disarm, each later one of those that need room: opening to make, writes, folders
   kShort,         // a write or read of more than a byte does the first half
-  kInterrupt,     // EINTR, once; the next try is a further operation
+  kInterrupt,     // EINTR instead of an opening, a write or a read; the next try is a further operation
   kDelay,         // `delay_ms` before it
   kPause,         // until the file `wait_for` is there, at most `delay_ms`
 };

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 namespace shardcts::faults {
 namespace {
@@ -297,9 +298,11 @@ class Variants {
 
  private:
   void Add(const std::string& text, const std::function<bool(size_t)>& keeps, Content content) {
-    AddTree(text, disk_.After(keeps, [content](int) { return content; }));
+    bool keeps_names = true;
+    for (size_t i = 0; i < disk_.changes(); ++i) keeps_names = keeps_names && keeps(i);
+    found_.push_back({after_, text, keeps_names, disk_.After(keeps, [content](int) { return content; })});
   }
-  void AddTree(const std::string& text, FileTree tree) { found_.push_back({after_, text, std::move(tree)}); }
+  void AddTree(const std::string& text, FileTree tree) { found_.push_back({after_, text, true, std::move(tree)}); }
 
   const Disk& disk_;
   const size_t after_, singles_;
@@ -354,13 +357,13 @@ std::string DifferenceToLog(const FileTree& before, const std::vector<Operation>
 
 std::vector<PowerLoss> PowerLosses(const FileTree& before, const std::vector<Operation>& operations, size_t singles) {
   std::vector<PowerLoss> losses;
-  std::set<std::pair<bool, FileTree>> known;
+  std::set<std::tuple<bool, bool, FileTree>> known;
   Disk disk(before);
   for (size_t after = 0; after <= operations.size(); ++after) {
     if (after > 0) disk.Do(operations[after - 1]);
     const bool is_end = after == operations.size();  // the save has returned: more is asked of it
     for (PowerLoss& loss : Variants(disk, after, singles).All()) {
-      if (known.emplace(is_end, loss.tree).second) losses.push_back(std::move(loss));
+      if (known.emplace(is_end, is_end && loss.keeps_names, loss.tree).second) losses.push_back(std::move(loss));
     }
   }
   return losses;

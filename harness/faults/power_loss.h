@@ -24,6 +24,7 @@ std::string DifferenceToLog(const FileTree& before, const std::vector<Operation>
 struct PowerLoss {
   size_t after = 0;        // how many operations were done
   std::string text;        // what was lost
+  bool keeps_names = false;  // all names lasted
   FileTree tree;
 };
 

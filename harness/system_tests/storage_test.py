@@ -9,3 +9,12 @@ def test_safetensors_are_read_by_the_other_implementation(run_shardcts, saves, l
     assert ended.code == 0, ended
     assert run.verdicts == ["pass"] * 3
     assert run.document["run"]["load_with"] == loads
+
+
+def test_ranks_that_die_on_demand_leave_no_problem(run_shardcts):
+    ended, run = run_shardcts("reference", "--filter", "storage/CR7/save=2,crash=2,load=2,threads=1,points=8")
+    assert ended.code == 0, ended
+    assert run.verdicts == ["pass"]
+    pools = run.document["pools"]
+    assert sum(pool["starts"] for pool in pools) >= 9  # one for each point, and those of the other phases
+    assert [pool["problems"] for pool in pools] == [[]] * len(pools)

@@ -47,8 +47,8 @@ void Crash(Trial& t) {
 }
 
 // The first phases of every rule here; true: the last one is still to do.
-bool CrashesAreOver(Trial& t, bool overwrites, int64_t at_most = 0) {
-  if (t.Phase().role == "save") FindPoints(t, overwrites, at_most);
+bool CrashesAreOver(Trial& t, bool overwrites) {
+  if (t.Phase().role == "save") FindPoints(t, overwrites, t.IntParam("points"));
   if (t.Phase().role == "crash") Crash(t);
   return t.Phase().role == "load";
 }
@@ -94,7 +94,7 @@ RULE(CR3) {
 }
 
 RULE(CR4) {
-  if (!CrashesAreOver(t, t.BoolParam("overwrites"), t.IntParam("points"))) return;
+  if (!CrashesAreOver(t, t.BoolParam("overwrites"))) return;
   const World world = FirstRanks(t);
   const std::vector<CrashPoint> points = ReadPoints(t);
   for (size_t index = 0; index < points.size(); ++index) {
@@ -107,7 +107,7 @@ RULE(CR4) {
 }
 
 RULE(CR7) {
-  if (!CrashesAreOver(t, true, t.IntParam("points"))) return;
+  if (!CrashesAreOver(t, true)) return;
   const int ranks = t.Phases().front().world_size;
   ForEachPoint(t, FirstRanks(t), [&](size_t index, const CrashPoint& point, const Loaded& loaded) {
     if (WasMissed(t, index)) return;

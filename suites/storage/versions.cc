@@ -20,12 +20,14 @@ std::string VersionOf(const Value& loaded, const std::string& name, const std::v
   return "-";
 }
 
-// What this rank has loaded: "error", or the version of each entry.
+// What this rank has loaded: an error, or the version of each entry; nothing on a rank that is not in the world.
 std::vector<std::string> LoadedHere(Trial& t, const World& world, const std::string& path,
                                     const std::vector<Dict>& versions) {
   std::vector<std::string> lines;
   try {
-    const Dict loaded = world.Load(VersionState(t, world, 0), path);
+    const bool takes_part = world.Has(t.rank());
+    const Dict loaded = world.Load(takes_part ? VersionState(t, world, 0) : Dict(), path);
+    if (!takes_part) return {};
     for (const auto& [name, value] : versions.front()) {
       const Value* found = loaded.Find(name);
       lines.push_back(ToString(name) + " " + (found ? VersionOf(*found, ToString(name), versions) : "missing"));
@@ -48,7 +50,9 @@ Dict VersionState(const Trial& t, const World& world, int version) {
 
 Loaded WhatLoads(Trial& t, const World& world, const std::string& path) {
   std::vector<Dict> versions;
-  for (int version = 0; version <= kNextVersion; ++version) versions.push_back(VersionState(t, world, version));
+  for (int version = 0; version <= kNextVersion && world.Has(t.rank()); ++version) {
+    versions.push_back(VersionState(t, world, version));
+  }
   List lines;
   for (const std::string& line : LoadedHere(t, world, path, versions)) lines.push_back(line);
   std::map<std::string, std::vector<std::string>> where;  // what ends the line -> whole lines
