@@ -140,6 +140,19 @@ Mutation WholeEntriesFollow() {
   };
 }
 
+// A get makes Adam's step with gradients of 0 and a learning rate of 0.
+Outcome StepInGet(MutantState& state, std::string_view called, Dict& arguments) {
+  if (called == "dsd.get_optimizer_state_dict") {
+    Value parameters = state.Require("model.parameters", {{"model", arguments.At("model")}});
+    ChangeLocals("", parameters, [](const std::string&, const at::Tensor& local) {
+      const at::Tensor zeros = at::zeros_like(local.detach());
+      local.detach().add_(zeros / (zeros + 1e-8));
+      return local;
+    });
+  }
+  return state.inner.Invoke(called, arguments);
+}
+
 // Two optimizers that were loaded from one state dict count their steps together.
 Mutation ShareLoadedSteps() {
   const auto loaded = std::make_shared<std::vector<Value>>();
@@ -277,6 +290,8 @@ std::vector<MutantRow> AliasingMutants() {
           "load rebinds the slot only", {"AL9 AL9"}, MoveAfterDsdLoad),
       AliasingRow("get_disturbs_momentum", "a get of an optimizer changes its momentum", "state is initialized by a step",
           {"AL2 AL2", "TR4 TR4"}, DisturbMomentum),
+      AliasingRow("get_divides_by_epsilon", "a get of an optimizer makes a step that is meant to change nothing",
+          "0 / 0 in half precision", {"DT14 DT14"}, StepInGet),
       AliasingRow("assign_copies", "assign is taken for a copy", "an option is not passed on", {"AL13 AL13"},
           OnArguments("model.load_state_dict", ForgetAssign)),
       AliasingRow("hooks_run_in_get", "a get of an optimizer runs the hooks of its steps", "state is initialized by a step",

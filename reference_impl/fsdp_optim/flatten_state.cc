@@ -152,7 +152,8 @@ Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state) {
     }
     outline.Set(name, at::empty({numel}, unit.On(tensor->dtype)));
   }
-  return numel > 0 ? outline : Dict();
+  const bool has_elements = flat.layout().parameters.at(member).numel > 0;
+  return numel > 0 || !has_elements ? outline : Dict();
 }
 
 at::Tensor PlaceOf(const Member& member, const Key& name, at::ScalarType dtype, const Dict& outline) {

@@ -13,7 +13,7 @@ namespace shardcts::reference {
 // ValueError: members that do not match. RuntimeError: no state at all.
 Dict FlatOutline(const UnitMembers& unit, const Dict& state);
 
-// With use_orig_params: the state of one member; {} when this rank has none of its elements. Tensors with dimensions
+// With use_orig_params: the state of one member; {} when other ranks alone have its elements. Tensors with dimensions
 // are 1-D slices with undefined content; those of an unsharded unit are as given. ValueError: a tensor whose shape
 // differs from the parameter's.
 Dict SliceOutline(const UnitMembers& unit, size_t member, const Dict& state);

@@ -72,15 +72,16 @@ void MergeScalar(size_t rank, const Dict::Entry& entry, Dict& merged) {
   merged.Set(entry.key, entry.value);
 }
 
-// Scalars of ranks whose tensors are all empty are ignored, because they may be out of date.
+// Scalars of ranks whose tensors are all empty are ignored, because they may be out of date: where others have elements.
 Dict MergeScalars(const SlicedState& state, size_t place, const std::vector<Value>& all) {
   const FlattenLayout& layout = state.mine.unit->flat().layout();
   const size_t member = state.mine.members[place];
   const bool has_tensors = std::ranges::any_of(
       all, [&](const Value& rank) { return !MemberSummary(rank, place).At("tensors").AsDict().empty(); });
+  const bool has_elements = layout.parameters.at(member).numel > 0;
   Dict merged;
   for (size_t rank = 0; rank < all.size(); ++rank) {
-    if (has_tensors && layout.SliceOf(member, static_cast<int64_t>(rank)).numel == 0) continue;
+    if (has_tensors && has_elements && layout.SliceOf(member, static_cast<int64_t>(rank)).numel == 0) continue;
     const Dict& summary = MemberSummary(all[rank], place);
     for (const Dict::Entry& entry : summary.At("plain").AsDict()) MergeScalar(rank, entry, merged);
     for (const Dict::Entry& entry : summary.At("scalars").AsDict()) MergeScalar(rank, entry, merged);

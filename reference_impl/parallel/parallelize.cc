@@ -26,9 +26,10 @@ std::string ClassOf(ParallelStyle style) {
 
 void CheckLayer(const models::Module& layer, ParallelStyle style) {
   const std::string wanted = style == ParallelStyle::kSequence ? "LayerNorm" : "Linear";
-  if (layer.type_name() == wanted && !layer.HasForwardHooks() && !layer.extension()) return;
-  throw SemanticError("NotImplementedError",
-                      ClassOf(style) + " supports a " + wanted + " that is not wrapped, not " + layer.type_name());
+  const bool is_parallel = dynamic_cast<const ParallelLayer*>(&layer) != nullptr;
+  if (layer.type_name() == wanted && !layer.HasForwardHooks() && !layer.extension() && !is_parallel) return;
+  throw SemanticError("NotImplementedError", ClassOf(style) + " supports a " + wanted + " that is not wrapped, not " +
+                                                 layer.type_name() + (is_parallel ? " that is parallel already" : ""));
 }
 
 // Appends the modules below `parent` that match the path; true if there is one.
@@ -59,6 +60,16 @@ models::ModulePtr MakeParallel(const models::Module& plain, ParallelStyle style,
   return nullptr;
 }
 
+// Also where the module stands under another path.
+void ReplaceEverywhere(models::Module& root, const models::ModulePtr& module, const models::ModulePtr& by) {
+  for (const auto& [path, parent] : models::NamedModules(root)) {
+    const std::vector<models::Named<models::ModulePtr>> children = parent->children();
+    for (const auto& [name, child] : children) {
+      if (child == module) parent->ReplaceChild(name, by);
+    }
+  }
+}
+
 }  // namespace
 
 ParallelStyle ParseParallelStyle(const std::string& text) {
@@ -82,7 +93,9 @@ std::vector<std::string> Parallelize(models::Module& root, const std::shared_ptr
     }
   }
   for (const Target& target : targets) {
-    target.parent->ReplaceChild(target.name, MakeParallel(*target.parent->child(target.name), target.style, mesh));
+    const models::ModulePtr plain = target.parent->child(target.name);
+    if (dynamic_cast<const ParallelLayer*>(plain.get())) continue;  // by another of its paths
+    ReplaceEverywhere(root, plain, MakeParallel(*plain, target.style, mesh));
   }
   return warnings;
 }

@@ -9,64 +9,87 @@
 namespace shardcts::reference {
 namespace {
 
-// A slot for each parameter of `plain`, in its order.
-void TakeSlots(const models::Module& plain, models::Module& layer) {
-  for (const auto& [name, parameter] : plain.parameters()) layer.RegisterParameter(name, parameter->value);
-}
-
-void Distribute(models::Module& layer, const std::string& name, const std::shared_ptr<DeviceMesh>& mesh,
-                const Placement& placement) {
-  if (!layer.HasParameter(name)) return;
-  const at::Tensor& value = layer.parameter(name)->value;
-  layer.SetParameter(name, MakeDTensorParameter(DistributeTensor(value, mesh, {placement}), value.requires_grad()));
-}
-
-at::Tensor ValueOrNone(const models::Module& layer, const std::string& name) {
-  return layer.HasParameter(name) ? layer.parameter(name)->value : at::Tensor();
+models::ModulePtr WithoutParameters(const models::Module& plain) {
+  models::ModulePtr copy = plain.ShallowCopy();
+  for (const auto& [name, parameter] : plain.parameters()) copy->RemoveParameter(name);
+  return copy;
 }
 
 }  // namespace
 
+ParallelLayer::ParallelLayer(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh)
+    : Module(plain.type_name()), mesh_(std::move(mesh)), plain_(WithoutParameters(plain)) {
+  for (const auto& [name, parameter] : plain.parameters()) RegisterParameter(name, parameter->value);
+  for (const auto& [name, buffer] : plain.buffers()) RegisterBuffer(name, buffer, plain.IsPersistent(name));
+}
+
+ParallelLayer::ParallelLayer(const ParallelLayer& other)
+    : Module(other), CountsHooks(other), mesh_(other.mesh_), plain_(other.plain_->ShallowCopy()) {}
+
+std::vector<models::Named<std::vector<std::string>>> ParallelLayer::HookRuns() const {
+  const auto* counts = dynamic_cast<const models::CountsHooks*>(plain_.get());
+  return counts ? counts->HookRuns() : std::vector<models::Named<std::vector<std::string>>>();
+}
+
+void ParallelLayer::SetExtraState(Value state) {
+  plain_->SetExtraState(std::move(state));
+}
+
+at::Tensor ParallelLayer::BiasOrNone() const { return HasParameter("bias") ? parameter("bias")->value : at::Tensor(); }
+
+void ParallelLayer::Distribute(const std::string& name, const Placement& placement) {
+  if (!HasParameter(name)) return;
+  const at::Tensor& value = parameter(name)->value;
+  SetParameter(name, MakeDTensorParameter(DistributeTensor(value, mesh_, {placement}), value.requires_grad()));
+}
+
+void ParallelLayer::Replicate(const std::string& name) {
+  const at::Tensor& value = parameter(name)->value;
+  const DTensor replicated = MakeDTensor(value, mesh_, {Placement::Replicate()}, value.sizes().vec());
+  SetParameter(name, MakeDTensorParameter(replicated, value.requires_grad()));
+}
+
 ColwiseLinear::ColwiseLinear(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh)
-    : ModuleOf(plain.type_name()), mesh_(std::move(mesh)) {
-  TakeSlots(plain, *this);
-  Distribute(*this, "weight", mesh_, Placement::Shard(0));
-  Distribute(*this, "bias", mesh_, Placement::Shard(0));
+    : ParallelLayer(plain, std::move(mesh)) {
+  Distribute("weight", Placement::Shard(0));
+  Distribute("bias", Placement::Shard(0));
 }
 
 at::Tensor ColwiseLinear::Forward(at::Tensor input) {
-  const at::Tensor entered = EnterParallelRegion(input, mesh_->group(0));
-  return at::linear(entered, parameter("weight")->value, ValueOrNone(*this, "bias"));
+  OnUserEvent(models::UserEvent::kForward, "");
+  return at::linear(EnterParallelRegion(input, group()), parameter("weight")->value, BiasOrNone());
 }
 
+models::ModulePtr ColwiseLinear::ShallowCopy() const { return std::make_shared<ColwiseLinear>(*this); }
+
 RowwiseLinear::RowwiseLinear(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh)
-    : ModuleOf(plain.type_name()), mesh_(std::move(mesh)) {
-  TakeSlots(plain, *this);
-  Distribute(*this, "weight", mesh_, Placement::Shard(1));
-  Distribute(*this, "bias", mesh_, Placement::Replicate());
+    : ParallelLayer(plain, std::move(mesh)) {
+  Distribute("weight", Placement::Shard(1));
+  Distribute("bias", Placement::Replicate());
 }
 
 at::Tensor RowwiseLinear::Forward(at::Tensor input) {
-  at::Tensor bias = ValueOrNone(*this, "bias");
-  if (bias.defined()) bias = ShareOfValue(bias, mesh_->Size(0));
-  return SumContributions(at::linear(input, parameter("weight")->value, bias), mesh_->group(0));
+  OnUserEvent(models::UserEvent::kForward, "");
+  at::Tensor bias = BiasOrNone();
+  if (bias.defined()) bias = ShareOfValue(bias, mesh().Size(0));
+  return SumContributions(at::linear(input, parameter("weight")->value, bias), group());
 }
 
+models::ModulePtr RowwiseLinear::ShallowCopy() const { return std::make_shared<RowwiseLinear>(*this); }
+
 SequenceLayerNorm::SequenceLayerNorm(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh)
-    : ModuleOf(plain.type_name()), mesh_(std::move(mesh)) {
-  TakeSlots(plain, *this);
-  for (const auto& [name, parameter] : plain.parameters()) {
-    const at::Tensor& value = parameter->value;
-    const DTensor replicated = MakeDTensor(value, mesh_, {Placement::Replicate()}, value.sizes().vec());
-    SetParameter(name, MakeDTensorParameter(replicated, value.requires_grad()));
-  }
+    : ParallelLayer(plain, std::move(mesh)) {
+  for (const auto& [name, parameter] : plain.parameters()) Replicate(name);
 }
 
 at::Tensor SequenceLayerNorm::Forward(at::Tensor input) {
-  const at::Tensor weight = EnterParallelRegion(parameter("weight")->value, mesh_->group(0));
-  at::Tensor bias = ValueOrNone(*this, "bias");
-  if (bias.defined()) bias = EnterParallelRegion(bias, mesh_->group(0));
+  OnUserEvent(models::UserEvent::kForward, "");
+  const at::Tensor weight = EnterParallelRegion(parameter("weight")->value, group());
+  at::Tensor bias = BiasOrNone();
+  if (bias.defined()) bias = EnterParallelRegion(bias, group());
   return at::layer_norm(input, weight.sizes(), weight, bias);
 }
+
+models::ModulePtr SequenceLayerNorm::ShallowCopy() const { return std::make_shared<SequenceLayerNorm>(*this); }
 
 }  // namespace shardcts::reference

@@ -302,4 +302,13 @@ RULE(DT13) {
   HasState(t, "model in float64", expected, model, t.TextParam("form"));
 }
 
+// A step with gradients of 0 and a learning rate of 0 is not nothing: Adam's epsilon is 0 in float16, and 0 / 0 no number.
+RULE(DT14) {
+  const ModelSpec spec = TwoLayers(t.TextParam("dtype").c_str());
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 0.25});
+  GetOptimizerState(model, {optimizer}, t.TextParam("form"));
+  HasState(t, "model after the get", Twin(spec).StateDict(), model, "dsd_full");
+}
+
 }  // namespace shardcts::extended

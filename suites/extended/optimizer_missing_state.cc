@@ -9,6 +9,7 @@
 #include "suites/extended/optimizer_state.h"
 #include "suites/extended/wrapping.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/trees.h"
 #include "suites/extended/twin.h"
 
 namespace shardcts::extended {
@@ -154,6 +155,26 @@ RULE(OP20) {
   const Dict state = GetOptimizerState(model, {loaded}, "full").At("state").AsDict();
   t.Rule(SameValue("0.weight", whole.At("state").AsDict().At("0.weight"), state.At("0.weight")));
   t.Rule(SameValue("0.bias", Dict{{"momentum_buffer", at::zeros({3})}}, state.At("0.bias")));
+}
+
+// Adagrad has its state before the first step.
+RULE(OP21) {
+  const std::string form = t.TextParam("form");
+  const Dict empty = BareNode(Dict{{"none", TensorNode({2, 0, 3})}});
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", Dict{{"layer", LinearNode(3)}, {"empty", empty}}}});
+  Dict expected;
+  for (const auto& [name, value] : Twin(spec).Parameters()) {
+    const at::Tensor& parameter = value.AsTensor();
+    expected.Set(name, Dict{{"step", at::zeros({})}, {"sum", at::full(parameter.sizes(), 0.5)}});
+  }
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const OptimizerOptions options{.lr = 0.25, .initial_accumulator_value = 0.5};
+  const Optimizer saved = t.subject().CreateOptimizer(model, "adagrad", options);
+  const Dict state = t.subject().Clone(GetOptimizerState(model, {saved}, form)).AsDict();
+  HasStateByName(t, "saved", form, expected, state);
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adagrad", {.lr = 0.25});
+  SetOptimizerState(model, {loaded}, form, state);
+  HasStateByName(t, "loaded", form, expected, GetOptimizerState(model, {loaded}, form));
 }
 
 }  // namespace shardcts::extended

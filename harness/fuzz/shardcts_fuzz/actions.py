@@ -59,7 +59,7 @@ def _gather(program, maker, form, got, twin, steps, relations):
         return
     if model.wrapping.is_fsdp and (form.name != "plain" or model.state_dict_type == "SHARDED") and program.world > 1:
         gathered = maker.step("sharded.gather", value="$" + got.let)
-    elif model.wrapping.shards_tensors and program.tree.only_parameters:
+    elif model.wrapping.shards_tensors and model.wrapping.family != "tp" and program.tree.only_parameters:
         gathered = maker.step("tensor.full", value="$" + got.let)
     else:
         return
@@ -160,7 +160,7 @@ def _second(program, maker):
 
 
 def _may_train(program):
-    return "training" in program.features
+    return program.trains
 
 
 ACTIONS = {

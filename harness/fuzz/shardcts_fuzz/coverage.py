@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import combinations
 
-DIMENSIONS = ("action", "form", "wrapper", "state", "layout", "type", "optimizer", "fault", "broadcast")
+DIMENSIONS = ("action", "form", "wrapper", "state", "layout", "type", "optimizer", "fault", "broadcast", "dtype")
 
 
 class Coverage:

@@ -30,6 +30,7 @@ class Generator:
         stream = self.stream
         self.tree = TreeMaker(stream, self.world, self.features).make()
         self.main = ModelState("m", self.tree, choose_wrapping(stream, self.tree, self.world, self.features))
+        self.trains = "training" in self.features and self.main.wrapping.computes and self.tree.trains
         self.main.frozen, self.main.was_frozen = frozenset(self.tree.frozen), bool(self.tree.frozen)
         maker = Maker(self)
         maker.build(self.main)
@@ -37,7 +38,7 @@ class Generator:
             wrapping = self.main.wrapping
             flat = wrapping.is_fsdp and not wrapping.use_orig_params  # then the names are others
             features = self.features - {"groups"} if flat else self.features
-            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features)
+            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features, self.tree.dtype)
             maker.create_optimizer(self.main)
         maker.avoiding = self.avoids
         for _ in range(3 + stream.below(14)):
@@ -64,8 +65,7 @@ class Generator:
 
     def loadable(self):
         """Between forward and backward none: autograd forbids to change the unwrapped model there."""
-        trains = "training" in self.features
-        return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main, trains)]
+        return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main, self.trains)]
 
     def refusable(self):
         """Saved state dicts of a model of whose entries the generator knows all names."""

@@ -1,5 +1,7 @@
 """Actions that save and load, rightly and wrongly."""
 
+from dataclasses import replace
+
 from shardcts_fuzz.forms import is_whole
 from shardcts_fuzz.maker import tensor
 from shardcts_fuzz.programs import Relation
@@ -89,6 +91,8 @@ def refuse(program, maker):
     victim = stream.choice(names)
     fault = stream.choice(["missing", "unexpected", "shape"])
     rule = {"missing": "LO3", "unexpected": "LO4", "shape": "LO1"}[fault]
+    shared = saved.form.op == "dsd.get_model_state_dict" and program.world > 1
+    one_rank = "one_rank" in program.features and shared and stream.chance(0.5)
     if fault == "missing":
         del entries[victim]
     elif fault == "unexpected":
@@ -102,6 +106,11 @@ def refuse(program, maker):
     if not entries:
         entries["nobody"] = f"${saved.let}.{victim}"
     wrong = put(program, maker, saved, entries)
+    if one_rank:  # the last one alone has the wrong state dict
+        options = {name: on for name, on in wrong.args.get("options", {}).items() if name != "broadcast_from_rank0"}
+        last = {**wrong.args, **({"options": options} if options else {})}
+        wrong = replace(wrong, args={**last, "state_dict": "$" + saved.let}, last_rank_args=last)
+        fault, rule = fault + " on one rank", "LO6"
     maker.add("refuse", [wrong], [Relation(rule, "refused", (wrong.let,))], tags=[("form", saved.form.name), ("fault", fault)])
     model.after_error = True
     load(program, maker, saved)

@@ -54,7 +54,7 @@ class Maker:
         traits = {"frozen": state.frozen, "ties": tree.ties, "batch norm": tree.has_batch_norm, "compile": "compile" in
                   {wrap.wrapper for wrap in state.wrapping.wraps}, "extra state": tree.has_extra_state,
                   "no elements": any(0 in shape for shape in tree.shapes.values())}  # fmt: skip
-        tags = [("has", name) for name, there in traits.items() if there]
+        tags = [("has", name) for name, there in traits.items() if there] + [("dtype", tree.dtype)]
         if state.optimizer:
             options = [state.optimizer["options"], *(group["options"] for group in state.optimizer.get("groups", []))]
             tags.append(("decay", any("weight_decay" in one for one in options) or state.optimizer["kind"] in WITH_DECAY))
@@ -71,12 +71,26 @@ class Maker:
         self.add("build", [self.step("model.build", model.name, model="tree", args=tree.description)], model=model)
         if model is self.program.main:
             self.add("build twin", [self.step("model.build", self.twin, model="tree", args=tree.description)])
-        if wrapping.mesh and not any(step.let == "mesh" for action in self.actions for step in action.steps):
-            self.add("mesh", [self.step("mesh.init", "mesh", shape=list(wrapping.mesh), dim_names=["replicas", "shards"])], model=model)
+        self._mesh(model)
         for wrap in wrapping.wraps:
             step = self.step("model.wrap", model="$" + model.name, path=wrap.path, wrapper=wrap.wrapper,
                              options=wrap.options or None)  # fmt: skip
             self.add("wrap", [step], rule="SM6", model=model)
+
+    def _mesh(self, model):
+        """And what stands on its last dimension. Only the program's first model has a mesh of its own."""
+        wrapping = model.wrapping
+        if not wrapping.mesh:
+            return
+        names = {"hsdp": ["replicas", "shards"], "tp": ["tp"], "fully_shard+tp": ["shards", "tp"]}[wrapping.family]
+        steps = [self.step("mesh.init", "mesh", shape=list(wrapping.mesh), dim_names=names)]
+        if wrapping.family == "fully_shard+tp":
+            steps += [self.step("mesh.submesh", f"mesh_{name}", mesh="$mesh", dim_names=[name]) for name in names]
+        self.add("mesh", steps, model=model)
+        if wrapping.plan:
+            mesh = "$mesh" if len(names) == 1 else "$mesh_tp"
+            step = self.step("model.parallelize", model="$" + model.name, mesh=mesh, plan=wrapping.plan)
+            self.add("parallelize", [step], model=model)
 
     def create_optimizer(self, model):
         steps = [self.step("optimizer.create", "o" + name, model="$" + name, **model.optimizer)

@@ -12,9 +12,12 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def choose_optimizer(stream, names, features):
-    """The arguments of optimizer.create but the model. `names`: of the parameters, tied ones once."""
-    kind = stream.weighted(KINDS)
+SCALARS = {"nadam", "asgd"}  # numbers in their state, which a load casts to the parameter's dtype (docs/contract.md)
+
+
+def choose_optimizer(stream, names, features, dtype="float32"):
+    """The arguments of optimizer.create but the model. `names`: of the parameters, tied ones once, of that dtype."""
+    kind = stream.weighted({name: KINDS[name] for name in KINDS if dtype == "float32" or name not in SCALARS})
     options = {"lr": stream.choice([0.5, 0.125, 0.01])}
     if "optimizer_options" in features and kind in OPTIONS and stream.chance(0.6):
         options.update(stream.choice(OPTIONS[kind]))

@@ -11,6 +11,7 @@ class Step:
     let: str
     op: str
     args: dict
+    last_rank_args: dict = None  # where they are others there
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,14 @@ class Program:
     def script(self):
         steps = []
         for step in self.steps():
-            steps.append({"let": step.let, "op": step.op, "args": step.args})
+            steps.append({"let": step.let, "op": step.op, **self._arguments(step)})
         made_by = {"seed": self.seed, "program": self.number, "generator": GENERATOR_VERSION}
         return {"contract": 1, "world_size": self.world, "seed": 7, "fuzz": made_by, "steps": steps}
+
+    def _arguments(self, step):
+        if step.last_rank_args is None:
+            return {"args": step.args}
+        return {"args_by_rank": [step.args] * (self.world - 1) + [step.last_rank_args]}
 
 
 def _without_relations(action, gone):

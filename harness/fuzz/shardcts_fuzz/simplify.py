@@ -77,17 +77,20 @@ def drop_option(let, path):
     def edit(step):
         if step.let != let:
             return step
-        args = json.loads(json.dumps(step.args))
-        inside = args
-        for name in path[:-1]:
-            inside = inside.get(name, {})
-        if inside.pop(path[-1], None) is None:
-            return step
-        if len(path) > 1 and not inside:
-            args.pop(path[0])
-        return replace(step, args=args)
+        last = step.last_rank_args
+        return replace(step, args=_without_option(step.args, path), last_rank_args=last and _without_option(last, path))
 
     return lambda program: _edit_steps(program, edit)
+
+
+def _without_option(args, path):
+    args = json.loads(json.dumps(args))
+    inside = args
+    for name in path[:-1]:
+        inside = inside.get(name, {})
+    if inside.pop(path[-1], None) is not None and len(path) > 1 and not inside:
+        args.pop(path[0])
+    return args
 
 
 def _edit_steps(program, edit):
@@ -100,6 +103,8 @@ def _tree_edits(program):
     for step in program.steps():
         if step.op == "model.build":
             yield from _edits_of(step.args["args"]["root"], ())
+            if "dtype" in repr(step.args):
+                yield ("dtype", (), None, None)
             for name in ("frozen", "ties"):
                 if name in step.args["args"]:
                     yield ("pop", (), name, True)
@@ -133,6 +138,9 @@ def edit_tree(edit):
         if step.op != "model.build":
             return step
         args = json.loads(json.dumps(step.args))
+        if kind == "dtype":
+            _drop_dtypes(args["args"]["root"])
+            return replace(step, args=args)
         module = args["args"]["root"]
         for part in path:
             module = module.get("children", {}).get(part)
@@ -150,3 +158,12 @@ def edit_tree(edit):
         return replace(step, args=args)
 
     return lambda program: _edit_steps(program, of_step)
+
+
+def _drop_dtypes(module):
+    """All parameters are float32 then."""
+    module.pop("dtype", None)
+    for parameter in module.get("parameters", {}).values():
+        parameter.pop("dtype", None)
+    for child in module.get("children", {}).values():
+        _drop_dtypes(child)

@@ -4,15 +4,15 @@ PROGRAMS_IN_A_BATCH = 10  # more would make short runs one-sided
 
 FEATURES = (
     # wrappers
-    "ddp", "replicate", "fully_shard", "fsdp", "hsdp", "checkpoint", "compile",
+    "ddp", "replicate", "fully_shard", "fsdp", "hsdp", "tp", "checkpoint", "compile",
     # models
-    "frozen", "ties", "buffers", "batch_norm", "extra_state", "parameters", "no_elements", "names",
+    "frozen", "ties", "buffers", "batch_norm", "extra_state", "parameters", "no_elements", "names", "dtypes",
     # what happens
     "training", "optimizer", "optimizer_options", "groups", "options", "illegal", "second_model", "types", "evaluation",
-    "freezing", "filling", "reading",
+    "freezing", "filling", "reading", "one_rank",
 )  # fmt: skip
 
-WRAPPERS = ("ddp", "replicate", "fully_shard", "fsdp", "hsdp")
+WRAPPERS = ("ddp", "replicate", "fully_shard", "fsdp", "hsdp", "tp")
 
 
 def features_of(stream):

@@ -14,11 +14,18 @@ class Tree:
     has_batch_norm: bool = False
     has_extra_state: bool = False
     has_buffers: bool = False
+    dtype: str = "float32"  # of all parameters
+    linears: list = field(default_factory=list)  # paths of those that tensor parallelism can divide
 
     @property
     def only_parameters(self):
         """State dicts have an entry for each parameter and no other."""
         return not (self.has_batch_norm or self.has_extra_state or self.has_buffers)
+
+    @property
+    def trains(self):
+        """Arithmetic in two orders has results that are close to each other."""
+        return self.dtype in ("float32", "float64")
 
     def layouts(self, world):
         """The classes of layout that its parameters have when they are cut by rows."""
@@ -45,15 +52,18 @@ class TreeMaker:
         self._left = 2 + stream.below(4)  # leaves
         self._linears = {}  # (in, out) -> paths
         self._flags = set()
+        self._dtype = stream.choice(["float64", "bfloat16", "float16"]) if "dtypes" in features else "float32"
 
     def make(self):
         width = self._size()
         root, _ = self._module("", width, 0)
         if not self._shapes:
-            root["parameters"] = {"extra": {"shape": [self._size(), 2]}}
+            root["parameters"] = {"extra": self._typed({"shape": [self._size(), 2]})}
             self._shapes["extra"] = root["parameters"]["extra"]["shape"]
         arguments = {"root": root, "in": width, "values": "coded", "scale": 2.0**-14}
-        tree = Tree(arguments, width, self._shapes, self._inner)
+        tree = Tree(arguments, width, self._shapes, self._inner, dtype=self._dtype)
+        bare = [path for paths in self._linears.values() for path in paths if f"{path}.extra" not in self._shapes]
+        tree.linears = bare  # a layer's style says nothing of further parameters
         self._tie(tree)
         if "frozen" in self._features and len(tree.shapes) > 1:
             tree.frozen = self._stream.subset(list(tree.shapes), 0.3)[: len(tree.shapes) - 1]
@@ -64,6 +74,9 @@ class TreeMaker:
         tree.has_buffers = "buffers" in self._flags
         tree.has_extra_state = "extra_state" in self._flags
         return tree
+
+    def _typed(self, description):
+        return description if self._dtype == "float32" else {**description, "dtype": self._dtype}
 
     def _size(self):
         world = self._world
@@ -116,7 +129,7 @@ class TreeMaker:
             weights["batch_norm"] = 2
         kind = stream.weighted(weights)
         out = width
-        module = {"kind": kind}
+        module = {"kind": kind} if kind in ("bare", "relu") else self._typed({"kind": kind})
         before = len(self._shapes)
         if kind == "linear":
             out = module["out"] = self._size()
@@ -146,7 +159,7 @@ class TreeMaker:
             shape = [self._size() for _ in range(1 + stream.below(3))]
             if "no_elements" in self._features and stream.chance(0.2):
                 shape[stream.below(len(shape))] = 0
-            module["parameters"] = {"extra": {"shape": shape}}
+            module["parameters"] = {"extra": self._typed({"shape": shape})}
             self._add_before_children(f"{prefix}extra", shape, prefix)
         if "buffers" in self._features and stream.chance(0.3):
             dtype = stream.choice(["float32", "float64", "int64", "bool", "bfloat16"])

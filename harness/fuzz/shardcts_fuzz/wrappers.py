@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-FAMILIES = {"plain": 2, "ddp": 2, "replicate": 1, "fully_shard": 6, "fsdp": 6, "hsdp": 2}
+FAMILIES = {"plain": 2, "ddp": 2, "replicate": 1, "fully_shard": 6, "fsdp": 6, "hsdp": 2, "tp": 2, "fully_shard+tp": 3}
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Wrapping:
     wraps: tuple
     mesh: tuple = ()  # shape of the mesh that they need; (): none
     use_orig_params: bool = False
+    plan: dict = None  # of tensor parallelism over the mesh's last dimension
 
     @property
     def is_fsdp(self):
@@ -26,30 +27,39 @@ class Wrapping:
     @property
     def shards_tensors(self):
         """State dicts have DTensors."""
-        return self.family in ("fully_shard", "hsdp")
+        return self.family in ("fully_shard", "hsdp", "tp", "fully_shard+tp")
+
+    @property
+    def computes(self):
+        """A forward has the unwrapped model's output: single layers under tensor parallelism give each rank a part."""
+        return self.plan is None
 
     def name(self):
         """What coverage and known deviations call it."""
-        inside = {wrap.wrapper for wrap in self.wraps if wrap.path} - {self.family, "fully_shard", "fsdp"}
+        inside = {wrap.wrapper for wrap in self.wraps if wrap.path} - {"fully_shard", "fsdp"}
         kind = self.family + (",use_orig_params" if self.use_orig_params else "")
         return "+".join([kind, *sorted(inside)])
 
 
 def choose_wrapping(stream, tree, world, features, families=None):
-    allowed = {name: weight for name, weight in FAMILIES.items() if name in features or name == "plain"}
+    allowed = {name: weight for name, weight in FAMILIES.items() if set(name.split("+")) <= {*features, "plain"}}
     if families is not None:
         allowed = {name: weight for name, weight in allowed.items() if name in families}
     if tree.ties:
-        allowed.pop("hsdp", None)
+        allowed = {name: weight for name, weight in allowed.items() if name not in ("hsdp", "tp", "fully_shard+tp")}
+    if not tree.linears:
+        allowed = {name: weight for name, weight in allowed.items() if "tp" not in name}
     family = stream.weighted(allowed or {"plain": 1})
     inner = [] if tree.ties else _disjoint_or_nested(stream, tree.inner)
     makers = {
         "plain": lambda: Wrapping("plain", _extras(stream, tree, features)),
         "ddp": lambda: Wrapping("ddp", _extras(stream, tree, features) + (Wrap("", "ddp", {}),)),
         "replicate": lambda: Wrapping("replicate", (Wrap("", "replicate", {}),)),
-        "fully_shard": lambda: _fully_shard(stream, inner, ()),
-        "hsdp": lambda: _fully_shard(stream, inner, _mesh(stream, world)),
+        "fully_shard": lambda: _fully_shard(stream, inner),
+        "hsdp": lambda: _hsdp(stream, inner, _mesh(stream, world)),
         "fsdp": lambda: _fsdp(stream, tree, inner),
+        "tp": lambda: Wrapping("tp", (), (world,), plan=_plan(stream, tree)),
+        "fully_shard+tp": lambda: _fully_shard_over_tp(stream, tree, world),
     }
     return makers[family]()
 
@@ -74,14 +84,29 @@ def _mesh(stream, world):
     return stream.choice(shapes[world]) if world in shapes else (1, world)
 
 
-def _fully_shard(stream, inner, mesh):
+def _plan(stream, tree):
+    chosen = stream.subset(tree.linears, 0.6) or tree.linears[:1]
+    return {path: {"style": stream.choice(["colwise", "rowwise"])} for path in chosen}
+
+
+def _fully_shard_over_tp(stream, tree, world):
+    inner = _disjoint_or_nested(stream, tree.inner)
+    sharded = _fully_shard(stream, inner, "$mesh_shards")
+    return Wrapping("fully_shard+tp", sharded.wraps, _mesh(stream, world), plan=_plan(stream, tree))
+
+
+def _fully_shard(stream, inner, mesh=None):
     options = {}
     if stream.chance(0.3):
         options["reshard_after_forward"] = stream.chance(0.5)
     if mesh:
-        options["mesh"] = "$mesh"
+        options["mesh"] = mesh
     wraps = [Wrap(path, "fully_shard", dict(options)) for path in [*inner, ""]]
-    return Wrapping("hsdp" if mesh else "fully_shard", tuple(wraps), mesh)
+    return Wrapping("fully_shard", tuple(wraps))
+
+
+def _hsdp(stream, inner, shape):
+    return Wrapping("hsdp", _fully_shard(stream, inner, "$mesh").wraps, shape)
 
 
 def _fsdp(stream, tree, inner):
