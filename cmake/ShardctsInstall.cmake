@@ -3,7 +3,7 @@
 # they were at build time.
 #
 #   bin/                 shardcts, shardcts-rank
-#   lib/shardcts/        the contract's library, the implementations that are shipped
+#   lib/shardcts/        the contract's library, the fault layer, the implementations that are shipped
 #   include/shardcts/    headers: contract/, comm/communicator.h, models/
 #   lib/cmake/ShardCTS/  the CMake package
 #   share/shardcts/      files that programs read at run time (harness/run_files/program_folder.h)
@@ -13,8 +13,8 @@
 include(CMakePackageConfigHelpers)
 
 add_custom_target(installed DEPENDS shardcts shardcts-rank shardcts_reference shardcts_python shardcts_hostdev
-                                    shardcts_hostdev_device shardcts_local_backend shardcts_contract shardcts_comm
-                                    shardcts_models shardcts_fmt)
+                                    shardcts_hostdev_device shardcts_local_backend shardcts_faults shardcts_contract
+                                    shardcts_comm shardcts_models shardcts_fmt)
 
 set(library_folder lib/shardcts)
 set(header_folder include/shardcts)
@@ -34,9 +34,11 @@ function(shardcts_install_rpath folder)
 endfunction()
 
 shardcts_install_rpath(bin shardcts shardcts-rank)
-shardcts_install_rpath(${library_folder} shardcts_contract shardcts_reference shardcts_python shardcts_hostdev_device)
+shardcts_install_rpath(${library_folder} shardcts_contract shardcts_faults shardcts_reference shardcts_python
+                       shardcts_hostdev_device)
 install(TARGETS shardcts shardcts-rank RUNTIME DESTINATION bin)
-install(TARGETS shardcts_reference shardcts_python shardcts_hostdev_device LIBRARY DESTINATION ${library_folder})
+install(TARGETS shardcts_faults shardcts_reference shardcts_python shardcts_hostdev_device
+        LIBRARY DESTINATION ${library_folder})
 
 foreach(name contract comm models fmt)
   set_target_properties(shardcts_${name} PROPERTIES EXPORT_NAME ${name})

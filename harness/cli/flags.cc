@@ -1,6 +1,7 @@
 #include "cli/flags.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <charconv>
 #include <cmath>
 #include <ctime>
@@ -183,6 +184,15 @@ void StorageFlags::AddTo(CLI::App& command) {
                   "a folder, on any file system, below which the folders of tests with phases are made (default: in the "
                   "run folder)")
       ->type_name("DIR");
+  command
+      .add_option_function<std::string>(
+          "--crash-points", [](const std::string& points) { ::setenv("SHARDCTS_CRASH_POINTS", points.c_str(), 1); },
+          "at how many points of a save rules kill a rank, evenly spread, or all (default: as their cases say)")
+      ->type_name("all|N")
+      ->check([](const std::string& points) {
+        const bool is_number = !points.empty() && points.find_first_not_of("0123456789") == points.npos && points != "0";
+        return is_number || points == "all" ? "" : "expected a number from 1, or all: \"" + points + "\"";
+      });
 }
 
 std::filesystem::path StorageFlags::Root() const {

@@ -85,7 +85,7 @@ class PoolFlags {
   std::string rank_program_;  // empty: shardcts-rank next to this program
 };
 
-// --storage-root
+// --storage-root, --crash-points. Ranks find the latter in their environment.
 class StorageFlags {
  public:
   void AddTo(CLI::App& command);

@@ -15,7 +15,7 @@ struct TestCase;
 
 struct TestPhase {
   size_t index = 0;    // from 0
-  std::string role;    // "save": the implementation under test runs it; "load": that of --load-with, where it is given
+  std::string role;    // "save", "crash": the implementation under test runs it; "load": that of --load-with, if given
   int world_size = 1;
   nlohmann::ordered_json params = nlohmann::ordered_json::object();  // in addition to the test's
 
@@ -28,8 +28,8 @@ struct TestRanks {
   std::vector<TestPhase> phases = {};   // empty: the test is not divided
 };
 
-// `place`: a list of 1 to 8 phases {"role": "save" | "load", "world": 2 or [2, 3], parameter: [values], …}; the result
-// has every combination of their values. Throws InputError.
+// `place`: a list of 1 to 8 phases {"role": "save" | "crash" | "load", "world": 2 or [2, 3], parameter: [values], …};
+// the result has every combination of their values. Throws InputError.
 std::vector<TestRanks> ParsePhases(const JsonPlace& place);
 
 // What `owner`, an object of an inventory, lists: its `phases`, or its `world_sizes`, not both. Empty: neither. Throws

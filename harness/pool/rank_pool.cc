@@ -5,6 +5,7 @@
 #include "pool/loss.h"
 #include "pool/rank_watch.h"
 #include "pool/test_clock.h"
+#include "run_files/death_note.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -158,12 +159,23 @@ class PoolRun {
   void CheckProcesses() {
     const std::vector<bool> ended = EndedRanks();
     const bool processes_ended = watch_.processes().SupportEnded() || watch_.processes().AllEnded();
-    if (!processes_ended && !SomeIsLost(ended)) return;
+    if (!processes_ended && (!SomeIsLost(ended) || AwaitsPeersOfTheDead(ended))) return;
     ReadEvents();  // what they wrote before they ended
     if (end_ || record_.FailedRank()) return;
     ReportTestsThatAreOver();
     if (!end_ && (processes_ended || SomeIsLost(ended))) EndWithLoss();
   }
+
+  // A rank of the running test died as the test had asked for: its peers have until the deadline to see it, and leave.
+  bool AwaitsPeersOfTheDead(const std::vector<bool>& ended) const {
+    const std::optional<size_t> test = record_.Running();
+    if (!test || *test >= plan_.plan.phases.size() || !plan_.plan.phases[*test]) return false;
+    const PlannedPhase& phase = *plan_.plan.phases[*test];
+    const std::optional<int> dead = phase.role == "crash" ? ReadDeathNote(phase.folder) : std::nullopt;
+    return dead && *dead < static_cast<int>(ended.size()) && ended[static_cast<size_t>(*dead)] && !AllHaveEnded(ended);
+  }
+
+  static bool AllHaveEnded(const std::vector<bool>& ended) { return std::ranges::count(ended, false) == 0; }
 
   void EndWithLoss() {
     std::optional<std::string> support_ended = SupportEndedFirst();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "run/run_ledger.h"
+#include "run_files/death_note.h"
 
 namespace shardcts {
 namespace {
@@ -51,10 +52,22 @@ std::string RunLedger::OtherRunnerOf(const Unit& unit) {
   return options_.load_with->label == result.implementation ? "" : options_.load_with->label;
 }
 
+bool RunLedger::WasAskedFor(const Unit& unit, const std::optional<Incident>& incident) const {
+  const TestCase& test = results_.tests[IndexOf(unit.job)].test;
+  if (test.phases.at(unit.phase).role != "crash" || !incident || incident->verdict != Verdict::kCrash) return false;
+  return ReadDeathNote(attempts_.at(unit.job).folder) == incident->rank;
+}
+
 Verdict RunLedger::FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                                const std::optional<Incident>& incident, double seconds) {
   Attempt& attempt = attempts_[unit.job];
-  const TestCase& test = ResultOf(unit.job).test;
+  const TestCase& test = results_.tests[IndexOf(unit.job)].test;
+  if (WasAskedFor(unit, incident)) {
+    fs::remove(DeathNote(attempt.folder));
+    ++attempt.round;
+    return Verdict::kPass;
+  }
+  attempt.round = 0;
   PhaseResult result = CombinePhase(test, unit.phase, ranks, incident, seconds);
   result.implementation = plan.implementation.label;
   result.log = plan.pool_folder.lexically_relative(folder_).string();
@@ -88,7 +101,7 @@ void RunLedger::CutShort(const Unit& unit) {
   if (found == attempts_.end() || decided_.contains(unit.job) || found->second.number != unit.attempt) return;
   Attempt& attempt = found->second;
   folders_.Remove(attempt.folder);
-  attempt = {attempt.number + 1, {}, {}};
+  attempt = {attempt.number + 1, {}, {}, 0};
   if (attempt.number < kMostAttempts) return;
   decided_.insert(unit.job);
   DecideOne(unit.job, Verdict::kHarnessError, "its ranks were ended for another test's sake each time that it began");

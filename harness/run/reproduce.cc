@@ -1,5 +1,7 @@
 #include "run/reproduce.h"
 
+#include <cstdlib>
+
 #include "run/run.h"
 
 namespace shardcts {
@@ -25,6 +27,8 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
   if (!options.storage_root.empty() && !test.phases.empty()) {
     command += " --storage-root " + ShellWord(options.storage_root.string());
   }
+  const char* points = std::getenv("SHARDCTS_CRASH_POINTS");  // --crash-points
+  if (points != nullptr && !test.phases.empty()) command += " --crash-points " + ShellWord(points);
   for (const std::string& file : options.waiver_files) command += " --waivers " + ShellWord(file);
   return command + " --out out/reproduce";
 }

@@ -283,6 +283,7 @@ class RunDriver {
     // Ranks of another device may have to be near it.
     if (options_.own_processors && spec.device == "cpu") pool.processors = [&processors] { return processors.Now(); };
     for (const Unit& unit : units) AddTo(plan, unit);
+    bool asked = false;  // the pool ended with a death that its test had asked for
     PoolCallbacks callbacks;
     callbacks.on_ready = [&](const Json& said) { ledger_.Describe(world.implementation, said); };
     callbacks.on_test_started = [&](size_t index) { ledger_.TellStarted(units[index].job); };
@@ -290,8 +291,10 @@ class RunDriver {
                                  const std::optional<Incident>& incident, double seconds) {
       const Verdict verdict = ledger_.Finish(units[index], plan, ranks, incident, seconds);
       if (verdict == Verdict::kHang) ++world.hangs;
+      asked = asked || (incident && verdict == Verdict::kPass);
     };
-    const PoolEnd end = RunPool(pool, callbacks, stop_);
+    PoolEnd end = RunPool(pool, callbacks, stop_);
+    if (asked) end.reason.clear();
     if (pool.warm && end.kind == PoolEnd::Kind::kStartFailed) {
       world.warm->GiveUp("a pool did not start warm: " + end.reason);
     }

@@ -75,7 +75,7 @@ void RunLedger::AddTests(size_t implementation) {
 Unit RunLedger::NextOf(size_t job) const {
   const auto attempt = attempts_.find(job);
   if (attempt == attempts_.end()) return {job};
-  return {job, attempt->second.phases.size(), attempt->second.number};
+  return {job, attempt->second.phases.size(), attempt->second.number, attempt->second.round};
 }
 
 std::vector<Unit> RunLedger::OpenUnits(size_t implementation) const {
@@ -92,7 +92,8 @@ std::vector<Unit> RunLedger::StillOpen(const std::vector<Unit>& units) const {
   std::vector<Unit> open;
   std::ranges::copy_if(units, std::back_inserter(open), [&](const Unit& unit) {
     const Unit next = NextOf(unit.job);
-    return !decided_.contains(unit.job) && next.phase == unit.phase && next.attempt == unit.attempt;
+    return !decided_.contains(unit.job) && next.phase == unit.phase && next.attempt == unit.attempt &&
+           next.round == unit.round;
   });
   return open;
 }

@@ -30,6 +30,7 @@ struct Unit {
   size_t job = 0;
   size_t phase = 0;  // from 0
   int attempt = 0;   // of the job: one whose phase is cut short begins anew
+  int round = 0;     // of a phase that ends with a death again and again: how often it has
 };
 
 // Each repetition of each result is a job: job % results is the index of the result, job / results the repetition.
@@ -62,7 +63,7 @@ class RunLedger {
   void DescribeWarmStart(size_t implementation, const nlohmann::ordered_json& said);
 
   void TellStarted(size_t job);
-  // The outcome of a test or phase. Returns its verdict, before any waiver.
+  // The outcome of a test or phase. Returns its verdict, before any waiver; pass where the phase has not ended yet.
   Verdict Finish(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                  const std::optional<Incident>& incident, double seconds);
   // The phases that an earlier run has run of a job, all in this folder, if they decide it.
@@ -113,10 +114,13 @@ class RunLedger {
     int number = 0;
     std::filesystem::path folder;  // empty: none was made
     std::vector<PhaseResult> phases;
+    int round = 0;  // of the phase that is next
   };
   Unit NextOf(size_t job) const;
   // The label of the implementation that runs the phase, where it is not the one under test; else empty.
   std::string OtherRunnerOf(const Unit& unit);
+  // The rank died because the test had asked for it: the phase goes on with other ranks.
+  bool WasAskedFor(const Unit& unit, const std::optional<Incident>& incident) const;
   Verdict FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
                       const std::optional<Incident>& incident, double seconds);
   void Conclude(size_t job, const std::filesystem::path& trace_folder, TestResult outcome);

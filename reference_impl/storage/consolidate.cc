@@ -89,7 +89,7 @@ void ConsolidateCheckpoint(Files& files, const std::string& path, const std::str
     for (const auto& [name, number] : file_of) names[number].push_back(name);
     const int64_t count = names.empty() ? 0 : names.rbegin()->first;
     SavedFiles saved(files, path, manifest);
-    files.MakeFolders(target);
+    files.MakeFolders(target, true);
     for (const auto& [number, of_file] : names) {
       WriteConsolidated(files, target + "/" + ConsolidatedName(number, count), manifest, saved, of_file);
     }

@@ -135,11 +135,16 @@ class DiskHold final : public FolderHold {
 
 class DiskFiles final : public Files {
  public:
-  void MakeFolders(const std::string& folder) override {
+  void MakeFolders(const std::string& folder, bool synced) override {
     std::error_code error;
+    std::vector<std::string> parents;  // of what is made
+    for (fs::path path = folder; synced && path.has_relative_path() && !fs::exists(path, error); path = path.parent_path()) {
+      parents.push_back(path.has_parent_path() ? path.parent_path().string() : ".");
+    }
     fs::create_directories(folder, error);
     if (!error && !fs::is_directory(folder, error)) Fail(folder, "is not a folder");
     if (error) Fail(folder, "mkdir: " + error.message());
+    for (const std::string& parent : parents) SyncFolder(parent);
   }
   std::unique_ptr<FolderHold> HoldForSave(const std::string& folder) override {
     return std::make_unique<DiskHold>(folder);

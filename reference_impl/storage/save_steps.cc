@@ -226,12 +226,12 @@ void CopyWritten(HeldState& state, const std::vector<PlannedEntry>& plan, int64_
 class SaveSteps::NewFolder {
  public:
   NewFolder(Files& files, const SaveSettings& settings) : files_(files), path_(settings.path), name_(NewFolderName()) {
-    files.MakeFolders(path_);
+    files.MakeFolders(path_, true);
     hold_ = files.HoldForSave(path_);
     if (!settings.overwrite && (Has(kManifestName) || Has(kDcpMetadataName))) {
       throw SemanticError("RuntimeError", path_ + ": a checkpoint is there, and overwrite is false");
     }
-    files.MakeFolders(path_ + "/" + name_);
+    files.MakeFolders(path_ + "/" + name_, false);  // Publish syncs its name
   }
   ~NewFolder() {
     if (!published_) files_.RemoveIfPossible(path_ + "/" + name_);

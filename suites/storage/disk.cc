@@ -1,9 +1,12 @@
 // Overwriting, and a disk that fails.
 #include <ATen/ATen.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
+#include "faults/faults.h"
+#include "rank/session.h"
 #include "suites/storage/files_on_disk.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
@@ -43,7 +46,12 @@ RULE(IO4) {
     if (t.TextParam("damage") == "removed") fs::remove(file);
     if (t.TextParam("damage") == "folder") fs::remove(file), fs::create_directory(file);
   });
+  const bool unreadable = t.TextParam("damage") == "unreadable" && t.rank() == t.world_size() - 1;
+  if (unreadable) {
+    faults::Arm({.root = t.Folder("checkpoint"), .of_reads = true, .at = 0, .action = faults::Action::kFail, .error = EIO});
+  }
   IsRefused(t, "a load from a damaged file", {}, [&] { world.Load(BlankState(t, world, kStored), "checkpoint"); });
+  if (unreadable && !faults::Disarm().hit) throw OptionNotSupported("the fault layer sees no read of the load");
 }
 
 RULE(IO5) {
