@@ -115,8 +115,11 @@ class DcpReader {
     saved.file = place.file;
     saved.begin = item.storage.begin, saved.end = item.storage.end;
     saved.crc = item.storage.crc;
-    const at::Tensor like = at::empty(item.sizes, at::TensorOptions().device(at::kMeta));
-    if (item.first != 0 || item.strides != like.strides().vec()) saved.view = StoredView{item.first, item.strides};
+    const at::Tensor like = at::empty(item.sizes, at::TensorOptions().dtype(item.dtype).device(at::kMeta));
+    const bool is_all = static_cast<int64_t>(like.nbytes()) == saved.end - saved.begin;
+    if (!is_all || item.first != 0 || item.strides != like.strides().vec()) {
+      saved.view = StoredView{item.first, item.strides};
+    }
   }
 
   void ReadValue(const std::string& name, const DcpEntry& entry) {

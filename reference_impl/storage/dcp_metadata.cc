@@ -16,7 +16,7 @@ constexpr size_t kMaxNumbers = 64;
 constexpr size_t kMaxPath = 100;
 constexpr size_t kMaxFileName = 255;
 
-constexpr std::string_view kMetadata = "torch.distributed.checkpoint.metadata Metadata",
+constexpr std::string_view kMetadataClass = "torch.distributed.checkpoint.metadata Metadata",
                            kTensor = "torch.distributed.checkpoint.metadata TensorStorageMetadata",
                            kBytes = "torch.distributed.checkpoint.metadata BytesStorageMetadata",
                            kChunk = "torch.distributed.checkpoint.metadata ChunkStorageMetadata",
@@ -28,7 +28,7 @@ constexpr std::string_view kMetadata = "torch.distributed.checkpoint.metadata Me
 
 std::vector<std::string_view> NamesOfMetadata() {
   std::vector<std::string_view> names{
-      kMetadata, kTensor, kBytes, kChunk, kProperties, kOldProperties, kIndex, kInfo, kSize, kLayout,
+      kMetadataClass, kTensor, kBytes, kChunk, kProperties, kOldProperties, kIndex, kInfo, kSize, kLayout,
       "torch.distributed.checkpoint.metadata StorageMeta", "torch.distributed.checkpoint.metadata _MEM_FORMAT_ENCODING",
       "torch.distributed._shard.sharded_tensor.metadata MEM_FORMAT_ENCODING",
       // Some versions of Python write a member of an enumeration as an attribute of it. It is never looked up.
@@ -161,7 +161,7 @@ bool IsPlainPath(const std::string& path) {
 DcpMetadata ReadDcpMetadata(std::string_view bytes, const std::string& file_name) {
   const Pickle pickle(bytes, MetadataNames(), file_name);
   const PicklePlace root(pickle);
-  if (!root.IsMadeBy(kMetadata)) root.Fail("is no metadata of a checkpoint");
+  if (!root.IsMadeBy(kMetadataClass)) root.Fail("is no metadata of a checkpoint");
   const PicklePlace fields = root.State();
   DcpMetadata metadata;
   ReadVersion(fields, metadata);

@@ -102,13 +102,6 @@ std::vector<std::string> SelectedNames(const Manifest& manifest, const std::vect
   return names;
 }
 
-at::Tensor ReadWhole(SavedFiles& files, const std::string& name, const SavedTensor& saved) {
-  for (const SavedChunk& chunk : saved.chunks) CheckDigest(files, name, chunk);
-  at::Tensor whole = at::empty(saved.shape, at::TensorOptions().dtype(saved.dtype));
-  ReadInto(files, saved, {{WholeBox(saved.shape), whole}});
-  return whole;
-}
-
 // A tensor with memory in the place of one on the meta device, for each that the checkpoint has.
 void GiveMemory(const Manifest& manifest, Dict& state_dict) {
   for (FlatEntry& entry : Flatten(state_dict)) {
@@ -216,7 +209,7 @@ Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std
         const SavedValue& saved = manifest.values.at(name);
         entries.push_back({name, saved.path, saved.value});
       } else {
-        entries.push_back({name, tensor->second.path, ReadWhole(saved_files, name, tensor->second)});
+        entries.push_back({name, tensor->second.path, ReadWholeTensor(saved_files, name, tensor->second)});
       }
     }
   });

@@ -82,6 +82,11 @@ at::Tensor Narrowed(at::Tensor tensor, const Box& box, const Box& part) {
   return tensor;
 }
 
+[[noreturn]] void FailForBytes(const SavedFiles& files, const std::string& name, const SavedChunk& chunk) {
+  throw SemanticError("RuntimeError", "\"" + name + "\": the bytes of chunk " + BoxText(chunk.box) + " in " +
+                                          files.PathOf(chunk.file) + " are not those that were saved");
+}
+
 // Of a chunk whose elements are not in the order of its box.
 at::Tensor ReadView(const ReadableFile& file, const SavedChunk& chunk, const Box& part, at::ScalarType dtype) {
   const int64_t count = (chunk.end - chunk.begin) / static_cast<int64_t>(c10::elementSize(dtype));
@@ -129,9 +134,26 @@ void CheckDigest(SavedFiles& files, const std::string& name, const SavedChunk& c
     }
   }
   const std::string digest = size <= kDigestBlock ? digests : Digest(digests);
-  if (chunk.digest.empty() ? crc == chunk.crc : digest == chunk.digest) return;
-  throw SemanticError("RuntimeError", "\"" + name + "\": the bytes of chunk " + BoxText(chunk.box) + " in " +
-                                          files.PathOf(chunk.file) + " are not those that were saved");
+  if (chunk.digest.empty() ? crc != chunk.crc : digest != chunk.digest) FailForBytes(files, name, chunk);
+}
+
+at::Tensor ReadWholeTensor(SavedFiles& files, const std::string& name, const SavedTensor& saved) {
+  at::Tensor whole = at::empty(saved.shape, at::TensorOptions().dtype(saved.dtype).device(at::kCPU));
+  for (const SavedChunk& chunk : saved.chunks) {
+    const at::Tensor part = Narrowed(whole, WholeBox(saved.shape), chunk.box);
+    if (chunk.view || !part.is_contiguous()) {
+      CheckDigest(files, name, chunk);
+      ReadInto(files, {saved.path, saved.dtype, saved.shape, {chunk}}, {{chunk.box, part}});
+      continue;
+    }
+    const std::span<char> memory(static_cast<char*>(part.mutable_data_ptr()), part.nbytes());
+    files.Get(chunk.file).ReadAt(chunk.begin, memory);
+    const std::string_view bytes(memory.data(), memory.size());
+    const bool is_saved = chunk.digest.empty() ? chunk.crc == 0 || Crc32(bytes) == chunk.crc
+                                               : ChunkDigest(bytes) == chunk.digest;
+    if (!is_saved) FailForBytes(files, name, chunk);
+  }
+  return whole;
 }
 
 std::vector<const SavedChunk*> NeededChunks(const SavedTensor& saved, const std::vector<Piece>& pieces) {

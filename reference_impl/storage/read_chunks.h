@@ -37,6 +37,10 @@ void CheckDigest(SavedFiles& files, const std::string& name, const SavedChunk& c
 // Where a piece's memory is in the order of the file the bytes go straight into it.
 void ReadInto(SavedFiles& files, const SavedTensor& saved, const std::vector<Piece>& pieces);
 
+// The whole tensor, on the CPU. RuntimeError as CheckDigest. Chunks whose memory is in one piece are read once, and
+// their digests are those of the memory.
+at::Tensor ReadWholeTensor(SavedFiles& files, const std::string& name, const SavedTensor& saved);
+
 // The chunks that the pieces need anything of.
 std::vector<const SavedChunk*> NeededChunks(const SavedTensor& saved, const std::vector<Piece>& pieces);
 

@@ -6,7 +6,7 @@
 namespace shardcts::reference {
 namespace {
 
-constexpr std::array kDtypes = {
+constexpr std::array kTorchDtypes = {
     TorchDtype{at::kDouble, "torch float64", "torch DoubleStorage"},
     TorchDtype{at::kFloat, "torch float32", "torch FloatStorage"},
     TorchDtype{at::kHalf, "torch float16", "torch HalfStorage"},
@@ -32,13 +32,13 @@ constexpr std::array kDtypes = {
 
 template <class T>
 const TorchDtype* FindBy(T TorchDtype::*field, const T& wanted) {
-  const auto found = std::ranges::find(kDtypes, wanted, field);
-  return found == kDtypes.end() ? nullptr : &*found;
+  const auto found = std::ranges::find(kTorchDtypes, wanted, field);
+  return found == kTorchDtypes.end() ? nullptr : &*found;
 }
 
 }  // namespace
 
-std::span<const TorchDtype> TorchDtypes() { return kDtypes; }
+std::span<const TorchDtype> TorchDtypes() { return kTorchDtypes; }
 
 const TorchDtype* DtypeOfName(std::string_view name) { return FindBy(&TorchDtype::name, name); }
 

@@ -4,7 +4,7 @@ namespace shardcts::reference {
 namespace {
 
 // The character at the beginning, and how many bytes it has; 0: none that is well-formed.
-size_t Decode(std::string_view text, uint32_t& character) {
+size_t DecodeFirst(std::string_view text, uint32_t& character) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   const uint8_t first = byte(0);
   if (first < 0x80) return character = first, 1;
@@ -25,7 +25,7 @@ size_t Decode(std::string_view text, uint32_t& character) {
 bool IsUtf8(std::string_view text) {
   uint32_t character = 0;
   while (!text.empty()) {
-    const size_t length = Decode(text, character);
+    const size_t length = DecodeFirst(text, character);
     if (length == 0) return false;
     text.remove_prefix(length);
   }
@@ -50,7 +50,7 @@ bool Latin1OfUtf8(std::string_view text, std::string& bytes) {
   uint32_t character = 0;
   bytes.clear();
   while (!text.empty()) {
-    const size_t length = Decode(text, character);
+    const size_t length = DecodeFirst(text, character);
     if (length == 0 || character > 0xff) return false;
     bytes += static_cast<char>(character);
     text.remove_prefix(length);

@@ -46,7 +46,12 @@ RULE(HX1) {
   if (place == "properties") forgery.metadata.tensors[0].properties = attack;
   if (place == "value") forgery.ReplaceValue(ForgedValueItem(attack));
   if (place == "tensor") forgery.Replace("b.distcp", ForgedItem("\x80\x02" + attack + ".", nullptr));
-  ForgeryIsHarmless(t, "what was loaded", forgery);
+  Write(t, forgery);
+  const World world = FirstRanks(t);
+  try {
+    world.Load(ForgedDestination(t, world), "checkpoint", {.format = "dcp"});
+  } catch (const OperationFailed&) {  // refused, or not: nothing must have been run
+  }
   t.AllGather(Value());
   t.Rule(Holds(!fs::exists(made), "the attack in the " + place, "was run: it has made a folder"));
 }
