@@ -176,7 +176,8 @@ def test_a_shown_script_is_the_real_file():
 def test_examples_name_operations_of_the_contract(file):
     table = json.loads((ROOT / "harness" / "contract" / "operations.json").read_text(encoding="utf-8"))
     known = {operation["name"]: operation for operation in table["operations"]}
-    for step in json.loads(file.read_text(encoding="utf-8"))["steps"]:
+    script = json.loads(file.read_text(encoding="utf-8"))
+    for step in (step for phase in script.get("phases", [script]) for step in phase["steps"]):
         arguments = {argument["name"] for argument in known[step["op"]]["arguments"]}
         assert set(step.get("args", {})) <= arguments
 
