@@ -54,21 +54,28 @@ size_t LinesOf(const std::string& file) { return fs::exists(file) ? faults::Read
 
 // Two saves at once, by one rank each: the first stops before its operation `at` until the second has ended. What each
 // has come to.
-std::vector<bool> SaveTwice(Trial& t, const World& own, int first, int64_t at, const std::string& folder) {
+std::vector<bool> SaveTwice(Trial& t, const World& own, const ProcessGroup& group, int first, int64_t at,
+                            const std::string& folder) {
   const std::string log = t.Folder("log-of-" + folder), go = t.Folder("go-of-" + folder);
   if (t.rank() == 0) fs::create_directories(t.Folder(folder));
   t.AllGather(Value());
   if (t.rank() == first) {
-    faults::Arm({.root = t.Folder(folder), .log = log, .rank = first, .at = at, .action = Action::kPause, .delay_ms = 3000, .wait_for = go});
-  } else {
-    for (int i = 0; i < 1000 && LinesOf(log) < static_cast<size_t>(at); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    faults::Arm({.root = t.Folder(folder), .log = log, .rank = first, .at = at, .action = Action::kPause,
+                 .delay_ms = 3000, .wait_for = go});
   }
-  const bool saved = !TrySave(t, own, t.rank() == first ? kOldVersion : kNewVersion, folder + "/checkpoint");
-  if (t.rank() == first) {
-    faults::Disarm();
-  } else {
-    fs::create_directory(go);
-  }
+  bool saved = true;
+  t.Among({t.rank()}, [&] {  // begins on both at once
+    const auto is_there = [&] { return t.rank() == first || LinesOf(log) >= static_cast<size_t>(at); };
+    for (int i = 0; i < 1000 && !is_there(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    try {
+      const Dict state = VersionState(t, own, t.rank() == first ? kOldVersion : kNewVersion);
+      SaveCheckpoint(t.caller(), state, folder + "/checkpoint", {.group = group});
+    } catch (const OperationFailed&) {
+      saved = false;
+    }
+    if (t.rank() != first) fs::create_directory(go);
+  });
+  if (t.rank() == first) faults::Disarm();
   std::vector<bool> all;
   for (const Value& one : t.AllGather(saved)) all.push_back(one.AsBool());
   return all;
@@ -117,6 +124,8 @@ RULE(CR6) {
 RULE(CR10) {
   const std::vector<World> alone = {World(t, {0}), World(t, {1})};
   const World& own = alone[static_cast<size_t>(t.rank())];
+  const std::vector<ProcessGroup> groups = {NewGroup(t.caller(), {0}), NewGroup(t.caller(), {1})};
+  const ProcessGroup& group = groups[static_cast<size_t>(t.rank())];
   const World world = FirstRanks(t);
   if (t.rank() == 0) fs::create_directories(t.Folder("seen"));
   t.AllGather(Value());
@@ -127,7 +136,7 @@ RULE(CR10) {
   for (int first = 0; first < 2; ++first) {
     for (int64_t at = 0; at < operations; ++at) {
       const std::string folder = fmt::format("both-{}-{}", first, at);
-      const std::vector<bool> saved = SaveTwice(t, own, first, at, folder);
+      const std::vector<bool> saved = SaveTwice(t, own, group, first, at, folder);
       const Loaded loaded = WhatLoads(t, alone[0], folder + "/checkpoint");
       const std::string when = fmt::format("the save of rank {} stops before its operation {} for that of rank {}", first, at, 1 - first);
       const bool first_saved = saved[static_cast<size_t>(first)], second_saved = saved[static_cast<size_t>(1 - first)];
