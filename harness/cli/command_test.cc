@@ -55,6 +55,21 @@ TEST_F(CommandTest, ListPrintsIds) {
   EXPECT_EQ(ended.output, "fake/T.test_a/world_size=1\nfake/T.test_a/world_size=2\n");
 }
 
+TEST_F(CommandTest, ProfileMustBeOneOfTheLists) {
+  const Ended unknown = Run({"--max-world", "16", "--profile", "fsdp3"});
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.output, HasSubstr("--profile fsdp3: unknown profile \"fsdp3\""));
+  const Ended version = Run({"--max-world", "16", "--profile", "fsdp2@7.0"});
+  EXPECT_EQ(version.code, 2);
+  EXPECT_THAT(version.output, HasSubstr("unknown version \"7.0\""));
+  const Ended other_tests = Run({"--max-world", "16", "--profile", "fsdp2"});
+  EXPECT_EQ(other_tests.code, 2);
+  EXPECT_THAT(other_tests.output, HasSubstr("this build has no test \"fully_shard_state_dict/"));
+  const Ended alone = Run({"--max-world", "16", "--level", "core"});
+  EXPECT_EQ(alone.code, 2);
+  EXPECT_THAT(alone.output, HasSubstr("--level: is for --profile"));
+}
+
 TEST_F(CommandTest, ListAsJson) {
   const auto json = nlohmann::ordered_json::parse(Call({"list", "--world", "1", "--json"}).output);
   EXPECT_EQ(json[0]["checks"][0]["id"], "C1");

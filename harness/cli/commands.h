@@ -25,7 +25,7 @@ void AddReplayCommand(CLI::App& app);
 void AddExportCommand(CLI::App& app);
 void AddMutantsCommand(CLI::App& app);
 void AddFuzzCommand(CLI::App& app);
-// certify, verify, merge, diff, history.
+// certify, verify, merge, diff, history, site.
 void AddPythonCommands(CLI::App& app);
 void AddCheckpointCommand(CLI::App& app);
 

@@ -21,6 +21,7 @@ constexpr PythonCommand kCommands[] = {
     {"merge", "Makes one run of several: shards, or hosts.", "shardcts_reports.merge"},
     {"diff", "Compares the verdicts of two runs.", "shardcts_reports.diff"},
     {"history", "Shows how runs have changed in the course of time.", "shardcts_reports.history"},
+    {"site", "Shows verified bundles beside each other, as static pages.", "shardcts_reports.site"},
 };
 
 [[noreturn]] void Execute(const PythonCommand& command, std::vector<std::string> rest) {

@@ -13,7 +13,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
 def run_module(module, *arguments):
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE_ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{PACKAGE_ROOT}:{PACKAGE_ROOT / 'verify'}"}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
 
 

@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> int:
         except Rejected as rejected:
             result.findings += rejected.findings
     if options.format == "json":
-        print(json.dumps(asdict(result) | {"conforms": not result.findings, "signed_by": signed_by or None}, indent=1))
+        said = {key: value for key, value in vars(result).items() if key not in ("profile", "findings")}
+        said["findings"] = [asdict(finding) for finding in result.findings]
+        print(json.dumps(said | {"conforms": not result.findings, "signed_by": signed_by or None}, indent=1))
     else:
         print(text_of(result, signed_by))
     return 1 if result.findings else 0

@@ -23,7 +23,10 @@ class Verified:
     sha256: str = ""
     title: str = ""
     claim: str = ""
+    product: dict[str, str] = field(default_factory=dict)   # of the statement: name, version, vendor
+    profile: Profile | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)  # test -> verdict
     waived: list[str] = field(default_factory=list)
     patches: list[str] = field(default_factory=list)  # of the software under test, by the implementation itself
     canaries: list[str] = field(default_factory=list)
@@ -54,6 +57,7 @@ def _verify(bundle: Path, result: Verified, now: float) -> None:
     claim = read_claim(manifest)
     profile = read_profile(claim.profile, claim.conformance, claim.level, claim.device)
     _require_list(profile, claim.list_sha256)
+    result.product, result.profile = product, profile
     result.title = f"{product['vendor']}: {product['name']} {product['version']}"
     emulated = " (emulated)" if claim.implementation.text("device") == "hostdev" else ""
     result.claim = f"{profile.name}@{profile.version}, level {profile.level}, device {profile.device}{emulated}"
@@ -68,6 +72,7 @@ def _verify(bundle: Path, result: Verified, now: float) -> None:
     passed = {name for name, outcome in outcomes.items() if outcome.verdict == "pass"}
     drawn = check_canaries(claim, profile, seed, passed, parts)
     check_recordings(archive, profile, parts["run"], outcomes, seed, claim.implementation.text("label"))
+    result.outcomes = {name: outcome.verdict for name, outcome in outcomes.items()}
     result.counts = dict(Counter(outcome.verdict for outcome in outcomes.values()))
     result.waived = sorted(name for name, outcome in outcomes.items() if outcome.verdict == "waived")
     result.patches = sorted(claim.patches)
