@@ -38,6 +38,7 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
         "function": test["function"],
         "instances": [_instance(name, test, rules, own) for name in test["instances"]],
         "capabilities": _capabilities(test, rules, own),
+        **({"needs": own["needs"]} if "needs" in own else {}),
         **({"phases": own["phases"]} if "phases" in own else {"world_sizes": test["world_sizes"]}),
         "subtests": own.get("subtests", []),
         "checks": _checks(test, rules, own),
@@ -45,18 +46,13 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
 
 
 def _capabilities(test: dict, rules: dict, own: dict) -> list[str]:
+    """Those that all tests of the function need: not what its `needs` say of some."""
+    of_some = {name for need in own.get("needs", []) if "when" in need for name in need["capabilities"]}
     needed = {rules["capabilities"][feature] for feature in test["features"] if feature in rules["capabilities"]}
     in_order = dict.fromkeys(rules["capabilities"].values())
     named = [name for name in in_order if name in needed]
-    return ["core", *rules.get("capabilities_of_all", []), *named, *own.get("capabilities", [])]
-
-
-def _own_capabilities(params: dict, test: dict, rules: dict, own: dict) -> dict:
-    """Of an instance that does not need all of its function's."""
-    unneeded = {rule["capability"] for rule in rules.get("unneeded", []) if _matches(rule["when"], params)}
-    of_function = _capabilities(test, rules, own)
-    needed = [name for name in of_function if name not in unneeded]
-    return {} if needed == of_function else {"capabilities": needed}
+    of_all = ["core", *rules.get("capabilities_of_all", []), *named, *own.get("capabilities", [])]
+    return [name for name in of_all if name not in of_some]
 
 
 def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
@@ -66,7 +62,7 @@ def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
     params = {key: named.get(key, {}).get(value, value)
               for key in test.get("parameters", {}) if key in details["parameters"]
               for value in [details["parameters"][key]]}
-    entry = {"id": name, "params": params, **_own_capabilities(params, test, rules, own)}
+    entry = {"id": name, "params": params}
     reasons = [rule["reason"] for rule in own.get("not_applicable", []) if _matches(rule["when"], params)]
     if bool(reasons) != details.get("returns_early", bool(reasons)):
         raise RulesError(f"{name} returns early upstream: {details['returns_early']}; reasons in the rules: {reasons}")
