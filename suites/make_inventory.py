@@ -15,6 +15,7 @@ import json
 import pathlib
 import sys
 
+_RULES = {"suite", "capabilities", "capabilities_of_all", "ranks", "when", "checks", "values", "functions"}
 _CHECK_KEYS = ("id", "what", "strength", "strict_form", "ranks", "active", "inactive", "required", "phase")
 
 
@@ -23,6 +24,9 @@ class RulesError(Exception):
 
 
 def inventory(source: dict, rules: dict) -> dict:
+    unknown = set(rules) - _RULES
+    if unknown:
+        raise RulesError(f"there are no rules named {', '.join(sorted(unknown))}")
     unknown = set(rules["functions"]) - {test["function"] for test in source["tests"]}
     if unknown:
         raise RulesError(f"no function of the source is named {', '.join(sorted(unknown))}")

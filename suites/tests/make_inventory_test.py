@@ -107,6 +107,7 @@ def test_the_text_is_the_document():
 
 
 @pytest.mark.parametrize("path, value, text", [
+    (["unneeded"], [], "there are no rules named unneeded"),
     (["functions", "test_y"], {}, "no function of the source is named test_y"),
     (["functions", "test_x", "checks"], {"C7": {}}, "test_x has no check C7"),
     (["functions", "test_x", "not_applicable"], [], "T.test_x_b returns early upstream: True; reasons in the rules: []"),
