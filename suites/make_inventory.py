@@ -15,6 +15,7 @@ import json
 import pathlib
 import sys
 
+_RULES = {"suite", "capabilities", "capabilities_of_all", "ranks", "when", "checks", "values", "functions"}
 _CHECK_KEYS = ("id", "what", "strength", "strict_form", "ranks", "active", "inactive", "required", "phase")
 
 
@@ -23,6 +24,9 @@ class RulesError(Exception):
 
 
 def inventory(source: dict, rules: dict) -> dict:
+    unknown = set(rules) - _RULES
+    if unknown:
+        raise RulesError(f"there are no rules named {', '.join(sorted(unknown))}")
     unknown = set(rules["functions"]) - {test["function"] for test in source["tests"]}
     if unknown:
         raise RulesError(f"no function of the source is named {', '.join(sorted(unknown))}")
@@ -39,6 +43,7 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
         **({"file": test["file"]} if "file" in test else {}),
         "instances": [_instance(name, test, rules, own) for name in test["instances"]],
         "capabilities": _capabilities(test, rules, own),
+        **({"needs": own["needs"]} if "needs" in own else {}),
         **({"phases": own["phases"]} if "phases" in own else {"world_sizes": test["world_sizes"]}),
         "subtests": own.get("subtests", []),
         "checks": _checks(test, rules, own),
@@ -46,18 +51,13 @@ def _function(test: dict, rules: dict, own: dict) -> dict:
 
 
 def _capabilities(test: dict, rules: dict, own: dict) -> list[str]:
+    """Those that all tests of the function need: not what its `needs` say of some."""
+    of_some = {name for need in own.get("needs", []) if "when" in need for name in need["capabilities"]}
     needed = {rules["capabilities"][feature] for feature in test["features"] if feature in rules["capabilities"]}
     in_order = dict.fromkeys(rules["capabilities"].values())
     named = [name for name in in_order if name in needed]
-    return ["core", *rules.get("capabilities_of_all", []), *named, *own.get("capabilities", [])]
-
-
-def _own_capabilities(params: dict, test: dict, rules: dict, own: dict) -> dict:
-    """Of an instance that does not need all of its function's."""
-    unneeded = {rule["capability"] for rule in rules.get("unneeded", []) if _matches(rule["when"], params)}
-    of_function = _capabilities(test, rules, own)
-    needed = [name for name in of_function if name not in unneeded]
-    return {} if needed == of_function else {"capabilities": needed}
+    of_all = ["core", *rules.get("capabilities_of_all", []), *named, *own.get("capabilities", [])]
+    return [name for name in of_all if name not in of_some]
 
 
 def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
@@ -67,7 +67,7 @@ def _instance(name: str, test: dict, rules: dict, own: dict) -> dict:
     params = {key: named.get(key, {}).get(value, value)
               for key in test.get("parameters", {}) if key in details["parameters"]
               for value in [details["parameters"][key]]}
-    entry = {"id": name, "params": params, **_own_capabilities(params, test, rules, own)}
+    entry = {"id": name, "params": params}
     reasons = [rule["reason"] for rule in own.get("not_applicable", []) if _matches(rule["when"], params)]
     if bool(reasons) != details.get("returns_early", bool(reasons)):
         raise RulesError(f"{name} returns early upstream: {details['returns_early']}; reasons in the rules: {reasons}")

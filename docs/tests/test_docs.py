@@ -28,7 +28,7 @@ WIDTH = 100
 # Words of our own for which docs/glossary.md has the usual one, and which have no other use on these pages.
 PRIVATE_WORDS = re.compile(
     r"\b(twins?|bells?|tickets?|doors?|somebody|takes\s+the\s+same\s+way|stands?\s+behind)\b", re.IGNORECASE)
-GENERATED = {"docs/contract.md"}  # one line for each paragraph
+GENERATED = {"docs/contract.md", "docs/capabilities.md"}  # one line for each paragraph
 
 
 needs_a_build = pytest.mark.skipif("SHARDCTS_BUILD" not in os.environ, reason="needs a build: SHARDCTS_BUILD=build")

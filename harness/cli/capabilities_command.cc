@@ -12,6 +12,7 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "contract/capability_tree.h"
 
 namespace shardcts {
 namespace {
@@ -53,15 +54,15 @@ std::map<std::string, TestCase> SmallTests() {
   return smallest;
 }
 
-bool HasAll(const std::set<std::string>& declared, const std::vector<std::string>& needed) {
-  return std::ranges::all_of(needed, [&](const std::string& name) { return declared.contains(name); });
+bool HasAll(const std::vector<std::string>& declared, const std::vector<std::string>& needed) {
+  return std::ranges::all_of(needed, [&](const std::string& name) { return DeclaresCapability(declared, name); });
 }
 
-std::vector<Row> MakeRows(const std::map<std::string, TestCase>& small, const std::set<std::string>& declared,
+std::vector<Row> MakeRows(const std::map<std::string, TestCase>& small, const std::vector<std::string>& declared,
                           const Results& results) {
   std::vector<Row> rows;
   for (const auto& [name, test] : small) {
-    Row row{name, declared.contains(name)};
+    Row row{name, DeclaresCapability(declared, name)};
     for (const TestCase& other : AllTests()) {
       if (!std::ranges::count(other.capabilities, name)) continue;
       ++row.tests;
@@ -90,7 +91,7 @@ std::string Says(const Row& row) {
 template <class Tests, class Answered>
 std::string Columns(const std::string& name, const Tests& tests, const Answered& answered) {
   std::ostringstream line;
-  line << std::left << std::setw(24) << name << std::right << std::setw(7) << tests << std::setw(9) << answered;
+  line << std::left << std::setw(32) << name << std::right << std::setw(7) << tests << std::setw(9) << answered;
   return line.str();
 }
 
@@ -110,8 +111,7 @@ int Execute(const CapabilitiesCommand& command) {
   const Results results = Run(options, progress, InterruptFlag());
   progress.Clear();
 
-  std::set<std::string> declared;
-  for (const auto& name : results.implementations.front().description["capabilities"]) declared.insert(name);
+  const std::vector<std::string> declared = results.implementations.front().description["capabilities"];
   std::cout << Columns("capability", "tests", "answered") << "\n";
   bool all_work = true;
   for (const Row& row : MakeRows(small, declared, results)) {

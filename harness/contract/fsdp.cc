@@ -1,5 +1,6 @@
 #include "contract/fsdp.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace shardcts {
@@ -162,6 +163,8 @@ List Modules(const Model& model) {
 }
 
 Dict GatherStateDict(Caller& caller, const Dict& state_dict) {
+  const auto is_whole = [](const auto& entry) { return entry.value.type() == Value::Type::kTensor; };
+  if (std::ranges::all_of(state_dict, is_whole)) return state_dict;  // the same on every rank, or empty
   return Require(caller, "sharded.gather", {{"value", state_dict}}).AsDict();
 }
 Value GatherSharded(Caller& caller, const Value& sharded) {

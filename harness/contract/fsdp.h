@@ -99,7 +99,7 @@ Dict GetStateDictType(const Model& model);
 List FsdpUnits(const Model& model);  // of dicts
 List Modules(const Model& model);    // of dicts
 
-// The entries, with every ShardedTensor replaced by the full tensor.
+// The entries, with every ShardedTensor replaced by the full tensor. Of plain tensors alone: themselves, no operation.
 Dict GatherStateDict(Caller& caller, const Dict& state_dict);
 Value GatherSharded(Caller& caller, const Value& sharded);
 

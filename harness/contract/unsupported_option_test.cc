@@ -14,7 +14,7 @@ TEST(UnsupportedOptionTest, ArgumentsAndFieldsOfRecordsAreNamedByTheirPath) {
   const auto field = Find("dsd.get_model_state_dict", call, "options.cpu_offload: there is no CPU memory");
   ASSERT_TRUE(field);
   EXPECT_EQ(field->path, "options.cpu_offload");
-  EXPECT_EQ(field->capability, "");
+  EXPECT_EQ(field->capability, "dsd.offload");
   EXPECT_TRUE(Find("dsd.get_model_state_dict", call, "options"));
   EXPECT_TRUE(Find("dsd.get_model_state_dict", {}, "options.full_state_dict")) << "the default may be what is not supported";
 }

@@ -6,6 +6,7 @@
 
 #include "inventory/grid.h"
 #include "inventory/json_place.h"
+#include "inventory/needs.h"
 #include "run_files/json_file.h"
 
 namespace shardcts {
@@ -23,7 +24,6 @@ struct InstanceRule {
   std::string id;
   Json params = Json::object();
   std::string not_applicable;
-  std::vector<std::string> capabilities;  // empty: its function's
 };
 
 InventoryCheck::Ranks ParseRanks(const JsonPlace& place) {
@@ -77,7 +77,6 @@ InstanceRule ParseInstance(const JsonPlace& place) {
   instance.id = place.Member("id").Text();
   if (place.Has("params")) instance.params = *place.At("params").Object().json;
   if (place.Has("not_applicable")) instance.not_applicable = place.At("not_applicable").Text();
-  if (place.Has("capabilities")) instance.capabilities = place.At("capabilities").Texts();
   return instance;
 }
 
@@ -94,6 +93,7 @@ struct FunctionRule {
   std::string suite;
   std::string function;
   std::vector<std::string> capabilities;
+  std::vector<Need> needs;
   std::vector<TestRanks> ranks;
   std::vector<GridRule> grids;  // one without lists when the function has none
   std::vector<CheckRule> checks;
@@ -117,6 +117,7 @@ FunctionRule ParseFunction(const std::string& suite, const JsonPlace& place) {
   rule.suite = suite;
   rule.function = place.Member("function").Text();
   if (place.Has("capabilities")) rule.capabilities = place.At("capabilities").Texts();
+  rule.needs = ParseNeeds(place);
   rule.ranks = ParseTestRanks(place);
   if (place.Has("subtests")) {
     for (const JsonPlace& grid : place.At("subtests").Elements()) rule.grids.push_back(ParseGrid(grid));
@@ -128,14 +129,6 @@ FunctionRule ParseFunction(const std::string& suite, const JsonPlace& place) {
   return rule;
 }
 
-bool Matches(const Json& value_lists, const Json& params, int world_size) {
-  for (const auto& [key, values] : value_lists.items()) {
-    const Json value = key == "world_size" ? Json(world_size) : params.value(key, Json());
-    if (std::find(values.begin(), values.end(), value) == values.end()) return false;
-  }
-  return true;
-}
-
 TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, const TestRanks& ranks, const GridRule& grid,
                   const Json& element) {
   const int world_size = ranks.world_size;
@@ -145,10 +138,10 @@ TestCase MakeCase(const FunctionRule& rule, const InstanceRule& instance, const 
   test.function = rule.function;
   test.world_size = world_size;
   test.phases = ranks.phases;
-  test.capabilities = instance.capabilities.empty() ? rule.capabilities : instance.capabilities;
   test.not_applicable = instance.not_applicable.empty() ? grid.not_applicable : instance.not_applicable;
   test.params = instance.params;
   test.params.update(element);
+  test.capabilities = NeededCapabilities(rule.capabilities, rule.needs, test.params, ranks);
   test.id = rule.suite + "/" + instance.id + "/" + VariantText(RanksText(ranks), element);
   for (const CheckRule& check : rule.checks) {
     const bool switched_off = !check.inactive.empty() && Matches(check.inactive, test.params, world_size);

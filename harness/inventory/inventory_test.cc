@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -17,6 +18,8 @@ constexpr const char* kInventory = R"({
   "tests": [
     {"function": "test_grid", "capabilities": ["fsdp2"], "world_sizes": [2, 4],
      "instances": [{"id": "T.test_grid_x", "params": {"x": true}}],
+     "needs": [{"capabilities": ["hsdp", "fsdp2.x.y"], "when": {"mesh": ["2-D", "3-D"], "world_size": [4]}},
+               {"capabilities": ["fsdp2.z"], "when": {"x": [false]}}],
      "subtests": [{"mesh": ["1-D", "2-D"], "dim": [2, 3]}, {"world_sizes": [4], "mesh": ["3-D"]}],
      "checks": [
        {"id": "C1", "what": "always", "strength": "strict"},
@@ -27,7 +30,7 @@ constexpr const char* kInventory = R"({
      "checks": [{"id": "C1", "strength": "strict", "ranks": [0]},
                 {"id": "C2", "strength": "strict", "active": {"world_size": [1]}},
                 {"id": "C2", "strength": "strict", "ranks": "others", "active": {"world_size": [4]}}],
-     "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks", "capabilities": ["fsdp2"]}]}]})";
+     "instances": [{"id": "T.test_plain", "not_applicable": "needs two ranks"}]}]})";
 
 std::vector<EmbeddedSuite> EmbeddedSuites() { return {{"s", kInventory, ""}}; }
 
@@ -81,9 +84,15 @@ TEST(InventoryTest, LastKeyOfAGridVariesFastest) {
                                         "s/T.test_plain/world_size=1"));
 }
 
-TEST(InventoryTest, AnInstanceMayNeedOtherCapabilitiesThanItsFunction) {
-  EXPECT_EQ(AllTests().back().id, "s/T.test_plain/world_size=1");
-  EXPECT_EQ(AllTests().back().capabilities, std::vector<std::string>{"fsdp2"});
+TEST(InventoryTest, WhatATestNeedsFollowsFromItsParametersAndWorldSize) {
+  const auto needed = [](const std::string& end) {
+    const auto test = std::ranges::find(AllTests(), "s/T.test_grid_x/world_size=" + end, &TestCase::id);
+    return test->capabilities;
+  };
+  EXPECT_THAT(needed("2,mesh=2-D,dim=2"), testing::ElementsAre("fsdp2"));
+  EXPECT_THAT(needed("4,mesh=1-D,dim=2"), testing::ElementsAre("fsdp2"));
+  EXPECT_THAT(needed("4,mesh=2-D,dim=3"), testing::ElementsAre("fsdp2", "hsdp", "fsdp2.x", "fsdp2.x.y"))
+      << "a part is needed with what it is a part of";
 }
 
 TEST(InventoryTest, ParametersAreTheInstancesThenTheSubtests) {

@@ -8,6 +8,7 @@
 #include "contract/nearest_name.h"
 #include "inventory/grid.h"
 #include "inventory/json_place.h"
+#include "inventory/needs.h"
 #include "run_files/json_file.h"
 
 namespace shardcts {
@@ -18,7 +19,7 @@ using Names = std::vector<std::string>;
 
 const Names kAreaFields = {"area", "prefix", "rules"};
 const Names kRuleFields = {"id",         "level",       "sentence", "source", "capabilities",
-                           "bites_with", "world_sizes", "phases", "cases", "profile"};
+                           "bites_with", "world_sizes", "phases", "cases", "profile", "needs"};
 const Names kLevels = {"MUST", "SHOULD"};
 const Names kProfiles = {"core", "durable", "hardened"};
 
@@ -30,10 +31,16 @@ void RequireKnownFields(const JsonPlace& place, const Names& known) {
   for (const auto& [key, value] : place.Object().json->items()) RequireKnown(place.At(key), "field", key, known);
 }
 
+// A name, or "X with Y".
+void RequireCapability(const JsonPlace& place, const EmbeddedSuite& suite) {
+  const std::string text = place.Text();
+  const size_t with = text.find(" with ");
+  RequireKnown(place, "capability", text.substr(0, with), suite.capabilities);
+  if (with != text.npos) RequireKnown(place, "capability", text.substr(with + 6), suite.capabilities);
+}
+
 Names ParseCapabilities(const JsonPlace& place, const EmbeddedSuite& suite) {
-  for (const JsonPlace& element : place.Elements()) {
-    RequireKnown(element, "capability", element.Text(), suite.capabilities);
-  }
+  for (const JsonPlace& element : place.Elements()) RequireCapability(element, suite);
   return place.Texts();
 }
 
@@ -111,6 +118,7 @@ struct RuleGrid {
   Json lists;
   std::vector<TestRanks> ranks;
   Names capabilities;  // the rule's and its own
+  std::vector<Need> needs;  // the rule's
 };
 
 // Lists of values of the parameters that are known.
@@ -144,6 +152,7 @@ RuleGrid ParseRuleGrid(const JsonPlace& rule, const JsonPlace& place, const Embe
   if (owner.Has("phases")) {
     for (const JsonPlace& phase : owner.At("phases").Elements()) RequireKnownValues(phase, parameters);
   }
+  grid.needs = ParseNeeds(rule, [&](const JsonPlace& name) { RequireCapability(name, suite); });
   if (rule.Has("capabilities")) grid.capabilities = ParseCapabilities(rule.At("capabilities"), suite);
   if (place.Has("capabilities")) Append(grid.capabilities, ParseCapabilities(place.At("capabilities"), suite));
   return grid;
@@ -161,6 +170,7 @@ TestCase MakeRuleCase(const std::string& suite, const std::shared_ptr<const Rule
   test.capabilities = grid.capabilities;
   AppendCapabilitiesOf(element, parameters, test.capabilities);
   for (const TestPhase& phase : ranks.phases) AppendCapabilitiesOf(phase.params, parameters, test.capabilities);
+  test.capabilities = NeededCapabilities(test.capabilities, grid.needs, test.params, ranks);
   test.checks = {{.id = rule->id, .what = rule->sentence, .strength = "strict"}};
   test.rule = rule;
   return test;

@@ -47,6 +47,15 @@ TEST(RulesTest, ARuleHasATestForEachWorldSizeAndElementOfItsCases) {
   EXPECT_THAT(tests[4].capabilities, testing::ElementsAre("dsd", "core"));
 }
 
+TEST(RulesTest, WhatACaseNeedsFollowsFromItsValuesAndWorldSizes) {
+  const auto tests = ReadRuleCases(SuiteOf(RuleText("GE1", "MUST", R"("world_sizes": [1, 2],
+    "capabilities": ["dsd", "fsdp2 with dsd", "core with fsdp1"],
+    "needs": [{"capabilities": ["fsdp1"], "when": {"n": [7]}}], "cases": [{"n": [6, 7]}])")));
+  EXPECT_THAT(tests[0].capabilities, testing::ElementsAre("dsd", "fsdp2", "core", "core.one_rank")) << tests[0].id;
+  EXPECT_THAT(tests[2].capabilities, testing::ElementsAre("dsd", "fsdp2")) << tests[2].id;
+  EXPECT_THAT(tests[3].capabilities, testing::ElementsAre("dsd", "fsdp2", "core", "fsdp1")) << tests[3].id;
+}
+
 TEST(RulesTest, TheOnlyCheckOfATestIsItsRule) {
   const TestCase test = ReadRuleCases(SuiteOf(RuleText("GE1", "SHOULD", kCases))).front();
   ASSERT_EQ(test.checks.size(), 1);
@@ -76,6 +85,8 @@ TEST(RulesTest, ErrorsNameFileAndPlace) {
             "a.json: /rules/0/level: unknown level \"MAY\"; the nearest known one is \"MUST\"");
   EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("capabilities": ["fdsp1"], )" + kCases)),
             "a.json: /rules/0/capabilities/0: unknown capability \"fdsp1\"; the nearest known one is \"fsdp1\"");
+  EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("needs": [{"capabilities": ["fdsp1"]}], )" + kCases)),
+            "a.json: /rules/0/needs/0/capabilities/0: unknown capability \"fdsp1\"; the nearest known one is \"fsdp1\"");
   EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("world_sizes": [2], "cases": [{"capabilities": ["dcp"]}])")),
             "a.json: /rules/0/cases/0/capabilities/0: unknown capability \"dcp\"; the nearest known one is \"dsd\"");
   EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("world_sizes": [2], "cases": [{"wrapper": ["plain", "fsdp3"]}])")),

@@ -248,6 +248,26 @@ Outcome EditReachesOptimizer(MutantState& state, std::string_view called, Dict& 
   return outcome;
 }
 
+Outcome IgnoreNativeOptimizerLoad(MutantState& state, std::string_view called, Dict& arguments) {
+  return called == "optimizer.load_state_dict" ? Outcome(Value()) : state.inner.Invoke(called, arguments);
+}
+
+// Groups are loaded, state stays as it is.
+void KeepNativeState(MutantState& state, Dict& arguments) {
+  Value own = state.Require("optimizer.state_dict", {{"optimizer", arguments.At("optimizer")}});
+  Dict loaded = arguments.At("state_dict").AsDict();
+  loaded.Set("state", own.AsDict().At("state"));
+  arguments.Set("state_dict", loaded);
+}
+
+void CountNativeStepsAnew(MutantState&, Dict& arguments) {
+  Dict loaded = arguments.At("state_dict").AsDict();
+  ForEachEntry(loaded, [](Dict& entry) {
+    if (Value* step = entry.Find("step"); step && step->TryAs<Tensor>()) *step = at::zeros_like(step->AsTensor());
+  });
+  arguments.Set("state_dict", loaded);
+}
+
 MutantRow AliasingRow(const char* name, const char* description, const char* models, std::vector<std::string> checks,
               Mutation mutation) {
   return {{name, description, models, kExtendedSuite, std::move(checks), /*min_world_size=*/2}, std::move(mutation)};
@@ -271,6 +291,14 @@ std::vector<MutantRow> TrajectoryMutants() {
           {"TR5 TR5", "RS3 RS3"}, OnLoaded(IsModelLoad, ThroughBfloat16)),
       AliasingRow("second_load_ignored", "only the first load of a model has an effect", "a load into a cached copy",
           {"TR6 TR6"}, IgnoreSecondLoad),
+      AliasingRow("native_optimizer_load_ignored", "an optimizer's own load does nothing", "a load is not passed on",
+          {"TR12 TR12"}, IgnoreNativeOptimizerLoad),
+      AliasingRow("native_optimizer_state_kept", "an optimizer's own load takes the groups only",
+          "state of sharded parameters is skipped", {"TR12 TR12"},
+          OnArguments("optimizer.load_state_dict", KeepNativeState)),
+      AliasingRow("native_optimizer_steps_anew", "steps are counted anew after an optimizer's own load",
+          "tensors without dimensions are not loaded", {"TR12 TR12"},
+          OnArguments("optimizer.load_state_dict", CountNativeStepsAnew)),
   };
 }
 

@@ -69,9 +69,9 @@ class PoolRun {
     PoolEnd end;
     end.kind = kind;
     end.reason = reason;
-    end.implementation_failed =
-        kind == PoolEnd::Kind::kStartFailed && std::ranges::any_of(record_.ranks(), [](const RankState& rank) {
-      return rank.loading && !rank.ready && !rank.failed_kind;
+    end.implementation_failed = std::ranges::any_of(record_.ranks(), [&](const RankState& rank) {
+      if (kind == PoolEnd::Kind::kInputError) return rank.loading && rank.failed_kind == "input";
+      return kind == PoolEnd::Kind::kStartFailed && rank.loading && !rank.ready && !rank.failed_kind;
     });
     end_ = end;
   }

@@ -61,7 +61,7 @@ struct PoolEnd {
   std::string reason;                       // one line; kFinished: what went wrong when the ranks ended, or empty
   std::optional<double> start_seconds;      // until all ranks were ready
   nlohmann::ordered_json implementation;    // what rank 0 said in pool_ready; null before
-  bool implementation_failed = false;       // kStartFailed: while the ranks made the implementation
+  bool implementation_failed = false;       // kStartFailed, kInputError: while the ranks made the implementation
   bool warm = false;                        // every rank is a fork of the warm process
 };
 

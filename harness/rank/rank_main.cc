@@ -19,6 +19,8 @@
 
 #include "adapters/loader.h"
 #include "comm/mpi_session.h"
+#include "contract/capability_tree.h"
+#include "contract/operation_table.h"
 #include "contract/torch_version.h"
 #include "control/connection.h"
 #include "inventory/inventory.h"
@@ -70,6 +72,8 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   if (const auto problem = FindDescriptionProblem(description))
     throw InputError("implementation.describe: " + *problem);
   *capabilities = outcome.value().AsDict().At("capabilities").AsStrings();
+  if (const auto problem = FindDeclarationProblem(*capabilities, Capabilities()))
+    throw InputError("implementation.describe: " + *problem);
   return description;
 }
 

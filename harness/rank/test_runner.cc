@@ -13,7 +13,9 @@
 #include <stdexcept>
 #include <variant>
 
+#include "contract/capability_tree.h"
 #include "inventory/inventory.h"
+#include "rank/layout.h"
 #include "rank/port.h"
 #include "rank/script_tests.h"
 #include "rank/trial.h"
@@ -83,9 +85,14 @@ struct Pool {
 
 std::string MissingCapability(const TestCase& test, const std::vector<std::string>& capabilities) {
   for (const std::string& name : test.capabilities) {
-    if (!std::ranges::count(capabilities, name)) return name;
+    if (!DeclaresCapability(capabilities, name)) return name;
   }
   return {};
+}
+
+TestCase WithLayout(TestCase test, const std::vector<std::string>& capabilities) {
+  test.params[kLayoutParameter] = DeclaresCapability(capabilities, "layout.pytorch") ? "pytorch" : "own";
+  return test;
 }
 
 // What a test of the plan runs.
@@ -99,7 +106,7 @@ struct PlannedTest {
 class Case {
  public:
   Case(const Pool& pool, PlannedTest planned, int index)
-      : pool_(pool), test_(std::move(planned.test)), seed_(planned.seed), body_(std::move(planned.body)), index_(index) {}
+      : pool_(pool), test_(WithLayout(std::move(planned.test), pool.capabilities)), seed_(planned.seed), body_(std::move(planned.body)), index_(index) {}
 
   std::string name() const { return fmt::format("{}:{}", index_, test_.id); }
 

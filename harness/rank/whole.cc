@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "contract/observed_cut.h"
 #include "contract/parts.h"
+#include "rank/layout.h"
 
 namespace shardcts {
 namespace {
@@ -18,10 +20,12 @@ at::Device DeviceOf(const Value& value) {
   return shards.empty() ? at::Device(at::kCPU) : shards.front().tensor.device();
 }
 
-Value WholeOf(const Value& value, const std::vector<Value>& of_ranks) {
+Value WholeOf(const Value& value, const std::vector<Value>& of_ranks, bool as_pytorch) {
   const DTensor* dtensor = value.TryAs<DTensor>();
+  const auto assemble = as_pytorch ? static_cast<at::Tensor (*)(const DTensor&, const std::vector<Value>&)>(Assemble)
+                                   : AssembleObserved;
   const at::Tensor whole =
-      dtensor ? Assemble(*dtensor, of_ranks) : Assemble(*value.TryAs<ShardedTensor>(), of_ranks);
+      dtensor ? assemble(*dtensor, of_ranks) : Assemble(*value.TryAs<ShardedTensor>(), of_ranks);
   return whole.to(DeviceOf(value));
 }
 
@@ -78,7 +82,7 @@ Value Whole(Trial& t, const Value& tree) {
   }
   for (Dict::Entry& entry : distributed) {
     try {
-      entry.value = WholeOf(entry.value, OfRanks(tensors_of_rank, t.world_size(), entry.key));
+      entry.value = WholeOf(entry.value, OfRanks(tensors_of_rank, t.world_size(), entry.key), HasPytorchLayout(t));
     } catch (const ContractViolation& violation) {
       const std::string path = ToString(entry.key);  // empty: the tree is the tensor
       t.Fail((path.empty() ? path : path.substr(1) + ": ") + "no whole tensor: " + violation.what());

@@ -58,6 +58,7 @@ class RunDriver {
         interrupted_(interrupted),
         folder_(fs::absolute(options.run_folder)),
         specs_(AllImplementations(options)),
+        has_started_(specs_.size()),
         ledger_(options, observer, folder_) {}
 
   Results Go() {
@@ -250,7 +251,7 @@ class RunDriver {
       }
       if (options_.pool_mode == PoolMode::kFresh) rest.resize(1);
       const PoolEnd end = RunOnePool(piece, rest, processors);
-      if (end.kind == PoolEnd::Kind::kInputError) {
+      if (IsWrongInput(world, end)) {
         // An adapter's own message begins with its name already.
         const std::string& label = SpecOf(world).label;
         throw InputError(end.reason.starts_with(label) ? end.reason : label + ": " + end.reason);
@@ -259,15 +260,23 @@ class RunDriver {
       for (const size_t test : end.cut_short) ledger_.CutShort(rest[test]);
       failed_starts = progress ? 0 : failed_starts + 1;
       if (failed_starts < kFailedStartsAllowed) continue;
-      if (end.implementation_failed) {
+      if (end.implementation_failed && !has_started_[world.implementation]) {
         throw InputError(SpecOf(world).label + ": while the implementation was made: " + end.reason);
       }
       // One cause, one error: the others were not tried.
-      ledger_.Decide({rest.front()}, Verdict::kHarnessError,
-                     "the ranks could not be started twice in a row: " + end.reason);
+      const std::string what = end.implementation_failed ? "implementation could not be made" : "ranks could not be started";
+      ledger_.Decide({rest.front()}, end.implementation_failed ? Verdict::kFail : Verdict::kHarnessError,
+                     "the " + what + " twice in a row: " + end.reason);
       ledger_.Decide(rest, Verdict::kNotRun, "the ranks could not be started: " + end.reason);
       return;
     }
+  }
+
+  // What is wrong with an implementation shows when it is made for the first time. Later it is that start's failure: a
+  // machine that is too busy, a port that is taken.
+  bool IsWrongInput(const World& world, const PoolEnd& end) const {
+    if (end.kind != PoolEnd::Kind::kInputError) return false;
+    return !end.implementation_failed || !has_started_[world.implementation];
   }
 
   PoolEnd RunOnePool(const Piece& piece, const std::vector<Unit>& units, const ProcessorShares::Share& processors) {
@@ -285,7 +294,10 @@ class RunDriver {
     for (const Unit& unit : units) AddTo(plan, unit);
     bool asked = false;  // the pool ended with a death that its test had asked for
     PoolCallbacks callbacks;
-    callbacks.on_ready = [&](const Json& said) { ledger_.Describe(world.implementation, said); };
+    callbacks.on_ready = [&](const Json& said) {
+      has_started_[world.implementation] = true;
+      ledger_.Describe(world.implementation, said);
+    };
     callbacks.on_test_started = [&](size_t index) { ledger_.TellStarted(units[index].job); };
     callbacks.on_test_over = [&](size_t index, const std::vector<RankReport>& ranks,
                                  const std::optional<Incident>& incident, double seconds) {
@@ -295,7 +307,9 @@ class RunDriver {
     };
     PoolEnd end = RunPool(pool, callbacks, stop_);
     if (asked) end.reason.clear();
-    if (pool.warm && end.kind == PoolEnd::Kind::kStartFailed) {
+    if (end.kind == PoolEnd::Kind::kInputError && !IsWrongInput(world, end)) {
+      end.kind = PoolEnd::Kind::kStartFailed;
+    } else if (pool.warm && end.kind == PoolEnd::Kind::kStartFailed) {
       world.warm->GiveUp("a pool did not start warm: " + end.reason);
     }
     ledger_.EndPool(world.pools, end);
@@ -328,6 +342,7 @@ class RunDriver {
   std::atomic<bool> stop_ = false;
   const fs::path folder_;
   const std::vector<ImplementationSpec> specs_;
+  std::vector<std::atomic<bool>> has_started_;  // by implementation: its ranks were ready once
   std::optional<FolderLock> lock_;
   std::optional<EarlierRun> earlier_;
   RunLedger ledger_;

@@ -206,6 +206,27 @@ TEST_F(RunTest, WrongInputFoundByTheRanksEndsTheRun) {
   EXPECT_EQ(Verdicts(Read()), "not_run");
 }
 
+TEST_F(RunTest, AStartThatFailsAfterAGoodOneIsTriedAgain) {
+  RunOptions options = FakeRun(folder_, {"a", "b", "c"}, {{"start", "second_load_input"}});
+  options.pool_mode = PoolMode::kFresh;
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "pass pass pass");
+  EXPECT_EQ(results["complete"], true);
+  EXPECT_EQ(results["pools"][0]["problems"], Json({"no such module x"}));
+}
+
+TEST_F(RunTest, StartsThatFailAfterAGoodOneCostTheirTestsTheVerdictNotTheRun) {
+  for (const char* how : {"later_load_input", "later_load_die"}) {
+    RunOptions options = FakeRun(folder_, {"a", "b", "c"}, {{"start", how}});
+    options.implementations.push_back({"good", "reference", {}, "cpu", std::nullopt});
+    options.pool_mode = PoolMode::kFresh;
+    const Json results = RunAndRead(options);
+    EXPECT_EQ(Verdicts(results), "pass fail fail pass pass pass") << how;
+    EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(),
+                HasSubstr("the implementation could not be made twice in a row: "));
+  }
+}
+
 TEST_F(RunTest, UnknownLauncherIsAnInputError) {
   RunOptions options = FakeRun(folder_, {"a"});
   options.launcher = "no-such-launcher -n {ranks}";

@@ -1,5 +1,7 @@
 """An implementation that declares little is never said to have passed what it was not asked."""
 
+import pytest
+
 from conftest import CACHED, SUITE, end_of, start_shardcts
 
 MINIMAL = "python:minimal_adapter:MinimalAdapter"
@@ -78,9 +80,38 @@ def test_the_reference_does_what_it_declares(tmp_path):
 
 def test_what_is_not_declared_is_not_tried(tmp_path):
     ended, rows = capabilities(MINIMAL, tmp_path)
-    assert ended.code == 0, ended
-    assert rows.pop("core")[1:] == (0, "not tried: capability fsdp1 is not declared"), ended
+    core = [rows.pop(name) for name in list(rows) if name.split(".")[0] == "core"]
+    assert len(core) >= 3 and all(says.startswith("DOES NOT WORK: ") for _, _, says in core), "it has one operation"
+    assert ended.code == 1, ended
     assert all(answered == 0 and says == "not declared" for _, answered, says in rows.values()), ended
+
+
+PARTS = "python:parts:Parts,declares={}"
+
+
+def test_parts_are_excluded_or_declared_alone(run_shardcts):
+    """Three tests of one function: whole, sharded and local state dicts."""
+    tests = ("--filter", "*test_state_dict_with_shared_parameters*")
+    verdicts = {
+        "fsdp1": ["pass", "pass", "pass"],
+        "fsdp1+-fsdp1.local": ["not_supported", "pass", "pass"],
+        "fsdp1.full+fsdp1.summon+fsdp1.auto_wrap": ["not_supported", "not_supported", "pass"],
+        "fsdp1.full+fsdp1.summon": ["not_supported"] * 3,
+    }
+    for number, (declared, expected) in enumerate(verdicts.items()):
+        ended, run = run_shardcts(PARTS.format(declared), *tests, out=f"out{number}")
+        assert run.verdicts == expected, ended
+    assert "capability fsdp1.auto_wrap is not declared" in [test["reason"] for test in run.tests]
+
+
+@pytest.mark.parametrize("declared, named", [
+    ("fsdp1.ful", 'unknown capability "fsdp1.ful"; the nearest known one is "fsdp1.full"'),
+    ("fsdp1+-fsdp1", "capability fsdp1 is declared and excluded"),
+    ("-fsdp1.full", "capability fsdp1.full is excluded, but is no part of anything that is declared"),
+])
+def test_declarations_that_contradict_themselves_are_one_line(shardcts, declared, named):
+    ended = shardcts("run", "--impl", PARTS.format(declared), *OFFLOADED, "--out", "out")
+    assert ended.code == 2 and ended.err.strip().endswith(named) and ended.err.count("\n") == 1, ended
 
 
 def test_what_is_declared_and_does_not_work_is_named(tmp_path):

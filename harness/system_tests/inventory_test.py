@@ -6,10 +6,17 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY, end_of, results, start_shardcts
+from conftest import REPOSITORY, SHARDCTS, end_of, results, start_shardcts
 
 UPSTREAM = sorted(path.parent.name for path in (REPOSITORY / "suites").glob("*/upstream.json"))
 CHECKER = REPOSITORY.parent / "shared/tools/check_inventory.py"
+
+
+def tests_need_what_they_use(run):
+    """No operation and no option of a recording is of a capability that its test does not name as a need."""
+    command = [sys.executable, "-B", REPOSITORY / "suites/check_needs.py", run.folder, "--shardcts", SHARDCTS]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,7 @@ def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shar
     assert {(test["verdict"], test["level"]) for test in run.tests} <= {("pass", "MUST"), ("pass", "SHOULD"), ("advice", "SHOULD")}
     (suite,) = run.document["suites"]
     assert [f"{rule['level']}: {rule['sentence']}" for rule in suite["rules"]] == details
+    tests_need_what_they_use(run)
 
 
 def test_a_should_is_required_on_demand(shardcts, tmp_path):
@@ -69,3 +77,14 @@ def test_a_should_is_required_on_demand(shardcts, tmp_path):
     assert required.code == 1
     assert "fail extended/GR4/" in required.out and "--require-should" in required.out
     assert results(tmp_path / "required").document["run"]["require_should"] is True
+
+
+def test_tests_need_what_they_use(whole_run):
+    tests_need_what_they_use(whole_run)
+
+
+def test_the_page_of_capabilities_is_current():
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "reports")}
+    command = [sys.executable, "-B", "-m", "shardcts_reports.capabilities_doc", "--check", SHARDCTS]
+    checked = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr

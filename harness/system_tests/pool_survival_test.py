@@ -89,3 +89,29 @@ def test_stacks_of_a_python_adapter_name_its_lines(run_shardcts):
     log = (run.folder / faulty["log"] / "rank-1.log").read_text(errors="replace")
     assert "Current thread" in log, "of Python"
     assert "native stack, innermost first:" in log
+
+
+def with_failing_starts(run_shardcts, tmp_path, starts):
+    """Four tests, each in a pool of its own, and the pools' problems."""
+    implementation = f"python:failing_starts:FailingStarts,starts={tmp_path}/starts,at={starts}"
+    ended, run = run_shardcts(implementation, "--pool=fresh", "--jobs", 1, "--filter", CACHED.format(2), timeout=300)
+    return ended, run, [problem for pool in run.document["pools"] for problem in pool["problems"]]
+
+
+def test_a_start_that_fails_after_a_good_one_is_tried_again(run_shardcts, tmp_path):
+    ended, run, problems = with_failing_starts(run_shardcts, tmp_path, "2")
+    assert (run.verdicts, ended.code) == (["pass"] * 4, 0), ended
+    assert sum("RuntimeError: connectFullMesh failed: Connection closed by peer" in problem for problem in problems) == 1
+
+
+def test_starts_that_fail_after_a_good_one_do_not_end_the_run(run_shardcts, tmp_path):
+    ended, run, _ = with_failing_starts(run_shardcts, tmp_path, "2+3")
+    assert (run.verdicts, ended.code) == (["pass", "fail", "pass", "pass"], 1), ended
+    assert run.tests[1]["reason"].startswith("the implementation could not be made twice in a row: ")
+    assert run.complete
+
+
+def test_a_first_start_that_fails_is_wrong_input(shardcts, tmp_path):
+    implementation = f"python:failing_starts:FailingStarts,starts={tmp_path}/starts,at=1"
+    ended = shardcts("run", "--impl", implementation, "--filter", CACHED.format(2), "--out", "out")
+    assert ended.code == 2 and "connectFullMesh failed" in ended.err, ended

@@ -74,13 +74,37 @@ operations do not communicate; a rank may call them alone.
 
 An implementation declares its capabilities. A test that needs a capability which is not declared
 gets the verdict *not supported*: it does not fail, and it never counts as passed. A declared
-capability must work: an error from one of its operations is a failure.
+capability must work: an error from one of its operations is a failure. Most capabilities have parts,
+such as `fsdp1.sharded`, which are on a page of their own: [capabilities.md](capabilities.md).
 
 An **option** that an implementation does not have is the error `NotSupported` on every rank, before
 anything is done. Its message begins with the option's path among the arguments
 (`options.cpu_offload`), and may go on with `: ` and a reason. The test is then *not supported*, too.
-Options are arguments and fields of records that may be absent or have a choice of values. What a
-declared capability covers, as the tables below say, cannot be refused.
+Options are arguments and fields of records that may be absent or have a choice of values. What is
+declared by its own name cannot be refused; the tables below say which capability covers an option.
+
+{capabilities}
+
+## Layout
+
+What a sharded tensor means, whoever makes it:
+
+* names, global shapes, dtypes, mesh and placements of its entries, and the whole tensor that the
+  ranks' parts form;
+* that the parts tile it: along a mesh dimension that shards, ranks hold consecutive rows, in the
+  order of their coordinates. How many rows are each rank's is not said;
+* that what was saved can be loaded, on the same ranks in every form, and as whole tensors anywhere.
+
+What is PyTorch's layout only, and the capability `layout.pytorch` stands for:
+
+* a cut into chunks of ceil(rows / ranks) rows, so that later ranks may have fewer or none; zeros
+  behind short parts in their storage; FSDP1's flat parameters and their chunks;
+* state dicts of type LOCAL: their names (`_flat_param`), and entries that are ShardedTensors;
+* tensors that a test makes itself in that cut, of any placement, and gives to load.
+
+Tests judge an implementation without `layout.pytorch` by the cut that the sizes of all ranks' parts
+show: they expect values in it, and give tensors in it. Whole state dicts have no layout. Optimizer
+state is cut as its parameters are.
 """
 
 
@@ -92,7 +116,7 @@ def check_table(document: dict, path: Path = TABLE) -> None:
 
 def render(document: dict) -> str:
     """docs/contract.md as text."""
-    parts = [INTRODUCTION.format(version=document["contract_version"]), _capabilities(document)]
+    parts = [INTRODUCTION.format(version=document["contract_version"], capabilities=_capabilities(document))]
     for group in dict.fromkeys(operation["group"] for operation in document["operations"]):
         parts.append(f"## {GROUP_TITLES[group]}")
         parts += [_operation(entry) for entry in document["operations"] if entry["group"] == group]
@@ -108,8 +132,12 @@ def _problems(document):
         yield "contract_version must be a positive integer"
     capabilities = [entry.get("name") for entry in document["capabilities"]]
     for index, entry in enumerate(document["capabilities"]):
-        if set(entry) != {"name", "text"} or not all(isinstance(value, str) and value for value in entry.values()):
-            yield f"capabilities[{index}]: needs exactly name and text"
+        if set(entry) - {"upstream"} != {"name", "text"} or not all(isinstance(value, str) and value for value in entry.values()):
+            yield f"capabilities[{index}]: needs name and text, and may have upstream's name"
+            continue
+        parent = entry["name"].rpartition(".")[0]
+        if parent and parent not in capabilities[:index]:
+            yield f"capabilities[{index}] ({entry['name']}): must stand below {parent}"
     yield from _repeated("capability", capabilities)
     records = [entry.get("name") for entry in document["records"]]
     yield from _repeated("record", records)
@@ -211,7 +239,7 @@ def _repeated(what, names):
 
 
 def _capabilities(document) -> str:
-    rows = [[f"`{entry['name']}`", cell(entry["text"])] for entry in document["capabilities"]]
+    rows = [[f"`{entry['name']}`", cell(entry["text"])] for entry in document["capabilities"] if "." not in entry["name"]]
     return table(["capability", "what it covers"], rows)
 
 

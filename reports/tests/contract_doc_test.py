@@ -69,6 +69,8 @@ def _options(document):
 
 VIOLATIONS = {
     "operation twice": (lambda d: d["operations"].append(copy.deepcopy(d["operations"][0])), "stands 2 times"),
+    "capability without its parent": (lambda d: d["capabilities"].insert(0, {"name": "core.half", "text": "x"}),
+                                      "must stand below core"),
     "capability twice": (lambda d: d["capabilities"].append(d["capabilities"][0]), "capability 'core' stands 2 times"),
     "unknown capability": (lambda d: d["operations"][0].update(capability="x"), "unknown capability 'x'"),
     "unknown group": (lambda d: d["operations"][0].update(group="x"), "unknown group 'x'"),
@@ -108,3 +110,8 @@ def test_docs_explain_every_verdict():
     page = (contract_doc.ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
     for verdict in VERDICTS.values():
         assert f"| {verdict.symbol} `{verdict.name}` | " in page
+
+
+def test_parts_of_capabilities_are_on_the_page_of_capabilities(document):
+    assert "| `fsdp1` | " in contract_doc.render(document)
+    assert "| `fsdp1.full` | " not in contract_doc.render(document)

@@ -263,4 +263,17 @@ RULE(TR11) {
   }
 }
 
+RULE(TR12) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string kind = t.TextParam("optimizer");
+  Run first = StartRun(t, BuildTrained(t, TrainedStack(), wrapper), wrapper, TrainingOptions(kind));
+  Train(t, first, 0, kSavedAt);
+  const Saved saved = Save(t, first, "native");
+  Run second = RebuiltRun(t, wrapper, [&](Model& model) { Wrap(t, model, TrainedStack(), wrapper); });
+  if (t.BoolParam("stepped")) Train(t, second, kEnd, kEnd + 1);
+  Load(second, "native", saved);
+  Train(t, second, kSavedAt, kEnd);
+  SameAsTwin(t, "after 2 steps, a load and 5 steps", TrainedTwin(kind), kEnd, TrainedParameters(second.model, wrapper));
+}
+
 }  // namespace shardcts::extended

@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 
-#include "contract/parts.h"
+#include "rank/layout.h"
 #include "rank/trial.h"
 #include "suites/fully_shard_state_dict/expected_layout.h"
 #include "suites/fully_shard_state_dict/ports.h"
@@ -34,8 +34,7 @@ void CheckOffloaded(Trial& t, const Dict& state_dict, const std::vector<at::Tens
     const Value& actual = state_dict.At(kNames[i]);
     t.Check("C4", Holds(LocalPart(actual).device().is_cpu(), kNames[i], "expected on cpu, actual " + ToString(actual)));
     t.Strict("C4", HasLayout(kNames[i], WorldMesh(t.device(), {t.world_size()}, {}), {Placement::Shard(0)}, actual));
-    const at::Tensor slice =
-        LocalSlice(loaded[i], WorldMesh("cpu", {t.world_size()}, {}), {Placement::Shard(0)}, t.rank());
+    const at::Tensor slice = OwnSlice(t, loaded[i], actual.AsDTensor());
     t.Strict("C4", SameValue(kNames[i] + " after forward", slice, LocalPart(actual)));
     if (pin_memory && t.device() != "cpu") {  // without an accelerator no memory can be pinned
       t.Strict("C4", Holds(LocalPart(actual).is_pinned(), kNames[i], "expected in pinned memory"));

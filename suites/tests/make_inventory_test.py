@@ -55,11 +55,11 @@ def changed(document: dict, path: list, value) -> dict:
     return document
 
 
-def test_an_instance_does_not_need_what_its_parameters_leave_out():
-    rules = {**RULES, "unneeded": [{"capability": "groups", "when": {"kind": ["a"]}}]}
-    (function,) = make_inventory.inventory(SOURCE, rules)["tests"]
-    assert function["capabilities"] == ["core", "groups", "fsdp1", "optimizer"]
-    assert [instance.get("capabilities") for instance in function["instances"]] == [["core", "fsdp1", "optimizer"], None]
+def test_what_some_tests_of_a_function_need_is_not_needed_by_all():
+    needs = [{"capabilities": ["groups"], "when": {"cpu": [True]}}, {"capabilities": ["fsdp1.full", "optimizer"]}]
+    (function,) = make_inventory.inventory(SOURCE, changed(RULES, ["functions", "test_x", "needs"], needs))["tests"]
+    assert function["capabilities"] == ["core", "fsdp1", "optimizer"]
+    assert function["needs"] == needs
 
 
 def test_source_and_rules_together():
@@ -107,6 +107,7 @@ def test_the_text_is_the_document():
 
 
 @pytest.mark.parametrize("path, value, text", [
+    (["unneeded"], [], "there are no rules named unneeded"),
     (["functions", "test_y"], {}, "no function of the source is named test_y"),
     (["functions", "test_x", "checks"], {"C7": {}}, "test_x has no check C7"),
     (["functions", "test_x", "not_applicable"], [], "T.test_x_b returns early upstream: True; reasons in the rules: []"),

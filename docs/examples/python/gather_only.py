@@ -11,7 +11,7 @@ from torch.distributed.fsdp import fully_shard
 
 
 class GatherOnly:
-    name, version, capabilities = "gather_only", "1.0", ["core", "dtensor", "fsdp2"]
+    name, version, capabilities = "gather_only", "1.0", ["core", "dtensor", "fsdp2", "-fsdp2.load", "layout.pytorch"]
 
     def __init__(self, rank, world_size, device, options):
         store = dist.FileStore(options["store"], world_size)

@@ -26,7 +26,7 @@ class RowConversion(TensorConversion):
 class OwnSharding(PyTorchAdapter):
     name = "row_library"
     version = row_library.__version__
-    capabilities = ["core", "dtensor", "fsdp2", "optimizer", "serialization", "inspection"]
+    capabilities = ["core", "dtensor", "fsdp2", "optimizer", "serialization", "inspection", "layout.pytorch"]
     conversion = RowConversion
 
     def wrap(self, root, path, wrapper, options):
@@ -35,6 +35,8 @@ class OwnSharding(PyTorchAdapter):
         for name in options:
             if name not in ("mesh", "reshard_after_forward"):
                 raise NotSupported(f"options.{name}", "row_library has no such option")
+        if options.get("reshard_after_forward") is False:
+            raise NotSupported("options.reshard_after_forward", "row_library gathers whenever a parameter is used")
         if "mesh" in options and self.mesh_of(options["mesh"]).shape != (self.world_size,):
             raise NotSupported("options.mesh", "row_library shards over the world")
         row_library.shard(root.get_submodule(path))

@@ -74,8 +74,13 @@ class FakeRank {
     events_ << event.dump() << "\n" << std::flush;
   }
 
-  // "load_HOW": the same, while the implementation is made. "world3_HOW": on 3 ranks only.
+  // "load_HOW": the same, while the implementation is made. "world3_HOW": on 3 ranks only. "second_HOW": in the second
+  // pool of a world only; "later_HOW": in all but the first.
   void Start(std::string how) {
+    const bool first = plan_.pool_folder.string().ends_with("-0");
+    const bool second = plan_.pool_folder.string().ends_with("-1");
+    if (how.starts_with("second_")) how = second ? how.substr(7) : "";
+    if (how.starts_with("later_")) how = first ? "" : how.substr(6);
     if (how.starts_with("world3_")) how = plan_.world_size == 3 ? how.substr(7) : "";
     if (how.starts_with("load_")) {
       Write({{"event", "implementation_started"}});
@@ -85,11 +90,11 @@ class FakeRank {
     if (how == "hang") SleepForever();
     if (how == "die" && rank_ == 0) ::kill(::getpid(), SIGSEGV);
     if (how == "input" || how == "harness") {
-      const bool first = rank_ == 1 || plan_.world_size == 1;
-      if (first) Sleep(50);
+      const bool cause = rank_ == 1 || plan_.world_size == 1;
+      if (cause) Sleep(50);
       Write({{"event", "pool_failed"},
-             {"kind", first ? how : "harness"},
-             {"message", first ? "no such module x" : "a peer failed"}});
+             {"kind", cause ? how : "harness"},
+             {"message", cause ? "no such module x" : "a peer failed"}});
       std::exit(1);
     }
   }

@@ -41,6 +41,7 @@ class TorchAdapter(
         "fsdp1_optim",
         "dsd",
         "sharded_tensor",
+        "layout.pytorch",
         "activation_checkpoint",
         "ddp",
         "process_groups",
