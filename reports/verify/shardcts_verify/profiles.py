@@ -9,8 +9,8 @@ from .findings import reject
 
 _HERE = Path(__file__).resolve().parent
 # In an installation of the whole suite, share/shardcts/conformance; else in the package.
-CONFORMANCE = next((folder for folder in (_HERE / "conformance", _HERE.parents[2] / "conformance") if folder.exists()),
-                   _HERE / "conformance")
+CONFORMANCE = next((folder for folder in (_HERE / "conformance", _HERE.parents[2] / "conformance")
+                    if (folder / "versions.toml").exists()), _HERE / "conformance")
 
 # What every certified run has in common.
 SEED = 1234
