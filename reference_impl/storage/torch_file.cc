@@ -6,17 +6,19 @@
 #include <ATen/core/jit_type.h>
 #include <c10/util/Exception.h>
 #include <caffe2/serialize/inline_container.h>
-#include <torch/csrc/jit/serialization/pickle.h>
 #include <torch/csrc/jit/serialization/pickler.h>
+
+#include <array>
 
 #include "contract/tensor_bytes.h"
 #include "serialization/value_bytes.h"
+#include "storage/torch_item.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 namespace {
 
-constexpr int64_t kMaxFileBytes = int64_t{16} << 30;
+constexpr int64_t kMaxOwnBytes = int64_t{16} << 30;  // of state.serialize
 
 [[noreturn]] void FailForValue(const std::string& place, const std::string& problem) {
   throw SemanticError("TypeError", "\"" + place + "\": " + problem);
@@ -57,36 +59,6 @@ c10::IValue ToIValue(const Value& value, const std::string& place) {
   }
 }
 
-Value FromIValue(const c10::IValue& value, const std::string& place) {
-  if (value.isNone()) return {};
-  if (value.isBool()) return value.toBool();
-  if (value.isInt()) return value.toInt();
-  if (value.isDouble()) return value.toDouble();
-  if (value.isString()) return value.toStringRef();
-  if (value.isTensor()) return value.toTensor();
-  if (value.isList() || value.isTuple()) {
-    List list;
-    const auto add = [&](const c10::IValue& inner) {
-      list.push_back(FromIValue(inner, PlaceBelow(place, std::to_string(list.size()))));
-    };
-    if (value.isTuple()) {
-      for (const c10::IValue& inner : value.toTupleRef().elements()) add(inner);
-    } else {
-      for (const c10::IValue& inner : value.toListRef()) add(inner);
-    }
-    return list;
-  }
-  if (!value.isGenericDict()) FailForValue(place, "the file has a " + value.tagKind() + " there");
-  Dict dict;
-  for (const auto& entry : value.toGenericDict()) {
-    const bool is_text = entry.key().isString();
-    if (!is_text && !entry.key().isInt()) FailForValue(place, "the file has a key of kind " + entry.key().tagKind());
-    const Key key = is_text ? Key(entry.key().toStringRef()) : Key(entry.key().toInt());
-    dict.Set(key, FromIValue(entry.value(), PlaceBelow(place, ToString(key))));
-  }
-  return dict;
-}
-
 // LibTorch's pickle_save, but without the marks of types that only TorchScript reads.
 std::string TorchFileBytes(const c10::IValue& value) {
   std::string pickled, file;
@@ -108,7 +80,12 @@ std::string TorchFileBytes(const c10::IValue& value) {
   return file;
 }
 
-bool IsZip(const std::string& bytes) { return bytes.starts_with("PK\x03\x04"); }
+bool IsZip(const ReadableFile& file) {
+  std::array<char, 4> begin{};
+  if (file.size() < static_cast<int64_t>(begin.size())) return false;
+  file.ReadAt(0, begin);
+  return std::string_view(begin.data(), begin.size()) == "PK\x03\x04";
+}
 
 }  // namespace
 
@@ -120,9 +97,9 @@ void WriteTorchFile(Files& files, const std::string& path, const Dict& state_dic
 }
 
 Dict ReadTorchFile(Files& files, const std::string& path) {
-  const std::string bytes = ReadText(files, path, kMaxFileBytes);
-  const Value read = IsZip(bytes) ? FromIValue(torch::jit::pickle_load({bytes.begin(), bytes.end()}), "")
-                                  : FromBytes(bytes, {});
+  const std::unique_ptr<ReadableFile> file = files.Open(path);
+  const Value read = IsZip(*file) ? ReadStateItem(*file, {0, file->size()}, path)
+                                  : FromBytes(ReadText(files, path, kMaxOwnBytes), {});
   if (read.type() != Value::Type::kDict) throw SemanticError("RuntimeError", path + ": has no state dict");
   return read.AsDict();
 }

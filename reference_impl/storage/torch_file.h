@@ -1,7 +1,6 @@
 // Files of torch.save: one state dict with whole tensors, as a zip with a pickle. *Local*.
 //
-// They are read with LibTorch's own reader, which knows tensors, containers and plain values and runs no code; another
-// class in a file is an error.
+// They are read as data (torch_item.h): tensors, containers and plain values; another class in a file is an error.
 #pragma once
 
 #include <string>

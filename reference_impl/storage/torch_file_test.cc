@@ -39,6 +39,23 @@ TEST_F(TorchFileTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(Compare(state, ReadTorchFile(Disk(), PathOf("a.pt"))).Explain(), "");
 }
 
+TEST_F(TorchFileTest, EveryCutAndEveryChangedByteIsAnErrorOrAValue) {
+  WriteTorchFile(Disk(), PathOf("g.pt"), {{"a", at::ones({2})}, {"b", List{1, "x"}}});
+  const std::string bytes = ReadText(Disk(), PathOf("g.pt"), 1 << 20);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    for (const bool cut : {true, false}) {
+      std::string changed = cut ? bytes.substr(0, i) : bytes;
+      if (!cut) changed[i] = static_cast<char>(changed[i] ^ 0x55);
+      const std::string path = PathOf((cut ? "cut" : "changed") + std::to_string(i));
+      const std::unique_ptr<WritableFile> file = Disk().Create(path);
+      file->Append(changed);
+      file->Finish();
+      const std::string error = ErrorOf([&] { ReadTorchFile(Disk(), path); });
+      EXPECT_TRUE(!cut || error != "no error") << "cut at byte " << i;
+    }
+  }
+}
+
 TEST_F(TorchFileTest, WhatStateSerializeGivesIsRead) {
   const std::unique_ptr<WritableFile> file = Disk().Create(PathOf("own.pt"));
   file->Append(ToBytes(Dict{{"a", at::ones({2})}}, {}));

@@ -148,6 +148,7 @@ TensorItem TensorFrom(const PicklePlace& place, const OpenItem& opened, int dept
 class ValueReader {
  public:
   explicit ValueReader(const Pickle& pickle) : left_(16 * pickle.size() + 1024) {}
+  virtual ~ValueReader() = default;
 
   Value Read(const PicklePlace& place, int depth = 0) {
     Spend(place, 1);
@@ -167,6 +168,9 @@ class ValueReader {
   }
 
  private:
+  // What is neither plain nor a container.
+  virtual Value ReadOther(const PicklePlace& place) { place.Fail("is no plain value"); }
+
   void Spend(const PicklePlace& place, size_t bytes) {
     if (bytes > left_) place.Fail("describes much more than it has bytes");
     left_ -= bytes;
@@ -211,11 +215,38 @@ class ValueReader {
       const std::vector<PicklePlace> state = place.State().Items();
       if (!state.empty()) return Read(state.front(), depth + 1);
     }
-    place.Fail("is no plain value");
+    return ReadOther(place);
   }
   static constexpr size_t kMaxKeys = 20'000;
   size_t left_;  // bytes
   size_t keys_ = 0;
+};
+
+// Tensors, too. Together they may have some times the bytes of the file, because a storage may be that of several.
+class StateReader final : public ValueReader {
+ public:
+  StateReader(const ReadableFile& file, FileRange range, const OpenItem& opened)
+      : ValueReader(opened.pickle), file_(file), opened_(opened), bytes_left_(4 * range.size()) {}
+
+ private:
+  Value ReadOther(const PicklePlace& place) override {
+    const TensorItem item = TensorFrom(place, opened_, 0);
+    const auto element = static_cast<int64_t>(c10::elementSize(item.dtype));
+    const int64_t bytes = c10::multiply_integers(item.sizes) * element;
+    const auto options = at::TensorOptions().dtype(item.dtype);
+    if (bytes == 0) return at::empty(item.sizes, options);
+    if (bytes > bytes_left_) place.Fail("describes much more than it has bytes");
+    bytes_left_ -= bytes;
+    auto [known, is_new] = storages_.try_emplace(item.storage.begin);
+    if (is_new) known->second = ReadZipMember(file_, item.storage, file_.size(), place.where);
+    char* begin = known->second.data() + item.first * element;
+    return at::from_blob(begin, item.sizes, item.strides, options).clone(at::MemoryFormat::Contiguous);
+  }
+
+  const ReadableFile& file_;
+  const OpenItem& opened_;
+  int64_t bytes_left_;
+  std::map<int64_t, std::string> storages_;  // by where they begin
 };
 
 }  // namespace
@@ -228,6 +259,11 @@ TensorItem ReadTensorItem(const ReadableFile& file, FileRange range, const std::
 Value ReadValueItem(const ReadableFile& file, FileRange range, const std::string& where) {
   const OpenItem opened(file, range, where);
   return ValueReader(opened.pickle).Read(PicklePlace(opened.pickle));
+}
+
+Value ReadStateItem(const ReadableFile& file, FileRange range, const std::string& where) {
+  const OpenItem opened(file, range, where);
+  return StateReader(file, range, opened).Read(PicklePlace(opened.pickle));
 }
 
 }  // namespace shardcts::reference

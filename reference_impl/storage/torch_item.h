@@ -33,6 +33,10 @@ TensorItem ReadTensorItem(const ReadableFile& file, FileRange range, const std::
 // RuntimeError: another one, naming its kind.
 Value ReadValueItem(const ReadableFile& file, FileRange range, const std::string& where);
 
+// A plain value with tensors in it, as torch.save writes whole state dicts. Each tensor is contiguous, with memory of
+// its own: names of one tensor become tensors of equal values.
+Value ReadStateItem(const ReadableFile& file, FileRange range, const std::string& where);
+
 // What torch.save writes for a contiguous tensor on the CPU. Returns the number of bytes.
 int64_t WriteTensorItem(WritableFile& file, const at::Tensor& contiguous);
 // TypeError: a value that is no plain one.

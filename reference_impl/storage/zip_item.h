@@ -26,7 +26,7 @@ struct FileRange {
   int64_t size() const { return end - begin; }
 };
 
-inline constexpr size_t kMaxZipMembers = 1000;
+inline constexpr size_t kMaxZipMembers = 100'000;  // a state dict has one for each tensor
 
 // The members of the archive that fills this part of the file, by name without the folder that all are in. Members lie
 // in the archive, and do not overlap. RuntimeError beginning with `where`: anything else. Reads the directory and the

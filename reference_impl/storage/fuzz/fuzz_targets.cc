@@ -53,6 +53,7 @@ void ReadTensor(const std::string& bytes) {
 void ReadValue(const std::string& bytes) {
   const FuzzedFile file(bytes);
   Tolerating([&] { ReadValueItem(file, {0, file.size()}, "f"); });
+  Tolerating([&] { ReadStateItem(file, {0, file.size()}, "f"); });
 }
 
 void ReadSafetensors(const std::string& bytes) {
