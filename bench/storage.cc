@@ -52,7 +52,9 @@ class Checkpointed {
     }
     return state;
   }
-  int64_t SmallTensors() const { return bytes_ / (kRowBytes * implementation_.world_size()) / implementation_.world_size(); }
+  int64_t SmallTensors() const {
+    return bytes_ / (kRowBytes * implementation_.world_size()) / implementation_.world_size();
+  }
 
   void Save(const Dict& state) { SaveCheckpoint(implementation_, state, folder_); }
   Dict Load(const Dict& state) { return LoadCheckpoint(implementation_, state, folder_); }

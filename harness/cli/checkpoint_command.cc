@@ -170,8 +170,9 @@ void AddCheckpointCommand(CLI::App& app) {
       "checkpoint", "Shows what a checkpoint has, and checks it. Loads no tensor, and runs nothing that is in it. "
                     "Exit code 0: no problems, 1: problems, 2: no folder or wrong flags.");
   const auto command = std::make_shared<CheckpointCommand>();
-  sub->add_option("path", command->path,
-                  "a folder of torch.distributed.checkpoint, of safetensors or of the reference, or one .safetensors file")
+  sub->add_option(
+         "path", command->path,
+         "a folder of torch.distributed.checkpoint, of safetensors or of the reference, or one .safetensors file")
       ->required()
       ->type_name("PATH");
   sub->add_flag("--json", command->json, "for programs: one JSON object on standard output");

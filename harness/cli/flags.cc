@@ -190,7 +190,8 @@ void StorageFlags::AddTo(CLI::App& command) {
           "at how many points of a save rules kill a rank, evenly spread, or all (default: as their cases say)")
       ->type_name("all|N")
       ->check([](const std::string& points) {
-        const bool is_number = !points.empty() && points.find_first_not_of("0123456789") == points.npos && points != "0";
+        const bool is_number =
+            !points.empty() && points.find_first_not_of("0123456789") == points.npos && points != "0";
         return is_number || points == "all" ? "" : "expected a number from 1, or all: \"" + points + "\"";
       });
 }

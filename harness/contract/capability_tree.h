@@ -1,6 +1,6 @@
-// The tree of capabilities: "fsdp1.sharded" is a part of "fsdp1". Whoever declares a name has all of its parts but those
-// that the declaration excludes, "-fsdp1.sharded"; whoever declares a part has the name itself, and of its other parts
-// none. A test that needs a part needs the name, too. Everything here is *Local*.
+// The tree of capabilities: "fsdp1.sharded" is a part of "fsdp1". Whoever declares a name has all of its parts but
+// those that the declaration excludes, "-fsdp1.sharded"; whoever declares a part has the name itself, and of its other
+// parts none. A test that needs a part needs the name, too. Everything here is *Local*.
 #pragma once
 
 #include <algorithm>
@@ -32,8 +32,8 @@ inline std::vector<std::string> WithParentCapabilities(const std::vector<std::st
   return all;
 }
 
-// Whether a declaration has the capability. The entry for the name itself or for the nearest name above it decides, else
-// an entry below it.
+// Whether a declaration has the capability. The entry for the name itself or for the nearest name above it decides,
+// else an entry below it.
 inline bool DeclaresCapability(const std::vector<std::string>& declared, std::string_view name) {
   for (std::string_view at = name; !at.empty(); at = ParentCapability(at)) {
     if (std::ranges::count(declared, at)) return true;
@@ -51,7 +51,8 @@ inline std::optional<std::string> FindDeclarationProblem(const std::vector<std::
     const std::string name = entry.substr(excludes ? 1 : 0);
     if (!std::ranges::count(known, name)) return UnknownName("capability", name, known);
     std::string_view above = ParentCapability(name);
-    while (!above.empty() && !std::ranges::count(declared, above) && !std::ranges::count(declared, "-" + std::string(above))) {
+    while (!above.empty() && !std::ranges::count(declared, above) &&
+           !std::ranges::count(declared, "-" + std::string(above))) {
       above = ParentCapability(above);
     }
     const bool is_below_declared = !above.empty() && std::ranges::count(declared, above);

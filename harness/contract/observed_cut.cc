@@ -47,7 +47,8 @@ at::Tensor Narrowed(const at::Tensor& whole, const DTensor& tensor, const PartSh
     if (before) begin += size;
   }
   if (covered != whole.size(dim)) {
-    throw ContractViolation(fmt::format("the ranks hold {} rows of dimension {}, which has {}", covered, dim, whole.size(dim)));
+    throw ContractViolation(
+        fmt::format("the ranks hold {} rows of dimension {}, which has {}", covered, dim, whole.size(dim)));
   }
   return whole.narrow(dim, begin, SizeIn(parts, rank, dim, tensor.shape.size()));
 }
@@ -82,7 +83,8 @@ at::Tensor AssembleObserved(const DTensor& tensor, const std::vector<Value>& of_
     if (!part) throw ContractViolation(fmt::format("rank {} has {} there", rank, ToString(value)));
     const bool agrees = part->mesh == tensor.mesh && part->placements == tensor.placements &&
                         part->shape == tensor.shape && part->local.scalar_type() == tensor.local.scalar_type();
-    if (!agrees) throw ContractViolation(fmt::format("rank {} says something else of the tensor than another rank", rank));
+    if (!agrees)
+      throw ContractViolation(fmt::format("rank {} says something else of the tensor than another rank", rank));
     if (part->local.is_meta()) throw ContractViolation(fmt::format("rank {} holds a tensor without data", rank));
     parts[rank] = part->local.sizes().vec();
   }
@@ -94,7 +96,8 @@ at::Tensor AssembleObserved(const DTensor& tensor, const std::vector<Value>& of_
     if (slices.back().second.numel() > 0) slices.back().second.copy_(local);
   }
   for (const auto& [rank, slice] : slices) {
-    if (slice.numel() == 0 || TensorBytes(slice) == TensorBytes(of_ranks[static_cast<size_t>(rank)].AsDTensor().local)) continue;
+    if (slice.numel() == 0 || TensorBytes(slice) == TensorBytes(of_ranks[static_cast<size_t>(rank)].AsDTensor().local))
+      continue;
     throw ContractViolation(fmt::format("rank {} holds other values than another rank with the same part", rank));
   }
   return whole;

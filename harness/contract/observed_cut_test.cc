@@ -45,7 +45,8 @@ TEST(ObservedCutTest, TheFirstRankMayHaveNone) {
 }
 
 TEST(ObservedCutTest, PartsThatDoNotTileAreNoWhole) {
-  EXPECT_THAT(ErrorOf({OfRows(0, 2, 2), OfRows(2, 2, 2)}), HasSubstr("the ranks hold 4 rows of dimension 0, which has 5"));
+  EXPECT_THAT(ErrorOf({OfRows(0, 2, 2), OfRows(2, 2, 2)}),
+              HasSubstr("the ranks hold 4 rows of dimension 0, which has 5"));
   EXPECT_THAT(ErrorOf({OfRows(0, 3, 2), OfRows(2, 3, 2)}), HasSubstr("the ranks hold 6 rows"));
   DTensor narrow = OfRows(0, 2, 2);
   narrow.local = narrow.local.narrow(1, 0, 1);

@@ -80,7 +80,8 @@ std::optional<std::string> Relative(const std::string& path) {
   Layer& layer = TheLayer();
   for (const std::string& root : {layer.plan.root, layer.real_root}) {
     if (path == root) return ".";
-    if (path.size() > root.size() && path.starts_with(root) && path[root.size()] == '/') return path.substr(root.size() + 1);
+    if (path.size() > root.size() && path.starts_with(root) && path[root.size()] == '/')
+      return path.substr(root.size() + 1);
   }
   return std::nullopt;
 }
@@ -98,7 +99,8 @@ void Append(const Operation& operation) {
   Append(operation);
   if (!layer.plan.death_note.empty()) {
     const std::string text = std::to_string(layer.plan.rank) + "\n";
-    const long note = Kernel(SYS_openat, AT_FDCWD, layer.plan.death_note.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    const long note =
+        Kernel(SYS_openat, AT_FDCWD, layer.plan.death_note.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     Kernel(SYS_write, note, text.data(), text.size());
     Kernel(SYS_close, note);
   }
@@ -157,7 +159,8 @@ int64_t Failing(Operation& operation, int error) {
 }  // namespace
 
 bool Active() {
-  return armed.load(std::memory_order_acquire) && inside == 0 && armed_in.load(std::memory_order_relaxed) == Kernel(SYS_getpid);
+  return armed.load(std::memory_order_acquire) && inside == 0 &&
+         armed_in.load(std::memory_order_relaxed) == Kernel(SYS_getpid);
 }
 
 std::optional<std::string> BelowRoot(int folder, const char* path) {
@@ -247,7 +250,8 @@ void Arm(const FaultPlan& plan) {
   // The folder may not be there yet: the one above it is.
   const size_t cut = layer.plan.root.rfind('/');
   const std::string above = layer.plan.root.substr(0, std::max<size_t>(cut, 1));
-  layer.real_root = ::realpath(above.c_str(), real) != nullptr ? Normal(std::string(real) + layer.plan.root.substr(cut)) : layer.plan.root;
+  layer.real_root = ::realpath(above.c_str(), real) != nullptr ? Normal(std::string(real) + layer.plan.root.substr(cut))
+                                                               : layer.plan.root;
   layer.next = 0;
   layer.hit = layer.interrupted = false;
   layer.unseen.clear();

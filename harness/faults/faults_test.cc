@@ -53,7 +53,9 @@ class FaultsTest : public testing::Test {
     for (const Operation& operation : ReadLog(Log())) kinds.push_back(NameOf(operation.kind));
     return kinds;
   }
-  int Open(const std::string& name, int flags = O_CREAT | O_RDWR) const { return ::open(At(name).c_str(), flags, 0644); }
+  int Open(const std::string& name, int flags = O_CREAT | O_RDWR) const {
+    return ::open(At(name).c_str(), flags, 0644);
+  }
 
   // How a child ends that does `body` under this plan.
   int StatusOf(const FaultPlan& plan, const std::function<void()>& body) const {
@@ -92,7 +94,8 @@ TEST_F(FaultsTest, SeesEveryWayToWrite) {
     EXPECT_EQ(2, ::syscall(SYS_write, file, "ab", 2));
     ::close(file);
   };
-  EXPECT_THAT(KindsOf(writes), ElementsAre("open", "write", "write", "write", "write", "write", "write", "write", "close"));
+  EXPECT_THAT(KindsOf(writes),
+              ElementsAre("open", "write", "write", "write", "write", "write", "write", "write", "close"));
   const std::vector<Operation> log = ReadLog(Log());
   EXPECT_EQ("a", log[1].path);
   EXPECT_EQ(3, log[1].rank);
@@ -115,7 +118,8 @@ TEST_F(FaultsTest, SeesEveryWayToOpen) {
     ::close(folder);
     ::close(::open(At("a").c_str(), O_RDONLY));
   };
-  EXPECT_THAT(KindsOf(opens), ElementsAre("open", "close", "open", "close", "open", "close", "open", "close", "open", "open", "close"));
+  EXPECT_THAT(KindsOf(opens),
+              ElementsAre("open", "close", "open", "close", "open", "close", "open", "close", "open", "open", "close"));
   EXPECT_EQ("e", ReadLog(Log()).back().path);
 }
 
@@ -148,8 +152,8 @@ TEST_F(FaultsTest, SeesWhatChangesNames) {
     fs::create_directories(root_ / "p");
     fs::rename(root_ / "p", root_ / "q");
   };
-  EXPECT_THAT(KindsOf(names), ElementsAre("mkdir", "mkdir", "open", "close", "rename", "rename", "link", "unlink", "unlink",
-                                          "rmdir", "rmdir", "mkdir", "rename"));
+  EXPECT_THAT(KindsOf(names), ElementsAre("mkdir", "mkdir", "open", "close", "rename", "rename", "link", "unlink",
+                                          "unlink", "rmdir", "rmdir", "mkdir", "rename"));
   EXPECT_EQ("b", ReadLog(Log())[4].to);
 }
 
@@ -168,8 +172,8 @@ TEST_F(FaultsTest, SeesSizesAndSyncs) {
     const int folder = ::open(root_.c_str(), O_RDONLY | O_DIRECTORY);
     ::fsync(folder);
   };
-  EXPECT_THAT(KindsOf(sizes), ElementsAre("open", "open", "truncate", "truncate", "allocate", "allocate", "sync", "sync",
-                                          "sync_range", "copy", "copy", "sync"));
+  EXPECT_THAT(KindsOf(sizes), ElementsAre("open", "open", "truncate", "truncate", "allocate", "allocate", "sync",
+                                          "sync", "sync_range", "copy", "copy", "sync"));
   EXPECT_EQ(".", ReadLog(Log()).back().path);
 }
 

@@ -98,7 +98,8 @@ SHARDCTS_HOOK ssize_t writev(int descriptor, const iovec* parts, int count) {
   return Active() ? WatchedWrite(descriptor, parts, count, -1) : SHARDCTS_REAL(writev)(descriptor, parts, count);
 }
 SHARDCTS_HOOK ssize_t pwritev(int descriptor, const iovec* parts, int count, off_t offset) {
-  return Active() ? WatchedWrite(descriptor, parts, count, offset) : SHARDCTS_REAL(pwritev)(descriptor, parts, count, offset);
+  return Active() ? WatchedWrite(descriptor, parts, count, offset)
+                  : SHARDCTS_REAL(pwritev)(descriptor, parts, count, offset);
 }
 SHARDCTS_HOOK ssize_t pwritev64(int descriptor, const iovec* parts, int count, off64_t offset) {
   return pwritev(descriptor, parts, count, offset);
@@ -116,7 +117,8 @@ SHARDCTS_HOOK ssize_t read(int descriptor, void* bytes, size_t count) {
   return WatchedRead(descriptor, count, [&](size_t part) { return SHARDCTS_REAL(read)(descriptor, bytes, part); });
 }
 SHARDCTS_HOOK ssize_t pread(int descriptor, void* bytes, size_t count, off_t offset) {
-  return WatchedRead(descriptor, count, [&](size_t part) { return SHARDCTS_REAL(pread)(descriptor, bytes, part, offset); });
+  return WatchedRead(descriptor, count,
+                     [&](size_t part) { return SHARDCTS_REAL(pread)(descriptor, bytes, part, offset); });
 }
 SHARDCTS_HOOK ssize_t pread64(int descriptor, void* bytes, size_t count, off64_t offset) {
   return pread(descriptor, bytes, count, offset);
@@ -149,11 +151,13 @@ SHARDCTS_HOOK int truncate(const char* path, off_t length) noexcept {
   const auto real = [&] { return SHARDCTS_REAL(truncate)(path, length); };
   const auto below = Active() ? BelowRoot(AT_FDCWD, path) : std::nullopt;
   if (!below) return real();
-  return static_cast<int>(Perform({.kind = Kind::kTruncate, .path = *below, .length = length, .file = FileAt(*below)}, real));
+  return static_cast<int>(
+      Perform({.kind = Kind::kTruncate, .path = *below, .length = length, .file = FileAt(*below)}, real));
 }
 SHARDCTS_HOOK int truncate64(const char* path, off64_t length) noexcept { return truncate(path, length); }
 SHARDCTS_HOOK int fallocate(int descriptor, int mode, off_t offset, off_t length) {
-  if (mode != 0 && mode != FALLOC_FL_KEEP_SIZE && Active() && BelowRoot(descriptor)) NoteUnseen("fallocate with a mode");
+  if (mode != 0 && mode != FALLOC_FL_KEEP_SIZE && Active() && BelowRoot(descriptor))
+    NoteUnseen("fallocate with a mode");
   return static_cast<int>(OnFile(Kind::kAllocate, descriptor, offset, length,
                                  [&] { return SHARDCTS_REAL(fallocate)(descriptor, mode, offset, length); }));
 }
@@ -172,7 +176,8 @@ SHARDCTS_HOOK int posix_fallocate64(int descriptor, off64_t offset, off64_t leng
   return posix_fallocate(descriptor, offset, length);
 }
 // Their bytes are not in the log.
-SHARDCTS_HOOK ssize_t copy_file_range(int from, off64_t* from_offset, int to, off64_t* to_offset, size_t length, unsigned flags) {
+SHARDCTS_HOOK ssize_t copy_file_range(int from, off64_t* from_offset, int to, off64_t* to_offset, size_t length,
+                                      unsigned flags) {
   if (WantsBytes() && Active() && BelowRoot(to)) NoteUnseen("the bytes of copy_file_range");
   return OnFile(Kind::kCopy, to, to_offset != nullptr ? *to_offset : -1, static_cast<int64_t>(length), [&] {
     return SHARDCTS_REAL(copy_file_range)(from, from_offset, to, to_offset, length, flags);
@@ -186,17 +191,20 @@ SHARDCTS_HOOK ssize_t sendfile(int to, int from, off_t* offset, size_t length) n
 SHARDCTS_HOOK ssize_t sendfile64(int to, int from, off64_t* offset, size_t length) noexcept {
   return sendfile(to, from, offset, length);
 }
-SHARDCTS_HOOK ssize_t splice(int from, off64_t* from_offset, int to, off64_t* to_offset, size_t length, unsigned flags) {
+SHARDCTS_HOOK ssize_t splice(int from, off64_t* from_offset, int to, off64_t* to_offset, size_t length,
+                             unsigned flags) {
   if (WantsBytes() && Active() && BelowRoot(to)) NoteUnseen("the bytes of splice");
   return OnFile(Kind::kCopy, to, to_offset != nullptr ? *to_offset : -1, static_cast<int64_t>(length), [&] {
     return SHARDCTS_REAL(splice)(from, from_offset, to, to_offset, length, flags);
   });
 }
-SHARDCTS_HOOK void* mmap(void* address, size_t length, int protection, int flags, int descriptor, off_t offset) noexcept {
+SHARDCTS_HOOK void* mmap(void* address, size_t length, int protection, int flags, int descriptor,
+                         off_t offset) noexcept {
   const bool writes = (flags & MAP_SHARED) != 0 && descriptor >= 0 && (FlagsOf(descriptor) & O_ACCMODE) == O_RDWR;
   if (writes && Active() && BelowRoot(descriptor)) NoteUnseen("writes through a shared mapping");
   return SHARDCTS_REAL(mmap)(address, length, protection, flags, descriptor, offset);
 }
-SHARDCTS_HOOK void* mmap64(void* address, size_t length, int protection, int flags, int descriptor, off64_t offset) noexcept {
+SHARDCTS_HOOK void* mmap64(void* address, size_t length, int protection, int flags, int descriptor,
+                           off64_t offset) noexcept {
   return mmap(address, length, protection, flags, descriptor, offset);
 }

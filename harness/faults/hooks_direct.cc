@@ -33,7 +33,8 @@ std::optional<long> ThroughHook(long number, const long* a) {
     case SYS_pwrite64: return ::pwrite(first, As<const void*>(a[1]), static_cast<size_t>(a[2]), a[3]);
     case SYS_writev: return ::writev(first, As<const iovec*>(a[1]), static_cast<int>(a[2]));
     case SYS_pwritev: return ::pwritev(first, As<const iovec*>(a[1]), static_cast<int>(a[2]), a[3]);
-    case SYS_openat: return WatchedOpen(first, As<const char*>(a[1]), static_cast<int>(a[2]), static_cast<mode_t>(a[3]));
+    case SYS_openat:
+      return WatchedOpen(first, As<const char*>(a[1]), static_cast<int>(a[2]), static_cast<mode_t>(a[3]));
     case SYS_close: return ::close(first);
     case SYS_fsync: return ::fsync(first);
     case SYS_fdatasync: return ::fdatasync(first);
@@ -42,13 +43,16 @@ std::optional<long> ThroughHook(long number, const long* a) {
     case SYS_mkdirat: return ::mkdirat(first, As<const char*>(a[1]), static_cast<mode_t>(a[2]));
     case SYS_unlinkat: return ::unlinkat(first, As<const char*>(a[1]), static_cast<int>(a[2]));
     case SYS_renameat2:
-      return ::renameat2(first, As<const char*>(a[1]), static_cast<int>(a[2]), As<const char*>(a[3]), static_cast<unsigned>(a[4]));
+      return ::renameat2(first, As<const char*>(a[1]), static_cast<int>(a[2]), As<const char*>(a[3]),
+                         static_cast<unsigned>(a[4]));
     case SYS_linkat:
-      return ::linkat(first, As<const char*>(a[1]), static_cast<int>(a[2]), As<const char*>(a[3]), static_cast<int>(a[4]));
+      return ::linkat(first, As<const char*>(a[1]), static_cast<int>(a[2]), As<const char*>(a[3]),
+                      static_cast<int>(a[4]));
     case SYS_copy_file_range:
-      return ::copy_file_range(first, As<off64_t*>(a[1]), static_cast<int>(a[2]), As<off64_t*>(a[3]), static_cast<size_t>(a[4]),
-                               static_cast<unsigned>(a[5]));
-    case SYS_sendfile: return ::sendfile64(first, static_cast<int>(a[1]), As<off64_t*>(a[2]), static_cast<size_t>(a[3]));
+      return ::copy_file_range(first, As<off64_t*>(a[1]), static_cast<int>(a[2]), As<off64_t*>(a[3]),
+                               static_cast<size_t>(a[4]), static_cast<unsigned>(a[5]));
+    case SYS_sendfile:
+      return ::sendfile64(first, static_cast<int>(a[1]), As<off64_t*>(a[2]), static_cast<size_t>(a[3]));
 #ifdef SYS_open
     case SYS_open: return ::open(As<const char*>(a[0]), static_cast<int>(a[1]), static_cast<mode_t>(a[2]));
     case SYS_mkdir: return ::mkdir(As<const char*>(a[0]), static_cast<mode_t>(a[1]));

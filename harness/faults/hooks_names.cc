@@ -56,8 +56,9 @@ int TemplateOpened(int descriptor, char* name, int flags) {
   if (descriptor < 0 || !Active()) return descriptor;
   if (const auto below = BelowRoot(AT_FDCWD, name)) {
     // It is there already when it is seen: a fault comes after it.
-    Perform({.kind = Kind::kOpen, .path = *below, .flags = flags | O_CREAT | O_EXCL | O_RDWR, .file = FileOf(descriptor)},
-            [&] { return descriptor; });
+    Perform(
+        {.kind = Kind::kOpen, .path = *below, .flags = flags | O_CREAT | O_EXCL | O_RDWR, .file = FileOf(descriptor)},
+        [&] { return descriptor; });
   }
   errno = error;
   return descriptor;
@@ -101,7 +102,9 @@ SHARDCTS_HOOK int creat64(const char* path, mode_t mode) {
 }
 SHARDCTS_HOOK int mkstemp(char* name) { return TemplateOpened(SHARDCTS_REAL(mkstemp)(name), name, 0); }
 SHARDCTS_HOOK int mkstemp64(char* name) { return TemplateOpened(SHARDCTS_REAL(mkstemp64)(name), name, 0); }
-SHARDCTS_HOOK int mkostemp(char* name, int flags) { return TemplateOpened(SHARDCTS_REAL(mkostemp)(name, flags), name, flags); }
+SHARDCTS_HOOK int mkostemp(char* name, int flags) {
+  return TemplateOpened(SHARDCTS_REAL(mkostemp)(name, flags), name, flags);
+}
 SHARDCTS_HOOK int mkostemp64(char* name, int flags) {
   return TemplateOpened(SHARDCTS_REAL(mkostemp64)(name, flags), name, flags);
 }
@@ -127,7 +130,8 @@ SHARDCTS_HOOK int renameat(int from_folder, const char* from, int to_folder, con
 }
 SHARDCTS_HOOK int rename(const char* from, const char* to) noexcept { return renameat(AT_FDCWD, from, AT_FDCWD, to); }
 SHARDCTS_HOOK int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) noexcept {
-  if ((flags & RENAME_EXCHANGE) != 0 && Active() && BelowRoot(from_folder, from)) NoteUnseen("renameat2 with RENAME_EXCHANGE");
+  if ((flags & RENAME_EXCHANGE) != 0 && Active() && BelowRoot(from_folder, from))
+    NoteUnseen("renameat2 with RENAME_EXCHANGE");
   return WatchedTwoNames(Kind::kRename, from_folder, from, to_folder, to,
                          [&] { return SHARDCTS_REAL(renameat2)(from_folder, from, to_folder, to, flags); });
 }

@@ -59,7 +59,8 @@ Operation FromLine(const std::string& line) {
   Operation operation;
   std::string kind, path, to, bytes;
   fields >> operation.rank >> operation.number >> kind >> operation.flags >> operation.offset >> operation.length >>
-      operation.result >> operation.error >> operation.file >> operation.begin_ns >> operation.end_ns >> path >> to >> bytes;
+      operation.result >> operation.error >> operation.file >> operation.begin_ns >> operation.end_ns >> path >> to >>
+      bytes;
   if (!fields) throw std::runtime_error("no line of a log: \"" + line.substr(0, 80) + "\"");
   operation.kind = KindNamed(kind);
   operation.path = Unescaped(path);

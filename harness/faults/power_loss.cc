@@ -282,7 +282,9 @@ class Variants {
     for (size_t i = disk_.changes(); i-- > 0 && disk_.changes() - i <= singles_;) {
       const std::string& text = disk_.change(i).text;
       Add(text + " alone is lost", [i](size_t other) { return other != i; }, Content::kKept);
-      Add("of what was not synced " + text + " alone is kept", [i](size_t other) { return other == i; }, Content::kLost);
+      Add(
+          "of what was not synced " + text + " alone is kept", [i](size_t other) { return other == i; },
+          Content::kLost);
     }
     const std::vector<int> changed = disk_.ChangedFiles();
     for (size_t i = 0; i < changed.size() && i < singles_; ++i) {

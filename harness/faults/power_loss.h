@@ -28,10 +28,11 @@ struct PowerLoss {
   FileTree tree;
 };
 
-// Trees that a loss of power can leave, each once. Content is kept up to the last sync of its file, names up to the last
-// sync of their folder; of what came later any part may be there. At each place in the log: all of it, none of it, the
-// names without content, with zeros for content, with half of the content, content without names, and each single change
-// lost or kept alone, up to `singles` of them.
-std::vector<PowerLoss> PowerLosses(const FileTree& before, const std::vector<Operation>& operations, size_t singles = 8);
+// Trees that a loss of power can leave, each once. Content is kept up to the last sync of its file, names up to the
+// last sync of their folder; of what came later any part may be there. At each place in the log: all of it, none of it,
+// the names without content, with zeros for content, with half of the content, content without names, and each single
+// change lost or kept alone, up to `singles` of them.
+std::vector<PowerLoss> PowerLosses(const FileTree& before, const std::vector<Operation>& operations,
+                                   size_t singles = 8);
 
 }  // namespace shardcts::faults

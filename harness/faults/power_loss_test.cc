@@ -13,10 +13,16 @@ using testing::Not;
 
 Operation Made(const std::string& path) { return {.kind = Kind::kOpen, .path = path, .flags = O_CREAT | O_WRONLY}; }
 Operation Written(const std::string& path, int64_t offset, const std::string& bytes) {
-  return {.kind = Kind::kWrite, .path = path, .offset = offset, .result = static_cast<int64_t>(bytes.size()), .bytes = bytes};
+  return {.kind = Kind::kWrite,
+          .path = path,
+          .offset = offset,
+          .result = static_cast<int64_t>(bytes.size()),
+          .bytes = bytes};
 }
 Operation Synced(const std::string& path) { return {.kind = Kind::kSync, .path = path}; }
-Operation Renamed(const std::string& from, const std::string& to) { return {.kind = Kind::kRename, .path = from, .to = to}; }
+Operation Renamed(const std::string& from, const std::string& to) {
+  return {.kind = Kind::kRename, .path = from, .to = to};
+}
 
 std::vector<FileTree> TreesAtEnd(const FileTree& before, const std::vector<Operation>& operations) {
   std::vector<FileTree> trees;
@@ -27,13 +33,18 @@ std::vector<FileTree> TreesAtEnd(const FileTree& before, const std::vector<Opera
 }
 
 TEST(PowerLoss, ReplaysALog) {
-  const std::vector<Operation> log = {{.kind = Kind::kMakeFolder, .path = "d"}, Made("d/a"), Written("d/a", 0, "hello"),
-                                      Written("d/a", 1, "E"),  Renamed("d", "e"), {.kind = Kind::kUnlink, .path = "old"}};
+  const std::vector<Operation> log = {{.kind = Kind::kMakeFolder, .path = "d"},
+                                      Made("d/a"),
+                                      Written("d/a", 0, "hello"),
+                                      Written("d/a", 1, "E"),
+                                      Renamed("d", "e"),
+                                      {.kind = Kind::kUnlink, .path = "old"}};
   EXPECT_EQ((FileTree{{"e/", ""}, {"e/a", "hEllo"}}), Replay({{"old", "x"}}, log));
 }
 
 TEST(PowerLoss, KeepsWhatWasSyncedWithItsName) {
-  EXPECT_THAT(TreesAtEnd({}, {Made("a"), Written("a", 0, "new"), Synced("a"), Synced(".")}), testing::ElementsAre(FileTree{{"a", "new"}}));
+  EXPECT_THAT(TreesAtEnd({}, {Made("a"), Written("a", 0, "new"), Synced("a"), Synced(".")}),
+              testing::ElementsAre(FileTree{{"a", "new"}}));
 }
 
 TEST(PowerLoss, LosesNamesAndContentThatWereNotSynced) {
@@ -48,7 +59,8 @@ TEST(PowerLoss, ARenamingMayLastWithoutTheContent) {
   const std::vector<FileTree> trees = TreesAtEnd(before, {Made("t"), Written("t", 0, "new"), Renamed("t", "a")});
   EXPECT_THAT(trees, Contains(FileTree{{"a", ""}}));
   EXPECT_THAT(trees, Contains(before));
-  const std::vector<FileTree> synced = TreesAtEnd(before, {Made("t"), Written("t", 0, "new"), Synced("t"), Renamed("t", "a")});
+  const std::vector<FileTree> synced =
+      TreesAtEnd(before, {Made("t"), Written("t", 0, "new"), Synced("t"), Renamed("t", "a")});
   EXPECT_THAT(synced, Not(Contains(FileTree{{"a", ""}})));
   EXPECT_THAT(synced, Contains(before));
 }

@@ -13,8 +13,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxPhases = 8;
 constexpr size_t kMaxCombinations = 10'000;
-// "crash": the implementation under test runs it, one pool after another, until one of them comes to its end: each of the
-// others ends with the death of a rank that the test has asked for (run_files/death_note.h).
+// "crash": the implementation under test runs it, one pool after another, until one of them comes to its end: each of
+// the others ends with the death of a rank that the test has asked for (run_files/death_note.h).
 const std::vector<std::string> kRoles = {"save", "load", "crash"};
 
 // Every combination of one phase's values.

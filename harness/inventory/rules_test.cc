@@ -85,8 +85,9 @@ TEST(RulesTest, ErrorsNameFileAndPlace) {
             "a.json: /rules/0/level: unknown level \"MAY\"; the nearest known one is \"MUST\"");
   EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("capabilities": ["fdsp1"], )" + kCases)),
             "a.json: /rules/0/capabilities/0: unknown capability \"fdsp1\"; the nearest known one is \"fsdp1\"");
-  EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("needs": [{"capabilities": ["fdsp1"]}], )" + kCases)),
-            "a.json: /rules/0/needs/0/capabilities/0: unknown capability \"fdsp1\"; the nearest known one is \"fsdp1\"");
+  EXPECT_EQ(
+      error_of(RuleText("GE1", "MUST", R"("needs": [{"capabilities": ["fdsp1"]}], )" + kCases)),
+      "a.json: /rules/0/needs/0/capabilities/0: unknown capability \"fdsp1\"; the nearest known one is \"fsdp1\"");
   EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("world_sizes": [2], "cases": [{"capabilities": ["dcp"]}])")),
             "a.json: /rules/0/cases/0/capabilities/0: unknown capability \"dcp\"; the nearest known one is \"dsd\"");
   EXPECT_EQ(error_of(RuleText("GE1", "MUST", R"("world_sizes": [2], "cases": [{"wrapper": ["plain", "fsdp3"]}])")),

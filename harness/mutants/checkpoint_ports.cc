@@ -58,12 +58,14 @@ std::vector<MutantRow> CheckpointPortMutants() {
       PortRow("storage_file_left_out", "a load from a file of torch.save changes nothing", "a reader that only plans",
               {"test_dcp_to_torch_save C1", "test_online_torch_save_to_dcp C1"}, LeaveOut("storage.load_file")),
       PortRow("storage_file_rows_swapped", "what is converted has its rows in another order", "a converted layout",
-              {"test_torch_save_to_dcp C1"}, After("storage.convert", [](MutantState& state, Dict& arguments) {
-                if (arguments.At("to").AsString() == "torch_save") return;
-                Value read = state.Require("storage.read", {{"path", arguments.At("target")}});
-                ForEachLocal(read, [](at::Tensor& local) { local = local.flip(0); });
-                state.Require("storage.save", {{"state_dict", read}, {"path", arguments.At("target")}});
-              })),
+              {"test_torch_save_to_dcp C1"},
+              After("storage.convert",
+                    [](MutantState& state, Dict& arguments) {
+                      if (arguments.At("to").AsString() == "torch_save") return;
+                      Value read = state.Require("storage.read", {{"path", arguments.At("target")}});
+                      ForEachLocal(read, [](at::Tensor& local) { local = local.flip(0); });
+                      state.Require("storage.save", {{"state_dict", read}, {"path", arguments.At("target")}});
+                    })),
       PortRow("storage_first_rank_plans", "the first rank writes what others hold", "ranks of a group taken for one",
               {"test_local_plan C2", "test_global_plan C2"}, OnResult("storage.plan_save", FirstRankWrites)),
       PortRow("storage_plans_not_kept", "plans of a series are made anew", "a cache whose keys differ",
@@ -78,26 +80,32 @@ std::vector<MutantRow> CheckpointPortMutants() {
       PortRow("storage_failures_ignored", "a step that fails on a rank is not noticed", "errors that nobody collects",
               {"test_save_error_handling C1", "test_load_error_handling_no_dist C2"},
               OnArguments("storage.fail_at", [](MutantState&, Dict& arguments) { arguments.Set("ranks", List{}); })),
-      PortRow("storage_failure_blames_all", "an error is said to be every rank's", "errors without their rank",
-              {"test_save_error_handling C2"}, [](MutantState& state, std::string_view operation, Dict& arguments) {
-                Outcome outcome = state.inner.Invoke(operation, arguments);
-                if (operation != "storage.save" || outcome.ok()) return outcome;
-                Error error = outcome.error();
-                for (int rank = 0; rank < 4; ++rank) error.message += "; rank " + std::to_string(rank) + ": ValueError: too";
-                return Outcome(error);
-              }, 4),
-      PortRow("storage_version_of_others", "a checkpoint says another version than it is written with", "a stale constant",
-              {"test_version_key_in_planner_data C1"},
-              OnResult("storage.describe", [](MutantState&, const Dict&, Value& described) {
-                described.AsDict().Set("version", "0");
-              })),
+      PortRow(
+          "storage_failure_blames_all", "an error is said to be every rank's", "errors without their rank",
+          {"test_save_error_handling C2"},
+          [](MutantState& state, std::string_view operation, Dict& arguments) {
+            Outcome outcome = state.inner.Invoke(operation, arguments);
+            if (operation != "storage.save" || outcome.ok()) return outcome;
+            Error error = outcome.error();
+            for (int rank = 0; rank < 4; ++rank)
+              error.message += "; rank " + std::to_string(rank) + ": ValueError: too";
+            return Outcome(error);
+          },
+          4),
+      PortRow("storage_version_of_others", "a checkpoint says another version than it is written with",
+              "a stale constant", {"test_version_key_in_planner_data C1"},
+              OnResult("storage.describe",
+                       [](MutantState&, const Dict&, Value& described) { described.AsDict().Set("version", "0"); })),
       PortRow("storage_chunks_merged", "a tensor is described as one chunk", "metadata of the first rank",
-              {"test_default_metadata C12"}, OnResult("storage.describe", [](MutantState&, const Dict&, Value& described) {
-                for (auto& [name, entry] : described.AsDict().Find("keys")->AsDict()) {
-                  Value* chunks = entry.AsDict().Find("chunks");
-                  if (chunks) chunks->TryAs<List>()->resize(1);
-                }
-              }), 2),
+              {"test_default_metadata C12"},
+              OnResult("storage.describe",
+                       [](MutantState&, const Dict&, Value& described) {
+                         for (auto& [name, entry] : described.AsDict().Find("keys")->AsDict()) {
+                           Value* chunks = entry.AsDict().Find("chunks");
+                           if (chunks) chunks->TryAs<List>()->resize(1);
+                         }
+                       }),
+              2),
   };
 }
 

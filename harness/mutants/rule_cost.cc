@@ -61,19 +61,19 @@ Mutation KeepStages() {
 
 std::vector<MutantRow> StorageCostMutants() {
   return {
-      StorageRule("RK2", "storage_lowest_rank_writes", "the lowest rank writes what several hold",
-                  "deduplication to the first rank",
-                  OnArguments("storage.save", [](MutantState&, Dict& arguments) { arguments.Set("lowest_rank", true); }), 2),
+      StorageRule(
+          "RK2", "storage_lowest_rank_writes", "the lowest rank writes what several hold",
+          "deduplication to the first rank",
+          OnArguments("storage.save", [](MutantState&, Dict& arguments) { arguments.Set("lowest_rank", true); }), 2),
       StorageRule("SC1", "storage_all_staged", "a save copies everything before it writes", "pytorch/pytorch#195982",
                   OnSavedDict(CopyAll)),
-      StorageRule("SC2", "storage_chunks_compared", "a plan compares each chunk with every other", "pytorch/pytorch#163548",
-                  OnArguments("storage.plan_save", ComparePairs)),
+      StorageRule("SC2", "storage_chunks_compared", "a plan compares each chunk with every other",
+                  "pytorch/pytorch#163548", OnArguments("storage.plan_save", ComparePairs)),
       StorageRule("AS8", "storage_stages_kept", "a save in the background keeps what it has copied",
                   "a list of stages that nobody clears", KeepStages()),
       StorageRule("NM8", "storage_paths_flat", "a flattened state dict stays flat", "paths that are names",
-                  OnResult("storage.unflatten", [](MutantState&, const Dict& arguments, Value& nested) {
-                    nested = arguments.At("flat");
-                  })),
+                  OnResult("storage.unflatten",
+                           [](MutantState&, const Dict& arguments, Value& nested) { nested = arguments.At("flat"); })),
       StorageRule("SC3", "storage_names_searched", "a save looks for each name in all others",
                   "a list where a map is needed", SearchNames),
       StorageRule("SC6", "storage_all_read", "a load reads the whole checkpoint first", "pytorch/pytorch#125740",

@@ -106,7 +106,11 @@ struct PlannedTest {
 class Case {
  public:
   Case(const Pool& pool, PlannedTest planned, int index)
-      : pool_(pool), test_(WithLayout(std::move(planned.test), pool.capabilities)), seed_(planned.seed), body_(std::move(planned.body)), index_(index) {}
+      : pool_(pool),
+        test_(WithLayout(std::move(planned.test), pool.capabilities)),
+        seed_(planned.seed),
+        body_(std::move(planned.body)),
+        index_(index) {}
 
   std::string name() const { return fmt::format("{}:{}", index_, test_.id); }
 

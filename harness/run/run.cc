@@ -264,7 +264,8 @@ class RunDriver {
         throw InputError(SpecOf(world).label + ": while the implementation was made: " + end.reason);
       }
       // One cause, one error: the others were not tried.
-      const std::string what = end.implementation_failed ? "implementation could not be made" : "ranks could not be started";
+      const std::string what =
+          end.implementation_failed ? "implementation could not be made" : "ranks could not be started";
       ledger_.Decide({rest.front()}, end.implementation_failed ? Verdict::kFail : Verdict::kHarnessError,
                      "the " + what + " twice in a row: " + end.reason);
       ledger_.Decide(rest, Verdict::kNotRun, "the ranks could not be started: " + end.reason);

@@ -1,5 +1,5 @@
-// The file by which a rank says, just before it is killed, that its test has asked for it: in the folder of a test whose
-// phase has the role "crash". *Local*.
+// The file by which a rank says, just before it is killed, that its test has asked for it: in the folder of a test
+// whose phase has the role "crash". *Local*.
 #pragma once
 
 #include <filesystem>

@@ -72,7 +72,8 @@ void MergeScalar(size_t rank, const Dict::Entry& entry, Dict& merged) {
   merged.Set(entry.key, entry.value);
 }
 
-// Scalars of ranks whose tensors are all empty are ignored, because they may be out of date: where others have elements.
+// Scalars of ranks whose tensors are all empty are ignored, because they may be out of date: where others have
+// elements.
 Dict MergeScalars(const SlicedState& state, size_t place, const std::vector<Value>& all) {
   const FlattenLayout& layout = state.mine.unit->flat().layout();
   const size_t member = state.mine.members[place];

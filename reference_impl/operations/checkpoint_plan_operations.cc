@@ -105,7 +105,8 @@ std::vector<bool> Reused(const Call& call, int64_t ranks, const std::vector<Plan
   if (!series) return reused;
   const std::vector<std::string> written = WrittenBy(ranks, plan);
   std::vector<std::string>& last = call.session.plan_series[series->AsString()];
-  for (size_t rank = 0; rank < std::min(last.size(), written.size()); ++rank) reused[rank] = last[rank] == written[rank];
+  for (size_t rank = 0; rank < std::min(last.size(), written.size()); ++rank)
+    reused[rank] = last[rank] == written[rank];
   last = written;
   return reused;
 }

@@ -8,11 +8,33 @@ namespace shardcts::reference {
 namespace {
 
 std::vector<std::string> Capabilities(const Session& session) {
-  std::vector<std::string> names{"core", "dtensor", "fsdp2", "hsdp", "tp", "cpu_offload_policy", "meta_device",
-                                 "optimizer", "named_optimizer", "fsdp1", "fsdp1_optim", "dsd", "sharded_tensor", "layout.pytorch",
-                                 "activation_checkpoint", "ddp", "process_groups", "serialization", "storage",
-                                 "storage_async", "storage_safetensors", "storage_dcp", "storage_verify",
-                                 "storage_planning", "storage_convert", "storage_faults", "inspection",
+  std::vector<std::string> names{"core",
+                                 "dtensor",
+                                 "fsdp2",
+                                 "hsdp",
+                                 "tp",
+                                 "cpu_offload_policy",
+                                 "meta_device",
+                                 "optimizer",
+                                 "named_optimizer",
+                                 "fsdp1",
+                                 "fsdp1_optim",
+                                 "dsd",
+                                 "sharded_tensor",
+                                 "layout.pytorch",
+                                 "activation_checkpoint",
+                                 "ddp",
+                                 "process_groups",
+                                 "serialization",
+                                 "storage",
+                                 "storage_async",
+                                 "storage_safetensors",
+                                 "storage_dcp",
+                                 "storage_verify",
+                                 "storage_planning",
+                                 "storage_convert",
+                                 "storage_faults",
+                                 "inspection",
                                  "delayed_transport"};
   if (session.timings) names.push_back("timings");
   return names;

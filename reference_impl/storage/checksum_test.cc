@@ -22,7 +22,8 @@ TEST(Crc32Test, IsTheSameWithAndWithoutInstructions) {
     for (size_t size : {0, 1, 15, 63, 64, 65, 127, 128, 129, 191, 192, 255, 1000, 2900}) {
       const std::string_view part = std::string_view(bytes).substr(begin, size);
       EXPECT_EQ(Crc32(part), PortableCrc32(part)) << begin << " " << size;
-      EXPECT_EQ(Crc32(part.substr(size / 3), Crc32(part.substr(0, size / 3))), PortableCrc32(part)) << begin << " " << size;
+      EXPECT_EQ(Crc32(part.substr(size / 3), Crc32(part.substr(0, size / 3))), PortableCrc32(part))
+          << begin << " " << size;
     }
   }
 }

@@ -39,7 +39,8 @@ uint32_t ByTables(const char* bytes, size_t size, uint32_t crc) {
   for (; size >= 8; bytes += 8, size -= 8) {
     const uint32_t low = Load32(bytes) ^ crc, high = Load32(bytes + 4);
     crc = kTables[7][low & 0xff] ^ kTables[6][low >> 8 & 0xff] ^ kTables[5][low >> 16 & 0xff] ^ kTables[4][low >> 24] ^
-          kTables[3][high & 0xff] ^ kTables[2][high >> 8 & 0xff] ^ kTables[1][high >> 16 & 0xff] ^ kTables[0][high >> 24];
+          kTables[3][high & 0xff] ^ kTables[2][high >> 8 & 0xff] ^ kTables[1][high >> 16 & 0xff] ^
+          kTables[0][high >> 24];
   }
   for (; size > 0; ++bytes, --size) crc = (crc >> 8) ^ kTables[0][(crc ^ static_cast<uint8_t>(*bytes)) & 0xff];
   return crc;
@@ -58,9 +59,9 @@ __attribute__((target("pclmul,sse4.1"))) __m128i Fold(__m128i sum, __m128i const
   return _mm_xor_si128(_mm_xor_si128(low, high), next);
 }
 
-// Carry-less multiplication folds 64 bytes at a time; what remains, 16 bytes with the same checksum as all of them, goes
-// through the tables. Constants: x^n modulo the polynomial, reflected, from Intel's "Fast CRC Computation for Generic
-// Polynomials Using PCLMULQDQ Instruction".
+// Carry-less multiplication folds 64 bytes at a time; what remains, 16 bytes with the same checksum as all of them,
+// goes through the tables. Constants: x^n modulo the polynomial, reflected, from Intel's "Fast CRC Computation for
+// Generic Polynomials Using PCLMULQDQ Instruction".
 __attribute__((target("pclmul,sse4.1"))) uint32_t ByFolding(const char*& bytes, size_t& size, uint32_t crc) {
   const __m128i by_64 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4), by_16 = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0);
   __m128i sums[4];
@@ -83,7 +84,9 @@ bool CanFold() {
 
 }  // namespace
 
-uint32_t PortableCrc32(std::string_view bytes, uint32_t before) { return ~ByTables(bytes.data(), bytes.size(), ~before); }
+uint32_t PortableCrc32(std::string_view bytes, uint32_t before) {
+  return ~ByTables(bytes.data(), bytes.size(), ~before);
+}
 
 uint32_t Crc32(std::string_view bytes, uint32_t before) {
   const char* data = bytes.data();

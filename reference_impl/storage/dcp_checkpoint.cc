@@ -23,7 +23,8 @@ class DcpReader {
     const std::string text = ReadText(files_, file, kMaxDcpMetadataBytes);
     metadata_ = ReadDcpMetadata(text, file);
     manifest_.identity = Digest(text);
-    if (metadata_.version.empty()) complaints_.Note(file + " has no version: it is of an older PyTorch, or not of PyTorch");
+    if (metadata_.version.empty())
+      complaints_.Note(file + " has no version: it is of an older PyTorch, or not of PyTorch");
     FindItems();
     for (const std::string& name : metadata_.order) {
       const DcpEntry& entry = metadata_.entries.at(name);
@@ -135,7 +136,8 @@ class DcpReader {
 
   void NoteStrangers() {
     for (const auto& [index, place] : metadata_.places) {
-      if (!used_.contains(index)) complaints_.Note(Where(index.first, place) + ": no name of the checkpoint has this item");
+      if (!used_.contains(index))
+        complaints_.Note(Where(index.first, place) + ": no name of the checkpoint has this item");
     }
   }
 

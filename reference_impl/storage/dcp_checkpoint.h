@@ -3,8 +3,9 @@
 //
 //     PATH/.metadata                        dcp_metadata.h
 //     PATH/__0_0.distcp                     items (torch_item.h) one behind the other; 0: the rank that wrote it, 0: of
-//                                           its files. Written by the reference: PATH/save-0123456789abcdef/__0_0.distcp,
-//                                           so that an overwrite touches no file of the checkpoint that is there
+//                                           its files. Written by the reference:
+//                                           PATH/save-0123456789abcdef/__0_0.distcp, so that an overwrite touches no
+//                                           file of the checkpoint that is there
 #pragma once
 
 #include <string>

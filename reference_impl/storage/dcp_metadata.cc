@@ -83,7 +83,8 @@ DcpEntry ReadEntry(const PicklePlace& place) {
   }
   int64_t bytes = static_cast<int64_t>(c10::elementSize(entry.dtype));
   for (const int64_t size : entry.shape) {
-    if (size < 0 || __builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes)) place.Fail("an impossible shape");
+    if (size < 0 || __builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes))
+      place.Fail("an impossible shape");
   }
   return entry;
 }
@@ -121,7 +122,8 @@ DcpPlace ReadPlace(const PicklePlace& place) {
   if (!IsPlainPath(found.file)) place.Fail("its file \"" + found.file + "\" is no plain path in the folder");
   const int64_t offset = fields.Field("offset").Number(), length = fields.Field("length").Number();
   int64_t end = 0;
-  if (offset < 0 || length < 0 || __builtin_add_overflow(offset, length, &end)) place.Fail("an impossible offset or length");
+  if (offset < 0 || length < 0 || __builtin_add_overflow(offset, length, &end))
+    place.Fail("an impossible offset or length");
   found.range = {offset, end};
   return found;
 }

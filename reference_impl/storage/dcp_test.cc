@@ -102,7 +102,8 @@ TEST_F(DcpTest, PlacesAreCheckedBeforeAnythingIsRead) {
     return ErrorWith(metadata);
   };
   EXPECT_THAT(with_place([](DcpPlace& place) { place.range.begin = -1; }), HasSubstr("impossible offset or length"));
-  EXPECT_THAT(with_place([](DcpPlace& place) { place.range.end = place.range.begin - 1; }), HasSubstr("impossible offset"));
+  EXPECT_THAT(with_place([](DcpPlace& place) { place.range.end = place.range.begin - 1; }),
+              HasSubstr("impossible offset"));
   EXPECT_THAT(with_place([](DcpPlace& place) { place.range.end += 1 << 20; }), HasSubstr("leave the file"));
   EXPECT_THAT(with_place([](DcpPlace& place) { place.range.end -= 1; }), HasSubstr("no archive of torch.save"));
   EXPECT_THAT(with_place([](DcpPlace& place) { place.file = "/etc/passwd"; }), HasSubstr("no plain path"));
@@ -123,8 +124,12 @@ TEST_F(DcpTest, ChunksAreChecked) {
   EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.shape = {6, 3}; }), HasSubstr("3 elements are in no chunk"));
   EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.shape = {5}; }), HasSubstr("another number of dimensions"));
   EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.shape[0] = int64_t{1} << 58; }), HasSubstr("are in no chunk"));
-  EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.shape = {int64_t{1} << 60, 16}; }), HasSubstr("an impossible shape"));
-  EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.dtype = at::kInt; }), HasSubstr("is float32, the metadata say int32"));
+  EXPECT_THAT(with_entry([](DcpEntry& entry) {
+                entry.shape = {int64_t{1} << 60, 16};
+              }),
+              HasSubstr("an impossible shape"));
+  EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.dtype = at::kInt; }),
+              HasSubstr("is float32, the metadata say int32"));
   EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.chunks[0].offsets = {1, 0}; }), HasSubstr("overlap"));
   EXPECT_THAT(with_entry([](DcpEntry& entry) { entry.is_tensor = false; }), HasSubstr("no file has its value"));
   EXPECT_THAT(with_entry([](DcpEntry& entry) {

@@ -138,7 +138,8 @@ class DiskFiles final : public Files {
   void MakeFolders(const std::string& folder, bool synced) override {
     std::error_code error;
     std::vector<std::string> parents;  // of what is made
-    for (fs::path path = folder; synced && path.has_relative_path() && !fs::exists(path, error); path = path.parent_path()) {
+    for (fs::path path = folder; synced && path.has_relative_path() && !fs::exists(path, error);
+         path = path.parent_path()) {
       parents.push_back(path.has_parent_path() ? path.parent_path().string() : ".");
     }
     fs::create_directories(folder, error);

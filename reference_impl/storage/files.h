@@ -37,7 +37,8 @@ class FolderHold {
 class Files {
  public:
   virtual ~Files() = default;
-  // The folder and those above it; nothing if it is there. `synced`: the names of what was made outlive a loss of power.
+  // The folder and those above it; nothing if it is there. `synced`: the names of what was made outlive a loss of
+  // power.
   virtual void MakeFolders(const std::string& folder, bool synced) = 0;
   // RuntimeError: another process, or another part of this one, holds it for a save.
   virtual std::unique_ptr<FolderHold> HoldForSave(const std::string& folder) = 0;

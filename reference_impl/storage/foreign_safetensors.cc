@@ -24,9 +24,11 @@ constexpr int64_t kMostNamed = 10;  // missing files
 std::string OtherFormat(Files& files, const std::string& path) {
   for (const std::string& name : files.Names(path)) {
     if (name.starts_with("__") && name.ends_with(".metadata")) {
-      return "; " + name + " is of a checkpoint whose ranks wrote metadata of their own (use_collectives=False), which is not read";
+      return "; " + name +
+             " is of a checkpoint whose ranks wrote metadata of their own (use_collectives=False), which is not read";
     }
-    if (name.ends_with(".distcp")) return "; it has " + name + ", and is a save that did not end, or lost its .metadata";
+    if (name.ends_with(".distcp"))
+      return "; it has " + name + ", and is a save that did not end, or lost its .metadata";
   }
   return "";
 }
@@ -101,8 +103,8 @@ Manifest ManifestOfSafetensors(Files& files, const std::string& path, Complaints
     if (name.ends_with(kSuffix)) names.push_back(name);
   }
   if (names.empty()) {
-    throw SemanticError("RuntimeError", path + ": neither " + kManifestName + " nor .metadata nor files of safetensors" +
-                                            OtherFormat(files, path));
+    throw SemanticError("RuntimeError", path + ": neither " + kManifestName +
+                                            " nor .metadata nor files of safetensors" + OtherFormat(files, path));
   }
   CheckNumbers(names, complaints);
   return ManifestOfSafetensors(files, path, names, complaints);
@@ -154,7 +156,8 @@ void CheckSafetensorsIndex(Files& files, const std::string& path, const Manifest
   if (!json.contains("metadata") || !root.At("metadata").json->contains("total_size")) return;
   const int64_t total = root.At("metadata").At("total_size").Number();
   if (total == bytes) return;
-  complaints.Problem(file + ": total_size is " + std::to_string(total) + ", the tensors have " + std::to_string(bytes) + " bytes");
+  complaints.Problem(file + ": total_size is " + std::to_string(total) + ", the tensors have " + std::to_string(bytes) +
+                     " bytes");
 }
 
 }  // namespace shardcts::reference

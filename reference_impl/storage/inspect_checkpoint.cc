@@ -55,7 +55,8 @@ void NoteChecksums(const Manifest& manifest, Complaints& complaints) {
       return ChecksumOf(chunk).empty() && chunk.end > chunk.begin;
     });
   }
-  if (without > 0) complaints.Note(std::to_string(without) + " chunks have no checksum: changed data would not be noticed");
+  if (without > 0)
+    complaints.Note(std::to_string(without) + " chunks have no checksum: changed data would not be noticed");
 }
 
 // The names right below the folder that the checkpoint uses.
@@ -76,7 +77,8 @@ void NoteStrangers(Files& files, const std::string& path, const Manifest& manife
     if (name == ".metadata.tmp") {
       complaints.Note(name + " is of a save that did not end");
     } else if (is_data) {
-      complaints.Note(name + " has data that the checkpoint does not use: of an earlier save, or of one that did not end");
+      complaints.Note(name +
+                      " has data that the checkpoint does not use: of an earlier save, or of one that did not end");
     } else {
       complaints.Note(name + " does not belong to the checkpoint");
     }

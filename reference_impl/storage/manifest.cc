@@ -136,8 +136,9 @@ std::string ToText(const Manifest& manifest) {
   for (const auto& [name, saved] : manifest.values) {
     values[name] = {{"path", PathJson(saved.path)}, {"value", FileJson(Encode(saved.value))}};
   }
-  FileJson root{{"format", kFormat}, {"version", kManifestVersion}, {"folder", manifest.folder}, {"files", manifest.files},
-                   {"order", manifest.order}, {"tensors", std::move(tensors)}, {"values", std::move(values)}};
+  FileJson root{{"format", kFormat},          {"version", kManifestVersion}, {"folder", manifest.folder},
+                {"files", manifest.files},    {"order", manifest.order},     {"tensors", std::move(tensors)},
+                {"values", std::move(values)}};
   try {
     return root.dump();
   } catch (const FileJson::type_error&) {
@@ -155,8 +156,8 @@ Manifest ManifestFrom(const std::string& text, const std::string& file_name, Com
   const UntrustedPlace root{&json, file_name};
   if (root.At("format").Text() != kFormat) root.Fail("is no manifest of a checkpoint");
   if (root.At("version").Number() != kManifestVersion) {
-    root.Fail("has version " + std::to_string(root.At("version").Number()) + ", version " + std::to_string(kManifestVersion) +
-              " is known");
+    root.Fail("has version " + std::to_string(root.At("version").Number()) + ", version " +
+              std::to_string(kManifestVersion) + " is known");
   }
   Manifest manifest{.folder = root.At("folder").Text()};
   if (!IsSaveFolder(manifest.folder)) root.At("folder").Fail("is no folder of a save");

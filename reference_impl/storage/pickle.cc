@@ -52,8 +52,8 @@ class PickleMachine {
 
  private:
   [[noreturn]] void Fail(const std::string& problem) const {
-    throw SemanticError("RuntimeError",
-                        pickle_.where_ + ": no checkpoint's pickle at byte " + std::to_string(opcode_at_) + ": " + problem);
+    throw SemanticError("RuntimeError", pickle_.where_ + ": no checkpoint's pickle at byte " +
+                                            std::to_string(opcode_at_) + ": " + problem);
   }
 
   // Input.
@@ -277,7 +277,9 @@ Pickle::Pickle(std::string_view bytes, std::span<const std::string_view> names, 
   PickleMachine(bytes, names, *this).Run();
 }
 
-void PicklePlace::Fail(const std::string& problem) const { throw SemanticError("RuntimeError", where + ": " + problem); }
+void PicklePlace::Fail(const std::string& problem) const {
+  throw SemanticError("RuntimeError", where + ": " + problem);
+}
 
 std::string PicklePlace::Text() const {
   if (!Is(NodeKind::kText)) Fail("expected a text");
@@ -297,7 +299,8 @@ bool PicklePlace::Flag() const {
 std::vector<PicklePlace> PicklePlace::Items() const {
   if (!Is(NodeKind::kList) && !Is(NodeKind::kTuple)) Fail("expected a list");
   std::vector<PicklePlace> items;
-  for (const PickleId item : node().items) items.emplace_back(*pickle, item, where + "[" + std::to_string(items.size()) + "]");
+  for (const PickleId item : node().items)
+    items.emplace_back(*pickle, item, where + "[" + std::to_string(items.size()) + "]");
   return items;
 }
 
@@ -314,7 +317,8 @@ std::vector<std::pair<PicklePlace, PicklePlace>> PicklePlace::Entries() const {
     const PickleNode& key = pickle->At(node().items[i]);
     const std::string place =
         where + "[" + (key.kind == NodeKind::kText ? "\"" + std::string(key.text) + "\"" : std::to_string(i / 2)) + "]";
-    entries.emplace_back(PicklePlace(*pickle, node().items[i], place), PicklePlace(*pickle, node().items[i + 1], place));
+    entries.emplace_back(PicklePlace(*pickle, node().items[i], place),
+                         PicklePlace(*pickle, node().items[i + 1], place));
   }
   return entries;
 }

@@ -54,8 +54,8 @@ class Pickle {
   size_t bytes_ = 0;
 };
 
-// A node and where it is, for messages: `.metadata: storage_data`. Every access that does not fit is a RuntimeError that
-// says so.
+// A node and where it is, for messages: `.metadata: storage_data`. Every access that does not fit is a RuntimeError
+// that says so.
 struct PicklePlace {
   const Pickle* pickle;
   PickleId id;

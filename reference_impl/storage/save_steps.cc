@@ -238,7 +238,8 @@ class SaveSteps::NewFolder {
   }
   const std::string& name() const { return name_; }
 
-  // A checkpoint of the other format counts as long as its own manifest is there: a reader looks for kManifestName first.
+  // A checkpoint of the other format counts as long as its own manifest is there: a reader looks for kManifestName
+  // first.
   void Publish(const std::string& text, const std::string& manifest_name) {
     const std::string target = path_ + "/" + manifest_name, written = path_ + "/" + name_ + "/" + manifest_name;
     const std::unique_ptr<WritableFile> file = files_.Create(written);
@@ -260,7 +261,8 @@ class SaveSteps::NewFolder {
   bool Has(const std::string& name) { return files_.Exists(path_ + "/" + name); }
   void Withdraw(const std::string& name) {
     files_.RemoveIfPossible(path_ + "/" + name);
-    if (Has(name)) throw SemanticError("OSError", path_ + "/" + name + ": is of the checkpoint before, and cannot be removed");
+    if (Has(name))
+      throw SemanticError("OSError", path_ + "/" + name + ": is of the checkpoint before, and cannot be removed");
     files_.SyncFolder(path_);
   }
   Files& files_;

@@ -83,7 +83,8 @@ TEST_F(TorchFileTest, CheckpointsBecomeFilesAndBack) {
   WriteTorchFile(Disk(), PathOf("d.pt"), {{"model", Dict{{"w", at::arange(4)}}}});
   ConvertCheckpoint(Disk(), 0, PathOf("d.pt"), PathOf("folder"), TargetFormat::kDefault);
   ConvertCheckpoint(Disk(), 0, PathOf("folder"), PathOf("again.pt"), TargetFormat::kTorchFile);
-  EXPECT_EQ(Compare(Dict{{"model", Dict{{"w", at::arange(4)}}}}, ReadTorchFile(Disk(), PathOf("again.pt"))).Explain(), "");
+  EXPECT_EQ(Compare(Dict{{"model", Dict{{"w", at::arange(4)}}}}, ReadTorchFile(Disk(), PathOf("again.pt"))).Explain(),
+            "");
   EXPECT_THAT(ErrorOf([&] { ConvertCheckpoint(Disk(), 0, PathOf("nothing"), PathOf("x"), TargetFormat::kDefault); }),
               HasSubstr("nothing"));
 }

@@ -45,7 +45,8 @@ const ZipMember& Member(const std::map<std::string, ZipMember>& members, const s
   return found->second;
 }
 
-void CheckByteOrder(const ReadableFile& file, const std::map<std::string, ZipMember>& members, const std::string& where) {
+void CheckByteOrder(const ReadableFile& file, const std::map<std::string, ZipMember>& members,
+                    const std::string& where) {
   const auto order = members.find("byteorder");
   if (order == members.end()) return;  // older versions had none, and were little-endian
   const std::string text = ReadZipMember(file, order->second, 16, where);
@@ -107,7 +108,8 @@ void ReadStorage(const PicklePlace& place, const OpenItem& opened, const TorchDt
   if (id.size() != 5 || id[0].Text() != "storage" || !id[1].Is(NodeKind::kName)) place.Fail("expected a storage");
   const std::string_view type = id[1].node().text;
   if (!dtype) dtype = DtypeOfStorage(type);
-  if (!dtype || (type != "torch.storage UntypedStorage" && type != dtype->storage)) place.Fail("a storage of another type");
+  if (!dtype || (type != "torch.storage UntypedStorage" && type != dtype->storage))
+    place.Fail("a storage of another type");
   item.dtype = dtype->dtype;
   item.storage = Member(opened.members, "data/" + id[2].Text(), place.where);
   const int64_t element = static_cast<int64_t>(c10::elementSize(item.dtype));
@@ -132,12 +134,15 @@ TensorItem TensorFrom(const PicklePlace& place, const OpenItem& opened, int dept
   if (!has_dtype && !place.IsMadeBy("torch._utils _rebuild_tensor_v2")) place.Fail("expected a dense tensor");
   const std::vector<PicklePlace> arguments = place.Arguments().Items();
   const size_t usual = has_dtype ? 7 : 6;
-  if (place.HasState() || arguments.size() < usual || arguments.size() > usual + 1) place.Fail("a tensor with other arguments");
-  if (arguments.size() > usual && !arguments[usual].IsNone()) place.Fail("a tensor that is a conjugate or negative view");
+  if (place.HasState() || arguments.size() < usual || arguments.size() > usual + 1)
+    place.Fail("a tensor with other arguments");
+  if (arguments.size() > usual && !arguments[usual].IsNone())
+    place.Fail("a tensor that is a conjugate or negative view");
   CheckNoHooks(arguments[5]);
   TensorItem item{.sizes = Sizes(arguments[2]), .strides = Sizes(arguments[3]), .first = arguments[1].Number()};
   if (item.first < 0) place.Fail("a negative offset");
-  const TorchDtype* dtype = has_dtype && arguments[6].Is(NodeKind::kName) ? DtypeOfName(arguments[6].node().text) : nullptr;
+  const TorchDtype* dtype =
+      has_dtype && arguments[6].Is(NodeKind::kName) ? DtypeOfName(arguments[6].node().text) : nullptr;
   if (has_dtype && !dtype) place.Fail("expected a dtype");
   ReadStorage(arguments[0], opened, dtype, item);
   return item;
@@ -152,7 +157,8 @@ class ValueReader {
 
   Value Read(const PicklePlace& place, int depth = 0) {
     Spend(place, 1);
-    if (depth > kMaxValueDepth) place.Fail("is nested more than " + std::to_string(kMaxValueDepth) + " deep, or has itself in it");
+    if (depth > kMaxValueDepth)
+      place.Fail("is nested more than " + std::to_string(kMaxValueDepth) + " deep, or has itself in it");
     switch (place.node().kind) {
       case NodeKind::kNone: return {};
       case NodeKind::kBool: return place.Flag();
@@ -189,7 +195,8 @@ class ValueReader {
     for (const auto& [key_place, value_place] : place.Entries()) {
       const Value key = Read(key_place, depth + 1);
       const bool is_text = key.type() == Value::Type::kString;
-      if (!is_text && key.type() != Value::Type::kInt) place.Fail("a dict with keys that are neither texts nor integers");
+      if (!is_text && key.type() != Value::Type::kInt)
+        place.Fail("a dict with keys that are neither texts nor integers");
       keys.push_back(is_text ? Key(key.AsString()) : Key(key.AsInt()));
       entries.emplace_back(keys.back(), Read(value_place, depth + 1));
     }

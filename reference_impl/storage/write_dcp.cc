@@ -18,7 +18,8 @@ class DcpFile {
     const at::Tensor contiguous = ContiguousOnCpu(tensor.resolve_conj().resolve_neg());
     const int64_t begin = size_;
     size_ += WriteTensorItem(*file_, contiguous);
-    chunks_.push_back(List{name, ToValue(box.offsets), ToValue(box.sizes), begin, size_, ChunkDigest(BytesView(contiguous))});
+    chunks_.push_back(
+        List{name, ToValue(box.offsets), ToValue(box.sizes), begin, size_, ChunkDigest(BytesView(contiguous))});
   }
   void Add(const std::string& name, const Value& value) {
     const int64_t begin = size_;

@@ -205,8 +205,10 @@ std::map<std::string, ZipMember> ReadZipMembers(const ReadableFile& file, FileRa
   return members;
 }
 
-std::string ReadZipMember(const ReadableFile& file, const ZipMember& member, int64_t max_bytes, const std::string& where) {
-  if (member.end - member.begin > max_bytes) FailAt(where, "a member of more than " + std::to_string(max_bytes) + " bytes");
+std::string ReadZipMember(const ReadableFile& file, const ZipMember& member, int64_t max_bytes,
+                          const std::string& where) {
+  if (member.end - member.begin > max_bytes)
+    FailAt(where, "a member of more than " + std::to_string(max_bytes) + " bytes");
   std::string bytes(static_cast<size_t>(member.end - member.begin), '\0');
   file.ReadAt(member.begin, bytes);
   if (member.crc != 0 && Crc32(bytes) != member.crc) FailAt(where, "a member has another checksum than it had");

@@ -34,6 +34,7 @@ inline constexpr size_t kMaxZipMembers = 100'000;  // a state dict has one for e
 std::map<std::string, ZipMember> ReadZipMembers(const ReadableFile& file, FileRange range, const std::string& where);
 
 // The bytes of a member. RuntimeError: it has more than `max_bytes`, or another checksum.
-std::string ReadZipMember(const ReadableFile& file, const ZipMember& member, int64_t max_bytes, const std::string& where);
+std::string ReadZipMember(const ReadableFile& file, const ZipMember& member, int64_t max_bytes,
+                          const std::string& where);
 
 }  // namespace shardcts::reference

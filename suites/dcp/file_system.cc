@@ -50,10 +50,11 @@ std::vector<ShardPlace> ChunkedOn(const std::vector<int64_t>& ranks, const std::
 
 // Upstream's four plans of a matrix of 10×20.
 std::vector<std::vector<ShardPlace>> PlansOfMatrix() {
-  return {ChunkedOn({0, 1}, {10, 20}, 0),
-          ChunkedOn({0, 1, 1, 0}, {10, 20}, 0),
-          {{0, {0, 0}, {2, 20}}, {1, {2, 0}, {1, 20}}, {0, {3, 0}, {3, 20}}, {1, {6, 0}, {3, 20}}, {0, {9, 0}, {1, 20}}},
-          {{1, {0, 0}, {8, 20}}, {0, {8, 0}, {2, 20}}}};
+  return {
+      ChunkedOn({0, 1}, {10, 20}, 0),
+      ChunkedOn({0, 1, 1, 0}, {10, 20}, 0),
+      {{0, {0, 0}, {2, 20}}, {1, {2, 0}, {1, 20}}, {0, {3, 0}, {3, 20}}, {1, {6, 0}, {3, 20}}, {0, {9, 0}, {1, 20}}},
+      {{1, {0, 0}, {8, 20}}, {0, {8, 0}, {2, 20}}}};
 }
 
 // And of a vector of 32.

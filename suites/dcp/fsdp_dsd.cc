@@ -29,7 +29,8 @@ void Step(Trained& trained, const at::Tensor& input) {
 }
 
 ModelAndOptimizerState StateOf(const Trained& trained, const StateDictOptions& options) {
-  return {GetModelStateDict(trained.model, options), GetOptimizerStateDict(trained.model, {trained.optimizer}, options)};
+  return {GetModelStateDict(trained.model, options),
+          GetOptimizerStateDict(trained.model, {trained.optimizer}, options)};
 }
 
 // Upstream's _get_base_model: an MLP, a Sequential of MLP and Linear, an MLP.
@@ -80,8 +81,8 @@ void SameState(Trial& t, const StatePairChecks& checks, const std::string& what,
                const ModelAndOptimizerState& actual) {
   const CompareOptions options{.dtype_default_tolerance = true};
   t.Check(checks.model, SameValue(what + ": model", expected.model, InOrderOf(expected.model, actual.model), options));
-  t.Check(checks.optimizer,
-          SameValue(what + ": optimizer", expected.optimizer, InOrderOf(expected.optimizer, actual.optimizer), options));
+  t.Check(checks.optimizer, SameValue(what + ": optimizer", expected.optimizer,
+                                      InOrderOf(expected.optimizer, actual.optimizer), options));
 }
 
 // Saves the state of the plain model and of the wrapped one, and loads each into FSDP2 over tensor parallelism.
@@ -151,7 +152,8 @@ PORT(test_save_with_fsdp1_and_load_with_fsdp2_tp) {
   Trained base = WithOptimizer(t, Sequence(t, 1));
   Model model = Sequence(t, 1);
   // Upstream gives the 2-D mesh, of which FSDP1 takes the first dimension.
-  WrapFsdp(model, "", {.device_mesh = meshes.dp, .use_orig_params = true, .auto_wrap_policy = AutoWrapPolicy::Always()});
+  WrapFsdp(model, "",
+           {.device_mesh = meshes.dp, .use_orig_params = true, .auto_wrap_policy = AutoWrapPolicy::Always()});
   Trained wrapped = WithOptimizer(t, model);
   Step(base, Uniform({2}));
   Step(wrapped, Uniform({2}));

@@ -24,7 +24,8 @@ void WriteSafetensors(const std::string& path, const Dict& tensors) {
     const at::Tensor tensor = value.AsTensor().contiguous();
     const size_t begin = data.size();
     data.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-    header[ToString(name)] = {{"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
+    header[ToString(name)] = {
+        {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
   }
   const std::string text = header.dump();
   std::string length;

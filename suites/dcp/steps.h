@@ -19,8 +19,8 @@ at::Tensor Uniform(at::IntArrayRef shape, int64_t number = 0);
 // 0, 1, 2, … as float32.
 at::Tensor Counting(at::IntArrayRef shape);
 
-// Linear layers by name, applied one after the other, with a ReLU after each; values are drawn from the generator, which
-// is seeded first. `device`: "", or "meta".
+// Linear layers by name, applied one after the other, with a ReLU after each; values are drawn from the generator,
+// which is seeded first. `device`: "", or "meta".
 struct Layers {
   int64_t in = 0;
   std::vector<std::pair<std::string, int64_t>> out;  // name, outputs

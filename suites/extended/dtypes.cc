@@ -302,7 +302,8 @@ RULE(DT13) {
   HasState(t, "model in float64", expected, model, t.TextParam("form"));
 }
 
-// A step with gradients of 0 and a learning rate of 0 is not nothing: Adam's epsilon is 0 in float16, and 0 / 0 no number.
+// A step with gradients of 0 and a learning rate of 0 is not nothing: Adam's epsilon is 0 in float16, and 0 / 0 no
+// number.
 RULE(DT14) {
   const ModelSpec spec = TwoLayers(t.TextParam("dtype").c_str());
   Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));

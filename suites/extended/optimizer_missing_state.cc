@@ -161,7 +161,8 @@ RULE(OP20) {
 RULE(OP21) {
   const std::string form = t.TextParam("form");
   const Dict empty = BareNode(Dict{{"none", TensorNode({2, 0, 3})}});
-  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", Dict{{"layer", LinearNode(3)}, {"empty", empty}}}});
+  const ModelSpec spec =
+      TreeSpec({{"kind", "sequential"}, {"children", Dict{{"layer", LinearNode(3)}, {"empty", empty}}}});
   Dict expected;
   for (const auto& [name, value] : Twin(spec).Parameters()) {
     const at::Tensor& parameter = value.AsTensor();

@@ -120,7 +120,8 @@ RULE(SC2) {
       sharded.chunks.push_back({rank, {{rank}, {1}}});
       replicated.chunks.push_back({rank, {{0}, {8}}});
     }
-    for (int64_t i = 0; i < tensors; ++i) layout.tensors.emplace_back(fmt::format("tensor{}", i), i % 2 ? replicated : sharded);
+    for (int64_t i = 0; i < tensors; ++i)
+      layout.tensors.emplace_back(fmt::format("tensor{}", i), i % 2 ? replicated : sharded);
     return layout;
   };
   const auto takes = [&](int64_t ranks, int64_t tensors, double most) {

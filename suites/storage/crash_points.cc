@@ -42,7 +42,8 @@ std::vector<CrashPoint> Thinned(std::vector<CrashPoint> points, int64_t at_most)
   if (at_most <= 0 || static_cast<size_t>(at_most) >= points.size()) return points;
   std::vector<CrashPoint> some;
   for (int64_t i = 0; i < at_most; ++i) {
-    some.push_back(points[static_cast<size_t>(i) * (points.size() - 1) / static_cast<size_t>(std::max<int64_t>(at_most - 1, 1))]);
+    some.push_back(
+        points[static_cast<size_t>(i) * (points.size() - 1) / static_cast<size_t>(std::max<int64_t>(at_most - 1, 1))]);
   }
   return some;
 }
@@ -122,15 +123,16 @@ std::vector<CrashPoint> CrashPointsOf(const std::vector<Operation>& operations, 
   std::map<int, const Operation*> last;
   for (const Operation& operation : operations) {
     const auto add = [&](Action action, const std::string& when) {
-      points.push_back({operation.rank, operation.number, action, fmt::format("rank {} killed {} {}", operation.rank, when,
-                                                                              Describe(operation))});
+      points.push_back({operation.rank, operation.number, action,
+                        fmt::format("rank {} killed {} {}", operation.rank, when, Describe(operation))});
     };
     add(Action::kKillBefore, "before");
     if (operation.kind == Kind::kWrite && operation.length > 1) add(Action::kKillHalf, "half-way through");
     last[operation.rank] = &operation;
   }
   for (const auto& [rank, operation] : last) {
-    points.push_back({rank, operation->number, Action::kKillAfter, fmt::format("rank {} killed after {}", rank, Describe(*operation))});
+    points.push_back({rank, operation->number, Action::kKillAfter,
+                      fmt::format("rank {} killed after {}", rank, Describe(*operation))});
   }
   return Thinned(std::move(points), at_most);
 }
@@ -141,14 +143,16 @@ std::string PointCheckpoint(size_t index) { return PointFolder(index) + "/checkp
 void WritePoints(const Trial& t, const std::vector<CrashPoint>& points) {
   if (t.rank() != 0) return;
   Json json = Json::array();
-  for (const CrashPoint& point : points) json.push_back({point.rank, point.number, static_cast<int>(point.action), point.text});
+  for (const CrashPoint& point : points)
+    json.push_back({point.rank, point.number, static_cast<int>(point.action), point.text});
   std::ofstream(t.Folder() + "/points.json") << json.dump();
 }
 
 std::vector<CrashPoint> ReadPoints(const Trial& t) {
   std::ifstream file(t.Folder() + "/points.json");
   std::vector<CrashPoint> points;
-  for (const Json& one : Json::parse(file)) points.push_back({one.at(0), one.at(1), static_cast<Action>(one.at(2).get<int>()), one.at(3)});
+  for (const Json& one : Json::parse(file))
+    points.push_back({one.at(0), one.at(1), static_cast<Action>(one.at(2).get<int>()), one.at(3)});
   return points;
 }
 

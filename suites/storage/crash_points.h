@@ -14,8 +14,8 @@ namespace shardcts::storage {
 // A save as the fault layer has seen it.
 struct SeenSave {
   std::vector<faults::Operation> operations;  // of all ranks, in the order in which they ended
-  // Why the layer has not seen everything: what it says itself, files that are not what the log makes of them. Empty: it
-  // has.
+  // Why the layer has not seen everything: what it says itself, files that are not what the log makes of them. Empty:
+  // it has.
   std::string unseen;
 };
 
@@ -50,7 +50,8 @@ struct Survivor {
 };
 // In a phase "crash": tries one point after the other. `prepare` is called on rank 0. Comes to its end when no point is
 // left; until then the rank dies, or its peers leave it by PeerStopped.
-void TryPoints(Trial& t, const std::function<void(size_t index)>& prepare, const std::function<void(size_t index)>& save);
+void TryPoints(Trial& t, const std::function<void(size_t index)>& prepare,
+               const std::function<void(size_t index)>& save);
 std::vector<Survivor> SurvivorsOf(const Trial& t, size_t index);
 // The planned rank came to the end of the save without meeting the point.
 bool WasMissed(const Trial& t, size_t index);

@@ -13,7 +13,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kBase = "base";  // what a save overwrites
 
-void SaveBase(Trial& t, const World& world) { world.Save(VersionState(t, world, kOldVersion), std::string(kBase) + "/checkpoint"); }
+void SaveBase(Trial& t, const World& world) {
+  world.Save(VersionState(t, world, kOldVersion), std::string(kBase) + "/checkpoint");
+}
 
 // On one rank.
 void CopyBase(const Trial& t, const std::string& folder) {
@@ -70,7 +72,8 @@ RULE(CR1) {
   const World world = FirstRanks(t);
   ForEachPoint(t, world, [&](size_t index, const CrashPoint& point, const Loaded& loaded) {
     const bool whole = loaded.version == kNewVersion;
-    t.Rule(Holds(loaded.refused || whole, point.text, "expected an error of the load or all of version 2, actual " + loaded.text));
+    t.Rule(Holds(loaded.refused || whole, point.text,
+                 "expected an error of the load or all of version 2, actual " + loaded.text));
     const bool complete = IsDescribedComplete(t, PointCheckpoint(index));
     t.Rule(Holds(whole || !complete, point.text, "what cannot be loaded is described as complete"));
   });

@@ -48,7 +48,8 @@ RULE(IO4) {
   });
   const bool unreadable = t.TextParam("damage") == "unreadable" && t.rank() == t.world_size() - 1;
   if (unreadable) {
-    faults::Arm({.root = t.Folder("checkpoint"), .of_reads = true, .at = 0, .action = faults::Action::kFail, .error = EIO});
+    faults::Arm(
+        {.root = t.Folder("checkpoint"), .of_reads = true, .at = 0, .action = faults::Action::kFail, .error = EIO});
   }
   IsRefused(t, "a load from a damaged file", {}, [&] { world.Load(BlankState(t, world, kStored), "checkpoint"); });
   if (unreadable && !faults::Disarm().hit) throw OptionNotSupported("the fault layer sees no read of the load");

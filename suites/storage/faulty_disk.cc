@@ -74,7 +74,8 @@ FaultySave SaveWithFault(Trial& t, const World& world, const Operation& at, int 
 // Calls `judge` after a first save for each operation that can fail with the error, but for those that fail anyhow.
 void FailEach(Trial& t, int error, const std::function<void(const std::string& path, const FaultySave&)>& judge) {
   const World world = FirstRanks(t);
-  const SeenSave seen = Watch(t, "seen", [&] { world.Save(VersionState(t, world, kNewVersion), "seen/checkpoint", OptionsOf(t)); });
+  const SeenSave seen =
+      Watch(t, "seen", [&] { world.Save(VersionState(t, world, kNewVersion), "seen/checkpoint", OptionsOf(t)); });
   RequireSeen(seen);
   int tried = 0;
   for (const Operation& operation : seen.operations) {
@@ -93,7 +94,8 @@ void ErrorsAreTold(Trial& t) {
   FailEach(t, kErrors.at(t.TextParam("error")), [&](const std::string& path, const FaultySave& save) {
     ++judged;
     for (size_t rank = 0; rank < save.errors.size(); ++rank) {
-      t.Rule(Holds(!save.errors[rank].empty(), save.text, fmt::format("expected an error on rank {}, actual none", rank)));
+      t.Rule(
+          Holds(!save.errors[rank].empty(), save.text, fmt::format("expected an error on rank {}, actual none", rank)));
     }
     const Loaded loaded = WhatLoads(t, world, path + "/checkpoint");
     t.Rule(Holds(loaded.refused || loaded.version == kNewVersion, save.text,
@@ -125,7 +127,8 @@ std::string NamesBelow(const std::string& folder) {
   std::string names;
   if (!fs::exists(folder)) return "nothing";
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) names += (names.empty() ? "" : ", ") + entry.path().lexically_relative(folder).string();
+    if (entry.is_regular_file())
+      names += (names.empty() ? "" : ", ") + entry.path().lexically_relative(folder).string();
   }
   return names.empty() ? "nothing" : names;
 }

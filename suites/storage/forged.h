@@ -30,7 +30,8 @@ Dict ForgedDestination(const Trial& t, const World& world);
 void HasForged(Trial& t, std::string_view what, const World& world, const Dict& loaded);
 
 // Evaluates the rule: a load is an error, with all of these texts in its message. *Collective*.
-void ForgeryIsRefused(Trial& t, std::string_view what, const Forgery& forgery, const std::vector<std::string>& texts = {});
+void ForgeryIsRefused(Trial& t, std::string_view what, const Forgery& forgery,
+                      const std::vector<std::string>& texts = {});
 // Evaluates the rule: a load is an error, or brings what is right. *Collective*.
 void ForgeryIsHarmless(Trial& t, std::string_view what, const Forgery& forgery);
 

@@ -143,9 +143,10 @@ std::string ForgedTensorItem(const std::vector<int64_t>& shape, float first) {
   }
   const std::string id = PickledTuple({PickledText("storage"), PickledName("torch FloatStorage"), PickledText("0"),
                                        PickledText("cpu"), PickledInt(count)});
-  const std::string tensor = PickledCall("torch._utils _rebuild_tensor_v2",
-                                         PickledTuple({id + "Q", PickledInt(0), PickledInts(shape), PickledInts(strides),
-                                                       "\x89", PickledCall("collections OrderedDict", ")")}));
+  const std::string tensor =
+      PickledCall("torch._utils _rebuild_tensor_v2",
+                  PickledTuple({id + "Q", PickledInt(0), PickledInts(shape), PickledInts(strides), "\x89",
+                                PickledCall("collections OrderedDict", ")")}));
   return ForgedItem("\x80\x02" + tensor + ".", &storage);
 }
 

@@ -1,7 +1,8 @@
 // Checkpoints of torch.distributed.checkpoint, made by hand: right ones, as PyTorch writes them, and ones that lie.
 // Written without the implementation under test. *Local*.
 //
-// Source of the format: torch/distributed/checkpoint/metadata.py and filesystem.py; of the opcodes: Python's pickletools.
+// Source of the format: torch/distributed/checkpoint/metadata.py and filesystem.py; of the opcodes: Python's
+// pickletools.
 #pragma once
 
 #include <cstdint>

@@ -94,11 +94,13 @@ RULE(CR5) {
     const Loaded loaded = WhatLoads(t, world, folder + "/checkpoint");
     Rank0Does(t, [&] { fs::remove_all(t.Folder(folder)); });
     const bool is_end = losses[i].after == save.seen.operations.size();
-    const std::string when = fmt::format("power lost after operation {} of {}{}; {}", losses[i].after,
-                                         save.seen.operations.size(), is_end ? ", the end of the save" : "", losses[i].text);
+    const std::string when =
+        fmt::format("power lost after operation {} of {}{}; {}", losses[i].after, save.seen.operations.size(),
+                    is_end ? ", the end of the save" : "", losses[i].text);
     const bool old_or_new = loaded.version == kNewVersion || (overwrites && loaded.version == kOldVersion);
     t.Rule(Holds(loaded.refused || old_or_new, when, "expected one of the saves or an error, actual " + loaded.text));
-    if (is_end && losses[i].keeps_names) t.Rule(Holds(loaded.version == kNewVersion, when, "expected version 2, actual " + loaded.text));
+    if (is_end && losses[i].keeps_names)
+      t.Rule(Holds(loaded.version == kNewVersion, when, "expected version 2, actual " + loaded.text));
   }
 }
 
@@ -138,13 +140,16 @@ RULE(CR10) {
       const std::string folder = fmt::format("both-{}-{}", first, at);
       const std::vector<bool> saved = SaveTwice(t, own, group, first, at, folder);
       const Loaded loaded = WhatLoads(t, alone[0], folder + "/checkpoint");
-      const std::string when = fmt::format("the save of rank {} stops before its operation {} for that of rank {}", first, at, 1 - first);
+      const std::string when =
+          fmt::format("the save of rank {} stops before its operation {} for that of rank {}", first, at, 1 - first);
       const bool first_saved = saved[static_cast<size_t>(first)], second_saved = saved[static_cast<size_t>(1 - first)];
-      const bool is_one = (first_saved && loaded.version == kOldVersion) || (second_saved && loaded.version == kNewVersion);
+      const bool is_one =
+          (first_saved && loaded.version == kOldVersion) || (second_saved && loaded.version == kNewVersion);
       const bool both_failed = !first_saved && !second_saved && loaded.refused;
-      t.Rule(Holds(is_one || both_failed, when,
-                   fmt::format("expected all of a save that succeeded, actual {}; the first {}, the second {}", loaded.text,
-                               first_saved ? "succeeded" : "failed", second_saved ? "succeeded" : "failed")));
+      t.Rule(
+          Holds(is_one || both_failed, when,
+                fmt::format("expected all of a save that succeeded, actual {}; the first {}, the second {}",
+                            loaded.text, first_saved ? "succeeded" : "failed", second_saved ? "succeeded" : "failed")));
     }
   }
 }

@@ -67,7 +67,8 @@ Loaded WhatLoads(Trial& t, const World& world, const std::string& path) {
     return {false, std::stoi(where.begin()->first), "version " + where.begin()->first};
   }
   std::string text = "a mix";
-  for (const auto& [version, found] : where) text += fmt::format(", {} times of {}: {}", found.size(), version, found.front());
+  for (const auto& [version, found] : where)
+    text += fmt::format(", {} times of {}: {}", found.size(), version, found.front());
   return {false, std::nullopt, text};
 }
 

@@ -46,9 +46,36 @@ namespace {
 using Random = std::minstd_rand;
 
 // Bytes that mean something to one of the readers.
-constexpr std::string_view kTokens[] = {"(", "t", ")", "R", "b", "e", "u", "s", "Q", "0", "\x94", "h\x01", "q\x01", "\x8a\x08",
-                                        "\xff\xff\xff\xff", "\x7f", "PK\x03\x04", "PK\x01\x02", "PK\x05\x06", "PK\x06\x07",
-                                        "-1", "9223372036854775807", "[", "]", "{", "}", "\"", ",", "..", "/"};
+constexpr std::string_view kTokens[] = {"(",
+                                        "t",
+                                        ")",
+                                        "R",
+                                        "b",
+                                        "e",
+                                        "u",
+                                        "s",
+                                        "Q",
+                                        "0",
+                                        "\x94",
+                                        "h\x01",
+                                        "q\x01",
+                                        "\x8a\x08",
+                                        "\xff\xff\xff\xff",
+                                        "\x7f",
+                                        "PK\x03\x04",
+                                        "PK\x01\x02",
+                                        "PK\x05\x06",
+                                        "PK\x06\x07",
+                                        "-1",
+                                        "9223372036854775807",
+                                        "[",
+                                        "]",
+                                        "{",
+                                        "}",
+                                        "\"",
+                                        ",",
+                                        "..",
+                                        "/"};
 
 void Change(std::string& bytes, const std::vector<std::string>& corpus, Random& random) {
   const auto place = [&] { return bytes.empty() ? 0 : random() % bytes.size(); };
