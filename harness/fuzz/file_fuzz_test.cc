@@ -166,7 +166,8 @@ class FileFuzz : public testing::Test {
 };
 
 TEST_F(FileFuzz, Scripts) {
-  Fuzz("script.json", FilesIn(EXAMPLES_FOLDER, ".json"), [](const fs::path& file) { ReadScript(file.string()); });
+  Fuzz("script.json", FilesIn(EXAMPLES_FOLDER, ".json"),
+       [](const fs::path& file) { ReadScripts(ReadRecording(file.string()), file.string()); });
 }
 
 TEST_F(FileFuzz, Recordings) {

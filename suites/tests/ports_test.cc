@@ -25,7 +25,7 @@ TEST(PortsTest, InventoriesAndPortsMatch) {
   std::vector<std::string> names;
   for (const Suite& suite : AllPorts()) names.push_back(suite.name);
   EXPECT_THAT(names, testing::ElementsAre("fsdp_optim_state", "fsdp_state_dict", "fully_shard_state_dict", "state_dict",
-                                          "extended", "storage"));
+                                          "extended", "storage", "dcp"));
   std::vector<std::string> listed;
   for (const SuiteSize& suite : AllSuites()) listed.push_back(suite.name);
   EXPECT_EQ(names, listed);
