@@ -324,6 +324,12 @@ def outcomes(tmp_path_factory):
 
 
 @needs_a_build
+def test_what_hangs_on_pytorch_passes_on_the_reference(tmp_path):
+    done = shardcts("exec", ROOT / "docs" / "examples" / "hangs", "--impl", "reference", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_a_build
 @pytest.mark.parametrize("example, implementation", EXAMPLES)
 def test_examples_do_what_the_pages_say(example, implementation, outcomes):
     verdict, reason = outcomes(implementation)[example]

@@ -62,7 +62,7 @@ class TorchAdapter(
         self._can_be_late = torch_process_group.can_be_late(self.backend)
         if self._can_be_late:
             self.capabilities = [*self.capabilities, "delayed_transport"]
-        self._fault = None  # of the next save or load
+        self._failure_to_come = None  # of the next save or load
         self._plan_keys = set()  # of series of plans
         self._saves = {}  # those that nobody has waited for, by handle: which of the groups they use
         self._background_groups = []  # they outlive a test, since groups are expensive
@@ -73,7 +73,7 @@ class TorchAdapter(
             torch_process_group.delay(None)
         self._end_saves()
         self._end_series()
-        self._fault = None
+        self._failure_to_come = None
         super().reset()
 
     @operation("implementation.delay")

@@ -150,7 +150,7 @@ class StorageOperations:
     ) -> None:
         members = None if group is None else self.group_of(group)
         how = _how_to_save(path, format, overwrite, threads, lowest_rank, stream)
-        fault, self._fault = self._fault, None
+        fault, self._failure_to_come = self._failure_to_come, None
         saved = self.tensors.tree_to_torch(state_dict)
         with in_process_group(distributed):
             if fault is None:
@@ -224,7 +224,7 @@ class StorageOperations:
         members = None if group is None else self.group_of(group)
         loaded = self.tensors.tree_to_torch(state_dict)
         planner = DefaultLoadPlanner(allow_partial_load=partial)
-        fault, self._fault = self._fault, None
+        fault, self._failure_to_come = self._failure_to_come, None
         with in_process_group(distributed):
             if fault is None:
                 reader = _reader(path, format, threads)
@@ -270,5 +270,5 @@ class StorageOperations:
 
     @operation("storage.fail_at")
     def storage_fail_at(self, step: str, ranks: list[int], asynchronous: bool = False, coordinator: int = 0) -> None:
-        self._fault = Fault(step, ranks, asynchronous, coordinator)
+        self._failure_to_come = Fault(step, ranks, asynchronous, coordinator)
 
