@@ -62,7 +62,7 @@ at::Tensor ObservedSlice(const at::Tensor& full, const DTensor& tensor, const Pa
   if (IsSplitTwice(tensor)) return LocalSlice(full, tensor.mesh, tensor.placements, rank);
   at::Tensor slice = full;
   for (size_t d = 0; d < tensor.placements.size(); ++d) {
-    if (tensor.placements[d].IsShard()) slice = Narrowed(slice, tensor, parts, d, rank);
+    if (tensor.placements[d].IsShard() && tensor.mesh.shape[d] > 1) slice = Narrowed(slice, tensor, parts, d, rank);
   }
   const std::vector<int64_t>& shape = parts.at(rank);
   if (slice.numel() > 0 && slice.sizes().vec() != shape) {
@@ -83,8 +83,9 @@ at::Tensor AssembleObserved(const DTensor& tensor, const std::vector<Value>& of_
     if (!part) throw ContractViolation(fmt::format("rank {} has {} there", rank, ToString(value)));
     const bool agrees = part->mesh == tensor.mesh && part->placements == tensor.placements &&
                         part->shape == tensor.shape && part->local.scalar_type() == tensor.local.scalar_type();
-    if (!agrees)
+    if (!agrees) {
       throw ContractViolation(fmt::format("rank {} says something else of the tensor than another rank", rank));
+    }
     if (part->local.is_meta()) throw ContractViolation(fmt::format("rank {} holds a tensor without data", rank));
     parts[rank] = part->local.sizes().vec();
   }

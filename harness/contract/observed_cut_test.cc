@@ -39,6 +39,16 @@ TEST(ObservedCutTest, PartsOfAnySizeInTheOrderOfTheRanksFormTheWhole) {
   EXPECT_TRUE(ObservedSlice(Whole(), parts[0].AsDTensor(), shapes, 1).equal(Whole().narrow(0, 2, 3)));
 }
 
+TEST(ObservedCutTest, AMeshDimensionOfOneRankSplitsNothing) {
+  std::vector<Value> parts;
+  for (DTensor part : {OfRows(0, 2, 2), OfRows(2, 3, 2)}) {
+    part.mesh.shape = {1, 2};
+    part.placements = {Placement::Shard(0), Placement::Shard(0)};
+    parts.emplace_back(std::move(part));
+  }
+  EXPECT_TRUE(AssembleObserved(parts[0].AsDTensor(), parts).equal(Whole()));
+}
+
 TEST(ObservedCutTest, TheFirstRankMayHaveNone) {
   const std::vector<Value> parts{OfRows(0, 0, 3), OfRows(0, 1, 3), OfRows(1, 4, 3)};
   EXPECT_TRUE(AssembleObserved(parts[0].AsDTensor(), parts).equal(Whole()));
