@@ -12,7 +12,7 @@ UPSTREAM = sorted(path.parent.name for path in (REPOSITORY / "suites").glob("*/u
 CHECKER = REPOSITORY.parent / "shared/tools/check_inventory.py"
 
 
-def tests_need_what_they_use(run):
+def compare_needs_with_use(run):
     """No operation and no option of a recording is of a capability that its test does not name as a need."""
     command = [sys.executable, "-B", REPOSITORY / "suites/check_needs.py", run.folder, "--shardcts", SHARDCTS]
     checked = subprocess.run(command, capture_output=True, text=True)
@@ -64,7 +64,7 @@ def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shar
     assert {(test["verdict"], test["level"]) for test in run.tests} <= {("pass", "MUST"), ("pass", "SHOULD"), ("advice", "SHOULD")}
     (suite,) = run.document["suites"]
     assert [f"{rule['level']}: {rule['sentence']}" for rule in suite["rules"]] == details
-    tests_need_what_they_use(run)
+    compare_needs_with_use(run)
 
 
 def test_a_should_is_required_on_demand(shardcts, tmp_path):
@@ -80,7 +80,7 @@ def test_a_should_is_required_on_demand(shardcts, tmp_path):
 
 
 def test_tests_need_what_they_use(whole_run):
-    tests_need_what_they_use(whole_run)
+    compare_needs_with_use(whole_run)
 
 
 def test_the_page_of_capabilities_is_current():

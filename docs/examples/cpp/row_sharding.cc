@@ -11,10 +11,8 @@ class RowSharding final : public Implementation {
   explicit RowSharding(const ImplementationContext& context) : ranks_(*context.communicator) {}
   Outcome Invoke(std::string_view op, const Dict& args) override try {
     if (op == "implementation.describe")
-      return Value(
-          Dict{{"name", "row_sharding"},
-               {"version", "1"},
-               {"capabilities", List{"core", "dtensor", "fsdp2", "-fsdp2.load", "layout.pytorch"}}});
+      return Value(Dict{{"name", "row_sharding"}, {"version", "1"},
+                        {"capabilities", List{"core", "dtensor", "fsdp2", "-fsdp2.load", "layout.pytorch"}}});
     if (op == "implementation.reset") return models_.clear(), Value();
     if (op == "implementation.seed") return at::manual_seed(args.At("seed").AsInt()), Value();
     if (op == "model.build")
