@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "inventory/phases.h"
+#include "rank/rank_number.h"
 #include "suites/storage/crash_points.h"
 #include "suites/storage/rule.h"
 #include "suites/storage/versions.h"
@@ -65,6 +66,13 @@ void ForEachPoint(Trial& t, const World& world,
   }
 }
 
+// mpiexec and srun end all ranks when one dies: then none can come back.
+void RequireRanksOfTheirOwn(int ranks) {
+  const std::optional<RankNumber> launched = RankNumberOfLauncher();
+  if (!launched || launched->world_size != ranks) return;
+  throw OptionNotSupported("the launcher of the ranks ends all of them when one dies");
+}
+
 }  // namespace
 
 RULE(CR1) {
@@ -110,8 +118,9 @@ RULE(CR4) {
 }
 
 RULE(CR7) {
-  if (!CrashesAreOver(t, true)) return;
   const int ranks = t.Phases().front().world_size;
+  RequireRanksOfTheirOwn(ranks);
+  if (!CrashesAreOver(t, true)) return;
   ForEachPoint(t, FirstRanks(t), [&](size_t index, const CrashPoint& point, const Loaded& loaded) {
     if (WasMissed(t, index)) return;
     const std::vector<Survivor> survivors = SurvivorsOf(t, index);
