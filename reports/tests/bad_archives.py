@@ -23,49 +23,45 @@ def raw(finding: str, what: str):
     return register
 
 
-def rewrite(path: Path, members: dict[str, bytes]) -> None:
-    write_archive(path, members)
-
-
 @raw("manifest.missing", "no manifest")
 def _(members, path):
-    rewrite(path, {name: data for name, data in members.items() if name != "manifest.json"})
+    write_archive(path, {name: data for name, data in members.items() if name != "manifest.json"})
 
 
 @raw("manifest.missing", "no hash of the manifest")
 def _(members, path):
-    rewrite(path, {name: data for name, data in members.items() if name != "manifest.sha256"})
+    write_archive(path, {name: data for name, data in members.items() if name != "manifest.sha256"})
 
 
 @raw("manifest.hash", "a manifest that was changed")
 def _(members, path):
-    rewrite(path, members | {"manifest.json": members["manifest.json"].replace(b'"Linux"', b'"Minix"')})
+    write_archive(path, members | {"manifest.json": members["manifest.json"].replace(b'"Linux"', b'"Minix"')})
 
 
 @raw("manifest.form", "a manifest in another style")
 def _(members, path):
     text = json.dumps(json.loads(members["manifest.json"])).encode()
-    rewrite(path, members | {"manifest.json": text, "manifest.sha256": f"{example.sha256(text)}\n".encode()})
+    write_archive(path, members | {"manifest.json": text, "manifest.sha256": f"{example.sha256(text)}\n".encode()})
 
 
 @raw("member.hash", "a result that was changed")
 def _(members, path):
-    rewrite(path, members | {"run/results.json": members["run/results.json"].replace(b'"pass"', b'"fail"', 1)})
+    write_archive(path, members | {"run/results.json": members["run/results.json"].replace(b'"pass"', b'"fail"', 1)})
 
 
 @raw("member.hash", "events that were changed")
 def _(members, path):
-    rewrite(path, members | {f"{RUN2}/rank-0.events.jsonl": members[f"{RUN2}/rank-0.events.jsonl"] + b"\n"})
+    write_archive(path, members | {f"{RUN2}/rank-0.events.jsonl": members[f"{RUN2}/rank-0.events.jsonl"] + b"\n"})
 
 
 @raw("member.missing", "a file that the manifest lists and that is gone")
 def _(members, path):
-    rewrite(path, {name: data for name, data in members.items() if name != f"{RUN2}/rank-0.events.jsonl"})
+    write_archive(path, {name: data for name, data in members.items() if name != f"{RUN2}/rank-0.events.jsonl"})
 
 
 @raw("member.unknown", "a file that the manifest does not list")
 def _(members, path):
-    rewrite(path, members | {"run/extra.json": b"{}"})
+    write_archive(path, members | {"run/extra.json": b"{}"})
 
 
 @raw("archive.unreadable", "no file")
@@ -75,7 +71,7 @@ def _(members, path):
 
 @raw("archive.unreadable", "a link in place of the file")
 def _(members, path):
-    rewrite(path.with_name("real"), members)
+    write_archive(path.with_name("real"), members)
     path.unlink(missing_ok=True)
     path.symlink_to(path.with_name("real"))
 
@@ -87,26 +83,26 @@ def _(members, path):
 
 @raw("archive.form", "a file that is cut off")
 def _(members, path):
-    rewrite(path, members)
+    write_archive(path, members)
     path.write_bytes(path.read_bytes()[:-100])
 
 
 @raw("archive.form", "a comment at the end")
 def _(members, path):
-    rewrite(path, members)
+    write_archive(path, members)
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"hello"
 
 
 @raw("archive.form", "bytes before the first member")
 def _(members, path):
-    rewrite(path, members)
+    write_archive(path, members)
     path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
 
 
 @raw("archive.form", "a gap that no member owns")
 def _(members, path):
-    rewrite(path, members)
+    write_archive(path, members)
     data = path.read_bytes()
     start = struct.unpack_from("<L", data, len(data) - 6)[0]
     end = data[start:-6] + struct.pack("<L", start + 4) + data[-2:]
@@ -165,7 +161,7 @@ def _(members, path):
 
 @raw("archive.damaged", "a packed byte that was changed")
 def _(members, path):
-    rewrite(path, members)
+    write_archive(path, members)
     data = bytearray(path.read_bytes())
     at = data.index(b"manifest.json") + len("manifest.json") + 40
     data[at] ^= 0xFF
@@ -174,5 +170,5 @@ def _(members, path):
 
 @raw("archive.form", "a name that differs between header and directory")
 def _(members, path):
-    rewrite(path, members)
+    write_archive(path, members)
     path.write_bytes(path.read_bytes().replace(b"manifest.json", b"manifest.jsoN", 1))

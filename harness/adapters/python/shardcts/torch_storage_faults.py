@@ -36,14 +36,8 @@ class Fault:
         return failed
 
 
-class FailingWriter(dcp.FileSystemWriter):
-    def __init__(self, fault: Fault, rank: int, path: str, **options):
-        super().__init__(path, **options)
-        self._fault, self._rank = fault, rank
-
-    def set_up_storage_writer(self, is_coordinator, *args, **kwargs):
-        self._fault.check("set_up_writer", self._rank)
-        super().set_up_storage_writer(is_coordinator, *args, **kwargs)
+class _FailsAtPlans:
+    """The steps that a writer and a reader have under the same names."""
 
     def prepare_local_plan(self, plan):
         self._fault.check("local_plan", self._rank)
@@ -52,6 +46,16 @@ class FailingWriter(dcp.FileSystemWriter):
     def prepare_global_plan(self, plans):
         self._fault.check("global_plan", self._rank)
         return super().prepare_global_plan(plans)
+
+
+class FailingWriter(_FailsAtPlans, dcp.FileSystemWriter):
+    def __init__(self, fault: Fault, rank: int, path: str, **options):
+        super().__init__(path, **options)
+        self._fault, self._rank = fault, rank
+
+    def set_up_storage_writer(self, is_coordinator, *args, **kwargs):
+        self._fault.check("set_up_writer", self._rank)
+        super().set_up_storage_writer(is_coordinator, *args, **kwargs)
 
     def write_data(self, plan, planner):
         self._fault.check("write", self._rank)
@@ -62,7 +66,7 @@ class FailingWriter(dcp.FileSystemWriter):
         super().finish(metadata, results)
 
 
-class FailingReader(dcp.FileSystemReader):
+class FailingReader(_FailsAtPlans, dcp.FileSystemReader):
     def __init__(self, fault: Fault, rank: int, path: str):
         super().__init__(path)
         self._fault, self._rank = fault, rank
@@ -74,14 +78,6 @@ class FailingReader(dcp.FileSystemReader):
     def set_up_storage_reader(self, metadata, is_coordinator, *args, **kwargs):
         self._fault.check("set_up_reader", self._rank)
         super().set_up_storage_reader(metadata, is_coordinator, *args, **kwargs)
-
-    def prepare_local_plan(self, plan):
-        self._fault.check("local_plan", self._rank)
-        return super().prepare_local_plan(plan)
-
-    def prepare_global_plan(self, plans):
-        self._fault.check("global_plan", self._rank)
-        return super().prepare_global_plan(plans)
 
     def read_data(self, plan, planner):
         self._fault.check("read", self._rank)
