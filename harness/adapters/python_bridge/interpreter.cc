@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -50,6 +51,13 @@ void Check(const PyStatus& status, const std::string& python) {
   }
 }
 
+// Signals that Python's own program ignores: a write to a peer that is gone is an error, not the end of the process.
+// install_signal_handlers would take SIGINT as well.
+void IgnoreSignalsAsPythonDoes() {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
+}
+
 void Initialize(const std::string& python) {
   PyConfig config;
   PyConfig_InitPythonConfig(&config);
@@ -62,6 +70,7 @@ void Initialize(const std::string& python) {
   const PyStatus status = Py_InitializeFromConfig(&config);
   PyConfig_Clear(&config);
   Check(status, python);
+  IgnoreSignalsAsPythonDoes();
 }
 
 void ExtendSearchPath() {

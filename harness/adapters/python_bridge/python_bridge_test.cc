@@ -152,6 +152,11 @@ TEST(PythonBridgeTest, ExceptionsBecomeErrors) {
             (Error{"NotImplementedError", "BridgeAdapter has no operation test.nowhere"}));
 }
 
+// As gloo writes when a peer has died.
+TEST(PythonBridgeTest, WriteToAPeerThatIsGoneIsAnErrorAsInPython) {
+  EXPECT_EQ(Bridge().Invoke("test.write_to_nobody", {}).error().kind, "BrokenPipeError");
+}
+
 TEST(PythonBridgeTest, WarningsAreKeptInOrderEachTime) {
   for (int time = 0; time < 2; ++time) {
     const Warning one{"UserWarning", "one"};

@@ -43,6 +43,16 @@ class BridgeAdapter:
         thread.join(60)
         return leaf.grad
 
+    @operation("test.write_to_nobody")
+    def write_to_nobody(self):
+        """Raises BrokenPipeError where SIGPIPE is ignored; elsewhere the process ends."""
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        try:
+            os.write(write_end, b"x")
+        finally:
+            os.close(write_end)
+
     @operation("test.echo")
     def echo(self, value):
         return value
