@@ -1,6 +1,9 @@
 // Mutants of the ports of PyTorch's tests of checkpoints: what their operations can get wrong.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "mutants/checkpoints.h"
 
 namespace shardcts {
@@ -48,10 +51,53 @@ void ReadFromBegin(MutantState&, const Dict& arguments, Value& reads) {
   }
 }
 
+// What is refused is one element.
+Outcome RunsAreNotChecked(MutantState& state, std::string_view operation, Dict& arguments) {
+  Outcome outcome = state.inner.Invoke(operation, arguments);
+  if (operation == "storage.contiguous_run" && !outcome.ok()) return Value(int64_t{1});
+  return outcome;
+}
+
+void OneElementMore(MutantState&, const Dict&, Value& run) { run = run.AsInt() + 1; }
+
+void ShiftedColumns(MutantState&, const Dict&, Value& whole) { whole = at::roll(whole.AsTensor(), 1, 1); }
+
+// Of two files each has what the other should have.
+void OtherFiles(MutantState&, Dict& arguments) {
+  for (auto& [name, number] : arguments.Find("files")->AsDict()) number = 3 - number.AsInt();
+}
+
+// The mutants of consolidation and of the arithmetic of its copies.
+std::vector<MutantRow> ConsolidationMutants() {
+  return {
+      PortRow("storage_blocks_ignored", "quantized weights are loaded as they are stored", "factors that nobody reads",
+              {"test_quantized_checkpoint_loading C4"},
+              OnArguments("storage.load",
+                          [](MutantState&, Dict& arguments) { arguments.Set("block_size", Value()); })),
+      PortRow("storage_runs_not_checked", "a run of what is impossible is one element", "arguments that nobody checks",
+              {"test_calculate_max_contiguous_elements_validations C1",
+               "test_calculate_max_contiguous_elements_validations C2",
+               "test_calculate_max_contiguous_elements_validations C3",
+               "test_calculate_max_contiguous_elements_validations C4"},
+              RunsAreNotChecked),
+      PortRow("storage_runs_too_long", "a run has an element more", "an end that is counted",
+              {"test_calculate_max_contiguous_elements_valid_cases C1",
+               "test_calculate_max_contiguous_elements_valid_cases C8"},
+              OnResult("storage.contiguous_run", OneElementMore)),
+      PortRow("storage_part_shifted", "a part is placed a column further", "an offset counted from one",
+              {"test_write_sub_tensor_to_file_optimized C1", "test_write_sub_tensor_to_file_optimized C2"},
+              OnResult("storage.place_part", ShiftedColumns)),
+      PortRow("storage_files_of_other_ranks", "consolidated files have each other's tensors", "files numbered by rank",
+              {"test_consolidate_with_two_ranks C1", "test_consolidate_with_two_ranks C3",
+               "test_consolidate_with_two_ranks C7"},
+              OnArguments("storage.consolidate_on_every_rank", OtherFiles), 4),
+  };
+}
+
 }  // namespace
 
 std::vector<MutantRow> CheckpointPortMutants() {
-  return {
+  std::vector<MutantRow> rows{
       PortRow("storage_load_left_out", "a load changes nothing", "a load that only reads metadata",
               {"test_read_write_only_tensor C4", "test_tp_checkpoint C2", "test_hsdp_checkpoint C8"},
               LeaveOut("storage.load")),
@@ -107,6 +153,8 @@ std::vector<MutantRow> CheckpointPortMutants() {
                        }),
               2),
   };
+  std::ranges::move(ConsolidationMutants(), std::back_inserter(rows));
+  return rows;
 }
 
 }  // namespace shardcts

@@ -14,10 +14,14 @@ std::vector<Port> Ports() {
       {"test_2d_to_1d_reshard_mesh_change_hf", &test_2d_to_1d_reshard_mesh_change},
       {"test_2d_to_2d_reshard_placement_change", &test_2d_to_2d_reshard_placement_change},
       {"test_2d_to_2d_reshard_placement_change_hf", &test_2d_to_2d_reshard_placement_change},
+      {"test_calculate_max_contiguous_elements_valid_cases", &test_calculate_max_contiguous_elements_valid_cases},
+      {"test_calculate_max_contiguous_elements_validations", &test_calculate_max_contiguous_elements_validations},
       {"test_compare_save_plans", &test_compare_save_plans},
+      {"test_consolidate_one_file_with_two_ranks", &test_consolidate_one_file_with_two_ranks},
       {"test_consolidate_to_one_file", &test_consolidate_to_one_file},
       {"test_consolidate_to_one_file_e2e", &test_consolidate_to_one_file_e2e},
       {"test_consolidate_to_two_files", &test_consolidate_to_two_files},
+      {"test_consolidate_with_two_ranks", &test_consolidate_with_two_ranks},
       {"test_create_read_item_from_chunks", &test_create_read_item_from_chunks},
       {"test_dcp_to_torch_save", &test_dcp_to_torch_save},
       {"test_dedup_plans", &test_dedup_plans},
@@ -49,6 +53,7 @@ std::vector<Port> Ports() {
       {"test_merge_delta_local_plans", &test_merge_delta_local_plans},
       {"test_non_overlapping_chunks", &test_non_overlapping_chunks},
       {"test_online_torch_save_to_dcp", &test_online_torch_save_to_dcp},
+      {"test_quantized_checkpoint_loading", &test_quantized_checkpoint_loading},
       {"test_read_write_only_tensor", &test_read_write_only_tensor},
       {"test_read_write_only_tensor_zstandard", &test_read_write_only_tensor_zstandard},
       {"test_read_write_shard_tensor", &test_read_write_shard_tensor},
@@ -70,6 +75,7 @@ std::vector<Port> Ports() {
       {"test_uneven_reshard_with_checkpointable_api", &test_uneven_reshard_with_checkpointable_api},
       {"test_uneven_reshard_with_dtensor_shards_wrapper_api", &test_uneven_reshard_with_dtensor_shards_wrapper_api},
       {"test_version_key_in_planner_data", &test_version_key_in_planner_data},
+      {"test_write_sub_tensor_to_file_optimized", &test_write_sub_tensor_to_file_optimized},
   };
 }
 
