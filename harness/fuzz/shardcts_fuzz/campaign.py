@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shardcts_fuzz.coverage import Coverage
-from shardcts_fuzz.generator import make_program
 from shardcts_fuzz.oracles import Judge, ended
 from shardcts_fuzz.pools import RunError, remove
+from shardcts_fuzz.sequence import Programs
 
 FIRST_BATCH = 60
 LARGEST_BATCH = 240
@@ -35,21 +35,25 @@ class Counts:
 
 
 class Campaign:
-    def __init__(self, pools, implementations, seed, worlds, known, rules=None, say=lambda text: None):
+    """`contract`: {operation: arguments}, of which coverage tells what was never used."""
+
+    def __init__(self, pools, implementations, seed, worlds, known, contract, rules=None, say=lambda text: None):
         self.pools, self.implementations = pools, implementations
         self.seed, self.worlds, self.known, self.rules = seed, worlds, known, rules
+        self.contract = contract
         self.groups, self.counts, self.coverage = {}, Counts(), Coverage()
         self._say = say
 
     def go(self, first, programs, seconds):
         """`programs`, `seconds`: the limits, of which one may be None."""
         start, number, size = time.monotonic(), first, FIRST_BATCH
+        made = Programs(self.seed, self.worlds, self.known)
         while True:
             left = size if programs is None else min(size, first + programs - number)
             if left <= 0:
                 break
             begin = time.monotonic()
-            self.batch([make_program(self.seed, n, self.worlds, self.known) for n in range(number, number + left)])
+            self.batch([made.make(n) for n in range(number, number + left)])
             number += left
             self.counts.seconds = time.monotonic() - start
             self._say(self.line())

@@ -7,6 +7,7 @@ import sys
 
 from shardcts_fuzz import output
 from shardcts_fuzz.campaign import Campaign, source_of
+from shardcts_fuzz.contract_page import read_contract
 from shardcts_fuzz.known import KnownError, read_known
 from shardcts_fuzz.pools import Pools, RunError
 from shardcts_fuzz.shrinker import find_in_pools, shrink
@@ -70,7 +71,8 @@ def run(options, arguments):
     first = _first(options, out)
     os.makedirs(out, exist_ok=True)
     pools = Pools(options.shardcts, os.path.join(out, "work"), options.timeout, options.jobs)
-    campaign = Campaign(pools, implementations, options.seed, worlds, known, rules, _say)
+    contract = read_contract(os.path.join(options.docs, "contract.md"))
+    campaign = Campaign(pools, implementations, options.seed, worlds, known, contract, rules, _say)
     count = 1 if options.program is not None else options.programs
     if count is None and options.seconds is None:
         count = 1000
