@@ -16,16 +16,15 @@ class Coverage:
 
     def add(self, program):
         """How many pairs it has that no earlier program had."""
-        new, before = 0, "nothing"
-        for action in program.actions:
-            tags = {(key, str(value)) for key, value in action.tags if key in DIMENSIONS}
-            tags |= {("after", before)} | _tags_of_steps(action)
-            before = action.name
-            self.values.update(tags)
-            pairs = [pair for pair in combinations(sorted(tags), 2) if pair[0][0] != pair[1][0]]
-            new += sum(pair not in self.pairs for pair in pairs)
-            self.pairs.update(pairs)
+        pairs, values = _pairs_of(program)
+        new = sum(pair not in self.pairs for pair in set(pairs))
+        self.pairs.update(pairs)
+        self.values.update(values)
         return new
+
+    def gain(self, program):
+        """How many it would have."""
+        return sum(pair not in self.pairs for pair in set(_pairs_of(program)[0]))
 
     def prefer(self, dimension, weights, present):
         """The weights {value: int}, larger where pairs of the value and of what is `present`, tags, are rare."""
@@ -61,6 +60,18 @@ class Coverage:
         options = [f"{name} {option}" for name, names in contract.items() if name in used for option in names
                    if f"{name} {option}" not in given]  # fmt: skip
         return operations, options
+
+
+def _pairs_of(program):
+    """All pairs of its actions, and all values."""
+    pairs, values, before = [], [], "nothing"
+    for action in program.actions:
+        tags = {(key, str(value)) for key, value in action.tags if key in DIMENSIONS}
+        tags |= {("after", before)} | _tags_of_steps(action)
+        before = action.name
+        values += tags
+        pairs += [pair for pair in combinations(sorted(tags), 2) if pair[0][0] != pair[1][0]]
+    return pairs, values
 
 
 def _tags_of_steps(action):

@@ -53,7 +53,8 @@ class Generator:
             self._act(maker)
         maker.avoiding = False
         maker.finish()
-        return Program(self.seed, self.number, self.world, tuple(maker.actions))
+        notes = {"features": sorted(self.features), "draws": stream.drawn, "marks": self.marks}
+        return Program(self.seed, self.number, self.world, tuple(maker.actions), notes)
 
     def _act(self, maker):
         for _ in range(TRIES):

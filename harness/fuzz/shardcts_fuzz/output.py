@@ -5,6 +5,7 @@ import os
 
 from shardcts_fuzz import GENERATOR_VERSION
 from shardcts_fuzz.campaign import describe
+from shardcts_fuzz.corpus import record
 from shardcts_fuzz.coverage_page import page
 
 
@@ -44,7 +45,7 @@ def _script(group):
     """An ordinary script; `fuzz` in it says what it shows, which readers of scripts leave alone."""
     script = group.program.script()
     finding = group.finding
-    script["fuzz"].update(shows=describe(finding), step=finding.let, text=finding.text, runs=group.stable)
+    script["fuzz"].update(shows=describe(finding), step=finding.let, text=finding.text, runs=group.stable, **record(group.program))
     return script
 
 
@@ -53,7 +54,7 @@ def _entry(group, file):
     return {
         "file": file, "oracle": finding.oracle, "suspect": finding.suspect, "rule": finding.rule or None,
         "operation": finding.op, "wrapper": finding.wrapper, "difference": finding.difference, "text": finding.text,
-        "step": finding.let, "found": group.count, "program": group.program.number, "steps": len(group.program.steps()),
+        "step": finding.let, "found": group.count, "program": group.program.number, "corpus": os.path.basename(group.program.file) or None, "steps": len(group.program.steps()),
         "ranks": group.program.world, "shrunk": group.shrunk, "stable": group.stable,
     }  # fmt: skip
 

@@ -22,13 +22,18 @@ class Parent:
 
 
 class Programs:
-    def __init__(self, seed, worlds, known=None):
+    """`corpus`: programs from which others descend, as from those of the seed."""
+
+    def __init__(self, seed, worlds, known=None, corpus=()):
         self.seed, self.worlds, self.known = seed, list(worlds), known
+        self._corpus = list(corpus)
         self._start(0)
 
     def _start(self, block):
         self._block, self._next = block, block * BLOCK
         self._covered, self._parents = Coverage(), []
+        for program in self._corpus:
+            self._join(program)
 
     def make(self, number):
         if number // BLOCK != self._block or number < self._next:
@@ -45,10 +50,13 @@ class Programs:
         features, draws = getattr(self, "_" + way)(stream)
         generator = Generator(self.seed, number, self.worlds, self.known, features, self._covered, draws)
         program = generator.make()
-        new = self._covered.add(program)
-        if new:
-            self._parents.append(Parent(new, tuple(sorted(generator.features)), tuple(generator.stream.drawn), tuple(generator.marks)))
+        self._join(program)
         return program
+
+    def _join(self, program):
+        new, notes = self._covered.add(program), program.notes
+        if new and notes:
+            self._parents.append(Parent(new, tuple(notes["features"]), tuple(notes["draws"]), tuple(notes["marks"])))
 
     def _parent(self, stream):
         """One with many pairs that were new rather than another."""
