@@ -41,7 +41,8 @@ def look_for(name, options):
     out = options.out / "runs" / name
     shutil.rmtree(out, ignore_errors=True)
     start = time.monotonic()
-    done = subprocess.run([options.build / "shardcts", "fuzz", "--impl", f"reference+mutant={name}", "--seconds", str(options.seconds),
+    mutated = (options.build / "libshardcts_reference_mutants.so").resolve()
+    done = subprocess.run([options.build / "shardcts", "fuzz", "--impl", f"{mutated},source_mutant={name}", "--seconds", str(options.seconds),
                            "--seed", str(options.seed), "--until-found", "--shrink-seconds", "0", "--jobs", str(options.jobs),
                            "--out", out], capture_output=True, text=True, check=False)  # fmt: skip
     took = time.monotonic() - start
