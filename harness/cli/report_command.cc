@@ -17,8 +17,10 @@ struct ReportCommand {
   std::string format = "files";
 };
 
+// Of tests, or of random programs.
 void RequireResults(const std::filesystem::path& folder) {
-  const std::filesystem::path file = folder / "results.json";
+  const bool fuzzed = !std::filesystem::exists(folder / "results.json") && std::filesystem::exists(folder / "fuzz.json");
+  const std::filesystem::path file = folder / (fuzzed ? "fuzz.json" : "results.json");
   const nlohmann::ordered_json results = ReadJsonFile(file);
   if (!results.is_object() || !results.contains("schema_version"))
     throw InputError(file.string() + ": holds no results");

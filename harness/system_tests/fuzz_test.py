@@ -22,6 +22,9 @@ def test_the_reference_has_no_findings(shardcts, tmp_path):
     assert summary["findings"] == []
     assert summary["legal"] >= 54
     assert summary["operations"] > 1000
+    assert "storage.save" in summary["never_tried"]["operations"]
+    page = (tmp_path / "out/coverage.md").read_text(encoding="utf-8")
+    assert "## operation × wrapper: " in page and "| `dsd.get_model_state_dict` | " in page
 
 
 def test_a_seeded_bug_is_found_and_shrunk(shardcts, tmp_path):
@@ -35,6 +38,9 @@ def test_a_seeded_bug_is_found_and_shrunk(shardcts, tmp_path):
     assert "model.load_state_dict" in [step["op"] for step in read_json(script)["steps"]]
     again = shardcts("exec", script, "--impl", "reference", "--out", tmp_path / "again")
     assert again.code == 0, again
+    page = shardcts("report", tmp_path / "out")
+    assert page.code == 0, page
+    assert "<b>LO10</b> <code>model.load_state_dict" in (tmp_path / "out/report/index.html").read_text(encoding="utf-8")
 
 
 def test_a_program_alone_is_the_same_program(shardcts, tmp_path):

@@ -1,9 +1,12 @@
-"""python -m shardcts_reports DIR [--out DIR/report]: writes index.html, summary.md and junit.xml; --format text prints."""
+"""python -m shardcts_reports DIR [--out DIR/report]: writes index.html, summary.md and junit.xml; --format text prints.
+
+Of a run of shardcts fuzz it writes index.html."""
 import argparse
 import sys
 from pathlib import Path
 
 from .boundary import run_as_command
+from .fuzz import is_fuzz_run, render_fuzz
 from .html import render_html
 from .junit import render_junit
 from .markdown import render_markdown
@@ -15,6 +18,9 @@ from .write import write_files
 
 def write_report(folder: Path, out: Path, mutants: Path | None = None) -> Path:
     """Renders everything first, then writes: either all files are of this run or none has changed. Returns the page."""
+    if is_fuzz_run(folder):
+        write_files(out, {"index.html": render_fuzz(folder).encode("utf-8", "replace")})
+        return out / "index.html"
     report = read_report(folder)
     report.mutants = read_mutants(mutants) if mutants else None
     texts = {"index.html": render_html(report), "summary.md": render_markdown(report)}
@@ -25,7 +31,7 @@ def write_report(folder: Path, out: Path, mutants: Path | None = None) -> Path:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="shardcts_reports", description="Renders results.json of a run.")
-    parser.add_argument("folder", type=Path, help="the run folder, which holds results.json")
+    parser.add_argument("folder", type=Path, help="the run folder, which holds results.json, or fuzz.json")
     parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/report)")
     parser.add_argument("--mutants", type=Path, help="a kill table (mutants.json) for the table of the suites")
     parser.add_argument("--format", choices=("files", "text"), default="files",

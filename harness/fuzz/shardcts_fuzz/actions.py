@@ -25,10 +25,16 @@ def _forms(program):
     return forms
 
 
+def _form(program, action):
+    """One of the forms, those that were rarely tried with the action and the model as it is rather than others."""
+    forms = {form.name: 1 for form in _forms(program)}
+    return FORMS[program.stream.weighted(program.prefer("form", forms, ("action", action)))]
+
+
 def _get(program, maker):
     """A state dict twice: the second is the first; names and, where it is whole, values are the twin's."""
     model = program.main
-    form = program.stream.choice(_forms(program))
+    form = _form(program, "get")
     first, second = (maker.step(form.op, **form.arguments(model)) for _ in range(2))
     relations = [maker.equal("AL1", first, second, exact=True)]
     steps = [first, second]
@@ -146,7 +152,8 @@ def _second(program, maker):
     """Another wrapper of the same tree takes what the model gives."""
     families = {"plain", "ddp", "replicate", "fully_shard", "fsdp"} & (program.features | {"plain"})
     other = ModelState(maker.let("m"), program.tree,
-                       choose_wrapping(program.stream, program.tree, program.world, program.features, families))  # fmt: skip
+                       choose_wrapping(program.stream, program.tree, program.world, program.features, program.prefer,
+                                        families))  # fmt: skip
     whole, twin = maker.whole(program.main)
     maker.build(other)
     broadcast = program.world > 1 and program.stream.chance(0.3)
@@ -165,7 +172,7 @@ def _may_train(program):
 
 ACTIONS = {
     "get": Kind(6, lambda p: bool(_forms(p)), _get),
-    "save": Kind(4, lambda p: bool(_forms(p)), lambda p, m: save(p, m, p.stream.choice(_forms(p)))),
+    "save": Kind(4, lambda p: bool(_forms(p)), lambda p, m: save(p, m, _form(p, "save"))),
     "load": Kind(6, lambda p: bool(p.loadable()), lambda p, m: load(p, m, p.stream.choice(p.loadable()))),
     "forward": Kind(4, lambda p: _may_train(p) and not p.main.output and p.may_forward(), _forward),
     "backward": Kind(12, lambda p: bool(p.main.output), _backward),

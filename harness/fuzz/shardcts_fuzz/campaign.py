@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shardcts_fuzz.coverage import Coverage
-from shardcts_fuzz.generator import make_program
 from shardcts_fuzz.oracles import Judge, ended
 from shardcts_fuzz.pools import RunError, remove
+from shardcts_fuzz.sequence import Programs
 
 FIRST_BATCH = 60
 LARGEST_BATCH = 240
@@ -35,21 +35,31 @@ class Counts:
 
 
 class Campaign:
-    def __init__(self, pools, implementations, seed, worlds, known, rules=None, say=lambda text: None):
+    """`corpus`: programs that run first, and from which others descend. `until_found`: no batch after one with findings.
+    `contract`: {operation: arguments}, of which coverage tells what was never used."""
+
+    def __init__(self, pools, implementations, seed, worlds, known, contract, rules=None, corpus=(), until_found=False,
+                 say=lambda text: None):  # fmt: skip
         self.pools, self.implementations = pools, implementations
         self.seed, self.worlds, self.known, self.rules = seed, worlds, known, rules
+        self.contract, self.corpus, self.until_found = contract, list(corpus), until_found
         self.groups, self.counts, self.coverage = {}, Counts(), Coverage()
         self._say = say
 
     def go(self, first, programs, seconds):
-        """`programs`, `seconds`: the limits, of which one may be None."""
+        """`programs`, `seconds`: the limits, of which one may be None. Returns the number of the next program."""
         start, number, size = time.monotonic(), first, FIRST_BATCH
-        while True:
+        made = Programs(self.seed, self.worlds, self.known, self.corpus)
+        if self.corpus:
+            self.batch(self.corpus)
+            self.counts.seconds = time.monotonic() - start
+            self._say(f"the corpus: {self.line()}")
+        while not (self.until_found and self.groups):
             left = size if programs is None else min(size, first + programs - number)
             if left <= 0:
                 break
             begin = time.monotonic()
-            self.batch([make_program(self.seed, n, self.worlds, self.known) for n in range(number, number + left)])
+            self.batch([made.make(n) for n in range(number, number + left)])
             number += left
             self.counts.seconds = time.monotonic() - start
             self._say(self.line())
@@ -76,7 +86,7 @@ class Campaign:
         counts.operations += len(program.steps())
         problem = next((run for run in runs.values() if run.verdict in ("harness_error", "not_run")), None)
         if problem:
-            raise RunError(f"program {program.number} of seed {program.seed}: {problem.verdict}: {problem.reason}", 3)
+            raise RunError(f"{program.place()}: {problem.verdict}: {problem.reason}", 3)
         if any(run.verdict == "not_supported" for run in runs.values()):
             counts.not_supported += 1
             return
@@ -91,7 +101,7 @@ class Campaign:
         group = self.groups.get(finding.group())
         if group is None:
             self.groups[finding.group()] = Group(finding, program)
-            self._say(f"new: {describe(finding)} (program {program.number})")
+            self._say(f"new: {describe(finding)} ({program.place()})")
             return
         group.count += 1
         if len(program.steps()) < len(group.program.steps()) and not group.shrunk:

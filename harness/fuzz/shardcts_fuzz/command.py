@@ -7,6 +7,8 @@ import sys
 
 from shardcts_fuzz import output
 from shardcts_fuzz.campaign import Campaign, source_of
+from shardcts_fuzz.contract_page import read_contract
+from shardcts_fuzz.corpus import CorpusError, read_corpus
 from shardcts_fuzz.known import KnownError, read_known
 from shardcts_fuzz.pools import Pools, RunError
 from shardcts_fuzz.shrinker import find_in_pools, shrink
@@ -36,6 +38,8 @@ def parser():
     parse.add_argument("--seconds", type=float, metavar="S", help="make programs for so long; shrinking is extra")
     parse.add_argument("--program", type=int, metavar="N", help="this program alone")
     parse.add_argument("--world", default="1,2,3", metavar="N,N", help="numbers of ranks (default 1,2,3)")
+    parse.add_argument("--corpus", metavar="DIR", help="programs of a folder first; alone if nothing says how many more")
+    parse.add_argument("--until-found", action="store_true", help="end after the first batch of programs that shows something")
     parse.add_argument("--rules", metavar="ID,AREA", help="judge by these rules alone (GE, AL1); no baseline")
     parse.add_argument("--deviations", metavar="FILE", help="known deviations (default: those of docs/fuzz_deviations.toml)")
     parse.add_argument("--no-deviations", action="store_true", help="nothing is known: every deviation is a finding")
@@ -50,7 +54,7 @@ def parser():
 def main(arguments):
     try:
         return run(parser().parse_args(arguments), arguments)
-    except (InputError, KnownError) as error:
+    except (InputError, KnownError, CorpusError) as error:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, error.code)
@@ -66,14 +70,16 @@ def run(options, arguments):
     worlds, rules = _worlds(options.world), _rules(options)
     _check(options, implementations)
     known = _known(options, implementations)
+    corpus = read_corpus(options.corpus) if options.corpus else []
     out = os.path.abspath(options.out)
     first = _first(options, out)
     os.makedirs(out, exist_ok=True)
     pools = Pools(options.shardcts, os.path.join(out, "work"), options.timeout, options.jobs)
-    campaign = Campaign(pools, implementations, options.seed, worlds, known, rules, _say)
+    contract = read_contract(os.path.join(options.docs, "contract.md"))
+    campaign = Campaign(pools, implementations, options.seed, worlds, known, contract, rules, corpus, options.until_found, _say)
     count = 1 if options.program is not None else options.programs
     if count is None and options.seconds is None:
-        count = 1000
+        count = 0 if corpus else 1000
     earlier = output.read(out) if options.go_on else None
     following = campaign.go(first, count, options.seconds)
     entries = output.write(out, campaign, following, arguments, earlier)
@@ -122,6 +128,8 @@ def _check(options, implementations):
             raise InputError(f"--{name.replace('_', '-')} {value}: must be 0 or more")
     if options.program is not None and (options.programs is not None or options.seconds is not None or options.go_on):
         raise InputError("--program: is one program, without --programs, --seconds and --continue")
+    if options.corpus and options.go_on:
+        raise InputError("--continue: goes on with random programs, without --corpus")
 
 
 def _known(options, implementations):

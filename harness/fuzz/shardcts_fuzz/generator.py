@@ -2,6 +2,7 @@
 
 from shardcts_fuzz import GENERATOR_VERSION, swarm
 from shardcts_fuzz.actions import ACTIONS
+from shardcts_fuzz.draws import Draws
 from shardcts_fuzz.known import Avoided
 from shardcts_fuzz.maker import Maker
 from shardcts_fuzz.model_state import ModelState
@@ -15,10 +16,15 @@ TRIES = 4  # for an action that no known deviation touches
 
 
 class Generator:
-    def __init__(self, seed, number, worlds, known=None, features=None):
+    """`features`: others than those of the program's batch. `covered`: the Coverage of earlier programs, by which it is
+    steered. `draws`: choices that are repeated before new ones are made."""
+
+    def __init__(self, seed, number, worlds, known=None, features=None, covered=None, draws=()):
         batch = Stream(GENERATOR_VERSION, seed, "batch", number // swarm.PROGRAMS_IN_A_BATCH)
-        self.stream = Stream(GENERATOR_VERSION, seed, "program", number)
+        self.stream = Draws(Stream(GENERATOR_VERSION, seed, "program", number), draws)
         self.features = swarm.features_of(batch) if features is None else set(features)
+        self.marks = []  # where in the draws actions begin
+        self._covered = covered
         self.world = self.stream.choice(list(worlds))
         self.seed, self.number = seed, number
         self.known = known
@@ -29,7 +35,8 @@ class Generator:
     def make(self):
         stream = self.stream
         self.tree = TreeMaker(stream, self.world, self.features).make()
-        self.main = ModelState("m", self.tree, choose_wrapping(stream, self.tree, self.world, self.features))
+        self.main = None
+        self.main = ModelState("m", self.tree, choose_wrapping(stream, self.tree, self.world, self.features, self.prefer))
         self.trains = "training" in self.features and self.main.wrapping.computes and self.tree.trains
         self.main.frozen, self.main.was_frozen = frozenset(self.tree.frozen), bool(self.tree.frozen)
         maker = Maker(self)
@@ -38,23 +45,37 @@ class Generator:
             wrapping = self.main.wrapping
             flat = wrapping.is_fsdp and not wrapping.use_orig_params  # then the names are others
             features = self.features - {"groups"} if flat else self.features
-            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features, self.tree.dtype)
+            self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features, self.tree.dtype, self.prefer)
             maker.create_optimizer(self.main)
         maker.avoiding = self.avoids
         for _ in range(3 + stream.below(14)):
+            self.marks.append(len(stream.drawn))
             self._act(maker)
         maker.avoiding = False
         maker.finish()
-        return Program(self.seed, self.number, self.world, tuple(maker.actions))
+        notes = {"features": sorted(self.features), "draws": stream.drawn, "marks": self.marks}
+        return Program(self.seed, self.number, self.world, tuple(maker.actions), notes)
 
     def _act(self, maker):
         for _ in range(TRIES):
             weights = {name: kind.weight for name, kind in ACTIONS.items() if kind.possible(self)}
             try:
-                ACTIONS[self.stream.weighted(weights)].make(self, maker)
+                before = maker.actions[-1].name
+                name = self.stream.weighted(self.prefer("action", weights, ("after", before)))
+                ACTIONS[name].make(self, maker)
                 return
             except Avoided:
                 continue
+
+    def prefer(self, dimension, weights, *more):
+        """The weights, larger where the value was rarely tried with what the model is now."""
+        if self._covered is None:
+            return weights
+        present = [("layout", layout) for layout in sorted(self.tree.layouts(self.world))] + [("dtype", self.tree.dtype), *more]
+        if self.main:
+            present += [("wrapper", self.main.wrapping.name()), ("state", self.main.state_class())]
+            present += [("type", self.main.state_dict_type)] if self.main.wrapping.is_fsdp else []
+        return self._covered.prefer(dimension, weights, present)
 
     # What is legal now.
 

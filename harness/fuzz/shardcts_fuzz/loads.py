@@ -89,7 +89,8 @@ def refuse(program, maker):
     names = list(program.tree.shapes)
     entries = {name: f"${saved.let}.{name}" for name in names}
     victim = stream.choice(names)
-    fault = stream.choice(["missing", "unexpected", "shape"])
+    faults = {"missing": 1, "unexpected": 1, "shape": 1}
+    fault = stream.weighted(program.prefer("fault", faults, ("form", saved.form.name)))
     rule = {"missing": "LO3", "unexpected": "LO4", "shape": "LO1"}[fault]
     shared = saved.form.op == "dsd.get_model_state_dict" and program.world > 1
     one_rank = "one_rank" in program.features and shared and stream.chance(0.5)

@@ -15,9 +15,10 @@ OPTIONS = {
 SCALARS = {"nadam", "asgd"}  # numbers in their state, which a load casts to the parameter's dtype (docs/contract.md)
 
 
-def choose_optimizer(stream, names, features, dtype="float32"):
+def choose_optimizer(stream, names, features, dtype, prefer):
     """The arguments of optimizer.create but the model. `names`: of the parameters, tied ones once, of that dtype."""
-    kind = stream.weighted({name: KINDS[name] for name in KINDS if dtype == "float32" or name not in SCALARS})
+    kinds = {name: KINDS[name] for name in KINDS if dtype == "float32" or name not in SCALARS}
+    kind = stream.weighted(prefer("optimizer", kinds))
     options = {"lr": stream.choice([0.5, 0.125, 0.01])}
     if "optimizer_options" in features and kind in OPTIONS and stream.chance(0.6):
         options.update(stream.choice(OPTIONS[kind]))

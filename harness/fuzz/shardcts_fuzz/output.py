@@ -5,6 +5,8 @@ import os
 
 from shardcts_fuzz import GENERATOR_VERSION
 from shardcts_fuzz.campaign import describe
+from shardcts_fuzz.corpus import record
+from shardcts_fuzz.coverage_page import page
 
 
 def read(folder):
@@ -30,6 +32,7 @@ def write(folder, campaign, next_program, argv, earlier=None):
     for name in ("programs", "operations", "legal", "not_supported", "seconds") if earlier else ():
         summary[name] += earlier[name]
     _write_json(os.path.join(folder, "fuzz.json"), summary)
+    _write(os.path.join(folder, "coverage.md"), "\n".join(page(campaign.coverage, campaign.contract)))
     return entries
 
 
@@ -42,7 +45,7 @@ def _script(group):
     """An ordinary script; `fuzz` in it says what it shows, which readers of scripts leave alone."""
     script = group.program.script()
     finding = group.finding
-    script["fuzz"].update(shows=describe(finding), step=finding.let, text=finding.text, runs=group.stable)
+    script["fuzz"].update(shows=describe(finding), step=finding.let, text=finding.text, runs=group.stable, **record(group.program))
     return script
 
 
@@ -51,7 +54,7 @@ def _entry(group, file):
     return {
         "file": file, "oracle": finding.oracle, "suspect": finding.suspect, "rule": finding.rule or None,
         "operation": finding.op, "wrapper": finding.wrapper, "difference": finding.difference, "text": finding.text,
-        "step": finding.let, "found": group.count, "program": group.program.number, "steps": len(group.program.steps()),
+        "step": finding.let, "found": group.count, "program": group.program.number, "corpus": os.path.basename(group.program.file) or None, "steps": len(group.program.steps()),
         "ranks": group.program.world, "shrunk": group.shrunk, "stable": group.stable,
     }  # fmt: skip
 
@@ -65,14 +68,18 @@ def _summary(campaign, entries, next_program, argv):
         "programs": counts.programs, "operations": counts.operations, "legal": counts.legal,
         "not_supported": counts.not_supported, "seconds": round(counts.seconds, 3), "findings": entries,
         "known_deviations": known, "refused_by_all": dict(counts.refused_by_all.most_common()),
-        "coverage": campaign.coverage.table(),
+        "coverage": campaign.coverage.table(), "never_tried": dict(zip(("operations", "options"),
+                                                                       campaign.coverage.never_of(campaign.contract))),
     }  # fmt: skip
 
 
 def _write_json(path, value):
+    _write(path, json.dumps(value, indent=1))
+
+
+def _write(path, text):
     with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
+        file.write(text + "\n")
     os.replace(path + ".tmp", path)
 
 
@@ -94,6 +101,7 @@ def report(entries, campaign):
         for one in campaign.known.deviations:
             seen = campaign.known.seen.get(one.name, 0)
             yield f"{seen:5} × known: {one.name}" + ("" if seen else " (did not occur)")
-    tried = sum(row["tried"] for row in campaign.coverage.table())
-    possible = sum(row["possible"] for row in campaign.coverage.table())
-    yield f"coverage: {tried} of {possible} pairs"
+    table = campaign.coverage.table()
+    operations, options = campaign.coverage.never_of(campaign.contract)
+    yield (f"coverage: {sum(row['tried'] for row in table)} of {sum(row['possible'] for row in table)} pairs; never tried: "
+           f"{len(operations)} of {len(campaign.contract)} operations, {len(options)} options (coverage.md)")  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -57,8 +58,10 @@ class Pools:
                    "--timeout", str(self._timeout), "--jobs", str(self._jobs), "--stop-after-hangs", "1000"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode not in (0, 1, 3) or not os.path.exists(os.path.join(out, "results.json")):
-            raise RunError((done.stderr.strip().splitlines() or ["shardcts exec ended"])[-1].removeprefix("shardcts: "),
-                           done.returncode if done.returncode in (2, 3) else 3)  # fmt: skip
+            text = (done.stderr.strip().splitlines() or ["shardcts exec ended"])[-1].removeprefix("shardcts: ")
+            scripts = re.escape(os.path.join(folder, "scripts"))
+            text = re.sub(scripts + r"/(\d+)\.json", lambda found: programs[int(found[1])].place(), text)
+            raise RunError(text, done.returncode if done.returncode in (2, 3) else 3)
         with open(os.path.join(out, "results.json"), encoding="utf-8") as file:
             results = {test["id"]: test for test in json.load(file)["tests"]}
         return [self._run(results[f"scripts/{number:05d}"], out, program) for number, program in enumerate(programs)]

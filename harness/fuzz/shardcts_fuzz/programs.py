@@ -1,9 +1,12 @@
 """Programs: lists of actions. An action has steps of a script and the relations that must hold between their results."""
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 
 from shardcts_fuzz import GENERATOR_VERSION
+
+CONTRACT = 1  # the version that scripts are written in
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,11 @@ class Program:
     number: int
     world: int
     actions: tuple
-    notes: dict = field(default_factory=dict)  # of the generator, for known deviations
+    notes: dict = field(default_factory=dict)  # what the generator drew, before anything was left out: {features, draws, marks}
+    file: str = ""  # of a corpus
+
+    def place(self):
+        return self.file or f"program {self.number} of seed {self.seed}"
 
     def steps(self):
         return [step for action in self.actions for step in action.steps]
@@ -61,8 +68,9 @@ class Program:
         steps = []
         for step in self.steps():
             steps.append({"let": step.let, "op": step.op, **self._arguments(step)})
-        made_by = {"seed": self.seed, "program": self.number, "generator": GENERATOR_VERSION}
-        return {"contract": 1, "world_size": self.world, "seed": 7, "fuzz": made_by, "steps": steps}
+        place = {"corpus": os.path.basename(self.file)} if self.file else {"seed": self.seed, "program": self.number}
+        made_by = {**place, "generator": GENERATOR_VERSION}
+        return {"contract": CONTRACT, "world_size": self.world, "seed": 7, "fuzz": made_by, "steps": steps}
 
     def _arguments(self, step):
         if step.last_rank_args is None:

@@ -41,7 +41,7 @@ class Wrapping:
         return "+".join([kind, *sorted(inside)])
 
 
-def choose_wrapping(stream, tree, world, features, families=None):
+def choose_wrapping(stream, tree, world, features, prefer, families=None):
     allowed = {name: weight for name, weight in FAMILIES.items() if set(name.split("+")) <= {*features, "plain"}}
     if families is not None:
         allowed = {name: weight for name, weight in allowed.items() if name in families}
@@ -49,7 +49,7 @@ def choose_wrapping(stream, tree, world, features, families=None):
         allowed = {name: weight for name, weight in allowed.items() if name not in ("hsdp", "tp", "fully_shard+tp")}
     if not tree.linears:
         allowed = {name: weight for name, weight in allowed.items() if "tp" not in name}
-    family = stream.weighted(allowed or {"plain": 1})
+    family = stream.weighted(prefer("wrapper", allowed or {"plain": 1}))
     inner = [] if tree.ties else _disjoint_or_nested(stream, tree.inner)
     makers = {
         "plain": lambda: Wrapping("plain", _extras(stream, tree, features)),

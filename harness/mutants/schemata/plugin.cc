@@ -41,8 +41,8 @@ class MutatedReference : public shardcts::Implementation {
 };
 
 std::unique_ptr<shardcts::Implementation> Create(const shardcts::ImplementationContext& context) {
-  if (const auto option = context.options.find("mutant"); option != context.options.end()) {
-    shardcts::SwitchOn(option->second);
+  for (const char* name : {"mutant", "source_mutant"}) {  // the second for a user, whose "mutant" is a decorator
+    if (const auto option = context.options.find(name); option != context.options.end()) shardcts::SwitchOn(option->second);
   }
   return std::make_unique<MutatedReference>(context);
 }

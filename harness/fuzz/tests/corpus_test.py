@@ -1,0 +1,93 @@
+"""A corpus keeps programs as scripts; a file that is none is told with its place."""
+
+import json
+from pathlib import Path
+
+import pytest
+from shardcts_fuzz.corpus import CorpusError, read_corpus, text
+from shardcts_fuzz.sequence import Programs
+
+OURS = Path(__file__).resolve().parents[1] / "corpus"
+
+
+def written(folder, script):
+    folder.mkdir(exist_ok=True)
+    (folder / "a.json").write_text(script if isinstance(script, str) else json.dumps(script), encoding="utf-8")
+    return folder
+
+
+def example():
+    """A program with a step whose arguments are others on the last rank."""
+    made = Programs(5, [3])
+    for number in range(400):
+        program = made.make(number)
+        if any(step.last_rank_args for step in program.steps()):
+            return program
+    raise AssertionError("no such program")
+
+
+def test_what_is_written_is_read(tmp_path):
+    program = example()
+    (read,) = read_corpus(written(tmp_path / "corpus", text(program)))
+    assert (read.world, read.actions, read.notes) == (program.world, program.actions, program.notes)
+    assert text(read).partition("fuzz")[0] == text(program).partition("fuzz")[0]
+    assert read.place() == str(tmp_path / "corpus/a.json")
+
+
+def test_programs_descend_from_a_corpus():
+    """Of the first programs some begin as one of the corpus does, which no program of the seed alone does."""
+    program = example()
+    beginning = tuple(program.notes["draws"][: program.notes["marks"][0]])
+
+    def descendants(corpus):
+        made = Programs(9, [1, 2, 3], corpus=corpus)
+        return sum(tuple(made.make(number).notes["draws"][: len(beginning)]) == beginning for number in range(60))
+
+    assert descendants([]) == 0
+    assert descendants([program]) > 2
+
+
+def broken(change):
+    script = json.loads(text(example()))
+    change(script)
+    return script
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda s: s.pop("fuzz"), "has no 'fuzz'"),
+    (lambda s: s["fuzz"].pop("actions"), "has no 'actions'"),
+    (lambda s: s["fuzz"]["actions"].pop(), "fuzz.actions: do not list the results of all steps"),
+    (lambda s: s.update(contract=2), "contract: 2 is not 1"),
+    (lambda s: s.update(world_size=9), "world_size: 9 is no number of ranks from 1 to 8"),
+    (lambda s: s.update(world_size=2), "args_by_rank has 3 entries, not 2"),
+    (lambda s: s.update(steps=s["steps"][1:]), "'m'"),
+    (lambda s: s["steps"][0].update(args=[]), "'[]' is no dict of arguments"),
+    (lambda s: s["steps"][0].update(args={"model": "$later"}), "m: uses later, which no earlier step gives"),
+    (lambda s: s["fuzz"]["actions"][0].update(relations=[{"kind": "same", "steps": ["m"]}]), "build: a relation of an unknown kind"),
+    (lambda s: s["fuzz"]["actions"][0].update(tags=[1]), "cannot unpack"),
+    (lambda s: s["fuzz"]["drawn"].update(features=["wings"]), "fuzz.drawn: needs known features"),
+    (lambda s: s["fuzz"]["drawn"].update(draws=[-1]), "of which none is negative"),
+    (lambda s: s.update(steps={"a": 1}), "string indices"),
+])  # fmt: skip
+def test_a_broken_file_is_told(tmp_path, change, message):
+    with pytest.raises(CorpusError) as told:
+        read_corpus(written(tmp_path / "corpus", broken(change)))
+    assert "a.json: " in str(told.value) and message in str(told.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", "\x00", "[" * 100000])
+def test_a_file_that_is_no_script_is_told(tmp_path, content):
+    with pytest.raises(CorpusError, match="a.json: "):
+        read_corpus(written(tmp_path / "corpus", content))
+
+
+def test_a_folder_without_scripts_is_told(tmp_path):
+    with pytest.raises(CorpusError, match="has no scripts"):
+        read_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="is no folder"):
+        read_corpus(tmp_path / "none")
+
+
+def test_ours_is_small():
+    assert 10 <= len(read_corpus(OURS)) <= 40
+    assert all(file.stat().st_size < 20_000 for file in OURS.iterdir())
