@@ -11,13 +11,15 @@ folder=harness/adapters/peers
 python=.venv/bin/python
 declare -A implementations=(
   [accelerate]="python:accelerate_fsdp2:Accelerate python:accelerate_fsdp2:Accelerate,loading=efficient"
+  [fairscale]="python:fairscale_fsdp:Fairscale,timeout_s=10 python:fairscale_fsdp:Fairscale,timeout_s=10,mended=yes"
   [torchsnapshot]="python:torchsnapshot_storage:Torchsnapshot,timeout_s=10 python:torchsnapshot_mended:Mended,timeout_s=10"
 )
 declare -A suites=(
   [accelerate]="--suite fully_shard_state_dict --suite state_dict --suite extended"
+  [fairscale]="--suite fsdp_state_dict --suite fsdp_optim_state --suite extended"
   [torchsnapshot]="--suite storage --pool fresh"  # a rank whose peer has failed waits, and its groups are of no use then
 )
-if [ $# = 0 ]; then set -- accelerate torchsnapshot; fi
+if [ $# = 0 ]; then set -- accelerate fairscale torchsnapshot; fi
 
 code=0
 for peer in "$@"; do
@@ -44,7 +46,7 @@ for peer in "$@"; do
     build/shardcts report "$run"
   done
   if [ -e "$folder/${peer}_defects.py" ]; then
-    PYTHONPATH="$packages" PYTHONWARNINGS=ignore "$python" "$folder/${peer}_defects.py" || code=1
+    PYTHONPATH="$packages:$folder" PYTHONWARNINGS=ignore "$python" "$folder/${peer}_defects.py" || code=1
   fi
 done
 exit "$code"

@@ -102,6 +102,8 @@ Dict StepsOf(const Dict& state) {
 // The step of one parameter is overwritten: those of all others stay.
 void FillOneStep(Trial& t, const Dict& state) {
   const Dict before = StepsOf(state);
+  t.Rule(Holds(!state.Keys().empty(), "state", "expected some of each parameter, actual none"));
+  if (state.Keys().empty()) return;
   const std::string first = state.Keys().front();
   t.subject().Fill(state.At(first).AsDict().At("step"), 50);
   for (const auto& [name, value] : StepsOf(state)) {
