@@ -123,7 +123,8 @@ Dict LoadQuantized(Trial& t, const std::string& folder, const std::map<std::stri
     bytes += static_cast<int64_t>(value.AsTensor().nbytes());
   }
   WriteSafetensors(t.Folder(folder + "/model.safetensors"), saved);
-  std::ofstream(t.Folder(folder + "/" + kIndex)) << Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
+  const Json index{{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
+  std::ofstream(t.Folder(folder + "/" + kIndex)) << index;
   return LoadCheckpoint(t.caller(), target, folder,
                         {.format = "safetensors", .threads = 2, .block_size = kBlock, .distributed = false});
 }
@@ -198,7 +199,8 @@ PORT(test_quantized_checkpoint_loading) {
 }
 
 PORT(test_calculate_max_contiguous_elements_validations) {
-  const auto refused = [&](std::string_view check, const std::vector<int64_t>& place, const std::vector<int64_t>& part) {
+  using Ints = std::vector<int64_t>;
+  const auto refused = [&](std::string_view check, const Ints& place, const Ints& part) {
     t.Raises(check, "ValueError", "", [&] { ContiguousRun(t.caller(), place, part, {4, 5}); });
   };
   refused("C1", {}, {2, 3});

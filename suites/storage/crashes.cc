@@ -3,6 +3,7 @@
 
 #include "inventory/phases.h"
 #include "rank/rank_number.h"
+#include "rank/session.h"
 #include "suites/storage/crash_points.h"
 #include "suites/storage/rule.h"
 #include "suites/storage/versions.h"
