@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Nightly, without a GPU: what takes too long for the gate. Faults of SHARDCTS_SOAK_FAULTS (300) at random places, with
-# the seed SHARDCTS_SOAK_SEED (drawn and printed); the mutation score of SHARDCTS_SCORE_MUTANTS (300) changes at random, in
-# out/mutation-score; checkpoints damaged and crash points chosen by the seed SHARDCTS_DAMAGE_SEED (drawn and printed); both sanitizers; pip's own build into a virtual environment beside PyTorch, without MPI, and one test
+# Nightly, without a GPU: what takes too long for the gate. Faults of SHARDCTS_SOAK_FAULTS (300) at random places,
+# with the seed SHARDCTS_SOAK_SEED (drawn and printed); the mutation score of SHARDCTS_SCORE_MUTANTS (300) changes at
+# random, in out/mutation-score; checkpoints damaged and crash points chosen by the seed SHARDCTS_DAMAGE_SEED (drawn
+# and printed); both sanitizers; pip's own build into a virtual environment beside PyTorch, without MPI, and one test
 # there (ci/pip_install.sh). With a GPU: ci/nightly-gpu.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
