@@ -187,7 +187,7 @@ void StorageFlags::AddTo(CLI::App& command) {
   command
       .add_option_function<std::string>(
           "--crash-points", [](const std::string& points) { ::setenv("SHARDCTS_CRASH_POINTS", points.c_str(), 1); },
-          "at how many points of a save rules kill a rank, evenly spread, or all (default: as their cases say)")
+          "at how many points of a save, of the seed's choice, rules kill a rank, or all (default: as their cases say)")
       ->type_name("all|N")
       ->check([](const std::string& points) {
         const bool is_number =

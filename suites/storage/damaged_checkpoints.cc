@@ -29,7 +29,7 @@ constexpr int64_t kMostKib = 256 << 10;
 // A right checkpoint, what it has, and where it is loaded to.
 struct Golden {
   CheckpointFiles files;
-  std::vector<std::string> data;  // of tensors, as they are in the files
+  std::vector<std::string> data;  // of tensors and of the value, as they are in the files
   Dict expected, destination;     // of this rank
   Dict wholes;
   CheckpointLoadOptions options;
@@ -51,6 +51,7 @@ Golden SavedGolden(Trial& t, const World& world, const std::string& made) {
     for (const int64_t rank : world.ranks())
       golden.data.push_back(TensorBytes(PartOf(whole, world.layout(), PlacementsOf(tensor.placements), rank).local));
   }
+  golden.data.insert(golden.data.end(), {"1234567", std::string("\x87\xd6\x12\0", 4)});  // "step", in JSON and pickled
   t.AllGather(Value());
   golden.files = FilesBelow(t.Folder("golden"));
   return golden;

@@ -1,8 +1,10 @@
-"""What torch.distributed.checkpoint does with a checkpoint that somebody has changed: a line for each fact.
+"""What torch.distributed.checkpoint does with a checkpoint that somebody has changed: a line for each fact. The package
+safetensors is needed.
 
     python docs/examples/python/hostile_checkpoints.py
 """
 
+import json
 import os
 import pickle
 import tempfile
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.metadata import Metadata
+from safetensors.torch import save_file
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
 warnings.filterwarnings("ignore")
 
@@ -80,9 +83,48 @@ def another_version(folder: Path) -> str:
     return load(folder, metadata)
 
 
+def chunk_of_another_place(folder: Path) -> str:
+    metadata = saved(folder)
+    metadata.state_dict_metadata["a"].chunks[0].offsets = torch.Size([1 << 62])
+    place = {index: place for index, place in metadata.storage_data.items() if index.fqn == "a"}
+    for index in place:
+        metadata.storage_data[MetadataIndex("a", torch.Size([1 << 62]))] = metadata.storage_data.pop(index)
+    return load(folder, metadata)
+
+
+def load_safetensors(folder: Path) -> str:
+    state = {"a": torch.zeros(4)}
+    try:
+        dcp.load(state, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=True)
+    except BaseException as error:
+        return f"refused: {type(error).__name__}"
+    return f"loaded: a {state['a'].tolist()}"
+
+
+def half_in_safetensors(folder: Path, first: int) -> None:
+    """Two of the four elements, as the HuggingFace storage writes a shard."""
+    folder.mkdir(exist_ok=True)
+    info = {"format": "pt", "DCP_SHARDING_INFO": json.dumps({"a": {"saved_offsets": [first]}}), "DCP_VERSION": "1.0"}
+    name = f"shard-{first // 2 + 1:05}-model-00001-of-00001.safetensors"
+    save_file({"a": torch.arange(float(first), first + 2.0)}, folder / name, metadata=info)
+
+
+def safetensors_without_the_first_file(folder: Path) -> str:
+    half_in_safetensors(folder, 2)
+    return load_safetensors(folder)
+
+
+def safetensors_beside_a_foreign_file(folder: Path) -> str:
+    half_in_safetensors(folder, 0)
+    half_in_safetensors(folder, 2)
+    (folder / "notes.safetensors").write_text("no safetensors")
+    return load_safetensors(folder)
+
+
 def main() -> None:
     for show in (call_in_metadata, path_out_of_the_folder, link_out_of_the_folder, two_tensors_with_the_same_bytes,
-                 another_version):
+                 another_version, chunk_of_another_place, safetensors_without_the_first_file,
+                 safetensors_beside_a_foreign_file):
         with tempfile.TemporaryDirectory() as scratch:
             print(f"{show.__name__.replace('_', ' ')}: {show(Path(scratch) / 'checkpoint')}")
 
