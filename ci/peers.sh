@@ -2,23 +2,29 @@
 # Other people's libraries under test (docs/peers.md), each with the packages that its file of requirements pins.
 #   ci/peers.sh [PEER…]        default: all of them; build/shardcts must be there
 # Packages go to out/peers/NAME/packages, without PyTorch, which is that of the build. Further arguments of `shardcts run`
-# come from SHARDCTS_PEER_RUN (default: world size 2 and the suites that the page shows).
+# come from SHARDCTS_PEER_RUN (default: world size 2, and of each peer the suites that the page shows).
 # Exit code: 0 when every run came to its end, whatever it found, and every defect of the page still shows; else 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 folder=harness/adapters/peers
 python=.venv/bin/python
-read -r -a arguments <<<"${SHARDCTS_PEER_RUN:---suite fully_shard_state_dict --suite state_dict --suite extended --world 2}"
 declare -A implementations=(
   [accelerate]="python:accelerate_fsdp2:Accelerate python:accelerate_fsdp2:Accelerate,loading=efficient"
+  [fairscale]="python:fairscale_fsdp:Fairscale,timeout_s=10 python:fairscale_fsdp:Fairscale,timeout_s=10,mended=yes"
+  [torchsnapshot]="python:torchsnapshot_storage:Torchsnapshot,timeout_s=10 python:torchsnapshot_mended:Mended,timeout_s=10"
 )
-if [ $# = 0 ]; then set -- accelerate; fi
+declare -A suites=(
+  [accelerate]="--suite fully_shard_state_dict --suite state_dict --suite extended"
+  [fairscale]="--suite fsdp_state_dict --suite fsdp_optim_state --suite extended"
+  [torchsnapshot]="--suite storage --pool fresh"  # a rank whose peer has failed waits, and its groups are of no use then
+)
+if [ $# = 0 ]; then set -- accelerate fairscale torchsnapshot; fi
 
 code=0
 for peer in "$@"; do
   if [ -z "${implementations[$peer]:-}" ]; then
-    echo "peers: '$peer' is none of: ${!implementations[*]}" >&2
+    echo "peers: '$peer' is none of: $(printf '%s\n' "${!implementations[@]}" | sort | paste -sd ' ')" >&2
     exit 2
   fi
   packages="$PWD/out/peers/$peer/packages"
@@ -27,6 +33,7 @@ for peer in "$@"; do
     "$python" -m pip install --quiet --no-deps --target "$packages" -r "$folder/$peer.txt"
     cp "$folder/$peer.txt" "$packages/installed.txt"
   fi
+  read -r -a arguments <<<"${SHARDCTS_PEER_RUN:-${suites[$peer]} --world 2}"
   number=0
   for implementation in ${implementations[$peer]}; do
     number=$((number + 1))
@@ -39,7 +46,7 @@ for peer in "$@"; do
     build/shardcts report "$run"
   done
   if [ -e "$folder/${peer}_defects.py" ]; then
-    PYTHONPATH="$packages" PYTHONWARNINGS=ignore "$python" "$folder/${peer}_defects.py" || code=1
+    PYTHONPATH="$packages:$folder" PYTHONWARNINGS=ignore "$python" "$folder/${peer}_defects.py" || code=1
   fi
 done
 exit "$code"

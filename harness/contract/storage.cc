@@ -13,6 +13,12 @@ Value BoxesToValue(const std::vector<ChunkBox>& boxes) {
   return list;
 }
 
+Dict NumbersToValue(const std::map<std::string, int64_t>& numbers) {
+  Dict dict;
+  for (const auto& [name, number] : numbers) dict.Set(name, number);
+  return dict;
+}
+
 ChunkBox BoxFrom(const Dict& dict) { return {dict.At("offsets").AsInts(), dict.At("sizes").AsInts()}; }
 
 // A row for each chunk: rank, offsets, sizes.
@@ -88,6 +94,7 @@ void SaveCheckpoint(Caller& caller, const Dict& state_dict, const std::string& p
 BackgroundSave SaveCheckpointAsync(Caller& caller, const Dict& state_dict, const std::string& path,
                                    const SaveOptions& options) {
   Dict arguments = SaveArguments(state_dict, path, options);
+  if (options.cache_staged) arguments.Set("cache_staged", true);
   return {caller, RequireWarned(caller, "storage.save_async", std::move(arguments), options.warnings), options.group};
 }
 
@@ -112,6 +119,7 @@ Dict LoadCheckpoint(Caller& caller, const Dict& state_dict, const std::string& p
   AddShared(arguments, options);
   if (options.partial) arguments.Set("partial", true);
   if (options.threads) arguments.Set("threads", *options.threads);
+  if (options.block_size) arguments.Set("block_size", *options.block_size);
   const Value loaded = RequireWarned(caller, "storage.load", std::move(arguments), options.warnings);
   return loaded.AsDict().At("state_dict").AsDict();
 }
@@ -124,10 +132,19 @@ Dict ReadCheckpoint(Caller& caller, const std::string& path, const std::vector<s
 
 void ConsolidateCheckpoint(Caller& caller, const std::string& path, const std::string& target,
                            const std::map<std::string, int64_t>& files) {
-  Dict arguments{{"path", path}, {"target", target}}, numbers;
-  for (const auto& [name, number] : files) numbers.Set(name, number);
-  if (!files.empty()) arguments.Set("files", numbers);
+  Dict arguments{{"path", path}, {"target", target}};
+  if (!files.empty()) arguments.Set("files", NumbersToValue(files));
   Require(caller, "storage.consolidate", std::move(arguments));
+}
+
+void ConsolidateOnEveryRank(Caller& caller, const std::string& path, const std::string& target,
+                            const std::map<std::string, int64_t>& files) {
+  Require(caller, "storage.consolidate_on_every_rank",
+          {{"path", path}, {"target", target}, {"files", NumbersToValue(files)}});
+}
+
+Dict LoadOptimizerCheckpoint(Caller& caller, const Dict& model_state, const std::string& key, const std::string& path) {
+  return Require(caller, "storage.load_optimizer", {{"model_state", model_state}, {"key", key}, {"path", path}}).AsDict();
 }
 
 CheckpointDescription DescribeCheckpoint(Caller& caller, const std::string& path) {
@@ -180,6 +197,20 @@ SavePlan PlanSave(Caller& caller, const HeldLayout& layout, const PlanSaveOption
   for (const auto& [name, rank] : planned.At("values").AsDict()) plan.values[ToString(name)] = rank.AsInt();
   for (const Value& is_reused : planned.At("reused").AsList()) plan.reused.push_back(is_reused.AsBool());
   return plan;
+}
+
+int64_t ContiguousRun(Caller& caller, const std::vector<int64_t>& place, const std::vector<int64_t>& part,
+                      const std::vector<int64_t>& shape) {
+  return Require(caller, "storage.contiguous_run",
+                 {{"place", ToValue(place)}, {"part", ToValue(part)}, {"shape", ToValue(shape)}})
+      .AsInt();
+}
+
+at::Tensor PlacePart(Caller& caller, const at::Tensor& part, const std::vector<int64_t>& offsets,
+                     const std::vector<int64_t>& shape) {
+  return Require(caller, "storage.place_part",
+                 {{"part", part}, {"offsets", ToValue(offsets)}, {"shape", ToValue(shape)}})
+      .AsTensor();
 }
 
 FlatState FlattenState(Caller& caller, const Dict& state_dict) {

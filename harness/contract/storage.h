@@ -23,6 +23,7 @@ struct SaveOptions {
   bool lowest_rank = false;
   std::string stream;       // "" or "rot13", "zstd"
   bool distributed = true;  // false: this rank alone, as if no process group had been created
+  bool cache_staged = false;  // in the background: the memory of the copy may be kept
   std::optional<ProcessGroup> group;
   std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
 };
@@ -31,6 +32,7 @@ struct CheckpointLoadOptions {
   std::string format;
   bool partial = false;
   std::optional<int64_t> threads;
+  std::optional<int64_t> block_size;  // of quantized weights: rows and columns; absent: loaded as they are stored
   bool distributed = true;  // as of SaveOptions
   std::optional<ProcessGroup> group;
   std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
@@ -137,12 +139,22 @@ Dict ReadCheckpoint(Caller& caller, const std::string& path, const std::vector<s
 // `files`: of each tensor the number of its file, from 1; empty: all are in one.
 void ConsolidateCheckpoint(Caller& caller, const std::string& path, const std::string& target,
                            const std::map<std::string, int64_t>& files = {});
+void ConsolidateOnEveryRank(Caller& caller, const std::string& path, const std::string& target,
+                            const std::map<std::string, int64_t>& files);
+// What the checkpoint has under the key, with the key; tensors in the layout of the parameters in `model_state`.
+Dict LoadOptimizerCheckpoint(Caller& caller, const Dict& model_state, const std::string& key, const std::string& path);
 CheckpointDescription DescribeCheckpoint(Caller& caller, const std::string& path);
 std::vector<std::string> VerifyCheckpoint(Caller& caller, const std::string& path);
 
 std::vector<PlannedRead> PlanReads(Caller& caller, const std::vector<ChunkBox>& saved,
                                    const std::vector<ChunkBox>& wanted);
 SavePlan PlanSave(Caller& caller, const HeldLayout& layout, const PlanSaveOptions& options = {});
+// Elements from `place` on, an element of a part of these sizes, that are together in a tensor of this shape, too.
+int64_t ContiguousRun(Caller& caller, const std::vector<int64_t>& place, const std::vector<int64_t>& part,
+                      const std::vector<int64_t>& shape);
+// A tensor of this shape: the part at the offsets, zeros elsewhere.
+at::Tensor PlacePart(Caller& caller, const at::Tensor& part, const std::vector<int64_t>& offsets,
+                     const std::vector<int64_t>& shape);
 FlatState FlattenState(Caller& caller, const Dict& state_dict);
 Dict UnflattenState(Caller& caller, const FlatState& state);
 

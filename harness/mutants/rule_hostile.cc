@@ -56,6 +56,20 @@ Mutation EmptyReads(const std::string& text) {
   };
 }
 
+// An error of the operation that has the text says nothing any more.
+Mutation Speechless(const std::string& wanted, const std::string& text) {
+  return [=](MutantState& state, std::string_view operation, Dict& arguments) -> Outcome {
+    Outcome outcome = state.inner.Invoke(operation, arguments);
+    const bool is_it = operation == wanted && !outcome.ok() && outcome.error().message.find(text) != text.npos;
+    return is_it ? Outcome(Error{outcome.error().kind, "the disk is broken"}) : outcome;
+  };
+}
+
+void MakeFolder(MutantState&, Dict& arguments) {
+  std::error_code ignored;
+  fs::create_directories(arguments.At("path").AsString(), ignored);
+}
+
 Mutation Unnoticed(const std::string& text) { return Swallow("storage.load", MessageHas(text)); }
 
 }  // namespace
@@ -82,6 +96,14 @@ std::vector<MutantRow> StorageHostileMutants() {
                   Unnoticed("has version")),
       StorageRule("HX9", "storage_missing_files_accepted", "a missing file is passed over", "pytorch/pytorch#189945",
                   Unnoticed("b.distcp: open")),
+      StorageRule("HX11", "storage_missing_links_accepted", "a file that is a link is passed over", "a class of bugs",
+                  Unnoticed("symbolic links")),
+      StorageRule("IO5", "storage_folders_made_by_loads", "a load makes the folder that is not there", "a class of bugs",
+                  OnArguments("storage.load", MakeFolder)),
+      StorageRule("IO5", "storage_permission_errors_hidden", "a save where a rank must not write is no error",
+                  "a class of bugs", Swallow("storage.save", MessageHas("Permission denied"))),
+      StorageRule("IO7", "storage_save_errors_without_files", "errors of a save name no file",
+                  "what() of the innermost library", Speechless("storage.save", "Input/output error")),
       StorageRule("FM1", "storage_own_format_always", "a save does not use the format that was asked for",
                   "a class of bugs", OnArguments("storage.save", DropFormat)),
       StorageRule("FM6", "storage_old_metadata_refused", "metadata without a version are refused", "a class of bugs",

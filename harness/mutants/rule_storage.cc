@@ -8,6 +8,7 @@
 #include "contract/parts.h"
 #include "contract/tensor_bytes.h"
 #include "mutants/checkpoints.h"
+#include "mutants/rule_durable.h"
 #include "mutants/rule_hostile.h"
 
 namespace shardcts {
@@ -354,7 +355,7 @@ std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
   for (const auto& more : {StorageReshardingMutants(), StorageEntryMutants(), StorageLossMutants(),
                            StorageCostMutants(), CheckpointPortMutants(), StorageBackgroundMutants(),
-                           StorageHostileMutants(), ContentRows(), RankRows(), HardenedRows(), ValueRows()}) {
+                           StorageDurableMutants(), StorageHostileMutants(), ContentRows(), RankRows(), HardenedRows(), ValueRows()}) {
     rows.insert(rows.end(), more.begin(), more.end());
   }
   return rows;

@@ -63,6 +63,17 @@ TEST(Parity, PhasesAreComparedOneByOne) {
   EXPECT_EQ(CompareRecordings(phased({1, 2}), phased({1})).structural, 1);
 }
 
+TEST(Parity, WhatRanksDidBeforeTheyWereKilledIsNotCompared) {
+  const auto crashed = [](double value) {
+    const Json steps = {Step(0, "model.state_dict", {StateDict(value)})};
+    const Json phases = {{{"world", 1}, {"steps", Json::array()}}, {{"world", 1}, {"role", "crash"}, {"steps", steps}}};
+    return Recording{{{"contract", 1}, {"phases", phases}}, std::make_shared<FolderBlobs>("nowhere")};
+  };
+  const Parity parity = CompareRecordings(crashed(1), crashed(2));
+  EXPECT_TRUE(parity.Agree()) << parity.FirstDifference();
+  EXPECT_EQ(parity.operations, 0);
+}
+
 TEST(Parity, CloseIsCountedButAgrees) {
   const Parity parity = CompareRecordings(Recorded({Step(0, "model.forward", {StateDict(1)})}),
                                           Recorded({Step(0, "model.forward", {StateDict(1 + 1e-6)})}));

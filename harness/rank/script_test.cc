@@ -201,5 +201,16 @@ TEST_F(ScriptTest, ExpectationsDecide) {
   EXPECT_NE(result.failures[1].find("steps[2] implementation.seed: ValueError: bad seed"), std::string::npos);
 }
 
+TEST_F(ScriptTest, APhaseInWhichRanksAreKilledIsNoScript) {
+  std::ofstream(file_) << R"({"contract": 1, "phases": [{"world": 2, "steps": [{"op": "implementation.reset"}]},
+      {"world": 2, "role": "crash", "steps": []}]})";
+  try {
+    ReadScripts(ReadRecording(file_), file_);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_EQ(error.what(), file_ + ": phases[1]: ranks are killed in it: run the test itself");
+  }
+}
+
 }  // namespace
 }  // namespace shardcts

@@ -17,6 +17,7 @@
 #include "inventory/inventory.h"
 #include "rank/layout.h"
 #include "rank/port.h"
+#include "rank/run_seed.h"
 #include "rank/script_tests.h"
 #include "rank/trial.h"
 #include "run_files/events.h"
@@ -119,6 +120,7 @@ class Case {
     pool_.events.Write("test_started", WhichTest());
     const std::string missing = MissingCapability(test_, pool_.capabilities);
     Trial trial(test_, pool_.session, phase());
+    SetRunSeed(seed_);
     Ending ending;
     std::optional<std::vector<PhaseTiming>> timings;
     bool failed_early = false;

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::set<std::string> kRoles = {"load", "save"};
+const std::set<std::string> kRoles = {"crash", "load", "save"};
 const std::set<std::string> kPhaseKeys = {"world", "role", "seed", "implementation", "device", "steps", "truncated"};
 
 [[noreturn]] void FailAt(const fs::path& file, size_t phase, const std::string& problem) {

@@ -14,7 +14,7 @@ inline constexpr size_t kMaxScriptPhases = 8;
 
 bool HasPhases(const Json& script);
 
-// Each phase as a script without phases, with its "role"; a script without phases is the only element. Throws InputError
+// Each phase as a script without phases, with its "role" (save, load; crash in recordings); a script without phases is the only element. Throws InputError
 // naming `file` and the phase.
 std::vector<Json> PhaseScripts(const Json& script, const std::filesystem::path& file);
 

@@ -302,6 +302,8 @@ void RunLedger::CompareAll(const std::atomic<bool>& interrupted) {
 
 // Why what differs in the recordings of one test is no news; empty: it is.
 std::string RunLedger::ApartBecause(const TestResult& baseline, const TestResult& test) const {
+  const auto dies = [](const TestPhase& phase) { return phase.role == "crash"; };
+  if (std::ranges::any_of(test.test.phases, dies)) return "where ranks are killed follows from the files that are made";
   std::vector<ComparedImplementation> implementations;
   for (const TestResult* one : {&baseline, &test}) {
     if (one->verdict == Verdict::kWaived || one->verdict == Verdict::kAdvice) return ToString(one->verdict);

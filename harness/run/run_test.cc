@@ -263,31 +263,6 @@ TEST_F(RunTest, FreshPoolsStartOncePerTest) {
   EXPECT_EQ(results["run"]["pool"], "fresh");
 }
 
-TEST_F(RunTest, ParityComparesWithTheBaseline) {
-  RunOptions options = FakeRun(folder_, {"a"});
-  options.implementations.push_back({"other", "reference", {}, "cpu", std::nullopt});
-  options.baseline = "other";
-  options.parity = [](const auto& a, const auto& b) {
-    return Json{{"first_difference", a.parent_path().filename().string() + " " + b.parent_path().filename().string()}};
-  };
-  const Json results = RunAndRead(options);
-  EXPECT_EQ(results["tests"][0]["parity"], Json::parse(R"({"against": "other", "waived": false, "first_difference": "other fake"})"));
-  EXPECT_EQ(results["tests"][1]["parity"], Json());
-}
-
-TEST_F(RunTest, ParityOfATestWithAKnownDifferenceIsNoNews) {
-  RunOptions options = FakeRun(folder_, {"a", "b"});
-  options.implementations.push_back({"other", "reference", {}, "cpu", std::nullopt});
-  options.baseline = "other";
-  options.parity = [](const auto&, const auto&) { return Json{{"different", 1}}; };
-  options.known_differences = {{"d.toml:3", FakeTest("b").id, "torch", "not of this implementation", "a link"},
-                               {"d.toml:9", FakeTest("b").id, "reference", "another order", "a link"}};
-  const Json results = RunAndRead(options);
-  EXPECT_EQ(results["tests"][0]["parity"], Json::parse(R"({"against": "other", "waived": false, "different": 1})"));
-  EXPECT_EQ(results["tests"][1]["parity"], Json::parse(
-      R"({"against": "other", "waived": true, "apart": "d.toml:9: another order", "different": 1})"));
-}
-
 Waiver FakeWaiver(const std::string& behaviour, Verdict verdict) {
   Waiver waiver;
   waiver.place = "w.toml:1";

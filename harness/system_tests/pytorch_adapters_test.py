@@ -14,7 +14,8 @@ UPSTREAM = ("--suite", "fully_shard_state_dict", "--world", "2")
 
 
 @pytest.mark.parametrize("file, lines", [
-    (EXAMPLES / "own_sharding.py", 150), (EXAMPLES / "only_wraps.py", 60), (PEERS / "accelerate_fsdp2.py", 60)],
+    (EXAMPLES / "own_sharding.py", 150), (EXAMPLES / "only_wraps.py", 60), (PEERS / "accelerate_fsdp2.py", 60),
+    (PEERS / "fairscale_fsdp.py", 150), (PEERS / "torchsnapshot_storage.py", 150)],
     ids=lambda value: getattr(value, "name", None))
 def test_they_are_short(file, lines):
     assert len(file.read_text().splitlines()) <= lines
@@ -22,7 +23,7 @@ def test_they_are_short(file, lines):
 
 def test_a_peer_that_is_not_there_is_one_line():
     ended = subprocess.run([REPOSITORY / "ci/peers.sh", "nothing"], text=True, capture_output=True, timeout=60)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "peers: 'nothing' is none of: accelerate\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "peers: 'nothing' is none of: accelerate fairscale torchsnapshot\n")
 
 
 @pytest.mark.parametrize("implementation, verdicts", [

@@ -7,6 +7,7 @@
 #include "storage/checkpoint.h"
 #include "storage/consolidate.h"
 #include "storage/convert.h"
+#include "storage/load_optimizer.h"
 #include "storage/one_rank.h"
 #include "storage/stage.h"
 #include "storage/together.h"
@@ -93,9 +94,11 @@ std::string LeftOutText(const std::vector<std::string>& names) {
 
 Value LoadFrom(const Call& call) {
   const bool partial = call.Flag("partial", false);
+  const Value* block_size = call.Find("block_size");
   std::optional<OneRank> alone;
   const LoadedCheckpoint loaded = LoadCheckpoint(GroupOf(call, alone), Disk(), call.Get("state_dict").AsDict(),
-                                                 call.Get("path").AsString(), partial, TakeFault(call));
+                                                 call.Get("path").AsString(), partial, TakeFault(call),
+                                                 block_size ? block_size->AsInt() : 0);
   if (!partial && !loaded.left_out.empty()) call.warnings.push_back({"UserWarning", LeftOutText(loaded.left_out)});
   return Dict{{"state_dict", loaded.state_dict}};
 }
@@ -105,13 +108,28 @@ Value ReadFrom(const Call& call) {
   return ReadCheckpoint(Disk(), call.Get("path").AsString(), keys ? keys->AsStrings() : std::vector<std::string>());
 }
 
-Value ConsolidateAt(const Call& call) {
+std::map<std::string, int64_t> FileNumbersOf(const Call& call) {
   std::map<std::string, int64_t> file_of;
   if (const Value* numbers = call.Find("files")) {
     for (const auto& [name, number] : numbers->AsDict()) file_of[ToString(name)] = number.AsInt();
   }
-  ConsolidateCheckpoint(Disk(), call.Get("path").AsString(), call.Get("target").AsString(), file_of);
+  return file_of;
+}
+
+Value ConsolidateAt(const Call& call) {
+  ConsolidateCheckpoint(Disk(), call.Get("path").AsString(), call.Get("target").AsString(), FileNumbersOf(call));
   return {};
+}
+
+Value ConsolidateOnEveryRank(const Call& call) {
+  ConsolidateTogether(*call.session.context.communicator, Disk(), call.Get("path").AsString(),
+                      call.Get("target").AsString(), FileNumbersOf(call));
+  return {};
+}
+
+Value LoadOptimizer(const Call& call) {
+  return LoadOptimizerState(*call.session.context.communicator, Disk(), call.Get("model_state").AsDict(),
+                            call.Get("key").AsString(), call.Get("path").AsString());
 }
 
 Value BoxValue(const Box& box) { return Dict{{"offsets", ToValue(box.offsets)}, {"sizes", ToValue(box.sizes)}}; }
@@ -191,6 +209,8 @@ void AddCheckpointHandlers(HandlerTable& table) {
   table["storage.load"] = LoadFrom;
   table["storage.read"] = ReadFrom;
   table["storage.consolidate"] = ConsolidateAt;
+  table["storage.consolidate_on_every_rank"] = ConsolidateOnEveryRank;
+  table["storage.load_optimizer"] = LoadOptimizer;
   table["storage.describe"] = DescribeAt;
   table["storage.verify"] = VerifyAt;
   table["storage.fail_at"] = FailAt;

@@ -5,6 +5,7 @@
 
 #include "contract/tensor_bytes.h"
 #include "operations/handlers.h"
+#include "storage/copy_runs.h"
 #include "storage/flat_state.h"
 #include "storage/layout.h"
 #include "storage/save_plan.h"
@@ -34,6 +35,14 @@ Value PlannedReads(const Call& call) {
 
 Value CheckedChunks(const Call& call) {
   return ToValue(TilingProblems(call.Get("shape").AsInts(), BoxesFrom(call.Get("chunks"))));
+}
+
+Value RunFrom(const Call& call) {
+  return ContiguousRun(call.Get("place").AsInts(), call.Get("part").AsInts(), call.Get("shape").AsInts());
+}
+
+Value PlacedPart(const Call& call) {
+  return PlacePart(call.Get("part").AsTensor(), call.Get("offsets").AsInts(), call.Get("shape").AsInts());
 }
 
 // Rows of rank, offsets and sizes.
@@ -163,6 +172,8 @@ Value NestedState(const Call& call) {
 void AddCheckpointPlanHandlers(HandlerTable& table) {
   table["storage.plan_reads"] = PlannedReads;
   table["storage.check_chunks"] = CheckedChunks;
+  table["storage.contiguous_run"] = RunFrom;
+  table["storage.place_part"] = PlacedPart;
   table["storage.plan_save"] = PlannedSave;
   table["storage.flatten"] = FlatState;
   table["storage.unflatten"] = NestedState;

@@ -53,9 +53,10 @@ struct LoadedCheckpoint {
 };
 
 // *Collective* over the group. Values are cast where the destination's dtype holds all of the saved one's. `partial`:
-// names that are not there are left.
+// names that are not there are left. `block_size`: of quantized weights (quantized.h); 0: all tensors are loaded as they
+// are stored.
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
-                                bool partial, const AtStep& at_step = {});
+                                bool partial, const AtStep& at_step = {}, int64_t block_size = 0);
 
 // *Local*. Whole tensors on the CPU and plain values, nested as they were; with keys those whose flat name, or that of a
 // dict or list around them, is one of the keys. A key that selects nothing is an error.

@@ -74,26 +74,58 @@ void WriteIndex(Files& files, const std::string& target, const Manifest& manifes
   files.SyncFolder(target);
 }
 
+// What goes where.
+struct Consolidation {
+  Manifest manifest;
+  FileNumbers file_of;
+  std::map<int64_t, std::vector<std::string>> names;  // by the number of the file
+  int64_t count = 0;                                  // of files
+};
+
+Consolidation PlanOf(Files& files, const std::string& path, const FileNumbers& given) {
+  Consolidation plan{.manifest = ReadManifest(files, path), .file_of = given, .names = {}};
+  for (const auto& [name, tensor] : plan.manifest.tensors) {
+    if (given.empty()) plan.file_of[name] = 1;
+  }
+  CheckConsolidated(plan.manifest, plan.file_of);
+  for (const auto& [name, number] : plan.file_of) plan.names[number].push_back(name);
+  plan.count = plan.names.empty() ? 0 : plan.names.rbegin()->first;
+  return plan;
+}
+
+// Those of the files that a rank of so many writes.
+void WriteFiles(Files& files, const std::string& path, const std::string& target, const Consolidation& plan, int rank,
+                int ranks) {
+  SavedFiles saved(files, path, plan.manifest);
+  files.MakeFolders(target, true);
+  for (const auto& [number, of_file] : plan.names) {
+    if (number % ranks != rank) continue;
+    WriteConsolidated(files, target + "/" + ConsolidatedName(number, plan.count), plan.manifest, saved, of_file);
+  }
+}
+
 }  // namespace
 
 void ConsolidateCheckpoint(Files& files, const std::string& path, const std::string& target,
                            const FileNumbers& given) {
   Alone([&] {
-    const Manifest manifest = ReadManifest(files, path);
-    FileNumbers file_of = given;
-    for (const auto& [name, tensor] : manifest.tensors) {
-      if (given.empty()) file_of[name] = 1;
-    }
-    CheckConsolidated(manifest, file_of);
-    std::map<int64_t, std::vector<std::string>> names;
-    for (const auto& [name, number] : file_of) names[number].push_back(name);
-    const int64_t count = names.empty() ? 0 : names.rbegin()->first;
-    SavedFiles saved(files, path, manifest);
-    files.MakeFolders(target, true);
-    for (const auto& [number, of_file] : names) {
-      WriteConsolidated(files, target + "/" + ConsolidatedName(number, count), manifest, saved, of_file);
-    }
-    WriteIndex(files, target, manifest, file_of, count);
+    const Consolidation plan = PlanOf(files, path, given);
+    WriteFiles(files, path, target, plan, 0, 1);
+    WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
+  });
+}
+
+void ConsolidateTogether(Communicator& group, Files& files, const std::string& path, const std::string& target,
+                         const FileNumbers& given) {
+  Consolidation plan;
+  Together(group, [&]() -> Value {
+    plan = PlanOf(files, path, given);
+    WriteFiles(files, path, target, plan, group.rank(), group.size());
+    return {};
+  });
+  Together(group, [&]() -> Value {
+    if (group.rank() == 0) WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
+    return {};
   });
 }
 

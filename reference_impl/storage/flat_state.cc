@@ -63,19 +63,20 @@ class Flattener {
 
 // A container while it is put together, or a value.
 struct Node {
-  std::vector<std::pair<PathStep, Node>> inner;
-  std::map<std::pair<Key, bool>, size_t> places;  // in `inner`
+  std::vector<PathStep> steps;
+  std::vector<Node> inner;                        // where each of the steps leads
+  std::map<std::pair<Key, bool>, size_t> places;  // of the steps
   const Value* value = nullptr;
 
   Value Finish() const {
     if (value) return *value;
-    if (!inner.empty() && inner.front().first.is_index) {
+    if (!steps.empty() && steps.front().is_index) {
       List list;
-      for (const auto& [step, node] : inner) list.push_back(node.Finish());
+      for (const Node& node : inner) list.push_back(node.Finish());
       return list;
     }
     Dict dict;
-    for (const auto& [step, node] : inner) dict.Set(step.key, node.Finish());
+    for (size_t i = 0; i < steps.size(); ++i) dict.Set(steps[i].key, inner[i].Finish());
     return dict;
   }
 };
@@ -110,8 +111,11 @@ Dict Unflatten(const std::vector<FlatEntry>& entries) {
     Node* node = &root;
     for (const PathStep& step : entry.path) {
       const auto [place, is_new] = node->places.emplace(std::pair(step.key, step.is_index), node->inner.size());
-      if (is_new) node->inner.emplace_back(step, Node());
-      node = &node->inner[place->second].second;
+      if (is_new) {
+        node->steps.push_back(step);
+        node->inner.emplace_back();
+      }
+      node = &node->inner[place->second];
     }
     node->value = &entry.value;
   }

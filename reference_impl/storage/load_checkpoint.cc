@@ -11,6 +11,7 @@
 #include "storage/dcp_metadata.h"
 #include "storage/foreign_safetensors.h"
 #include "storage/inspect_checkpoint.h"
+#include "storage/quantized.h"
 #include "storage/read_chunks.h"
 #include "storage/read_manifest.h"
 #include "storage/together.h"
@@ -120,10 +121,13 @@ void GiveMemory(const Manifest& manifest, Dict& state_dict) {
   }
 }
 
-// The names of the checkpoint that the state dict lacks, in ascending order.
-std::vector<std::string> LeftOut(const Manifest& manifest, const Dict& state_dict) {
+// The names of the checkpoint that the state dict lacks, in ascending order. `quantized`: nor those of factors.
+std::vector<std::string> LeftOut(const Manifest& manifest, const Dict& state_dict, bool quantized) {
   std::set<std::string> names(manifest.order.begin(), manifest.order.end());
-  for (const FlatEntry& entry : Flatten(state_dict)) names.erase(entry.name);
+  for (const FlatEntry& entry : Flatten(state_dict)) {
+    names.erase(entry.name);
+    if (quantized) names.erase(FactorsOf(manifest, entry.name));
+  }
   return {names.begin(), names.end()};
 }
 
@@ -162,7 +166,7 @@ Manifest ReadManifest(Files& files, const std::string& path, Complaints& complai
 }
 
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
-                                bool partial, const AtStep& at_step) {
+                                bool partial, const AtStep& at_step, int64_t block_size) {
   const auto at = [&](StorageStep step) {
     if (at_step) at_step(step);
   };
@@ -182,7 +186,7 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
     for (const Destination& one : plan.tensors) {
       for (const SavedChunk* chunk : NeededChunks(*one.saved, one.pieces)) CheckDigest(*saved_files, one.name, *chunk);
     }
-    return List{plan.manifest.identity, ToValue(LeftOut(plan.manifest, loaded))};
+    return List{plan.manifest.identity, ToValue(LeftOut(plan.manifest, loaded, block_size > 0))};
   });
   Together(group, [&]() -> Value {
     at(StorageStep::kRead);
@@ -191,7 +195,13 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
         throw SemanticError("RuntimeError", path + ": another save has replaced the checkpoint while it was read");
       }
     }
-    for (const Destination& one : plan.tensors) ReadInto(*saved_files, *one.saved, one.pieces);
+    for (const Destination& one : plan.tensors) {
+      if (block_size > 0 && !FactorsOf(plan.manifest, one.name).empty()) {
+        ReadQuantizedInto(*saved_files, plan.manifest, one.name, block_size, one.pieces);
+      } else {
+        ReadInto(*saved_files, *one.saved, one.pieces);
+      }
+    }
     for (const auto& [value_path, saved] : plan.values) SetAt(loaded, value_path, saved->value);
     return {};
   });

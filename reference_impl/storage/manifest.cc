@@ -115,6 +115,19 @@ void ReadFiles(const UntrustedPlace& place, Manifest& manifest) {
   });
 }
 
+constexpr std::string_view kDigestKey = ",\"digest\":\"";
+
+// The last member of the object is the digest of the text before it, so that a changed value shows.
+std::string WithDigest(const std::string& object) {
+  const std::string members = object.substr(0, object.size() - 1);
+  return members + std::string(kDigestKey) + Digest(members) + "\"}";
+}
+
+bool HasItsDigest(const std::string& text) {
+  const size_t place = text.rfind(kDigestKey);
+  return place != text.npos && WithDigest(text.substr(0, place) + "}") == text;
+}
+
 }  // namespace
 
 bool IsSaveFolder(const std::string& name) {
@@ -140,7 +153,7 @@ std::string ToText(const Manifest& manifest) {
                 {"files", manifest.files},    {"order", manifest.order},     {"tensors", std::move(tensors)},
                 {"values", std::move(values)}};
   try {
-    return root.dump();
+    return WithDigest(root.dump());
   } catch (const FileJson::type_error&) {
     throw SemanticError("ValueError", "a name or a text in a value is not UTF-8");
   }
@@ -177,6 +190,9 @@ Manifest ManifestFrom(const std::string& text, const std::string& file_name, Com
   std::ranges::sort(sorted);
   std::ranges::sort(names);
   if (sorted != names) complaints.Problem(file_name + ": order: has other names than tensors and values");
+  if (root.json->contains("digest") && !HasItsDigest(text)) {
+    complaints.Problem(file_name + ": is not what was written: it has another digest");
+  }
   return manifest;
 }
 

@@ -72,6 +72,15 @@ TEST(ManifestTest, ChangedBytesAreReadOrRefused) {
   }
 }
 
+TEST(ManifestTest, AChangedValueIsNoticedAndATextWithoutDigestIsRead) {
+  const std::string whole = ToText(ManifestExample());
+  std::string changed = whole;
+  changed[changed.find("2.5")] = '3';
+  EXPECT_THAT(ManifestErrorOf(changed), HasSubstr("another digest"));
+  const std::string older = whole.substr(0, whole.rfind(",\"digest\":")) + "}";
+  EXPECT_EQ(ManifestErrorOf(older), "no error");
+}
+
 TEST(ManifestTest, NamesNeverLeaveTheFolder) {
   for (const char* name : {"/etc", "..", "save-0123456789abcde", "save-0123456789ABCDEF", "save-0123456789abcdef/..", ""}) {
     EXPECT_THAT(ErrorWith("/folder", name), HasSubstr("no folder of a save")) << name;

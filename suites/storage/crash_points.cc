@@ -5,9 +5,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <random>
 
 #include "faults/power_loss.h"
 #include "inventory/phases.h"
+#include "rank/run_seed.h"
 #include "rank/session.h"
 #include "run_files/death_note.h"
 #include "suites/storage/files_on_disk.h"
@@ -37,13 +40,21 @@ std::string Describe(const Operation& operation) {
   return text;
 }
 
-std::vector<CrashPoint> Thinned(std::vector<CrashPoint> points, int64_t at_most) {
-  if (const char* wanted = std::getenv("SHARDCTS_CRASH_POINTS")) at_most = std::atoll(wanted);  // "all": 0
+// SHARDCTS_CRASH_POINTS, a number; "all" is 0.
+std::optional<int64_t> WantedPoints() {
+  const char* wanted = std::getenv("SHARDCTS_CRASH_POINTS");
+  return wanted ? std::optional(std::atoll(wanted)) : std::nullopt;
+}
+
+// Of each of so many parts one, by the run's seed.
+std::vector<CrashPoint> Thinned(const std::vector<CrashPoint>& points, int64_t at_most) {
   if (at_most <= 0 || static_cast<size_t>(at_most) >= points.size()) return points;
+  std::mt19937_64 random(static_cast<uint64_t>(RunSeed()));
+  const size_t parts = static_cast<size_t>(at_most);
   std::vector<CrashPoint> some;
-  for (int64_t i = 0; i < at_most; ++i) {
-    some.push_back(
-        points[static_cast<size_t>(i) * (points.size() - 1) / static_cast<size_t>(std::max<int64_t>(at_most - 1, 1))]);
+  for (size_t part = 0; part < parts; ++part) {
+    const size_t begin = part * points.size() / parts, end = (part + 1) * points.size() / parts;
+    some.push_back(points[begin + random() % (end - begin)]);
   }
   return some;
 }
@@ -119,6 +130,8 @@ void RequireSeen(const SeenSave& save) {
 }
 
 std::vector<CrashPoint> CrashPointsOf(const std::vector<Operation>& operations, int64_t at_most) {
+  const std::optional<int64_t> wanted = WantedPoints();
+  const bool after_each = wanted && *wanted <= 0;
   std::vector<CrashPoint> points;
   std::map<int, const Operation*> last;
   for (const Operation& operation : operations) {
@@ -128,13 +141,15 @@ std::vector<CrashPoint> CrashPointsOf(const std::vector<Operation>& operations, 
     };
     add(Action::kKillBefore, "before");
     if (operation.kind == Kind::kWrite && operation.length > 1) add(Action::kKillHalf, "half-way through");
+    if (after_each) add(Action::kKillAfter, "after");
     last[operation.rank] = &operation;
   }
+  if (after_each) return points;
   for (const auto& [rank, operation] : last) {
     points.push_back({rank, operation->number, Action::kKillAfter,
                       fmt::format("rank {} killed after {}", rank, Describe(*operation))});
   }
-  return Thinned(std::move(points), at_most);
+  return Thinned(points, wanted.value_or(at_most));
 }
 
 std::string PointFolder(size_t index) { return "point-" + std::to_string(index); }

@@ -32,7 +32,9 @@ struct CrashPoint {
 };
 
 // Every state that the death of a rank can leave: before each operation, half-way through each write, after the last.
-// `at_most`: so many of them, evenly spread; 0: all. SHARDCTS_CRASH_POINTS (a number or "all") replaces it.
+// `at_most`: so many of them, one of each of so many parts of the save, by the run's seed; 0: all.
+// SHARDCTS_CRASH_POINTS (a number or "all") replaces it; "all" is after each operation as well, which differs in how far
+// peers are.
 std::vector<CrashPoint> CrashPointsOf(const std::vector<faults::Operation>& operations, int64_t at_most = 0);
 
 // The folder in which the point of this index is tried, "point-7", and the checkpoint in it.

@@ -3,6 +3,7 @@
 
 #include "inventory/phases.h"
 #include "rank/rank_number.h"
+#include "rank/session.h"
 #include "suites/storage/crash_points.h"
 #include "suites/storage/rule.h"
 #include "suites/storage/versions.h"
@@ -14,8 +15,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kBase = "base";  // what a save overwrites
 
-void SaveBase(Trial& t, const World& world) {
-  world.Save(VersionState(t, world, kOldVersion), std::string(kBase) + "/checkpoint");
+void SaveBase(Trial& t, const World& world, const std::string& format = {}) {
+  world.Save(VersionState(t, world, kOldVersion), std::string(kBase) + "/checkpoint", {.format = format});
 }
 
 // On one rank.
@@ -31,28 +32,43 @@ SaveOptions Options(const Trial& t) {
 }
 
 // The phase "save": writes the points of a first save, or of one that overwrites.
-void FindPoints(Trial& t, bool overwrites, int64_t at_most) {
-  const World world = FirstRanks(t);
-  if (overwrites) SaveBase(t, world);
+void FindPoints(Trial& t, const World& world, const SaveOptions& options, int64_t at_most) {
   Rank0Does(t, [&] { CopyBase(t, "seen"); });
-  const SeenSave seen = Watch(
-      t, "seen", [&] { world.Save(VersionState(t, world, kNewVersion), "seen/checkpoint", Options(t)); });
+  const SeenSave seen =
+      Watch(t, "seen", [&] { world.Save(VersionState(t, world, kNewVersion), "seen/checkpoint", options); });
   RequireSeen(seen);
   WritePoints(t, CrashPointsOf(seen.operations, at_most));
 }
 
 // The phase "crash".
-void Crash(Trial& t) {
+void Crash(Trial& t, const SaveOptions& options) {
   const World world = FirstRanks(t);
   TryPoints(
       t, [&](size_t index) { CopyBase(t, PointFolder(index)); },
-      [&](size_t index) { world.Save(VersionState(t, world, kNewVersion), PointCheckpoint(index), Options(t)); });
+      [&](size_t index) { world.Save(VersionState(t, world, kNewVersion), PointCheckpoint(index), options); });
 }
 
 // The first phases of every rule here; true: the last one is still to do.
 bool CrashesAreOver(Trial& t, bool overwrites) {
-  if (t.Phase().role == "save") FindPoints(t, overwrites, t.IntParam("points"));
-  if (t.Phase().role == "crash") Crash(t);
+  if (t.Phase().role == "save") {
+    const World world = FirstRanks(t);
+    if (overwrites) SaveBase(t, world);
+    FindPoints(t, world, Options(t), t.IntParam("points"));
+  }
+  if (t.Phase().role == "crash") Crash(t, Options(t));
+  return t.Phase().role == "load";
+}
+
+// The same where the save differs from the one before in its format or its ranks.
+bool CrashesOfOthersAreOver(Trial& t) {
+  const std::string change = t.TextParam("change");
+  SaveOptions options = Options(t);
+  if (change == "to_dcp") options.format = "dcp";
+  if (t.Phase().role == "save") {
+    SaveBase(t, FirstRanks(t), change == "from_dcp" ? "dcp" : "");
+    FindPoints(t, FirstRanks(t, t.Phases().at(1).world_size), options, t.IntParam("points"));
+  }
+  if (t.Phase().role == "crash") Crash(t, options);
   return t.Phase().role == "load";
 }
 
@@ -101,6 +117,20 @@ RULE(CR3) {
   ForEachPoint(t, FirstRanks(t), [&](size_t, const CrashPoint& point, const Loaded& loaded) {
     const bool old_or_new = loaded.version == kOldVersion || loaded.version == kNewVersion;
     t.Rule(Holds(old_or_new, point.text, "expected version 1 or version 2, actual " + loaded.text));
+  });
+}
+
+RULE(CR11) {
+  if (!CrashesOfOthersAreOver(t)) return;
+  const World world = FirstRanks(t);
+  ForEachPoint(t, world, [&](size_t index, const CrashPoint& point, const Loaded& loaded) {
+    const bool old_or_new = loaded.version == kOldVersion || loaded.version == kNewVersion;
+    t.Rule(Holds(old_or_new, point.text, "expected version 1 or version 2, actual " + loaded.text));
+    const auto error = TrySave(t, world, kNextVersion, PointCheckpoint(index));
+    t.Rule(Holds(!error, point.text, "the next save: expected no error, actual " + error.value_or("")));
+    const Loaded next = WhatLoads(t, world, PointCheckpoint(index));
+    t.Rule(Holds(next.version == kNextVersion, point.text,
+                 "after the next save: expected version 3, actual " + next.text));
   });
 }
 

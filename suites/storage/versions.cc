@@ -41,6 +41,7 @@ std::vector<std::string> LoadedHere(Trial& t, const World& world, const std::str
 }  // namespace
 
 Dict VersionState(const Trial& t, const World& world, int version) {
+  if (!world.Has(t.rank())) return {};
   const int64_t offset = 2 + version * kValuesOfVersion;
   return {{"weight", PartOf(rules::Coded({50, 40}, 0, offset), world.layout(), PlacementsOf("S0"), t.rank())},
           {"bias", PartOf(rules::Coded({300}, 1, offset), world.layout(), PlacementsOf("R"), t.rank())},

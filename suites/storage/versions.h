@@ -10,7 +10,7 @@ namespace shardcts::storage {
 
 constexpr int kOldVersion = 1, kNewVersion = 2, kNextVersion = 3;
 
-// Rows over the ranks, a replica, a plain value: in every version other values.
+// Rows over the ranks, a replica, a plain value: in every version other values. Empty on ranks that are not in the world.
 Dict VersionState(const Trial& t, const World& world, int version);
 
 // What a folder loads as.

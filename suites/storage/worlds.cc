@@ -50,6 +50,11 @@ void Rank0Does(Trial& t, const std::function<void()>& change) {
 
 bool Saves(const Trial& t) { return t.Phase().role == "save"; }
 
+std::string FormatOf(const Trial& t) {
+  const std::string format = t.TextParam("format");
+  return format == "default" ? std::string() : format;
+}
+
 World FirstRanks(Trial& t, int64_t count, std::vector<int64_t> mesh_shape) {
   std::vector<int64_t> ranks = AllRanks(t);
   if (count > 0) ranks.resize(static_cast<size_t>(count));

@@ -38,6 +38,9 @@ void Rank0Does(Trial& t, const std::function<void()>& change);
 // Whether the phase that runs is one that saves; the others load. *Local*.
 bool Saves(const Trial& t);
 
+// The parameter "format", as options take it: of "default" nothing. *Local*.
+std::string FormatOf(const Trial& t);
+
 // The first `count` ranks; 0: all.
 World FirstRanks(Trial& t, int64_t count = 0, std::vector<int64_t> mesh_shape = {});
 

@@ -53,8 +53,8 @@ class PyTorchAdapter(
     contract_version = 1
     conversion = TensorConversion  # between the contract's tensors and the library's
     # Classes that stand around a module: {class: (the contract's wrapper, the attribute that holds the module)}. No path
-    # and no name of a parameter shows them.
-    wrapper_classes: dict[type[torch.nn.Module], tuple[str, str]] = {}
+    # and no name of a parameter shows them. Where two objects make one wrapper, the inner one's name is None.
+    wrapper_classes: dict[type[torch.nn.Module], tuple[str | None, str]] = {}
 
     def __init__(self, rank: int, world_size: int, device: str, options: dict[str, str]):
         torch_devices.bring(device, options.get("import"))

@@ -19,15 +19,16 @@ _WRAPPERS = {
     OptimizedModule: ("compile", "_orig_mod"),
 }
 _NAME_PARTS = ("_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod")
-_FOREIGN_WRAPPERS: dict[type[nn.Module], tuple[str, str]] = {}
+_FOREIGN_WRAPPERS: dict[type[nn.Module], tuple[str | None, str]] = {}
 
 
-def know_wrappers(wrappers: dict[type[nn.Module], tuple[str, str]]) -> None:
-    """Wrappers of other libraries: by class the contract's name of the wrapper, and the attribute that holds the module."""
+def know_wrappers(wrappers: dict[type[nn.Module], tuple[str | None, str]]) -> None:
+    """Wrappers of other libraries: by class the contract's name of the wrapper, and the attribute that holds the module.
+    None: the inner one of two objects that make one wrapper."""
     _FOREIGN_WRAPPERS.update(wrappers)
 
 
-def _wrapper_of(module: nn.Module) -> tuple[str, str] | None:
+def _wrapper_of(module: nn.Module) -> tuple[str | None, str] | None:
     known = _FOREIGN_WRAPPERS | _WRAPPERS if _FOREIGN_WRAPPERS else _WRAPPERS
     return next((entry for kind, entry in known.items() if isinstance(module, kind)), None)
 
@@ -50,7 +51,8 @@ class Place:
         return self.objects[0]
 
     def wrapper_kinds(self) -> list[str]:
-        return [_wrapper_of(wrapper)[0] for wrapper in self.objects[:-1]]
+        kinds = [_wrapper_of(wrapper)[0] for wrapper in self.objects[:-1]]
+        return [kind for kind in kinds if kind is not None]
 
 
 def _objects(outermost: nn.Module) -> list[nn.Module]:

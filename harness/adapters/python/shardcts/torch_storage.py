@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint._consolidate_hf_safetensors import consolidate_safetensors_files
+from torch.distributed.checkpoint._consolidate_hf_safetensors import (
+    consolidate_safetensors_files,
+    consolidate_safetensors_files_on_every_rank,
+)
 from torch.distributed.checkpoint._state_dict_stager import StateDictStager
 from torch.distributed.checkpoint.api import CheckpointException as TorchCheckpointException
 from torch.distributed.checkpoint._extension import ExtensionRegistry, ZStandard
@@ -26,6 +29,8 @@ from torch.distributed.checkpoint.format_utils import (
     torch_save_to_dcp,
 )
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.optimizer import load_sharded_optimizer_state_dict
+from torch.distributed.checkpoint.quantized_hf_storage import QuantizedHuggingFaceStorageReader
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 from torch.distributed.checkpoint.state_dict_saver import _save_state_dict
 from torch.testing._internal.distributed.checkpoint_utils import Rot13Example
@@ -58,11 +63,19 @@ def _run(call, *arguments, **options):
         raise CheckpointException(failed) from None
 
 
-def _writer(path: str, file_format: str, overwrite: bool, threads: int, stream: str | None = None):
+def _writer(
+    path: str, file_format: str, overwrite: bool, threads: int, stream: str | None = None, cache_staged: bool = False
+):
     if file_format == "safetensors":
         return dcp.HuggingFaceStorageWriter(path, thread_count=threads, save_distributed=True)
     extensions = None if stream is None else [_STREAMS[stream]()]
-    return dcp.FileSystemWriter(path, thread_count=threads, overwrite=overwrite, _extensions=extensions)
+    return dcp.FileSystemWriter(
+        path,
+        thread_count=threads,
+        overwrite=overwrite,
+        cache_staged_state_dict=cache_staged,
+        _extensions=extensions,
+    )
 
 
 def _streams() -> ExtensionRegistry:
@@ -81,9 +94,12 @@ def _safetensors_folder(path: str) -> str | None:
     return str(inner.pop()) if len(inner) == 1 else None
 
 
-def _reader(path: str, file_format: str, threads: int = 1):
+def _reader(path: str, file_format: str, threads: int = 1, block_size: int | None = None):
     if file_format == "safetensors":
-        return dcp.HuggingFaceStorageReader(_safetensors_folder(path) or path, thread_count=threads)
+        folder = _safetensors_folder(path) or path
+        if block_size is not None:
+            return QuantizedHuggingFaceStorageReader(folder, thread_count=threads, block_size=block_size)
+        return dcp.HuggingFaceStorageReader(folder, thread_count=threads)
     return dcp.FileSystemReader(path, _extension_registry=_streams())
 
 
@@ -108,8 +124,10 @@ def _entry(entry) -> dict:
     }
 
 
-def _how_to_save(path: str, format: str, overwrite: bool, threads: int, lowest_rank: bool, stream=None) -> dict:
-    return {"storage_writer": _writer(path, format, overwrite, threads, stream),
+def _how_to_save(
+    path: str, format: str, overwrite: bool, threads: int, lowest_rank: bool, stream=None, cache_staged=False
+) -> dict:
+    return {"storage_writer": _writer(path, format, overwrite, threads, stream, cache_staged),
             "planner": DefaultSavePlanner(dedup_save_to_lowest_rank=lowest_rank)}
 
 
@@ -169,10 +187,11 @@ class StorageOperations:
         overwrite: bool = True,
         threads: int = 1,
         lowest_rank: bool = False,
+        cache_staged: bool = False,
         group: Handle | None = None,
     ) -> Handle:
         members = None if group is None else self.group_of(group)
-        how = _how_to_save(path, format, overwrite, threads, lowest_rank)
+        how = _how_to_save(path, format, overwrite, threads, lowest_rank, cache_staged=cache_staged)
         saved = self.tensors.tree_to_torch(state_dict)
         place = next(number for number in itertools.count() if number not in self._saves.values())
         background = self._background_group(place) if members is None else members
@@ -218,6 +237,7 @@ class StorageOperations:
         format: str = "default",
         partial: bool = False,
         threads: int = 1,
+        block_size: int | None = None,
         distributed: bool = True,
         group: Handle | None = None,
     ) -> dict:
@@ -227,7 +247,7 @@ class StorageOperations:
         fault, self._failure_to_come = self._failure_to_come, None
         with in_process_group(distributed):
             if fault is None:
-                reader = _reader(path, format, threads)
+                reader = _reader(path, format, threads, block_size)
                 _run(dcp.load, loaded, storage_reader=reader, planner=planner, process_group=members)
             else:
                 _run(_load_state_dict, loaded, FailingReader(fault, self.rank, path), process_group=members,
@@ -247,6 +267,17 @@ class StorageOperations:
             files = dict.fromkeys(_reader(path, "safetensors").read_metadata().state_dict_metadata, 1)
         Path(target).mkdir(parents=True, exist_ok=True)
         consolidate_safetensors_files(_safetensors_folder(path) or path, target, files)
+
+    @operation("storage.consolidate_on_every_rank")
+    def storage_consolidate_on_every_rank(self, path: str, target: str, files: dict[str, int]) -> None:
+        Path(target).mkdir(parents=True, exist_ok=True)
+        consolidate_safetensors_files_on_every_rank(_safetensors_folder(path) or path, target, files)
+
+    @operation("storage.load_optimizer")
+    def storage_load_optimizer(self, model_state: dict, key: str, path: str) -> dict:
+        model = self.tensors.tree_to_torch(model_state)
+        loaded = _run(load_sharded_optimizer_state_dict, model, key, _reader(path, _format_of(path)))
+        return self.tensors.tree_to_values(loaded)
 
     @operation("storage.describe")
     def storage_describe(self, path: str) -> dict:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch.distributed.checkpoint._consolidate_hf_safetensors import (
+    _calculate_max_contiguous_elements,
+    _write_sub_tensor_to_file_optimized,
+)
 from torch.distributed.checkpoint._nested_dict import flatten_state_dict, unflatten_state_dict
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner, _validate_global_plan
 from torch.distributed.checkpoint.metadata import (
@@ -102,7 +106,6 @@ def _written(plans: list[SavePlan], tensors: dict) -> dict:
     return {"chunks": chunks, "values": owners}
 
 
-
 class StoragePlanningOperations:
     @operation("storage.plan_reads")
     def storage_plan_reads(self, saved: list[dict], wanted: list[dict]) -> list[dict]:
@@ -121,6 +124,20 @@ class StoragePlanningOperations:
         # With the plan of one rank alone PyTorch does not compare volumes.
         plans = [SavePlan([]), SavePlan([])]
         return _validate_global_plan(plans, Metadata({"tensor": _in_chunks(shape, chunks)}))
+
+    @operation("storage.contiguous_run")
+    def storage_contiguous_run(self, place: list[int], part: list[int], shape: list[int]) -> int:
+        return _calculate_max_contiguous_elements(place, part, shape)
+
+    @operation("storage.place_part")
+    def storage_place_part(self, part: torch.Tensor, offsets: list[int], shape: list[int]) -> torch.Tensor:
+        whole = torch.zeros(shape, dtype=part.dtype)
+        memory = memoryview(whole.reshape(-1).view(torch.uint8).numpy())
+        elements = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        _write_sub_tensor_to_file_optimized(
+            memory, elements, part.element_size(), shape, offsets, list(part.shape)
+        )
+        return whole
 
     @operation("storage.plan_save")
     def storage_plan_save(

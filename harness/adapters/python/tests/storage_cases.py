@@ -125,6 +125,40 @@ def shards_are_put_together(run):
         assert index["weight_map"] == {"bias": names[0], "weight": names[1]}
         assert all((Path(path) / "whole" / name).exists() for name in names)
     dist.barrier()
+    run("storage.consolidate_on_every_rank", path=path, target=path + "/shared", files={"weight": 2, "bias": 1})
+    files = ["model.safetensors.index.json", *(f"model-0000{number}-of-00002.safetensors" for number in (1, 2))]
+    assert all((Path(path) / "shared" / name).read_bytes() == (Path(path) / "whole" / name).read_bytes() for name in files)
+
+
+def quantized_weights_are_multiplied(run):
+    path = new_folder("blocks")
+    weight, factors = torch.ones(3, 5), torch.arange(1.0, 7).reshape(2, 3)
+    saved = {"a.weight": weight, "a.weight_scale_inv": factors, "b": torch.ones(1)}
+    run("storage.save", state_dict=saved, path=path + "/parts", format="safetensors", distributed=False)
+    if run.rank == 0:
+        run("storage.consolidate", path=path + "/parts", target=path + "/whole")
+    dist.barrier()
+    destination = {"a.weight": torch.zeros(3, 5), "b": torch.zeros(1)}
+    loaded = run("storage.load", state_dict=destination, path=path + "/whole", format="safetensors", block_size=2)
+    expected = factors.repeat_interleave(2, 0).repeat_interleave(2, 1)[:3, :5]
+    assert torch.equal(loaded["state_dict"]["a.weight"], expected) and loaded["state_dict"]["b"].tolist() == [1]
+
+
+def parts_are_copied_in_runs(run):
+    assert run("storage.contiguous_run", place=[1, 0], part=[3, 4], shape=[6, 4]) == 8
+    assert run.error_of("storage.contiguous_run", place=[3], part=[3], shape=[4])[0] == "ValueError"
+    whole = run("storage.place_part", part=torch.tensor([[1, 2], [3, 4]]), offsets=[0, 1], shape=[2, 3])
+    assert whole.tolist() == [[0, 1, 2], [0, 3, 4]]
+
+
+def optimizer_state_is_loaded_by_itself(run):
+    mesh, path = run("mesh.init", shape=[run.world_size]), new_folder("optimizer")
+    state = {"state": {"weight": {"exp_avg": rows(run, mesh), "step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.5}]}
+    run("storage.save", state_dict={"optim": state, "model": {"weight": rows(run, mesh)}}, path=path)
+    loaded = run("storage.load_optimizer", model_state={"weight": rows(run, mesh, 0.0)}, key="optim", path=path)
+    assert list(loaded) == ["optim"] and loaded["optim"]["param_groups"] == [{"lr": 0.5}]
+    assert loaded["optim"]["state"]["weight"]["step"].item() == 3
+    assert loaded["optim"]["state"]["weight"]["exp_avg"].shape == [7, 2]
 
 
 def layout(shape, rows):

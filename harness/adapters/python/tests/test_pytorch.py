@@ -23,8 +23,13 @@ class Box(nn.Module):
         return self.module(*inputs)
 
 
+class Lining(Box):
+    """Stands in a box of its own, and is a part of it."""
+
+
 class Boxing(PyTorchAdapter):
-    name, version, capabilities, wrapper_classes = "boxes", "1", ["core", "optimizer"], {Box: ("fsdp", "module")}
+    name, version, capabilities = "boxes", "1", ["core", "optimizer"]
+    wrapper_classes = {Lining: (None, "module"), Box: ("fsdp", "module")}
     saved: list[str] = []
 
     def wrap(self, root, path, wrapper, options):
@@ -77,6 +82,12 @@ def test_a_child_of_the_user_keeps_the_name_of_the_attribute(boxing):
     inner.module = nn.Linear(2, 3)
     assert torch_modules.clean_name(Box(inner), "module.module.weight") == "module.weight"
     assert torch_modules.clean_name(inner, "module.weight") == "module.weight"
+
+
+def test_two_objects_can_make_one_wrapper(boxing):
+    root = nn.Sequential(Box(Lining(nn.Linear(2, 3))))
+    assert [place.wrapper_kinds() for place in torch_modules.places(root)] == [[], ["fsdp"]]
+    assert torch_modules.clean_name(root, "0.module.module.weight") == "0.weight"
 
 
 def test_a_wrapper_that_the_library_lacks_is_not_supported(boxing):

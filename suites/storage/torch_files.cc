@@ -1,0 +1,52 @@
+// Files of torch.save and checkpoints that are converted into each other.
+#include <ATen/ATen.h>
+
+#include "suites/storage/placed.h"
+#include "suites/storage/rule.h"
+
+namespace shardcts::storage {
+namespace {
+
+const std::vector<PlacedTensor> kFiled = {
+    {"rows", {7, 3}, "S0"},     {"columns", {2, 5}, "S1", at::kDouble}, {"replicated", {3, 2}, "R", at::kBFloat16},
+    {"number", {}, "R"},        {"ids", {6}, "S0", at::kLong},          {"flags", {5}, "S0", at::kBool},
+    {"few", {1, 2}, "S0"},      {"nothing", {0, 3}, "S0"},              {"small.ints", {3, 3}, "S0", at::kShort},
+    {"plain", {4}, "", at::kHalf}};
+
+// Beside the tensors: values that are none, of the types that a state dict has.
+Dict WithValues(const Dict& tensors) {
+  return {{"model", tensors},
+          {"step", 7},
+          {"rate", 0.1},
+          {"name", "größe"},
+          {"history", List{1, 2.5, true, "text"}},
+          {"groups", List{Dict{{"lr", 0.5}, {"params", List{"rows", "ids"}}}}}};
+}
+
+constexpr const char* kFile = "all.pt";
+
+void LoadsFile(Trial& t) {
+  Dict blank;
+  for (const auto& [name, whole] : WholeState(kFiled)) blank.Set(name, at::zeros_like(whole.AsTensor()));
+  const Dict filled = LoadTorchFile(t.caller(), {{"model", blank}}, kFile);
+  t.Rule(SameValue("the file", Value(Dict{{"model", WholeState(kFiled)}}), filled));
+}
+
+}  // namespace
+
+RULE(FM5) {
+  const World world = FirstRanks(t);
+  const Value expected = WithValues(WholeState(kFiled));
+  world.Save(WithValues(CodedState(t, world, kFiled)), "checkpoint", {});
+  Rank0Does(t, [&] {
+    ConvertCheckpoint(t.caller(), "checkpoint", kFile, "torch_save");
+    ConvertCheckpoint(t.caller(), kFile, "back", "default");
+  });
+  if (t.TextParam("through") == "load_file") return LoadsFile(t);
+  const Value read = ReadCheckpoint(t.caller(), "back");
+  t.Rule(SameValue("the checkpoint made of the file", expected, InOrderOf(expected, read)));
+  const Dict loaded = world.Load({{"model", BlankState(t, world, kFiled)}}, "back");
+  if (const Value* model = loaded.Find("model")) HasCoded(t, "what was loaded", world, kFiled, model->AsDict());
+}
+
+}  // namespace shardcts::storage
