@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import read_json
+from conftest import BUILD, read_json
 
 CORPUS = Path(__file__).resolve().parents[1] / "fuzz/corpus"
 SCRIPTS = sorted(CORPUS.glob("*.json"))
@@ -36,6 +36,15 @@ def test_seeded_bugs_show(shardcts, tmp_path, mutant):
     first = summary["findings"][0]
     assert first["corpus"] and first["rule"] == "LO10"
     assert read_json(tmp_path / "out" / first["file"])["fuzz"]["actions"]
+
+
+def test_what_wrapped_and_unwrapped_models_do_alike_shows(shardcts, tmp_path):
+    """No extra state is loaded, by either: what the script gives tells."""
+    bug = f"{BUILD / 'libshardcts_reference_mutants.so'},source_mutant=extra_state_not_restored"
+    ended, summary = fuzz(shardcts, tmp_path / "out", bug)
+    assert ended.code == 1, ended
+    first = summary["findings"][0]
+    assert (first["corpus"], first["difference"]) == ("found-extra-state-not-restored.json", "not as given")
 
 
 def test_a_finding_is_a_program_of_a_corpus(shardcts, tmp_path):

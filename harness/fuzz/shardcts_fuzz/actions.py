@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from shardcts_fuzz.forms import FORMS, is_whole, model_forms, optimizer_forms
+from shardcts_fuzz.given import load_given, may_be_given
 from shardcts_fuzz.loads import load, refuse, save
 from shardcts_fuzz.model_state import ModelState
 from shardcts_fuzz.programs import Relation
@@ -185,5 +186,6 @@ ACTIONS = {
     "freeze": Kind(1, lambda p: p.may_freeze(), _freeze),
     "read": Kind(2, lambda p: "reading" in p.features, _read),
     "load elsewhere": Kind(2, lambda p: "second_model" in p.features, _second),
+    "load given": Kind(4, may_be_given, load_given),
     "refuse": Kind(2, lambda p: p.may_refuse(), refuse),
 }

@@ -11,7 +11,7 @@ from dataclasses import replace
 from shardcts_fuzz.programs import CONTRACT, Action, Program, Relation, Step, names_in
 from shardcts_fuzz.swarm import FEATURES
 
-KINDS = {"equal": 2, "same_keys": 2, "same_state": 2, "refused": 1}  # of relations, with how many results
+KINDS = {"equal": 2, "same_keys": 2, "same_state": 2, "refused": 1, "given": 2}  # of relations, with how many results
 LARGEST_WORLD = 8
 LARGEST_FILE = 1 << 20
 

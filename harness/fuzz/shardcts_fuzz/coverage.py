@@ -5,7 +5,7 @@ from itertools import combinations
 
 # Those that the generator knows before it makes an action, and steers by.
 STEERING = ("action", "after", "form", "wrapper", "state", "layout", "type", "optimizer", "fault", "dtype")
-DIMENSIONS = (*STEERING, "broadcast", "operation", "option")
+DIMENSIONS = (*STEERING, "broadcast", "partial", "operation", "option")
 MOST = 8  # times as likely as usual is what was never tried
 
 

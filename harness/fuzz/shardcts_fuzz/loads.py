@@ -112,7 +112,9 @@ def refuse(program, maker):
         last = {**wrong.args, **({"options": options} if options else {})}
         wrong = replace(wrong, args={**last, "state_dict": "$" + saved.let}, last_rank_args=last)
         fault, rule = fault + " on one rank", "LO6"
-    maker.add("refuse", [wrong], [Relation(rule, "refused", (wrong.let,))], tags=[("form", saved.form.name), ("fault", fault)])
-    model.after_error = True
+    distributed = saved.form.op in SET
+    tags = [("form", saved.form.name), ("fault", fault), *([("has", "failed load")] if distributed else [])]
+    maker.add("refuse", [wrong], [Relation(rule, "refused", (wrong.let,))], tags=tags)
+    model.after_error, model.failed_load = True, model.failed_load or distributed
     load(program, maker, saved)
     model.after_error = False

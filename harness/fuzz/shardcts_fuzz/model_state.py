@@ -17,6 +17,7 @@ class ModelState:
     frozen: frozenset = frozenset()
     was_frozen: bool = False  # some parameter, at some time
     after_error: bool = False
+    failed_load: bool = False  # some distributed load, at some time, was refused
 
     def state_class(self):
         if self.after_error:

@@ -3,7 +3,7 @@
 from shardcts_fuzz.findings import Finding, error_class
 from shardcts_fuzz.recordings import SKIPPED
 from shardcts_fuzz.programs import names_in
-from shardcts_fuzz.values import Comparison, key_list
+from shardcts_fuzz.values import Comparison, key_list, not_given
 
 PURE = {"get", "read", "summon", "compare with twin", "save"}  # what differs there says nothing of what follows
 NOT_COMPARED = {"optimizer.create", "model.build", "mesh.init", "fsdp.set_state_dict_type", "fsdp.summon_full_params"}
@@ -127,6 +127,19 @@ class Judge:
             found = comparison.compare(expected, actual)
             if found:
                 return found.kind, f"rank {rank}: state at {found.path}: the twin's and this: {found.text}"
+        return None
+
+    def _given(self, relation, recording):
+        """The result has the values that the second step, a load, was given in the script itself."""
+        given = next(step for step in self._program.steps() if step.let == relation.steps[1]).args["state_dict"]
+        for rank, outcome in enumerate(recording.outcomes(relation.steps[0])):
+            if "value" not in (outcome or {}):
+                return None
+            actual = recording.expand(outcome["value"])
+            for name, value in given.items():
+                wrong = not_given(recording, actual, name, value)
+                if wrong:
+                    return "not as given", f"rank {rank}: {name}: {wrong}"
         return None
 
     def _refused(self, relation, recording):

@@ -22,7 +22,7 @@ class Relation:
     """What must hold. `rule`: its id in docs/rules.md. `steps`: the names of the results that it is about."""
 
     rule: str
-    kind: str  # "equal", "same_keys", "same_state", "refused"
+    kind: str  # "equal", "same_keys", "same_state", "refused", "given"
     steps: tuple
     exact: bool = True  # bit for bit; else as close as the arithmetic is
     first_rank_only: bool = False

@@ -9,7 +9,7 @@ FEATURES = (
     "frozen", "ties", "buffers", "batch_norm", "extra_state", "parameters", "no_elements", "names", "dtypes",
     # what happens
     "training", "optimizer", "optimizer_options", "groups", "options", "illegal", "second_model", "types", "evaluation",
-    "freezing", "filling", "reading", "one_rank",
+    "freezing", "filling", "reading", "one_rank", "given",
 )  # fmt: skip
 
 WRAPPERS = ("ddp", "replicate", "fully_shard", "fsdp", "hsdp", "tp")

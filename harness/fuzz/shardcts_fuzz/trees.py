@@ -16,6 +16,8 @@ class Tree:
     has_buffers: bool = False
     dtype: str = "float32"  # of all parameters
     linears: list = field(default_factory=list)  # paths of those that tensor parallelism can divide
+    buffers: dict = field(default_factory=dict)  # the shape of each one that state dicts have, by name
+    extra_state: list = field(default_factory=list)  # the names of the entries
 
     @property
     def only_parameters(self):
@@ -52,6 +54,7 @@ class TreeMaker:
         self._left = 2 + stream.below(4)  # leaves
         self._linears = {}  # (in, out) -> paths
         self._flags = set()
+        self._buffers, self._extra = {}, []
         self._dtype = stream.choice(["float64", "bfloat16", "float16"]) if "dtypes" in features else "float32"
 
     def make(self):
@@ -61,7 +64,8 @@ class TreeMaker:
             root["parameters"] = {"extra": self._typed({"shape": [self._size(), 2]})}
             self._shapes["extra"] = root["parameters"]["extra"]["shape"]
         arguments = {"root": root, "in": width, "values": "coded", "scale": 2.0**-14}
-        tree = Tree(arguments, width, self._shapes, self._inner, dtype=self._dtype)
+        tree = Tree(arguments, width, self._shapes, self._inner, dtype=self._dtype, buffers=self._buffers,
+                    extra_state=self._extra)  # fmt: skip
         bare = [path for paths in self._linears.values() for path in paths if f"{path}.extra" not in self._shapes]
         tree.linears = bare  # a layer's style says nothing of further parameters
         self._tie(tree)
@@ -147,6 +151,7 @@ class TreeMaker:
             self._shapes[f"{path}.bias"] = [width]
             if kind == "batch_norm":
                 self._flags.add("batch_norm")
+                self._buffers |= {f"{path}.running_mean": [width], f"{path}.running_var": [width], f"{path}.num_batches_tracked": []}
         self._decorate(module, path, kind == "bare")
         if len(self._shapes) > before:
             self._inner.append(path)
@@ -165,11 +170,13 @@ class TreeMaker:
             dtype = stream.choice(["float32", "float64", "int64", "bool", "bfloat16"])
             self._flags.add("buffers")
             module["buffers"] = {"kept": {"shape": [self._size()], "dtype": dtype}}
+            self._buffers[f"{prefix}kept"] = module["buffers"]["kept"]["shape"]
             if stream.chance(0.3):
                 module["buffers"]["lost"] = {"shape": [2], "persistent": False}
         if "extra_state" in self._features and stream.chance(0.2):
             module["extra_state"] = stream.choice([1, "text", {"a": [1, 2]}, [1.5], True])
             self._flags.add("extra_state")
+            self._extra.append(f"{prefix}_extra_state")
 
     def _add_before_children(self, name, shape, prefix):
         """A module's own parameters come before those of its children."""

@@ -1,10 +1,11 @@
 """Compares recorded values: names and their order first, then layout, then bits, or values where arithmetic was done."""
 
+import base64
 import math
 import struct
 from dataclasses import dataclass
 
-FORMATS = {"float32": "f", "float64": "d", "float16": "e"}
+FORMATS = {"float32": "f", "float64": "d", "float16": "e", "int64": "q", "bool": "?"}
 TOLERANCE = {"float32": 1e-4, "float64": 1e-7, "float16": 1e-2, "bfloat16": 3e-2}
 FLAGS = ("requires_grad", "is_parameter")
 
@@ -118,6 +119,25 @@ def _close(expected, actual, tolerance):
     scale = max((abs(x) for x in expected if math.isfinite(x)), default=0.0)
     bound = tolerance * max(scale, 1e-3)
     return all(x == y or abs(x - y) <= bound or (x != x and y != y) for x, y in zip(expected, actual))
+
+
+def not_given(recording, actual, name, given):
+    """What is wrong with an entry that was loaded from a float32 tensor of the script, or another value of it; or None."""
+    if name not in actual:
+        return "is missing"
+    if not (isinstance(given, dict) and "$tensor" in given):
+        return None if actual[name] == given else f"{_short(actual[name])}, and {_short(given)} was given"
+    tensor, expected = actual[name].get("$tensor"), given["$tensor"]
+    if tensor is None or tensor["shape"] != expected["shape"]:
+        return f"{_short(actual[name])} is no tensor of the shape {expected['shape']}"
+    data = recording.bytes_of(tensor)
+    if data is None:
+        return None
+    wanted = _numbers(base64.b64decode(expected["data"]), "float32")
+    values = _numbers(data, tensor["dtype"])
+    wanted = [bool(value) for value in wanted] if tensor["dtype"] == "bool" else wanted
+    index = next((i for i, (x, y) in enumerate(zip(values, wanted)) if x != y), None)
+    return None if index is None else f"element {index}: {values[index]}, and {wanted[index]} was given"
 
 
 def _short(value):

@@ -81,3 +81,33 @@ def test_half_of_the_programs_avoid_what_is_known():
                                                     ([0, 3], 2, "no elements"), ([], 2, "plain"), ([3], 1, "plain")])  # fmt: skip
 def test_layout_classes(shape, world, expected):
     assert layout_class(shape, world) == expected
+
+
+def test_what_is_given_is_whole_or_said_to_be_a_part():
+    """A load of values that the program writes names every entry of the state dict, or is not strict."""
+    seen = set()
+    for number in range(60):
+        program = make_program(16, number, WORLDS, features=["fully_shard", "given", "buffers", "batch_norm", "extra_state", "ties"])
+        names = set()
+        for action in program.actions:
+            for step in action.steps:
+                given = step.args.get("state_dict")
+                if action.name != "load given" or not isinstance(given, dict):
+                    continue
+                whole = dict(action.tags)["partial"] is False
+                strict = step.args.get("strict", step.args.get("options", {}).get("strict", True))
+                assert strict is whole
+                names = set(given) if whole else names
+                seen.add((whole, any("running_mean" in name for name in given), any("_extra_state" in name for name in given)))
+    assert len(seen) == 8
+
+
+def test_values_that_are_given_are_checked_unless_tied_names_differ():
+    for number in range(60):
+        program = make_program(17, number, WORLDS, features=["fully_shard", "given", "ties"])
+        for action in program.actions:
+            if action.name == "load given":
+                given = action.steps[0].args["state_dict"]
+                ties = [tie for step in program.steps() if step.op == "model.build" for tie in step.args["args"].get("ties", [])]
+                differ = any(given.get(first) != given.get(second) for first, second in ties)
+                assert [relation.kind for relation in action.relations] == (["equal"] if differ else ["given", "equal"])

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from shardcts_fuzz.findings import without_numbers
-from shardcts_fuzz.values import Comparison
+from shardcts_fuzz.values import Comparison, not_given
 
 
 class Kept:
@@ -66,3 +66,25 @@ def test_messages_of_one_cause_are_alike():
     first = without_numbers("size mismatch for 0.weight: torch.Size([3, 2]) at 0x7f12")
     assert first == without_numbers("size mismatch for 7.weight: torch.Size([1]) at 0x55aa")
     assert first != without_numbers("missing key")
+
+
+def entry(code, dtype, *values):
+    data = base64.b64encode(struct.pack(f"<{len(values)}{code}", *values)).decode()
+    return {"a": {"$tensor": {"shape": [len(values)], "dtype": dtype, "data": data}}}
+
+
+@pytest.mark.parametrize("actual, given, wrong", [
+    (entry("f", "float32", 3.0, 0.0), tensor(3.0, 0.0), None),
+    (entry("f", "float32", 3.0, 1.0), tensor(3.0, 0.0), "element 1: 1.0, and 0.0 was given"),
+    (entry("q", "int64", 3, 0), tensor(3.0, 0.0), None),
+    (entry("q", "int64", 2, 0), tensor(3.0, 0.0), "element 0: 2, and 3.0 was given"),
+    (entry("?", "bool", True, False), tensor(3.0, 0.0), None),
+    (entry("?", "bool", True, True), tensor(3.0, 0.0), "element 1: True"),
+    (entry("f", "float32", 3.0), tensor(3.0, 0.0), "is no tensor of the shape [2]"),
+    ({}, tensor(3.0), "is missing"),
+    ({"a": 1}, "other", "1, and other was given"),
+    ({"a": "other"}, "other", None),
+])  # fmt: skip
+def test_what_was_given_is_there(actual, given, wrong):
+    found = not_given(Kept, actual, "a", given)
+    assert found == wrong if wrong is None else wrong in found
