@@ -180,7 +180,7 @@ std::vector<MutantRow> TrainingMutants() {
               {"test_init_state_dict C1", "test_init_state_dict C2"}, OnLoadedDict(InNewMemory)),
       PortRow("storage_whole_rows_swapped", "what is read as a whole has its rows in another order", "lost offsets",
               {"test_partial_load C6", "test_partial_load C8"}, OnReadDict(RowsSwapped)),
-      PortRow("storage_keys_ignored", "a read gives everything, whatever its keys are", "prefixes that nobody compares",
+      PortRow("storage_read_keys_ignored", "a read gives everything, whatever its keys are", "prefixes that nobody compares",
               {"test_partial_load C4", "test_partial_load C7"},
               WithoutArgument("storage.read", "keys")),
       PortRow("storage_optimizer_others", "an optimizer's state that is loaded has other values", "a class of bugs",
