@@ -35,7 +35,7 @@ def test_every_listed_test_has_passed(shardcts, whole_run):
     unsupported = {test["id"] for test in whole_run.tests if test["verdict"] == "not_supported"}
     assert {test["verdict"] for test in whole_run.tests if test["id"] not in skipped | unsupported} == {"pass"}
     assert len(unsupported) == 6 and all(test.startswith("dcp/") for test in unsupported), "files through streams"
-    assert len(skipped) == 47 + 16 + 20  # of fsdp_state_dict, fsdp_optim_state and state_dict: upstream returns early
+    assert len(skipped) == 47 + 16 + 20 + 5  # upstream returns early in three suites; five of dcp are not ported
     assert whole_run.complete
     assert sorted(pool["world_size"] for pool in whole_run.document["pools"]) == [1, 2, 4, 8]
     assert {pool["starts"] for pool in whole_run.document["pools"]} == {1}
