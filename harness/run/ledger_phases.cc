@@ -55,7 +55,8 @@ std::string RunLedger::OtherRunnerOf(const Unit& unit) {
 bool RunLedger::WasAskedFor(const Unit& unit, const std::optional<Incident>& incident) const {
   const TestCase& test = results_.tests[IndexOf(unit.job)].test;
   if (test.phases.at(unit.phase).role != "crash" || !incident || incident->verdict != Verdict::kCrash) return false;
-  return ReadDeathNote(attempts_.at(unit.job).folder) == incident->rank;
+  const std::optional<int> dead = ReadDeathNote(attempts_.at(unit.job).folder);
+  return dead && (incident->rank < 0 || *dead == incident->rank);  // a launcher that ends all hides which died first
 }
 
 Verdict RunLedger::FinishPhase(const Unit& unit, const Plan& plan, const std::vector<RankReport>& ranks,
