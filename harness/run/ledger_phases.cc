@@ -54,7 +54,9 @@ std::string RunLedger::OtherRunnerOf(const Unit& unit) {
 
 bool RunLedger::WasAskedFor(const Unit& unit, const std::optional<Incident>& incident) const {
   const TestCase& test = results_.tests[IndexOf(unit.job)].test;
-  if (test.phases.at(unit.phase).role != "crash" || !incident || incident->verdict != Verdict::kCrash) return false;
+  if (test.phases.at(unit.phase).role != "crash" || !incident) return false;
+  const bool launcher_ended = incident->verdict == Verdict::kHarnessError && incident->rank < 0;  // over the dead rank
+  if (incident->verdict != Verdict::kCrash && !launcher_ended) return false;
   const std::optional<int> dead = ReadDeathNote(attempts_.at(unit.job).folder);
   return dead && (incident->rank < 0 || *dead == incident->rank);  // a launcher that ends all hides which died first
 }
