@@ -355,7 +355,8 @@ std::vector<MutantRow> StorageRuleMutants() {
   std::vector<MutantRow> rows = RoundTripRows();
   for (const auto& more : {StorageReshardingMutants(), StorageEntryMutants(), StorageLossMutants(),
                            StorageCostMutants(), CheckpointPortMutants(), StorageBackgroundMutants(),
-                           StorageDurableMutants(), StorageHostileMutants(), ContentRows(), RankRows(), HardenedRows(), ValueRows()}) {
+                           StorageDurableMutants(), StorageHostileMutants(), ContentRows(), RankRows(),
+                           HardenedRows(), ValueRows()}) {
     rows.insert(rows.end(), more.begin(), more.end());
   }
   return rows;

@@ -314,7 +314,9 @@ std::vector<Script> ReadScripts(const Recording& recording, const std::string& p
     std::vector<Script> scripts;
     for (const Json& phase : PhaseScripts(recording.script, path)) {
       const std::string in_phase = HasPhases(recording.script) ? fmt::format(": phases[{}]", scripts.size()) : "";
-      if (phase.contains("role") && phase.at("role") == "crash") Fail(path + in_phase, "ranks are killed in it: run the test itself");
+      if (phase.contains("role") && phase.at("role") == "crash") {
+        Fail(path + in_phase, "ranks are killed in it: run the test itself");
+      }
       scripts.push_back(FromJson(phase, recording.blobs, path, path + in_phase));
     }
     return scripts;

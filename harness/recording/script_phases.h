@@ -14,8 +14,8 @@ inline constexpr size_t kMaxScriptPhases = 8;
 
 bool HasPhases(const Json& script);
 
-// Each phase as a script without phases, with its "role" (save, load; crash in recordings); a script without phases is the only element. Throws InputError
-// naming `file` and the phase.
+// Each phase as a script without phases, with its "role" (save, load; crash in recordings); a script without phases is
+// the only element. Throws InputError naming `file` and the phase.
 std::vector<Json> PhaseScripts(const Json& script, const std::filesystem::path& file);
 
 // The lists of steps, of all phases. Throws nlohmann's exceptions.
