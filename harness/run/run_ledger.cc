@@ -1,6 +1,7 @@
 #include "run/run_ledger.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <ctime>
 #include <iterator>
 
@@ -15,12 +16,16 @@ namespace {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
+// With milliseconds: two short runs may begin in one second, and a history tells runs apart by this.
 std::string NowText() {
-  const std::time_t now = std::time(nullptr);
+  std::timespec now{};
+  std::timespec_get(&now, TIME_UTC);
   std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  ::gmtime_r(&now.tv_sec, &utc);
+  char seconds[32];
+  std::strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &utc);
+  char text[40];
+  std::snprintf(text, sizeof(text), "%s.%03ldZ", seconds, now.tv_nsec / 1'000'000);
   return text;
 }
 
