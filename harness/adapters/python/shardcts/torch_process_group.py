@@ -77,12 +77,21 @@ def calm_readers() -> None:
     A thread gives itself its name when it first runs. That of a rank alone in its group may not have run yet, and is left
     as it is: it has no peers to read from.
     """
+    _set_niceness_of_readers(_READER_NICENESS)
+
+
+def _wake_readers() -> None:
+    """Local. The thread of a process that ends last frees its memory, which takes long where it gives way to all others.
+    Without the right to it they stay as they are."""
+    _set_niceness_of_readers(os.getpriority(os.PRIO_PROCESS, os.getpid()))
+
+
+def _set_niceness_of_readers(niceness: int) -> None:
     for name in Path("/proc/self/task").glob("*/comm"):
         try:
-            thread = int(name.parent.name)
-            if name.read_text().strip() == _GLOO_READER and os.getpriority(os.PRIO_PROCESS, thread) < _READER_NICENESS:
-                os.setpriority(os.PRIO_PROCESS, thread, _READER_NICENESS)
-        except OSError:  # it has ended
+            if name.read_text().strip() == _GLOO_READER:
+                os.setpriority(os.PRIO_PROCESS, int(name.parent.name), niceness)
+        except OSError:  # it has ended, or may not become less nice
             continue
 
 
@@ -99,6 +108,7 @@ def delay(seed: int | None) -> None:
 
 
 def tear_down() -> None:
+    _wake_readers()
     if dist.is_initialized():
         dist.destroy_process_group()
     _forget_layouts()

@@ -1,5 +1,10 @@
 """The default process group: what of an earlier one must not stay."""
 
+import ctypes
+import os
+import threading
+
+import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
@@ -19,3 +24,26 @@ def test_layouts_of_an_earlier_group_are_forgotten():
             assert (tensor + tensor).device_mesh is mesh
         finally:
             torch_process_group.tear_down()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make threads less nice")
+def test_readers_give_way_until_the_process_is_about_to_end():
+    begun, over, threads = threading.Event(), threading.Event(), []
+
+    def read():
+        ctypes.CDLL(None).prctl(15, b"gloo_tcp_loop", 0, 0, 0)  # PR_SET_NAME
+        threads.append(threading.get_native_id())
+        begun.set()
+        over.wait(60)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        assert begun.wait(60)
+        torch_process_group.calm_readers()
+        assert os.getpriority(os.PRIO_PROCESS, threads[0]) == 19
+        torch_process_group.tear_down()
+        assert os.getpriority(os.PRIO_PROCESS, threads[0]) == os.getpriority(os.PRIO_PROCESS, os.getpid()) < 19
+    finally:
+        over.set()
+        reader.join()
