@@ -17,11 +17,13 @@ int64_t SaveOf(const Dict& arguments) { return arguments.At("save").AsHandle().i
 // The saves that nobody has waited for yet, by handle.
 struct Pending {
   std::map<int64_t, Dict> arguments;
-  std::map<int64_t, Dict> earlier;  // arguments of a save that was under way in the same folder
+  std::map<int64_t, Dict> earlier;  // of the save that it is mixed with
 };
 
-bool AreOfOneFolder(const Dict& one, const Dict& other) {
-  return one.At("path").AsString() == other.At("path").AsString();
+enum class Folders { kOne, kTwo };
+
+Folders FoldersOf(const Dict& one, const Dict& other) {
+  return one.At("path").AsString() == other.At("path").AsString() ? Folders::kOne : Folders::kTwo;
 }
 
 // Once more, with what the tensors are when the save is waited for.
@@ -53,14 +55,14 @@ Mutation HideErrorsOfOthers() {
   };
 }
 
-// Of two saves to one folder the first entry is the second's, all others the first's.
-Mutation MixSavesOfOneFolder() {
+// Of two saves that are under way at once, to one folder or to two, the first's first entry is the second's.
+Mutation MixSaves(Folders folders) {
   const auto pending = std::make_shared<Pending>();
-  return [pending](MutantState& state, std::string_view operation, Dict& arguments) -> Outcome {
+  return [pending, folders](MutantState& state, std::string_view operation, Dict& arguments) -> Outcome {
     if (operation == "implementation.reset") *pending = {};
     if (operation == "storage.save_async") {
       for (const auto& [id, other] : pending->arguments) {
-        if (AreOfOneFolder(arguments, other)) pending->earlier[id] = arguments;
+        if (FoldersOf(arguments, other) == folders) pending->earlier[id] = arguments;
       }
     }
     Outcome outcome = state.inner.Invoke(operation, arguments);
@@ -102,7 +104,7 @@ std::vector<MutantRow> StorageBackgroundMutants() {
       StorageRule("AS2", "storage_async_errors_hidden", "an error of another rank's save in the background is not told",
                   "a future that nobody asks", HideErrorsOfOthers(), 3),
       StorageRule("AS4", "storage_saves_mixed", "an entry of a second save gets into the first one's checkpoint",
-                  "two writers of one folder", MixSavesOfOneFolder(), 2),
+                  "two writers of one folder", MixSaves(Folders::kOne), 2),
       StorageRule("AS5", "storage_steps_dropped", "optimizers do not step while a save is under way",
                   "a training that waits for its checkpoint", NoStepsWhileSaving()),
       StorageRule("AS6", "storage_never_done", "a save that has ended is said to be under way", "a flag that nobody sets",
@@ -112,6 +114,8 @@ std::vector<MutantRow> StorageBackgroundMutants() {
                   "ties and views are lost", OnResult("storage.stage", [](MutantState&, const Dict&, Value& staged) {
                     ForEachLocal(staged, [](at::Tensor& local) { local = local.clone(); });
                   })),
+      StorageRule("AS9", "storage_saves_share_results", "an entry of a save to another folder gets into a checkpoint",
+                  "megatron-core 0.16.1: results of all saves in one queue", MixSaves(Folders::kTwo)),
   };
 }
 

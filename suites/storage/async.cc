@@ -175,4 +175,19 @@ RULE(AS7) {
   t.Rule(SameValue("the copy after the source has changed", before, staged));
 }
 
+RULE(AS9) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> large = {{"weight", {3000, 500}, "S0"}, {"bias", {4, 6}, "S0"}};
+  const std::vector<PlacedTensor> small = {{"number", {}, ""}, {"weight", {6, 5}, "S0"}, {"bias", {4, 6}, "S0"}};
+  for (const bool in_order : {true, false}) {
+    const std::string of_large = fmt::format("large{}", in_order), of_small = fmt::format("small{}", in_order);
+    BackgroundSave first = SaveCheckpointAsync(t.caller(), CodedState(t, world, large), of_large);
+    BackgroundSave second = SaveCheckpointAsync(t.caller(), CodedState(t, world, small), of_small);
+    (in_order ? first : second).Wait();
+    (in_order ? second : first).Wait();
+    HasCoded(t, "the large save", world, large, world.Load(BlankState(t, world, large), of_large));
+    HasCoded(t, "the small save", world, small, world.Load(BlankState(t, world, small), of_small));
+  }
+}
+
 }  // namespace shardcts::storage
