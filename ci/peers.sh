@@ -12,14 +12,17 @@ python=.venv/bin/python
 declare -A implementations=(
   [accelerate]="python:accelerate_fsdp2:Accelerate python:accelerate_fsdp2:Accelerate,loading=efficient"
   [fairscale]="python:fairscale_fsdp:Fairscale,timeout_s=10 python:fairscale_fsdp:Fairscale,timeout_s=10,mended=yes"
+  [megatron]="python:megatron_storage:Megatron,timeout_s=10"
   [torchsnapshot]="python:torchsnapshot_storage:Torchsnapshot,timeout_s=10 python:torchsnapshot_mended:Mended,timeout_s=10"
 )
 declare -A suites=(
   [accelerate]="--suite fully_shard_state_dict --suite state_dict --suite extended"
   [fairscale]="--suite fsdp_state_dict --suite fsdp_optim_state --suite extended"
-  [torchsnapshot]="--suite storage --pool fresh"  # a rank whose peer has failed waits, and its groups are of no use then
+  # A rank whose peer has failed waits, and its groups are of no use then.
+  [megatron]="--suite storage --pool fresh"
+  [torchsnapshot]="--suite storage --pool fresh"
 )
-if [ $# = 0 ]; then set -- accelerate fairscale torchsnapshot; fi
+if [ $# = 0 ]; then set -- accelerate fairscale megatron torchsnapshot; fi
 
 code=0
 for peer in "$@"; do
