@@ -172,7 +172,12 @@ void SetOutcome(TestResult& result, std::vector<RankReport> ranks, const std::op
 
 void RequireCapabilities(const std::vector<std::string>& required, TestResult& result) {
   if (result.verdict != Verdict::kNotSupported) return;
-  for (const std::string& needed : result.test.capabilities) {
+  // That which is missing, where it is required itself.
+  std::vector<std::string> needs = result.test.capabilities;
+  std::ranges::stable_partition(needs, [&](const std::string& needed) {
+    return result.reason.find("capability " + needed + " ") != result.reason.npos;
+  });
+  for (const std::string& needed : needs) {
     if (std::find(required.begin(), required.end(), needed) == required.end()) continue;
     result.verdict = Verdict::kFail;
     result.reason += "; the run requires capability " + needed;

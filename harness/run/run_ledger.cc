@@ -202,8 +202,11 @@ void RunLedger::Conclude(size_t job, const fs::path& trace_folder, TestResult ou
   if (!options_.require_should) outcome.verdict = AsAdvice(outcome.test, outcome.verdict);
   RequireCapabilities(options_.required_capabilities, outcome);
   const size_t index = IndexOf(job);
-  if (const Waiver* waiver = WaiverOf(index)) {
-    ApplyWaiver(*waiver, options_.today, VersionOf(implementation_of_[index]), outcome);
+  const bool of_base = waivers_[index].empty();
+  // What passes here may be mended where the software below is not: that is no reason to remove the waiver.
+  if (const Waiver* waiver = WaiverOf(index); waiver && !(of_base && outcome.verdict == Verdict::kPass)) {
+    const size_t implementation = implementation_of_[index];
+    ApplyWaiver(*waiver, options_.today, of_base ? BaseVersionOf(implementation) : VersionOf(implementation), outcome);
   }
   SettleFolder(job, outcome);
   outcome.trace = KeepRecording(trace_folder, job, outcome);
@@ -231,16 +234,21 @@ void RunLedger::TellWhenOver(size_t job) {
 // What the implementation says that it is based on, and its version, are known when it runs.
 const Waiver* RunLedger::WaiverOf(size_t index) const {
   const size_t implementation = implementation_of_[index];
-  const std::string version = VersionOf(implementation);
-  if (!waivers_[index].empty()) return WaiverFor(waivers_[index], version);
+  if (!waivers_[index].empty()) return WaiverFor(waivers_[index], VersionOf(implementation));
   return WaiverFor(FindWaiversOfBase(options_.waivers, results_.tests[index].test, BaseOf(implementation),
                                      results_.implementations[implementation].device),
-                   version);
+                   BaseVersionOf(implementation));
 }
 
 std::string RunLedger::BaseOf(size_t implementation) const {
   const Json& said = results_.implementations[implementation].description;
   return said.is_object() ? said.value("based_on", "") : "";
+}
+
+std::string RunLedger::BaseVersionOf(size_t implementation) const {
+  const Json& said = results_.implementations[implementation].description;
+  const Json note = said.is_object() ? said.value("notes", Json::object()).value(BaseOf(implementation), Json()) : Json();
+  return note.is_string() ? note.get<std::string>() : VersionOf(implementation);
 }
 
 std::string RunLedger::VersionOf(size_t implementation) const {
@@ -314,9 +322,8 @@ std::string RunLedger::ApartBecause(const TestResult& baseline, const TestResult
     if (one->verdict == Verdict::kWaived || one->verdict == Verdict::kAdvice) return ToString(one->verdict);
     const size_t index = one - results_.tests.data();
     const size_t implementation = implementation_of_[index];
-    const std::string version = VersionOf(implementation);
-    implementations.push_back({options_.implementations[implementation].source, version});
-    implementations.push_back({BaseOf(implementation), version});
+    implementations.push_back({options_.implementations[implementation].source, VersionOf(implementation)});
+    implementations.push_back({BaseOf(implementation), BaseVersionOf(implementation)});
   }
   const KnownDifference* known = FindKnownDifference(options_.known_differences, test.test, implementations);
   return known == nullptr ? "" : known->place + ": " + known->reason;

@@ -133,6 +133,7 @@ class RunLedger {
   const Waiver* WaiverOf(size_t index) const;  // null: none
   std::string VersionOf(size_t implementation) const;
   std::string BaseOf(size_t implementation) const;  // what it says that it is based on
+  std::string BaseVersionOf(size_t implementation) const;  // the note of that name; without one VersionOf
   std::string ApartBecause(const TestResult& baseline, const TestResult& test) const;
   void Compare(const TestResult& baseline, TestResult& test);
   void WriteNow();

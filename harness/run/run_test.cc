@@ -292,6 +292,19 @@ TEST_F(RunTest, WaiversAreAppliedAndSeen) {
   EXPECT_EQ(results["summary"]["fake"]["waived"], 1);
 }
 
+TEST_F(RunTest, WaiversOfTheBaseAreOfItsVersionAndNeverUnexpected) {
+  RunOptions options = FakeRun(folder_, {"crash@1", "fail@1", "a"});
+  options.waivers = {FakeWaiver("crash@1", Verdict::kCrash), FakeWaiver("fail@1", Verdict::kFail),
+                     FakeWaiver("a", Verdict::kFail)};
+  for (Waiver& waiver : options.waivers) waiver.implementation = "base";  // the fake rank says that it is version 7.1 of it
+  options.waivers[0].review_version = "7.2";
+  options.waivers[1].review_version = "7";
+  const Json results = RunAndRead(options);
+  EXPECT_EQ(Verdicts(results), "waived fail pass");
+  EXPECT_THAT(results["tests"][1]["reason"].get<std::string>(), HasSubstr("this is 7.1"));
+  EXPECT_EQ(results["tests"][2]["waiver"], Json());
+}
+
 TEST_F(RunTest, TwoWaiversOfATestEndTheRunBeforeItBegins) {
   RunOptions options = FakeRun(folder_, {"a"});
   options.waivers = {FakeWaiver("a", Verdict::kCrash), FakeWaiver("a", Verdict::kFail)};

@@ -29,7 +29,8 @@ def github_commands() -> list[str]:
 
 
 def gitlab_commands() -> list[str]:
-    return yaml.safe_load((SAMPLES / "gitlab-ci.yml").read_text())["conformance"]["script"]
+    pipeline = yaml.safe_load((SAMPLES / "gitlab-ci.yml").read_text())
+    return [command for job in ("conformance", "mine") for command in pipeline[job]["script"]]
 
 
 def nightly_commands() -> list[str]:
@@ -68,6 +69,16 @@ def test_command_for_ones_own_implementation_runs(commands, tmp_path):
 
 
 @pytest.mark.parametrize("commands", [github_commands(), gitlab_commands()], ids=["github", "gitlab"])
+def test_a_red_run_has_a_report(commands, tmp_path):
+    (tmp_path / "build").symlink_to(BUILD)
+    (command,) = [command for command in commands if "conformance" not in command and "run --impl" in command]
+    mine = re.search(r"run (--impl .*) --out", command)[1]
+    done = run("bash", "-euc", command.replace(mine, f"--impl reference+mutant=tied_alias_dropped --filter {ONE}"), cwd=tmp_path)
+    assert done.returncode == 1, done
+    assert (tmp_path / "report/mine/junit.xml").exists()
+
+
+@pytest.mark.parametrize("commands", [github_commands(), gitlab_commands()], ids=["github", "gitlab"])
 def test_the_gate_is_red_where_something_got_worse(commands, tmp_path):
     """The sample compares with the run before: the same one is green, one in which a test passed that now fails is red."""
     (tmp_path / "build").symlink_to(BUILD)
@@ -82,15 +93,19 @@ def test_the_gate_is_red_where_something_got_worse(commands, tmp_path):
 
 
 def test_the_nightly_sample_keeps_a_history(tmp_path):
+    """Of red nights, too, in which the step before has failed; the night after is compared with the red one."""
     (tmp_path / "build").symlink_to(BUILD)
-    (tmp_path / "report").mkdir()
-    one = ("run", "--filter", ONE, "--out", "out/conformance", "--impl", "reference")
-    for _ in range(2):
-        assert run(BUILD / "shardcts", *one, cwd=tmp_path).returncode == 0
+    one = ("run", "--filter", ONE, "--out", "out/conformance", "--impl")
+    nights = [("reference", 0, ""), ("reference", 0, "nothing got worse"), ("reference+mutant=tied_alias_dropped", 1, "Newly failing"),
+              ("reference+mutant=tied_alias_dropped", 0, "nothing got worse")]
+    for impl, code, said in nights:
+        run(BUILD / "shardcts", *one, impl, cwd=tmp_path)
         done = run("bash", "-euc", nightly_commands()[-1], cwd=tmp_path)
-        assert done.returncode == 0, done
-    assert len((tmp_path / "nightly/history.jsonl").read_text().splitlines()) == 2
-    assert "nothing got worse" in (tmp_path / "report/diff.md").read_text()
+        assert done.returncode == code, done
+        assert not said or said in (tmp_path / "report/diff.md").read_text()
+    assert len((tmp_path / "nightly/history.jsonl").read_text().splitlines()) == 4
+    steps = yaml.safe_load((SAMPLES / "github-nightly.yml").read_text())["jobs"]["nightly"]["steps"]
+    assert all("cancelled" in step["if"] for step in steps if "history" in step.get("run", "") or "save" in step.get("uses", ""))
 
 
 # One node of an allocation: runs what Hydra asks for, its proxy, at once.

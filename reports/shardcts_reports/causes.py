@@ -8,8 +8,12 @@ _LONGEST = 300  # characters of a message that two results of one cause have in 
 
 # "dsd.get_model_state_dict: RuntimeError: …"
 _OPERATION = re.compile(r"\b([a-z_]+\.[a-z_]+): (?=[A-Z]\w*: |an option )")
+# Of a test with phases: which of them it was, and where its files are.
+_PHASE = re.compile(r"^phase \d+ of \d+ \([^()]*\): ")
+_FOLDER = re.compile(r"; its folder: \S+")
 _LISTED_NUMBERS = re.compile(r"([(\[])N(?:, N)*,?([)\]])")
 _VARYING = [  # what differs among the results of one cause, and what stands for it
+    (re.compile(r"(?<![\w/])(?:/[\w.+=,@~-]+){2,}/?"), "PATH"),
     (re.compile(r"\"[^\"]*\"|'[^']*'"), "…"),
     (re.compile(r"\bworld_size=\d+"), "world_size=N"),
     (re.compile(r"[-+]?\b0x[0-9a-fA-F.]+(?:p[-+]?\d+)?"), "N"),
@@ -58,6 +62,7 @@ def message_of(test: dict) -> str:
 def _place_and_message(test: dict) -> tuple[str, str]:
     failure = test["failures"][0] if test["failures"] else None
     text = (failure["message"] if failure else test["reason"] or "").split("\n")[0]
+    text = _FOLDER.sub("", _PHASE.sub("", text))
     if test["verdict"] == "not_run":
         return "", _without_names(text)
     operation = _OPERATION.search(text)

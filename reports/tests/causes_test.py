@@ -20,6 +20,7 @@ ALIKE = [
     ['missing ["a.b", "c"]', "missing ['layers.0.weight', 'x']"],
     ["shape: expected (3, 4), actual (2,)", "shape: expected (1,), actual (8, 8, 8)"],
     ["after 3 steps: 1e-05 apart", "after 12 steps: 0.25 apart"],
+    ["expected an error, actual /tmp/run-a/tests/7/one is there", "expected an error, actual /data/b/tests/12 is there"],
 ]
 
 
@@ -50,6 +51,13 @@ def test_an_operation_that_fails_is_one_cause_wherever_it_is_called():
              for name, check in [("test_a", "C1"), ("test_b", "C7"), ("test_c", "")]]
     (cause,) = causes_of(tests)
     assert (cause.place, cause.message) == ("model.wrap", "ValueError: no N")
+
+
+def test_phase_and_folder_do_not_distinguish_causes():
+    tests = [failed(f"phase {phase}: rank 1 died by signal 9; its folder: {folder}", check="", verdict="crash")
+             for phase, folder in [("1 of 2 (save, 2 ranks)", "/tmp/a/storage/7"), ("2 of 2 (load, 3 ranks)", "out/tests/12")]]
+    (cause,) = causes_of(tests)
+    assert cause.message == "rank N died by signal N"
 
 
 def test_the_largest_come_first_and_what_is_green_never():

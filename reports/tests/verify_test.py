@@ -175,6 +175,15 @@ def test_no_value_anywhere_is_an_error_of_the_verifier(data, members, tmp_path):
         assert finding.name in MEANINGS and str(finding).isprintable()
 
 
+def test_a_copy_of_the_package_alone_says_that_it_has_no_lists(good, tmp_path):
+    """Its lists are a link into the tree."""
+    package = Path(command.__file__).parent
+    shutil.copytree(package, tmp_path / "apart/a/b/shardcts_verify", ignore=shutil.ignore_patterns("conformance", "__pycache__"))
+    ended = subprocess.run([sys.executable, "-B", "-m", "shardcts_verify", good], cwd=tmp_path / "apart/a/b", text=True,
+                           capture_output=True, timeout=60, env={})
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1) and "the lists of tests are missing" in ended.stderr, ended
+
+
 def test_a_list_of_the_verifier_that_was_changed(good):
     path = profiles.CONFORMANCE / "1.0/alpha.json"
     text = path.read_text()

@@ -61,7 +61,11 @@ class FakeRank {
     Write({{"event", "pool_ready"},
            {"seconds", 0.01},
            {"implementation",
-            {{"name", "fake"}, {"version", "1"}, {"capabilities", {"core"}}, {"notes", {{"torch", "none"}}}}}});
+            {{"name", "fake"},
+             {"version", "1"},
+             {"based_on", "base"},
+             {"capabilities", {"core"}},
+             {"notes", {{"torch", "none"}, {"base", "7.1"}}}}}});
     for (size_t index = 0; index < plan_.tests.size(); ++index) RunTest(plan_.tests[index], index);
     Write({{"event", "pool_finished"}});
     connection_.Tell(Farewell{});

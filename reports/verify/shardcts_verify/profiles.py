@@ -70,7 +70,10 @@ class Profile:
 
 
 def versions() -> dict[str, dict]:
-    document = tomllib.loads((CONFORMANCE / "versions.toml").read_text(encoding="utf-8"))
+    file = CONFORMANCE / "versions.toml"
+    if not file.is_file():
+        raise RuntimeError(f"{file}: the lists of tests are missing; install shardcts-verify from a whole tree of ShardCTS")
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
     return {version["name"]: version for version in document.get("version", [])}
 
 

@@ -116,7 +116,7 @@ class TensorOperations:
 
     @operation("tensor.full")
     def tensor_full(self, value: DTensorValue | dict) -> torch.Tensor | dict:
-        return _for_each_entry(value, lambda entry: self.tensors.to_torch(entry).full_tensor())
+        return _for_each_entry(value, lambda entry: self.tensors.whole(self.tensors.to_torch(entry)))
 
     @operation("tensor.redistribute")
     def tensor_redistribute(self, value: DTensorValue, placements: list[str]) -> DTensorValue:

@@ -176,6 +176,11 @@ class TensorConversion:
             return nn.Parameter(tensor, requires_grad=value.requires_grad)
         return tensor.requires_grad_() if value.requires_grad else tensor
 
+    def whole(self, tensor) -> torch.Tensor:
+        """*Collective.* The whole tensor of what `to_torch` gives for a DTensorValue. PyTorch's DTensor knows only its own
+        cut: a library with another one overrides it."""
+        return tensor.full_tensor()
+
     def tree_to_torch(self, tree):
         """Nested dicts and lists with every tensor value converted."""
         if isinstance(tree, dict):
