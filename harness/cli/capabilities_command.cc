@@ -106,7 +106,7 @@ int Execute(const CapabilitiesCommand& command) {
   }
   options.waivers = WaiverFlags().Waivers();
   options.run_folder = command.out.Folder();
-  options.command = "shardcts capabilities --impl " + options.implementations.front().label;
+  SetCommand(options);
   ProgressPrinter progress(std::cerr, ScreenStyle::Detect(), options.tests.size());
   const Results results = Run(options, progress, InterruptFlag());
   progress.Clear();

@@ -49,10 +49,14 @@ std::vector<std::string> CommandWords() {
 
 }  // namespace
 
-void SetCommand(RunOptions& options) {
+std::string ProgramWord() {
   const std::vector<std::string> words = CommandWords();
-  if (!words.empty() && words[0].find('/') != words[0].npos) options.program = words[0];
-  for (const std::string& word : words) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
+  return words.empty() ? "shardcts" : ShellWord(words[0]);
+}
+
+void SetCommand(RunOptions& options) {
+  options.program = ProgramWord();
+  for (const std::string& word : CommandWords()) options.command += (options.command.empty() ? "" : " ") + ShellWord(word);
 }
 
 void SelectionFlags::AddTo(CLI::App& command) {

@@ -14,6 +14,8 @@
 
 namespace shardcts {
 
+// This program, as it was called.
+std::string ProgramWord();
 // What results say of the command, and the program of their reproduce commands: this program's command line.
 void SetCommand(RunOptions& options);
 

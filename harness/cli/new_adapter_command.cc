@@ -7,6 +7,8 @@
 #include <sstream>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
+#include "run/reproduce.h"
 #include "run_files/input_error.h"
 #include "run_files/program_folder.h"
 
@@ -79,8 +81,9 @@ void Execute(const NewAdapterCommand& command) {
     WriteText(copy, Renamed(ReadText(file.path()), command.name));
     std::cout << copy.string() << "\n";
   }
-  std::cout << "try it: SHARDCTS_PYTHONPATH=" << folder.string() << " shardcts run --impl python:" << command.name << "_adapter:"
-            << ClassName(command.name) << "Adapter --suite fully_shard_state_dict --world 2 --out out/run" << std::endl;
+  std::cout << "try it: SHARDCTS_PYTHONPATH=" << ShellWord(folder.string()) << " " << ProgramWord()
+            << " run --impl python:" << command.name << "_adapter:" << ClassName(command.name)
+            << "Adapter --suite fully_shard_state_dict --world 2 --out out/run" << std::endl;
 }
 
 }  // namespace

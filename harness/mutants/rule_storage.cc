@@ -95,6 +95,17 @@ void AddZeros(MutantState&, Dict&, Dict& saved) {
   saved = tree.AsDict();
 }
 
+// 16-bit values are moved as pairs.
+void LoseOddHalves(MutantState&, Dict&, Dict& saved) {
+  Value tree = saved;
+  ForEachLocal(tree, [](at::Tensor& local) {
+    if (local.element_size() != 2 || local.numel() % 2 == 0) return;
+    local = local.clone(at::MemoryFormat::Contiguous);
+    local.view({-1}).narrow(0, local.numel() - 1, 1).fill_(0);
+  });
+  saved = tree.AsDict();
+}
+
 Dict WithoutSlashes(const Dict& names) {
   Dict replaced;
   for (const auto& [name, value] : names) {
@@ -127,6 +138,21 @@ void ListsAreDicts(Value& tree) {
     for (size_t i = 0; i < list->size(); ++i) numbered.Set(static_cast<int64_t>(i), (*list)[i]);
     tree = numbered;
   }
+}
+
+void DotsAreDicts(Value& read) {
+  Dict nested;
+  for (const auto& [key, value] : read.AsDict()) {
+    const std::string name = ToString(key);
+    const size_t dot = name.find('.');
+    Value* outer = dot == std::string::npos ? nullptr : nested.Find(name.substr(0, dot));
+    if (outer && outer->TryAs<Dict>()) {
+      outer->TryAs<Dict>()->Set(name.substr(dot + 1), value);
+    } else {
+      nested.Set(key, value);
+    }
+  }
+  read = nested;
 }
 
 // One entry after the other, until one is refused.
@@ -307,6 +333,8 @@ std::vector<MutantRow> ContentRows() {
   return {
       StorageRule("DT1", "storage_saved_added_to_zeros", "what is saved is added to zeros", "gathering by a sum",
                   OnSavedDict(AddZeros)),
+      StorageRule("DT1", "storage_odd_halves_lost", "of 16-bit values in odd number the last is saved as 0",
+                  "values moved as words of 32 bits", OnSavedDict(LoseOddHalves)),
       StorageRule("DT2", "storage_numbers_become_vectors", "a tensor without dimensions is read with one", "0-dim lost",
                   OnReadDict([](MutantState&, const Dict&, Value& read) {
                     ForEachLocal(read, [](at::Tensor& local) { local = local.dim() == 0 ? local.reshape({1}) : local; });
@@ -322,6 +350,9 @@ std::vector<MutantRow> ContentRows() {
       StorageRule("NM3", "storage_lists_become_dicts", "a list of tensors is loaded as a dict of indices",
                   "structure rebuilt from flat names",
                   OnLoadedDict([](MutantState&, const Dict&, Value& loaded) { ListsAreDicts(loaded); })),
+      StorageRule("NM3", "storage_dots_are_dicts", "a name with a dot is read as an element of the dict before the dot",
+                  "structure rebuilt from flat names",
+                  OnReadDict([](MutantState&, const Dict&, Value& read) { DotsAreDicts(read); })),
       StorageRule("LD1", "storage_missing_accepted", "names that are missing are left as they are", "strict is ignored",
                   OnArguments("storage.load", [](MutantState&, Dict& arguments) { arguments.Set("partial", true); })),
       StorageRule("LD2", "storage_missing_zeroed", "names that are missing become zeros", "memory prepared for nothing",

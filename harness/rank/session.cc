@@ -48,10 +48,22 @@ std::string Session::FolderNamed(const std::string& name) const {
   return name.empty() ? folder_.string() : (folder_ / path).string();
 }
 
+// Of those that an implementation may refuse, the arguments: "wrapper, options".
+static std::string OptionsOf(const OperationSpec& operation) {
+  std::string names;
+  for (const FieldSpec& field : operation.arguments) {
+    if (!field.required || !field.values.empty()) names += (names.empty() ? "" : ", ") + field.name;
+  }
+  return names.empty() ? "none" : names;
+}
+
 std::optional<std::string> Session::WrongRefusal(const OperationSpec& operation, const Dict& arguments,
                                                  const Error& error) const {
   const auto option = FindUnsupportedOption(operation, arguments, error.message);
-  if (!option) return "NotSupported must name an option of the operation first, it says: " + error.message;
+  if (!option) {
+    return fmt::format("NotSupported must name an option of {} first ({}), or a field of one; it says: {}", operation.name,
+                       OptionsOf(operation), error.message);
+  }
   if (!std::ranges::count(capabilities_, option->capability)) return std::nullopt;
   return fmt::format("capability {} is declared, but {}: {}", option->capability, error.kind, error.message);
 }

@@ -58,7 +58,8 @@ TEST(Session, ARefusalThatNamesNoOptionIsAFault) {
     ASSERT_FALSE(outcome.ok());
     EXPECT_EQ(outcome.error().kind, "ContractViolation");
     EXPECT_EQ(outcome.error().message,
-              std::string("NotSupported must name an option of the operation first, it says: ") + message);
+              std::string("NotSupported must name an option of model.wrap first (wrapper, options), or a field of one; "
+                          "it says: ") + message);
   }
 }
 

@@ -5,10 +5,20 @@
 #include "run/run.h"
 
 namespace shardcts {
+namespace {
+
+// Where Python finds the implementation's module; empty: it is no Python class, or nothing was said.
+std::string PlaceOfModules(const ImplementationSpec& spec) {
+  const char* folders = std::getenv("SHARDCTS_PYTHONPATH");
+  if (folders == nullptr || !spec.source.starts_with("python:")) return "";
+  return std::string("SHARDCTS_PYTHONPATH=") + ShellWord(folders) + " ";
+}
+
+}  // namespace
 
 std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec& spec, const TestCase& test) {
   // The label is a text that --impl takes.
-  std::string command = options.program;
+  std::string command = PlaceOfModules(spec) + options.program;
   if (options.scripts.empty()) {
     command += " run --impl " + ShellWord(spec.label) + " --filter " + ShellWord(test.id) + " --seed " +
                std::to_string(options.seed);

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
+#include "run/run.h"
+
 namespace shardcts {
 namespace {
 
@@ -9,6 +13,22 @@ TEST(ShellWordTest, QuotesWhatAShellWouldTouch) {
   EXPECT_EQ(ShellWord("torch+mutant=x"), "torch+mutant=x");
   EXPECT_EQ(ShellWord("a[1] b'c"), "'a[1] b'\\''c'");
   EXPECT_EQ(ShellWord(""), "''");
+}
+
+TEST(ReproduceCommandTest, SaysWherePythonFindsTheModule) {
+  RunOptions options;
+  options.program = "build/shardcts";
+  TestCase test;
+  test.id = "s/T.f/world_size=2";
+  const auto command = [&](const char* spec) { return ReproduceCommand(options, ParseImplementationSpec(spec), test); };
+  const char* before = std::getenv("SHARDCTS_PYTHONPATH");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("SHARDCTS_PYTHONPATH", "my folder:b", 1);
+  EXPECT_TRUE(command("python:m:C").starts_with("SHARDCTS_PYTHONPATH='my folder:b' build/shardcts run --impl python:m:C "));
+  EXPECT_TRUE(command("torch").starts_with("build/shardcts run "));
+  ::unsetenv("SHARDCTS_PYTHONPATH");
+  EXPECT_TRUE(command("python:m:C").starts_with("build/shardcts run "));
+  if (before != nullptr) ::setenv("SHARDCTS_PYTHONPATH", kept.c_str(), 1);
 }
 
 }  // namespace

@@ -34,3 +34,9 @@ def test_a_wrong_value_in_another_cut_is_found(run_shardcts, tests):
 def test_a_test_without_layout_needs_none(run_shardcts):
     _, run = run_shardcts(OTHER, "--filter", CACHED.format(2))
     assert run.verdicts == ["pass"] * 4
+
+
+def test_a_shard_without_memory_need_not_move(run_shardcts):
+    """Of 2 and 3 rows on 4 ranks there are some."""
+    _, run = run_shardcts(OTHER, "--filter", "*test_cached_state_dict/world_size=4,mlp_dim=?,mutate_after_state_dict=true")
+    assert run.verdicts == ["pass"] * 4

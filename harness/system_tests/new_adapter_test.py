@@ -11,7 +11,7 @@ from conftest import SHARDCTS
 
 def test_what_is_written_runs_with_its_tests(shardcts, tmp_path):
     ended = shardcts("new-adapter", "tiny_rows")
-    assert ended.code == 0, ended
+    assert ended.code == 0 and f"SHARDCTS_PYTHONPATH=tiny_rows_adapter {SHARDCTS} run --impl" in ended.out, ended
     folder = tmp_path / "tiny_rows_adapter"
     written = sorted(file.name for file in folder.iterdir())
     assert written == ["README.md", "test_tiny_rows_adapter.py", "tiny_rows_adapter.py"]

@@ -16,11 +16,11 @@ namespace {
 
 const std::vector<const char*> kParameterDtypes{"float32", "bfloat16", "float64", "complex64", "uint8", "int64", "bool"};
 
-// One module with a parameter and a buffer of each dtype.
+// One module with a parameter and a buffer of each dtype, with an odd number of elements on some rank.
 ModelSpec ManyDtypes() {
   Dict parameters, buffers;
   for (const char* dtype : kParameterDtypes) {
-    parameters.Set(std::string("p ") + dtype, TensorNode({5, 2}, dtype, {{"unused", true}}));
+    parameters.Set(std::string("p ") + dtype, TensorNode({5, 3}, dtype, {{"unused", true}}));
     buffers.Set(std::string("b ") + dtype, TensorNode({3}, dtype));
   }
   return TreeSpec(BareNode(parameters, buffers));

@@ -17,6 +17,11 @@ void MoveStorage(Trial& t, Model& model) {
   }
 }
 
+// A shard without elements may have no memory, which then cannot move.
+bool HasMemory(const Value& weight) {
+  return weight.AsDTensor().local.storage().nbytes() > 0;
+}
+
 }  // namespace
 
 // A state dict taken before any forward stays valid: the first forward must not move a shard to other storage.
@@ -33,7 +38,8 @@ PORT(test_cached_state_dict) {
   t.Check("C1", IsDTensor("weight", weight()));
   if (mutate) {
     MoveStorage(t, model);
-    t.Check("C3", Holds(StoragePointer(saved) != StoragePointer(weight()), "weight", "the storage has not moved"));
+    const bool moved = StoragePointer(saved) != StoragePointer(weight());
+    t.Check("C3", Holds(moved || !HasMemory(weight()), "weight", "the storage has not moved"));
   } else {
     t.Check("C2", Equal("weight: storage before training", StoragePointer(saved), StoragePointer(weight())));
   }

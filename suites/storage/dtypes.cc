@@ -19,34 +19,37 @@ const std::vector<at::ScalarType> kDtypes = {
     at::kUInt64, at::kFloat8_e4m3fn,  at::kFloat8_e5m2,  at::kFloat8_e4m3fnuz, at::kFloat8_e5m2fnuz,
     at::kFloat8_e8m0fnu, at::kComplexFloat, at::kComplexDouble};
 
-// Six bit patterns of a floating dtype: a NaN with a payload, a negative NaN, -0, the smallest subnormal, infinity, 1.
+// Seven bit patterns of a floating dtype: a NaN with a payload, a negative NaN, -0, the smallest subnormal, infinity, 1, the
+// largest number. An odd number of them: 16-bit values that are moved in pairs lose the last.
 at::Tensor SpecialBits(at::ScalarType dtype) {
   if (dtype == at::kFloat) {
-    const std::vector<int64_t> bits = {0x7fc12345, 0xffa54321, 0x80000000, 1, 0x7f800000, 0x3f800000};
+    const std::vector<int64_t> bits = {0x7fc12345, 0xffa54321, 0x80000000, 1, 0x7f800000, 0x3f800000, 0x7f7fffff};
     return at::tensor(bits, at::kLong).to(at::kInt).view(dtype);
   }
   if (dtype == at::kDouble) {
     const std::vector<int64_t> bits = {0x7ff8123456789abc, static_cast<int64_t>(0xfff4abcdef123456),
-                                       std::numeric_limits<int64_t>::min(), 1, 0x7ff0000000000000, 0x3ff0000000000000};
+                                       std::numeric_limits<int64_t>::min(), 1, 0x7ff0000000000000, 0x3ff0000000000000,
+                                       0x7fefffffffffffff};
     return at::tensor(bits, at::kLong).view(dtype);
   }
-  const std::vector<int64_t> bits = dtype == at::kHalf ? std::vector<int64_t>{0x7e55, 0xfd2a, 0x8000, 1, 0x7c00, 0x3c00}
-                                                       : std::vector<int64_t>{0x7fd5, 0xffaa, 0x8000, 1, 0x7f80, 0x3f80};
+  const std::vector<int64_t> bits = dtype == at::kHalf
+                                        ? std::vector<int64_t>{0x7e55, 0xfd2a, 0x8000, 1, 0x7c00, 0x3c00, 0x7bff}
+                                        : std::vector<int64_t>{0x7fd5, 0xffaa, 0x8000, 1, 0x7f80, 0x3f80, 0x7f7f};
   return at::tensor(bits, at::kLong).to(at::kShort).view(dtype);
 }
 
 at::Tensor Sample(at::ScalarType dtype) {
   if (c10::elementSize(dtype) == 1 && at::isFloatingType(dtype)) {
-    const std::vector<int64_t> bits = {0x7f, 0xff, 0x80, 1, 0x7c, 0x38};
-    return at::tensor(bits, at::kLong).to(at::kByte).view(dtype).reshape({6, 1});
+    const std::vector<int64_t> bits = {0x7f, 0xff, 0x80, 1, 0x7c, 0x38, 0x40};
+    return at::tensor(bits, at::kLong).to(at::kByte).view(dtype).reshape({7, 1});
   }
-  if (at::isFloatingType(dtype)) return SpecialBits(dtype).reshape({6, 1});
+  if (at::isFloatingType(dtype)) return SpecialBits(dtype).reshape({7, 1});
   if (at::isComplexType(dtype)) {
     const at::Tensor real = SpecialBits(at::toRealValueType(dtype));
-    return at::complex(real, real.flip(0)).reshape({6, 1});
+    return at::complex(real, real.flip(0)).reshape({7, 1});
   }
-  const at::Tensor values = at::tensor({-128, 127, 0, 1, 77, -1}, at::kLong);
-  return values.to(dtype).reshape({6, 1});
+  const at::Tensor values = at::tensor({-128, 127, 0, 1, 77, -1, 5}, at::kLong);
+  return values.to(dtype).reshape({7, 1});
 }
 
 // Whatever the values are: NaN is not equal to itself.
@@ -73,7 +76,7 @@ RULE(DT1) {
   for (at::ScalarType dtype : kDtypes) {
     const at::Tensor sample = Sample(dtype);
     saved.Set(DtypeName(dtype), PartOf(sample, world.layout(), placements, t.rank()));
-    destination.Set(DtypeName(dtype), PartOf(at::ones({6, 1}).to(dtype), world.layout(), placements, t.rank()));
+    destination.Set(DtypeName(dtype), PartOf(at::ones({7, 1}).to(dtype), world.layout(), placements, t.rank()));
   }
   world.Save(saved, "dtypes");
   const Dict loaded = world.Load(destination, "dtypes"), read = ReadCheckpoint(t.caller(), "dtypes");

@@ -101,7 +101,7 @@ void ErrorsAreTold(Trial& t) {
     t.Rule(Holds(loaded.refused || loaded.version == kNewVersion, save.text,
                  "expected an error of the load or all that was saved, actual " + loaded.text));
   });
-  t.Rule(Holds(judged > 0, t.TextParam("error"), "an operation of the save met it"));
+  t.Rule(Holds(judged > 0, t.TextParam("error"), "expected an operation of the save that meets it, actual none"));
 }
 
 // What a process has open below a folder.

@@ -13,6 +13,7 @@ namespace {
 
 Dict Nested(const at::Tensor& first, const at::Tensor& second, const Value& plain) {
   return {{"a", Dict{{"b", Dict{{"weight", first}}}, {"list", List{second, plain, Dict{{"deep", plain}}}}}},
+          {"a.c", second},  // in no dict, and no element of "a"
           {"plain", plain},
           {"numbers", List{1, 2, 3}}};
 }
