@@ -129,7 +129,7 @@ class PlainLoading {
 
   Dict Adapted(const NamedState& one) const {
     Dict adapted;
-    if (options_.full_state_dict && one.own) adapted = *one.own;
+    if ((options_.full_state_dict || !options_.strict) && one.own) adapted = *one.own;
     for (const auto& [name, value] : *one.given) adapted.Set(name, {});  // their order
     for (const Dict::Entry& entry : SortedEntries(*one.given)) {
       const Value* mine = one.own ? one.own->Find(entry.key) : nullptr;
@@ -189,8 +189,10 @@ class PlainLoading {
 // A state dict for several optimizers, of which each takes its part. *Local*.
 class Parts {
  public:
-  Parts(const ParameterNames& names, const std::vector<Optimizer*>& optimizers, const Dict& state_dict, bool strict)
-      : names_(names), state_dict_(state_dict), strict_(strict), empty_groups_(List()) {
+  // `complete`: under strict each state must have all that the optimizer keeps.
+  Parts(const ParameterNames& names, const std::vector<Optimizer*>& optimizers, const Dict& state_dict, bool strict,
+        bool complete)
+      : names_(names), state_dict_(state_dict), strict_(strict), complete_(complete), empty_groups_(List()) {
     is_flat_ = IsFlattened(state_dict);
     if (state_dict.empty()) return;
     empty_groups_ = SavedEmptyGroups(is_flat_ ? FlatEmptyGroups(state_dict)
@@ -204,7 +206,9 @@ class Parts {
       return Unflattened(state_dict_, optimizer, optimizer.CompleteState(), names_, empty_groups_, strict_);
     }
     if (IsKeyedByIds(state_dict_)) return state_dict_;
-    return SelectedState(state_dict_, optimizer, names_, empty_groups_, strict_);
+    Dict part = SelectedState(state_dict_, optimizer, names_, empty_groups_, strict_);
+    if (strict_ && complete_) RequireCompleteState(optimizer, part);
+    return part;
   }
 
   // ValueError as CheckStateShapes, for what is state of a parameter of the optimizer in `part`.
@@ -229,9 +233,29 @@ class Parts {
   }
   bool IsKeyedByIdsIn(const Dict& state_dict) const { return !is_flat_ && IsKeyedByIds(state_dict); }
 
+  // RuntimeError: the state of a trainable parameter lacks a tensor that a step with the loaded options needs.
+  void RequireCompleteState(const Optimizer& optimizer, const Dict& part) const {
+    const Dict& state = EntryOf(part, "state").AsDict();
+    const List& groups = EntryOf(part, "param_groups").AsList();
+    for (size_t i = 0; i < groups.size(); ++i) {
+      for (const models::ParameterPtr& parameter : optimizer.groups()[i].parameters) {
+        if (!parameter->value.requires_grad()) continue;
+        const Dict needed = optimizer.ExampleState(*parameter, groups[i].AsDict());
+        for (const std::string& name : names_.Of(*parameter).fqns) {
+          const Value* given = state.Find(name);
+          const auto has_it = [&](const Dict::Entry& entry) {
+            return !entry.value.TryAs<Tensor>() || given->AsDict().Contains(entry.key);
+          };
+          if (given && !std::ranges::all_of(needed, has_it)) ThrowMissingState(name);
+        }
+      }
+    }
+  }
+
   const ParameterNames& names_;
   const Dict& state_dict_;
   bool strict_;
+  bool complete_;
   bool is_flat_ = false;
   SavedEmptyGroups empty_groups_;
 };
@@ -340,7 +364,9 @@ void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   std::optional<Parts> parts;
   agreement.Try([&] {
     CheckOptimizerState(state_dict, options);
-    if (counts && !state_dict.empty()) parts.emplace(names, optimizers, state_dict, options.strict);
+    // Without units a whole state dict is put over the state that the optimizer has.
+    const bool complete = has_units || !options.full_state_dict;
+    if (counts && !state_dict.empty()) parts.emplace(names, optimizers, state_dict, options.strict, complete);
   });
   for (Optimizer* optimizer : optimizers) {
     std::optional<Dict> mine;

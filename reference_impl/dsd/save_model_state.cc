@@ -3,6 +3,7 @@
 #include "dsd/model_state.h"
 #include "dsd/parameter_names.h"
 #include "dsd/whole_values.h"
+#include "fsdp/fsdp_module.h"
 #include "state_dict/state_dict_values.h"
 
 namespace shardcts::reference {
@@ -29,6 +30,17 @@ List LiveTensors(models::Module& model) {
   return live;
 }
 
+// The further names of frozen tied parameters of units.
+void EraseFrozenAliases(models::Module& model, Dict& saved) {
+  for (const auto& [path, module] : models::NamedModules(model)) {
+    const auto* unit = dynamic_cast<const FsdpModule*>(module);
+    if (!unit || !unit->flat()) continue;
+    for (const FlatParameter::Slot& slot : unit->flat()->shared_slots()) {
+      if (!unit->flat()->requires_grad(slot.parameter)) saved.Erase(models::JoinName(path, slot.fqn));
+    }
+  }
+}
+
 void WarnOfSubmodules(const StateDictContext& context) {
   context.warnings.push_back({"FutureWarning",
                               "Getting submodules only model/optim state_dict is deprecated and will be removed in "
@@ -49,6 +61,7 @@ Dict GetModelStateDict(models::Module& model, const std::vector<std::string>& su
   WarnUser(context, user_warnings);
   if (options.ignore_frozen_params) {
     for (const std::string& name : ParameterNames(model).Frozen()) saved.Erase(name);
+    EraseFrozenAliases(model, saved);
   }
   if (!submodules.empty()) saved = OfSubmodules(saved, submodules, options.keep_submodule_prefixes);
   Dict formed = InFormOf(options, std::move(saved), context, LiveTensors(model));

@@ -132,7 +132,7 @@ Dict GetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>&
   AgreeOnTexts(context.world, agreement, "optimizer state",
                options.full_state_dict ? DistributedIn(merged) : std::vector<std::string>());
   List live;
-  for (const Optimizer* optimizer : optimizers) live.push_back(optimizer->StateDict().At("state"));
+  for (const Optimizer* optimizer : optimizers) live.push_back(optimizer->StateDict());
   Dict formed = InFormOf(options, std::move(merged), context, live);
   CheckOptimizerState(formed, options);
   return formed;

@@ -123,7 +123,10 @@ std::shared_ptr<DeviceMesh> DeviceMesh::Submesh(const std::vector<std::string>& 
       throw SemanticError("KeyError", "no dimension '" + name + "' in mesh " + layout_.ToString());
     }
     const int64_t dim = found - layout_.dim_names.begin();
-    if (dim <= last) throw SemanticError("KeyError", "dimension '" + name + "' is not in the order of the mesh");
+    if (std::count(dim_names.begin(), dim_names.end(), name) > 1) {
+      throw SemanticError("RuntimeError", "a slice names dimension '" + name + "' twice");
+    }
+    if (dim < last) throw SemanticError("KeyError", "dimension '" + name + "' is not in the order of the mesh");
     last = dim;
     root_dims.push_back(root_dims_[dim]);
   }

@@ -8,6 +8,7 @@
 #include "suites/extended/forms.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/training.h"
+#include "suites/extended/trees.h"
 
 namespace shardcts::extended {
 namespace {
@@ -182,6 +183,20 @@ RULE(AL6) {
   OutlivesAStep(t, "offloaded state", trained, Both(model, optimizer));
 }
 
+// The rate is one tensor, which a schedule changes in place.
+RULE(AL14) {
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  const at::Tensor rate = at::scalar_tensor(0.5, at::kFloat);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr_tensor = rate});
+  const Dict saved = GetOptimizerState(model, {optimizer}, t.TextParam("form"));
+  const Value before = t.subject().Clone(saved);
+  optimizer.Schedule(0.5);
+  optimizer.AdvanceSchedule();
+  t.Rule(SameValue("the saved state after the schedule", before, saved));
+  const Value& changed = optimizer.StateDict().At("param_groups").AsList().at(0).AsDict().At("lr");
+  t.Rule(SameValue("the optimizer's rate", at::scalar_tensor(0.25, at::kFloat), changed));
+}
+
 RULE(AL7) {
   const std::string wrapper = t.TextParam("wrapper");
   const std::string form = t.TextParam("form");
@@ -330,6 +345,18 @@ RULE(AL13) {
   t.Rule(SameValue("the other name of what was tied", before,
                    model.Parameters(/*remove_duplicate=*/false).At("decoder.weight")));
   t.Rule(AllElementsAre("the name that was filled", 5, model.Parameters().At("embedding.weight")));
+}
+
+RULE(AL15) {
+  const ModelSpec spec = TreeSpec(LinearNode(4, {{"buffers", Dict{{"kept", TensorNode({3, 2})}}}}));
+  Model source = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const Dict given = CopyOf(t, GetState(source, "native"));
+  Model model = BuildCoded(t, spec);
+  model.Fill(-1, /*buffers=*/true);
+  Wrap(t, model, spec, t.TextParam("wrapper"));
+  model.LoadStateDict(given, {.assign = true});
+  t.Rule(Equal("kept: address", StoragePointer(given.At("kept")), StoragePointer(model.Buffers().At("kept"))));
+  t.Rule(SameValue("kept", given.At("kept"), model.Buffers().At("kept")));
 }
 
 }  // namespace shardcts::extended

@@ -1,10 +1,15 @@
 // Geometry on meshes of two and three dimensions.
 #include <ATen/ATen.h>
+#include <c10/util/accumulate.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "contract/parts.h"
 #include "suites/extended/chunks.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/tiling.h"
 #include "suites/extended/twin.h"
@@ -35,6 +40,31 @@ Chunk ChunkOfBoth(int64_t n, int64_t dp, int64_t tp, int64_t rank) {
 std::vector<int64_t> MeshOf(const Trial& t) {
   if (t.TextParam("mesh") == "1xW") return {1, t.world_size()};
   return {t.world_size(), 1};
+}
+
+struct NamedMesh {
+  std::vector<int64_t> shape;
+  std::vector<std::string> names;
+};
+
+// The ranks whose coordinates are this rank's outside of the named dimensions, in row-major order.
+std::vector<int64_t> RanksOfSlice(const NamedMesh& mesh, const std::vector<std::string>& names, int64_t rank) {
+  std::vector<int64_t> ranks{0};
+  int64_t place = rank, stride = c10::multiply_integers(mesh.shape);
+  for (size_t dim = 0; dim < mesh.shape.size(); ++dim) {
+    stride /= mesh.shape[dim];
+    const int64_t own = place / stride;
+    place %= stride;
+    const bool is_named = std::ranges::count(names, mesh.names[dim]) > 0;
+    std::vector<int64_t> next;
+    for (const int64_t before : ranks) {
+      for (int64_t i = is_named ? 0 : own; i < (is_named ? mesh.shape[dim] : own + 1); ++i) {
+        next.push_back(before + i * stride);
+      }
+    }
+    ranks = std::move(next);
+  }
+  return ranks;
 }
 
 }  // namespace
@@ -113,6 +143,35 @@ RULE(GE14) {
                      state.At(name).AsDTensor().local));
     t.Rule(SameValue(what + ": gathered", value, t.subject().FullTensor(state.At(name)).AsTensor().cpu()));
   }
+}
+
+RULE(GE16) {
+  const std::vector<NamedMesh> meshes{{{2, 2}, {"a", "b"}}, {{2, 1, 2}, {"a", "b", "c"}}, {{1, 2, 2}, {"a", "b", "c"}}};
+  const std::vector<std::vector<std::string>> selections{{"a"}, {"b"}, {"c"}, {"a", "b"}, {"a", "c"}, {"b", "c"}};
+  for (const NamedMesh& mesh : meshes) {
+    const Mesh whole = t.subject().InitMesh(mesh.shape, mesh.names);
+    for (const std::vector<std::string>& names : selections) {
+      if (names.back() > mesh.names.back()) continue;
+      const Mesh slice = whole.Submesh(names);
+      const std::string what = fmt::format("{} of {}", fmt::join(names, ","), fmt::join(mesh.names, ","));
+      t.Rule(SameNames(what + ": names", names, slice.Layout().dim_names));
+      t.Rule(Equal(what + ": ranks", RanksOfSlice(mesh, names, t.rank()), slice.Layout().ranks));
+      const std::vector<std::string> last{names.back()};
+      t.Rule(Equal(what + ": ranks of its last dimension", RanksOfSlice(mesh, last, t.rank()),
+                   slice.Submesh(last).Layout().ranks));
+    }
+  }
+}
+
+RULE(GE17) {
+  const std::vector<std::string> kinds{"KeyError", "RuntimeError"};
+  const bool has_one = t.TextParam("mesh") == "2x1x2";
+  const Mesh mesh = has_one ? t.subject().InitMesh({2, 1, 2}, {"a", "b", "c"}) : t.subject().InitMesh({2, 2}, {"a", "b"});
+  const std::vector<std::vector<std::string>> wrong{{"a", "a"}, {"a", "b", "b"}, {"b", "a"}, {"d"}, {"a", "d"}};
+  for (const std::vector<std::string>& names : wrong) {
+    Refused(t, fmt::format("a slice along {}", fmt::join(names, ",")), kinds, [&] { mesh.Submesh(names); });
+  }
+  Refused(t, "a mesh whose dimensions share a name", kinds, [&] { t.subject().InitMesh({2, 2}, {"a", "a"}); });
 }
 
 }  // namespace shardcts::extended

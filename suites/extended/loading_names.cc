@@ -244,4 +244,32 @@ RULE(LO9) {
   t.Rule(SameValue("state", expected, InOrderOf(expected, loaded)));
 }
 
+// The module has a buffer that is not persistent, and no extra state.
+RULE(LO17) {
+  const ModelSpec spec = TreeSpec(LinearNode(
+      4, {{"buffers", Dict{{"scratch", TensorNode({2}, "float32", {{"persistent", false}})}}}}));
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const std::string form = t.TextParam("form");
+  for (const std::string name : {"scratch", "_extra_state", "weight.0", "weigh"}) {
+    Dict given = SavedFor(t, model, form);
+    given.Set(name, at::ones({2}));
+    const bool refused = Refused(t, "a load with " + name, {"RuntimeError"}, [&] { SetState(model, form, given); });
+    if (!refused) return;
+  }
+  SetState(model, form, SavedFor(t, model, form));
+}
+
+RULE(LO18) {
+  const ModelSpec spec = {.name = "uneven_parameters",
+                          .args = {{"shapes", List{List{}, ToValue(std::vector<int64_t>{3})}}}};
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const std::string form = t.TextParam("form");
+  Dict given = Twin(spec).StateDict();
+  given.Set("p0", at::full({1}, 77.0));
+  SetState(model, form, given);
+  Dict expected = given;
+  expected.Set("p0", at::scalar_tensor(77.0, at::kFloat));
+  SameState(t, "loaded and saved again", expected, GetState(model, form));
+}
+
 }  // namespace shardcts::extended

@@ -277,4 +277,21 @@ RULE(NA10) {
   if (path.empty()) SameWholeState(t, "model", Twin(spec).StateDict(), GetState(model, "full"));
 }
 
+// a.0 has 25 elements, a.1 12 and b 24; what is left of a without a unit of a.0 is smaller than any of the limits.
+RULE(NA11) {
+  const Dict inner{{"kind", "sequential"}, {"children", List{LinearNode(5), LinearNode(2)}}};
+  const ModelSpec spec =
+      TreeSpec({{"kind", "sequential"}, {"children", Dict{{"a", inner}, {"b", LinearNode(8)}}}}, {{"in", 4}});
+  const std::string ignored = t.TextParam("ignored");
+  FsdpOptions options{.auto_wrap_policy = AutoWrapPolicy::SizeBased(t.IntParam("least"))};
+  if (ignored != "none") options.ignored_states = {ignored};
+  Model model = BuildCoded(t, spec);
+  WrapFsdp(model, "", options);
+  std::vector<std::string> units, expected{"", "a.0"};
+  if (ignored == "none" && t.IntParam("least") <= 24) expected.push_back("b");
+  for (const Value& unit : FsdpUnits(model)) units.push_back(unit.AsDict().At("path").AsString());
+  t.Rule(SameNameSet("paths of units", expected, units));
+  SameWholeState(t, "model", Twin(spec).StateDict(), GetState(model, "full"));
+}
+
 }  // namespace shardcts::extended

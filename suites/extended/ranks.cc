@@ -276,4 +276,28 @@ RULE(RK12) {
   SameState(t, "FULL of the first rank", Twin(spec).StateDict(), GetState(model, "full"));
 }
 
+RULE(RK13) {
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildCoded(t, spec);
+  const bool by_module = t.TextParam("ignored") == "module";
+  FsdpOptions inner = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  if (by_module) inner.ignored_modules = {"1"};
+  if (!by_module) inner.ignored_states = {"1.weight", "1.bias"};
+  const FsdpOptions outer = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  WrapFsdp(model, "1", inner);
+  WrapFsdp(model, "", outer);
+  std::vector<std::string> managed;
+  for (const Value& unit : FsdpUnits(model)) {
+    const Value& flat = unit.AsDict().At("flat_parameter");
+    if (flat.IsNone()) continue;
+    for (const std::string& name : flat.AsDict().At("fqns").AsStrings()) managed.push_back(name);
+  }
+  t.Rule(SameNameSet("parameters of units", {"0.weight", "0.bias", "2.weight", "2.bias"}, managed));
+  const Dict parameters = model.Parameters();
+  for (const char* name : {"1.weight", "1.bias"}) {
+    t.Rule(SameValue(name, Twin(spec).StateDict().At(name), parameters.At(name).AsTensor().detach().cpu()));
+  }
+  SameState(t, "FULL", Twin(spec).StateDict(), GetState(model, "full"));
+}
+
 }  // namespace shardcts::extended

@@ -194,4 +194,24 @@ RULE(SM11) {
   }
 }
 
+RULE(SM12) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildExact(t, 0, wrapper);
+  const auto write = [&] { model.SetValues(ExactValues(1)); };
+  WithFullParams(model, write, {.writeback = false});
+  ValuesAreExact(t, "after a scope without writeback", 0, model, wrapper);
+  WithFullParams(model, [&] {
+    if (t.rank() > 0) return;
+    const Dict parameters = model.Parameters();
+    for (const auto& [name, value] : ExactValues(0)) {
+      t.Rule(SameValue(ToString(name) + " on the first rank", value, parameters.At(name).AsTensor().detach().cpu()));
+    }
+  }, {.writeback = false, .rank0_only = true});
+  ValuesAreExact(t, "after a scope of the first rank alone", 0, model, wrapper);
+  t.RuleRaises("NotImplementedError", "", [&] { WithFullParams(model, write, {.rank0_only = true}); });
+  ValuesAreExact(t, "after the refused scope", 0, model, wrapper);
+  WithFullParams(model, write);
+  ValuesAreExact(t, "after a scope with writeback", 1, model, wrapper);
+}
+
 }  // namespace shardcts::extended

@@ -241,4 +241,14 @@ RULE(TB13) {
   SameState(t, "the buffer that is not persistent, of the first rank", scratch, found);
 }
 
+// In the order of the model.
+RULE(TB14) {
+  const ModelSpec spec = Tied(t.IntParam("names"));
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  model.SetRequiresGrad({"embedding.weight"}, false);
+  const Dict expected{{"decoder.bias", Twin(spec).StateDict().At("decoder.bias")}};
+  StateDictOptions options{.full_state_dict = true, .ignore_frozen_params = true};
+  SameState(t, "without what is frozen", expected, GetModelStateDict(model, options));
+}
+
 }  // namespace shardcts::extended

@@ -276,4 +276,15 @@ RULE(TR12) {
   SameAsTwin(t, "after 2 steps, a load and 5 steps", TrainedTwin(kind), kEnd, TrainedParameters(second.model, wrapper));
 }
 
+RULE(TR13) {
+  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 4}, {"bias", false}});
+  const at::Tensor above_one = at::full({1, 1}, 1 + 0x1p-9);
+  model.SetValues({{"weight", above_one.expand({4, 1}).contiguous()}});
+  model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.param_dtype = "bfloat16", .cast_forward_inputs = false}});
+  const at::Tensor input = at::full({1, 1}, 3.0).to(c10::Device(t.device()));
+  t.RuleRaises("RuntimeError", "", [&] { model.Forward({Value(input)}); });
+  const Value output = model.Forward({Value(input.to(at::kBFloat16))});
+  t.Rule(SameValue("output", at::full({1, 4}, 3.0, at::kBFloat16), output.AsTensor().detach().to(at::kCPU)));
+}
+
 }  // namespace shardcts::extended
