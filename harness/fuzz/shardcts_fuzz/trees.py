@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 
 
+LARGE = (331, 100)  # more elements than what is sent in one message, and rows that ranks have unevenly
+
+
 @dataclass
 class Tree:
     description: dict  # the arguments of the model "tree"
@@ -16,8 +19,10 @@ class Tree:
     has_buffers: bool = False
     dtype: str = "float32"  # of all parameters
     linears: list = field(default_factory=list)  # paths of those that tensor parallelism can divide
+    pairs: dict = field(default_factory=dict)  # of two of them of which the second takes the first's output: its width
     buffers: dict = field(default_factory=dict)  # the shape of each one that state dicts have, by name
     extra_state: list = field(default_factory=list)  # the names of the entries
+    lost: list = field(default_factory=list)  # names of buffers that state dicts do not have
 
     @property
     def only_parameters(self):
@@ -25,9 +30,14 @@ class Tree:
         return not (self.has_batch_norm or self.has_extra_state or self.has_buffers)
 
     @property
+    def is_large(self):
+        """Recordings have digests of some of its tensors only."""
+        return list(LARGE) in self.shapes.values()
+
+    @property
     def trains(self):
-        """Arithmetic in two orders has results that are close to each other."""
-        return self.dtype in ("float32", "float64")
+        """Arithmetic in two orders has results that are close to each other, and can be compared."""
+        return self.dtype in ("float32", "float64") and not self.is_large
 
     def layouts(self, world):
         """The classes of layout that its parameters have when they are cut by rows."""
@@ -53,8 +63,9 @@ class TreeMaker:
         self._inner = []
         self._left = 2 + stream.below(4)  # leaves
         self._linears = {}  # (in, out) -> paths
+        self._pairs = {}
         self._flags = set()
-        self._buffers, self._extra = {}, []
+        self._buffers, self._extra, self._lost = {}, [], []
         self._dtype = stream.choice(["float64", "bfloat16", "float16"]) if "dtypes" in features else "float32"
 
     def make(self):
@@ -65,9 +76,10 @@ class TreeMaker:
             self._shapes["extra"] = root["parameters"]["extra"]["shape"]
         arguments = {"root": root, "in": width, "values": "coded", "scale": 2.0**-14}
         tree = Tree(arguments, width, self._shapes, self._inner, dtype=self._dtype, buffers=self._buffers,
-                    extra_state=self._extra)  # fmt: skip
+                    extra_state=self._extra, lost=self._lost)  # fmt: skip
         bare = [path for paths in self._linears.values() for path in paths if f"{path}.extra" not in self._shapes]
         tree.linears = bare  # a layer's style says nothing of further parameters
+        tree.pairs = {pair: width for pair, width in self._pairs.items() if set(pair) <= set(bare)}
         self._tie(tree)
         if "frozen" in self._features and len(tree.shapes) > 1:
             tree.frozen = self._stream.subset(list(tree.shapes), 0.3)[: len(tree.shapes) - 1]
@@ -108,10 +120,24 @@ class TreeMaker:
             children[name] = child
             out, total = child_out, total + child_out
         module = {"kind": kind, "children": children}
+        if kind == "sequential":
+            self._pair(path, children)
         self._decorate(module, path)
         if path and len(self._shapes) > before:
             self._inner.append(path)
         return module, total if kind == "branch" else out
+
+    def _pair(self, path, children):
+        """Layers that follow each other, or with nothing but a ReLU between them."""
+        before = None
+        for name, child in children.items():
+            place = f"{path}.{name}" if path else name
+            if child["kind"] == "linear":
+                if before:
+                    self._pairs[before[0], place] = before[1]
+                before = (place, child["out"])
+            elif child["kind"] != "relu" or "parameters" in child:
+                before = None
 
     def _names(self, count):
         strange = ["module", "state", "param_groups", "step", "weight_", "a b", "x"] if "names" in self._features else []
@@ -160,8 +186,9 @@ class TreeMaker:
     def _decorate(self, module, path, always=False):
         stream = self._stream
         prefix = f"{path}." if path else ""
-        if always or ("parameters" in self._features and stream.chance(0.2)):
-            shape = [self._size() for _ in range(1 + stream.below(3))]
+        large = "large" in self._features and stream.chance(0.5)
+        if always or large or ("parameters" in self._features and stream.chance(0.2)):
+            shape = list(LARGE) if large else [self._size() for _ in range(1 + stream.below(3))]
             if "no_elements" in self._features and stream.chance(0.2):
                 shape[stream.below(len(shape))] = 0
             module["parameters"] = {"extra": self._typed({"shape": shape})}
@@ -173,6 +200,7 @@ class TreeMaker:
             self._buffers[f"{prefix}kept"] = module["buffers"]["kept"]["shape"]
             if stream.chance(0.3):
                 module["buffers"]["lost"] = {"shape": [2], "persistent": False}
+                self._lost.append(f"{prefix}lost")
         if "extra_state" in self._features and stream.chance(0.2):
             module["extra_state"] = stream.choice([1, "text", {"a": [1, 2]}, [1.5], True])
             self._flags.add("extra_state")

@@ -44,7 +44,7 @@ def test_programs_descend_from_a_corpus():
         return sum(tuple(made.make(number).notes["draws"][: len(beginning)]) == beginning for number in range(60))
 
     assert descendants([]) == 0
-    assert descendants([program]) > 2
+    assert descendants([program]) > 0
 
 
 def broken(change):
