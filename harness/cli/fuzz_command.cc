@@ -13,8 +13,7 @@ void AddFuzzCommand(CLI::App& app) {
   sub->set_help_flag();
   sub->callback([sub] {
     std::vector<std::string> words = {"--shardcts", (ProgramFolder() / "shardcts").string(), "--docs",
-                                      DataFile("docs", SHARDCTS_DOCS_FOLDER).string(), "--contract",
-                                      DataFile("contract/operations.json", SHARDCTS_CONTRACT_TABLE).string()};
+                                      DataFile("docs", SHARDCTS_DOCS_FOLDER).string()};
     const std::vector<std::string> rest = sub->remaining();
     words.insert(words.end(), rest.begin(), rest.end());
     ExecutePythonPackage(DataFile("fuzz", SHARDCTS_FUZZ_FOLDER), "shardcts_fuzz", words);

@@ -33,10 +33,10 @@ def _form(program, action):
     return FORMS[program.stream.weighted(program.prefer("form", forms, ("action", action)))]
 
 
-def _get(program, maker):
+def _get(program, maker, form=None):
     """A state dict twice: the second is the first; names and, where it is whole, values are the twin's."""
     model = program.main
-    form = _form(program, "get")
+    form = form or _form(program, "get")
     first, second = (maker.step(form.op, **form.arguments(model)) for _ in range(2))
     relations = [maker.equal("AL1", first, second, exact=True)]
     steps, first_ranks = [first, second], maker.first_ranks(form)
@@ -71,7 +71,8 @@ def _gather(program, maker, form, got, twin, steps, relations):
     if model.wrapping.is_fsdp and not model.wrapping.mesh and (form.name != "plain" or model.state_dict_type == "SHARDED") and program.world > 1:
         gathered = maker.step("sharded.gather", value="$" + got.let)
     elif model.wrapping.gives_dtensors and model.wrapping.family != "tp" and program.tree.only_parameters:
-        if model.wrapping.is_fsdp and (form.name == "plain" and model.state_dict_type != "SHARDED" or not model.wrapping.cuts(program.world)):
+        whole = form.name == "plain" and model.state_dict_type != "SHARDED" or not model.wrapping.cuts(program.world)
+        if model.wrapping.is_fsdp and whole:
             return
         gathered = maker.step("tensor.full", value="$" + got.let)
     else:
@@ -112,6 +113,24 @@ def _backward(program, maker):
     maker.add("backward", steps, rule="SM4")
     model.output, model.unsharded, model.gradients = "", False, True
     model.backwards += 1
+    if model.wrapping.precision or program.stream.chance(0.3):
+        steps, relations = _gradients(program, maker)
+        if relations:
+            maker.add("read", steps, relations)
+
+
+def _gradients(program, maker):
+    """Those of the model and its twin; in another dtype, that they are rounded to it."""
+    model = program.main
+    steps, relations = maker.pair("model.gradients", model), []
+    if not model.gradients or program.has_gathered():
+        return steps, relations
+    precision = model.wrapping.precision
+    if precision is None and not model.was_frozen and not model.wrapping.is_fsdp:
+        relations.append(maker.equal("TR2", *steps, exact=False, kind="assembled"))
+    if precision and precision.get("reduce_dtype", precision.get("param_dtype")) == "bfloat16" and model.backwards == 1:
+        relations.append(Relation("TR8", "rounded", (steps[0].let,), detail="bfloat16"))
+    return steps, relations
 
 
 def _step(program, maker):
@@ -129,6 +148,8 @@ def _train(program, maker):
     if program.stream.chance(0.3):
         _read(program, maker)
     _step(program, maker)
+    if program.stream.chance(0.5):
+        _get(program, maker, FORMS["dsd optimizer full"])
 
 
 def _zero_grad(program, maker):
@@ -161,8 +182,10 @@ def _type_scope(program, maker):
     kind = program.stream.choice(_types(model))
     scope = maker.step("fsdp.state_dict_type", model="$" + model.name, type=kind)
     got = maker.step("model.state_dict", model="$" + model.name)
-    end = maker.step("scope.exit", scope="$" + scope.let, raised=True if program.stream.chance(0.5) else None)
-    maker.add("type scope", [before, scope, got, end, after], [maker.equal("AL1", after, before, exact=True)], tags=[("form", "plain"), ("type", kind)])
+    raised = program.stream.chance(0.5)
+    end = maker.step("scope.exit", scope="$" + scope.let, raised=True if raised else None)
+    maker.add("type scope", [before, scope, got, end, after], [maker.equal("AL1", after, before, exact=True)],
+              tags=[("form", "plain"), ("type", kind), ("raised", raised)])  # fmt: skip
 
 
 def _set_type(program, maker):
@@ -171,6 +194,15 @@ def _set_type(program, maker):
     model.state_dict_type = kind
     maker.add("set type", [maker.step("fsdp.set_state_dict_type", model="$" + model.name, type=kind)],
               tags=[("type", kind)])  # fmt: skip
+
+
+def _other_type(program, maker):
+    """Before what needs one; not LOCAL, whose entries have no names of parameters."""
+    model = program.main
+    if model.wrapping.is_fsdp and "types" in program.features and (program.tree.ties or program.stream.chance(0.3)):
+        kind = program.stream.choice(["FULL", "SHARDED"])
+        maker.add("set type", [maker.step("fsdp.set_state_dict_type", model="$" + model.name, type=kind)], tags=[("type", kind)])
+        model.state_dict_type = kind
 
 
 def _freeze(program, maker):
@@ -189,14 +221,9 @@ def _read(program, maker):
         _summon(program, maker)
         return
     got, twin = maker.pair("model.buffers", model)
-    gradients, expected = maker.pair("model.gradients", model)
-    relations = [] if model.wrapping.rounds_buffers else [maker.equal("TB6", got, twin)]
-    precision = model.wrapping.precision or {}
-    if model.gradients and not model.was_frozen and not precision and not model.wrapping.is_fsdp and not program.has_gathered():
-        relations.append(maker.equal("TR2", gradients, expected, exact=False, kind="assembled"))
-    if precision.get("reduce_dtype", precision.get("param_dtype")) == "bfloat16" and model.backwards == 1 and not program.has_gathered():
-        relations.append(Relation("TR8", "rounded", (gradients.let,), detail="bfloat16"))
-    maker.add("read", [got, twin, gradients, expected], relations)
+    gradients, relations = _gradients(program, maker)
+    relations += [] if model.wrapping.rounds_buffers else [maker.equal("TB6", got, twin)]
+    maker.add("read", [got, twin, *gradients], relations)
 
 
 def _summon(program, maker):
@@ -255,7 +282,8 @@ def _second_optimizer(program, maker, other):
         return
     options = {**model.optimizer["options"], "lr": 0.75}
     groups = [{**group, "options": {"lr": 0.75}} for group in model.optimizer.get("groups", [])]
-    create = maker.step("optimizer.create", "o" + other.name, model="$" + other.name, kind=model.optimizer["kind"], options=options, groups=groups or None)
+    create = maker.step("optimizer.create", "o" + other.name, model="$" + other.name, kind=model.optimizer["kind"], options=options,
+                        groups=groups or None)  # fmt: skip
     form = FORMS["dsd optimizer full"]
     got = maker.step(form.op, **form.arguments(model))
     given = maker.step("tensor.clone", value="$" + got.let)
@@ -289,10 +317,10 @@ ACTIONS = {
     "set type": Kind(3, lambda p: "types" in p.features and p.main.wrapping.is_fsdp, _set_type),
     "type scope": Kind(2, lambda p: "types" in p.features and p.main.wrapping.is_fsdp, _type_scope),
     "assign": Kind(2, may_assign, assign),
-    "edit": Kind(3, may_edit, edit_and_load),
-    "own": Kind(2, may_own, own),
+    "edit": Kind(3, may_edit, lambda p, m: (_other_type(p, m), edit_and_load(p, m))),
+    "own": Kind(2, may_own, lambda p, m: (_other_type(p, m), own(p, m))),
     "serialize": Kind(1, lambda p: "bytes" in p.features, serialize),
-    "freeze": Kind(1, lambda p: p.may_freeze(), _freeze),
+    "freeze": Kind(3, lambda p: p.may_freeze(), _freeze),
     "read": Kind(4, lambda p: "reading" in p.features, _read),
     "load elsewhere": Kind(2, lambda p: "second_model" in p.features, _second),
     "load given": Kind(4, may_be_given, load_given),

@@ -7,7 +7,7 @@ import sys
 
 from shardcts_fuzz import output
 from shardcts_fuzz.campaign import Campaign, source_of
-from shardcts_fuzz.contract_table import read_contract
+from shardcts_fuzz.contract_table import TABLE, read_contract
 from shardcts_fuzz.corpus import CorpusError, read_corpus
 from shardcts_fuzz.known import KnownError, read_known
 from shardcts_fuzz.pools import Pools, RunError
@@ -31,7 +31,6 @@ def parser():
                    description="Makes random programs of operations and judges what implementations do with them.")  # fmt: skip
     parse.add_argument("--shardcts", required=True, help=argparse.SUPPRESS)
     parse.add_argument("--docs", required=True, help=argparse.SUPPRESS)
-    parse.add_argument("--contract", required=True, help=argparse.SUPPRESS)
     parse.add_argument("--impl", required=True, metavar="NAME", help="as of shardcts exec")
     parse.add_argument("--against", metavar="NAME", help="a baseline, compared operation by operation")
     parse.add_argument("--seed", type=int, default=1, metavar="N", help="of all programs (default 1)")
@@ -76,7 +75,7 @@ def run(options, arguments):
     first = _first(options, out)
     os.makedirs(out, exist_ok=True)
     pools = Pools(options.shardcts, os.path.join(out, "work"), options.timeout, options.jobs)
-    contract = read_contract(options.contract)
+    contract = read_contract(TABLE)
     campaign = Campaign(pools, implementations, options.seed, worlds, known, contract, rules, corpus, options.until_found, _say)
     count = 1 if options.program is not None else options.programs
     if count is None and options.seconds is None:

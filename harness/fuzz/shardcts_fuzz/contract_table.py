@@ -1,6 +1,9 @@
 """The operations of the contract with their arguments and options, read from operations.json."""
 
 import json
+from pathlib import Path
+
+TABLE = Path(__file__).resolve().parents[2] / "contract/operations.json"  # in the source tree as in an installation
 
 
 def read_contract(path):

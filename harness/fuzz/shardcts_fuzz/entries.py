@@ -44,7 +44,7 @@ def _editable(program):
     """Forms whose entries have the names of parameters on every rank."""
     local = program.main.wrapping.is_fsdp and program.main.state_dict_type == "LOCAL"
     forms = [form for form in model_forms(False) if not (local and form.name == "plain")]
-    return {form.name: 2 if form.name == "plain" else 1 for form in forms}
+    return {form.name: 4 if form.name == "plain" else 1 for form in forms}
 
 
 def edit_and_load(program, maker):
@@ -73,14 +73,14 @@ def edit_and_load(program, maker):
 
 def may_own(program):
     model = program.main
-    return "filling" in program.features and not model.unsharded and not model.output
+    return ("filling" in program.features or program.tree.ties) and not model.unsharded and not model.output
 
 
 def own(program, maker):
     """Entries of a whole state dict stay when the model changes; of a tied parameter each name has its own."""
     model, stream = program.main, program.stream
     unit = model.wrapping.is_fsdp and model.state_dict_type != "LOCAL"
-    form = FORMS["plain" if unit and stream.chance(0.6) else "dsd full"]
+    form = FORMS["plain" if unit and (program.tree.ties or stream.chance(0.6)) else "dsd full"]
     got = maker.step(form.op, **form.arguments(model))
     steps, relations = [got], []
     if unit and form.name == "plain" and program.tree.ties:
@@ -105,4 +105,5 @@ def serialize(program, maker):
     kept = maker.step("tensor.clone", value="$" + got.let)
     data = maker.step("state.serialize", state_dict="$" + kept.let)
     back = maker.step("state.deserialize", data="$" + data.let)
-    maker.add("serialize", [got, kept, data, back], [Relation("LO16", "equal", (back.let, kept.let))], rule="LO16", tags=[("form", form.name)])
+    maker.add("serialize", [got, kept, data, back], [Relation("LO16", "equal", (back.let, kept.let))], rule="LO16",
+              tags=[("form", form.name)])  # fmt: skip

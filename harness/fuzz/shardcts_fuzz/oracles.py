@@ -7,8 +7,9 @@ from shardcts_fuzz.programs import names_in
 from shardcts_fuzz.values import Comparison, key_list, not_given, not_rounded
 
 CUTS = {"GE1", "GE2"}
-PURE = {"get", "read", "summon", "compare with twin", "save", "keep", "serialize", "type scope"}  # what differs there says nothing of what follows
-NOT_COMPARED = {"optimizer.create", "model.build", "mesh.init", "fsdp.set_state_dict_type", "fsdp.summon_full_params"}
+PURE = {"get", "read", "summon", "compare with twin", "save", "keep", "serialize"}  # what differs there says nothing of what follows
+NOT_COMPARED = {"optimizer.create", "model.build", "mesh.init", "fsdp.set_state_dict_type", "fsdp.summon_full_params",
+                "fsdp.get_state_dict_type", "state.serialize"}  # fmt: skip
 
 
 class Judge:
@@ -136,11 +137,12 @@ class Judge:
             if any("value" not in (outcome or {}) for outcome in pair):
                 return None
             dicts = [recording.expand(outcome["value"]) for outcome in pair]
-            actual, expected = _states(dicts[0]), _states(dicts[1], relation.names)
+            names = relation.names or _keys(dicts[0])  # of a script without: those of the groups, in their order
+            actual, expected = _states(dicts[0]), _states(dicts[1], names)
             found = comparison.compare(expected, actual)
             if found:
                 return found.kind, f"rank {rank}: state at {found.path}: the twin's and this: {found.text}"
-            actual, expected = _options(dicts[0]), _options(dicts[1], relation.names)
+            actual, expected = _options(dicts[0]), _options(dicts[1], names)
             found = comparison.compare(expected, actual)
             if found:
                 return "GR1", f"option {found.kind}", f"rank {rank}: options at {found.path}: the twin's and this: {found.text}"
@@ -274,18 +276,23 @@ class Judge:
                        tags.get("wrapper", ""))  # fmt: skip
 
 
+def _keys(state_dict):
+    return [key for group in state_dict["param_groups"] for key in group["params"]]
+
+
 def _states(state_dict, names=()):
     """{parameter: its state by name, in alphabetical order}. `names`: of the parameters by id."""
     state = state_dict["state"]
     by_key = dict((key, item) for key, item in state["$dict"]) if "$dict" in state else state
-    keys = {_name(key, names): key for group in state_dict["param_groups"] for key in group["params"]}
+    keys = {_name(key, names): key for key in _keys(state_dict)}
     return {name: dict(sorted(by_key[key].items())) for name, key in sorted(keys.items()) if key in by_key}
 
 
 def _options(state_dict, names=()):
     """{parameter: the options of its group}."""
     groups = {_name(key, names): group for group in state_dict["param_groups"] for key in group["params"]}
-    return {name: {option: value for option, value in sorted(group.items()) if option != "params"} for name, group in sorted(groups.items())}
+    return {name: {option: value for option, value in sorted(group.items()) if option != "params"}
+            for name, group in sorted(groups.items())}  # fmt: skip
 
 
 def _name(key, names):

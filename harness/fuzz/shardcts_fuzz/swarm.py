@@ -14,7 +14,7 @@ FEATURES = (
 
 # Others than 1/2: what many bugs need is left out less, and what takes long, or forbids much, is there less.
 CHANCES = {"training": 0.75, "optimizer": 0.7, "fully_shard": 0.6, "fsdp": 0.65, "dtypes": 0.25, "frozen": 0.3, "freezing": 0.3, "compile": 0.25,
-           "bytes": 0.2, "reading": 0.7, "checkpoint": 0.35, "batch_norm": 0.35, "large": 0.06}  # fmt: skip
+           "bytes": 0.2, "reading": 0.7, "checkpoint": 0.35, "batch_norm": 0.35, "tp": 0.65, "large": 0.06}  # fmt: skip
 
 WRAPPERS = ("ddp", "replicate", "fully_shard", "fsdp", "hsdp", "tp")
 

@@ -64,6 +64,7 @@ class TreeMaker:
         self._left = 2 + stream.below(4)  # leaves
         self._linears = {}  # (in, out) -> paths
         self._pairs = {}
+        self._bare_linears = 0  # so many of the next layers are linear and have nothing else
         self._flags = set()
         self._buffers, self._extra, self._lost = {}, [], []
         self._dtype = stream.choice(["float64", "bfloat16", "float16"]) if "dtypes" in features else "float32"
@@ -101,7 +102,7 @@ class TreeMaker:
 
     def _module(self, path, width, depth):
         stream = self._stream
-        if depth < 3 and (depth == 0 or stream.chance(0.3)):
+        if depth < 3 and not self._bare_linears and (depth == 0 or stream.chance(0.3)):
             return self._composite(path, width, depth)
         return self._leaf(path, width)
 
@@ -113,6 +114,8 @@ class TreeMaker:
         children, out = {}, width
         total = 0
         before = len(self._shapes)
+        if kind == "sequential" and count > 1 and "tp" in self._features and stream.chance(0.6):
+            self._bare_linears, self._left = 2, max(self._left, 2)
         for name in names:
             if self._left <= 0 and children:
                 break
@@ -157,17 +160,19 @@ class TreeMaker:
             weights["embedding"] = 1  # gradients of what comes before it end there
         if "batch_norm" in self._features:
             weights["batch_norm"] = 2
-        kind = stream.weighted(weights)
+        is_bare = self._bare_linears > 0
+        kind = "linear" if is_bare else stream.weighted(weights)
         out = width
         module = {"kind": kind} if kind in ("bare", "relu") else self._typed({"kind": kind})
         before = len(self._shapes)
         if kind == "linear":
-            out = module["out"] = self._size()
+            out = module["out"] = self._width_after(width)
             module["bias"] = stream.chance(0.6)
             self._shapes[f"{path}.weight"] = [out, width]
             if module["bias"]:
                 self._shapes[f"{path}.bias"] = [out]
             self._linears.setdefault((width, out), []).append(path)
+            self._bare_linears = max(0, self._bare_linears - 1)
         elif kind == "embedding":
             out, module["count"] = self._size(), self._size()
             module["out"] = out
@@ -178,10 +183,18 @@ class TreeMaker:
             if kind == "batch_norm":
                 self._flags.add("batch_norm")
                 self._buffers |= {f"{path}.running_mean": [width], f"{path}.running_var": [width], f"{path}.num_batches_tracked": []}
-        self._decorate(module, path, kind == "bare")
+        if not is_bare:
+            self._decorate(module, path, kind == "bare")
         if len(self._shapes) > before:
             self._inner.append(path)
         return module, out
+
+    def _width_after(self, width):
+        """Where layers may be tied many are alike."""
+        if self._bare_linears == 2 or "tp" in self._features and self._stream.chance(0.3):  # what ranks have evenly
+            return self._world * (1 + self._stream.below(2))
+        alike = [out for taken, out in self._linears if taken == width] or [width]
+        return self._stream.choice(alike) if "ties" in self._features and self._stream.chance(0.7) else self._size()
 
     def _decorate(self, module, path, always=False):
         stream = self._stream

@@ -54,7 +54,8 @@ class Wrapping:
     def name(self):
         """What coverage and known deviations call it."""
         inside = {wrap.wrapper for wrap in self.wraps if wrap.path} - {"fully_shard", "fsdp"}
-        flags = {"use_orig_params": self.use_orig_params, "mesh": self.is_fsdp and self.mesh, "precision": self.precision, "groups": self.parts > 1}
+        flags = {"use_orig_params": self.use_orig_params, "mesh": self.is_fsdp and self.mesh, "precision": self.precision,
+                 "groups": self.parts > 1}  # fmt: skip
         kind = ",".join([self.family, *(name for name, on in flags.items() if on)])
         return "+".join([kind, *sorted(inside)])
 

@@ -1,10 +1,6 @@
 """The arguments of operations, from the table of the contract."""
 
-from pathlib import Path
-
-from shardcts_fuzz.contract_table import read_contract
-
-TABLE = Path(__file__).resolve().parents[2] / "contract/operations.json"
+from shardcts_fuzz.contract_table import TABLE, read_contract
 
 
 def test_fields_of_records_stand_behind_their_argument():
