@@ -74,6 +74,7 @@ install(DIRECTORY reports/verify/shardcts_verify DESTINATION ${data_folder}/repo
 install(DIRECTORY conformance DESTINATION ${data_folder} FILES_MATCHING PATTERN "*.toml" PATTERN "*.json")
 install(DIRECTORY harness/fuzz/shardcts_fuzz DESTINATION ${data_folder}/fuzz ${python_sources})
 install(FILES docs/rules.md docs/fuzz_deviations.toml DESTINATION ${data_folder}/docs)
+install(FILES harness/contract/operations.json DESTINATION ${data_folder}/contract)
 # The header that the contract's headers include, where none is installed.
 if("nlohmann_json" IN_LIST SHARDCTS_FETCHED)
   install(DIRECTORY "${SHARDCTS_JSON_FOLDER}/nlohmann" DESTINATION ${header_folder}/third_party)

@@ -3,7 +3,7 @@
     python harness/fuzz/seeded_bugs.py --build build --seed 1 --random 40 --seconds 120 --out out/seeded
 
 The bugs are those of the reference's sources (harness/mutants/source) but the ones in storage: all that no test of the
-suites notices, and as many more, drawn at random, as --random says. A line of OUT/seeded_bugs.jsonl for each, so that a
+suites notices, though something could show them, and as many more, drawn at random, as --random says. A line of OUT/seeded_bugs.jsonl for each, so that a
 run goes on where it ended; OUT/seeded_bugs.md is the table.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from shardcts_fuzz.streams import Stream
 
+HIDDEN = ("equivalent", "allowed", "not reached")  # how the reason begins why nothing notices a bug that nothing shows
 SOURCES = Path(__file__).resolve().parents[1] / "mutants/source"
 
 
@@ -27,6 +28,10 @@ def bugs():
     """{name: its description} of all that a program without storage can show."""
     found = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(SOURCES.glob("*.toml"))}
     return {name: bug for name, bug in found.items() if not any(one["file"].startswith("storage/") for one in bug["change"])}
+
+
+def is_hidden(bug):
+    return bug.get("unnoticed", "").startswith(HIDDEN)
 
 
 def draw(names, count, seed):
@@ -85,7 +90,8 @@ def main(arguments):
     options = parse.parse_args(arguments)
     known = bugs()
     unnoticed = [name for name, bug in known.items() if "unnoticed" in bug]
-    chosen = options.only or [*draw(set(known) - set(unnoticed), options.random, options.seed), *unnoticed]
+    chosen = [*draw(set(known) - set(unnoticed), options.random, options.seed), *(one for one in unnoticed if not is_hidden(known[one]))]
+    chosen = options.only or chosen
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "seeded_bugs.jsonl"
     print(f"seed {options.seed}: {len(chosen)} of {len(known)} bugs", flush=True)

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "fsdp/fsdp_module.h"
+#include "fully_shard/fsdp_state.h"
 #include "parameter/dtensor_parameter.h"
 #include "wrappers/data_parallel.h"
 
@@ -27,6 +28,12 @@ std::vector<Communicator*> GroupsIn(models::Module& model, Communicator* world) 
   for (FsdpModule* unit : FsdpUnits(model)) groups.push_back(RanksOf(unit->options(), world));
   for (const auto& [path, module] : models::NamedModules(model)) {
     if (const auto* parallel = dynamic_cast<const DataParallel*>(module)) groups.push_back(&parallel->group());
+    // Parameters that are gathered at this moment are plain.
+    const FsdpState* state = FsdpState::Find(*module);
+    if (!state || !state->group()) continue;
+    for (const auto& parameter : state->group()->parameters()) {
+      groups.push_back(RanksOf(FindDistribution(*parameter->sharded())->mesh, world));
+    }
   }
   for (const auto& [name, parameter] : models::NamedParameters(model)) {
     if (const auto* distribution = FindDistribution(*parameter)) groups.push_back(RanksOf(distribution->mesh, world));

@@ -68,6 +68,8 @@ TEST(GroupOfModelTest, IsThatOfItsMesh) {
   EXPECT_EQ(GroupOfModel(*model, nullptr), nullptr);
   ShardAll(*model, kThreeLayers, On(mesh));
   EXPECT_EQ(GroupOfModel(*model, &World()), &mesh->group(0));
+  model->Call(InputOf(0, 0, 3));
+  EXPECT_EQ(GroupOfModel(*model, &World()), &mesh->group(0)) << "while the root's parameters are gathered";
 }
 
 TEST_P(ModelStateTest, WhatWasSavedInPiecesComesBack) {

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from shardcts_fuzz.coverage import Coverage
 from shardcts_fuzz.oracles import Judge, ended
-from shardcts_fuzz.pools import RunError, remove
+from shardcts_fuzz.pools import OutOfTime, RunError, remove
 from shardcts_fuzz.sequence import Programs
 
-FIRST_BATCH = 60
+FIRST_BATCH = 30
 LARGEST_BATCH = 240
+GRACE = 3.0  # seconds that a batch may be late; then it is stopped, and what it found is lost
 
 
 @dataclass
@@ -48,37 +49,45 @@ class Campaign:
 
     def go(self, first, programs, seconds):
         """`programs`, `seconds`: the limits, of which one may be None. Returns the number of the next program."""
-        start, number, size = time.monotonic(), first, FIRST_BATCH
+        start, number = time.monotonic(), first
+        size = FIRST_BATCH if seconds is None else max(1, min(FIRST_BATCH, int(2 * seconds)))
+        end = None if seconds is None else start + seconds + GRACE
         made = Programs(self.seed, self.worlds, self.known, self.corpus)
-        if self.corpus:
-            self.batch(self.corpus)
+        if self.corpus and self.batch(self.corpus, end):
             self.counts.seconds = time.monotonic() - start
             self._say(f"the corpus: {self.line()}")
         while not (self.until_found and self.groups):
             left = size if programs is None else min(size, first + programs - number)
             if left <= 0:
                 break
-            begin = time.monotonic()
-            self.batch([made.make(n) for n in range(number, number + left)])
+            if not self.batch([made.make(n) for n in range(number, number + left)], end):
+                break
             number += left
             self.counts.seconds = time.monotonic() - start
             self._say(self.line())
-            if seconds is not None:
-                took = time.monotonic() - begin
-                if self.counts.seconds + took > seconds:
-                    break
             size = min(LARGEST_BATCH, size * 2)
+            if seconds is not None:  # as many as there is time for, as far as one can tell
+                rest = (seconds - self.counts.seconds) * self.counts.programs / self.counts.seconds
+                size = min(size, int(rest))
+            if size < 1:
+                break
+        self.counts.seconds = time.monotonic() - start
         return number
 
     def line(self):
         rate = self.counts.programs / max(self.counts.seconds, 0.001)
         return f"{self.counts.programs} programs, {rate:.1f}/s, {len(self.groups)} groups of findings"
 
-    def batch(self, programs):
-        runs, folder = self.pools.run(programs, self.implementations)
+    def batch(self, programs, end=None):
+        """Whether it was done by then."""
+        try:
+            runs, folder = self.pools.run(programs, self.implementations, end)
+        except OutOfTime:
+            return False
         for program, of_program in zip(programs, runs):
             self._one(program, of_program)
         remove(folder)
+        return True
 
     def _one(self, program, runs):
         counts = self.counts

@@ -7,7 +7,7 @@ import sys
 
 from shardcts_fuzz import output
 from shardcts_fuzz.campaign import Campaign, source_of
-from shardcts_fuzz.contract_page import read_contract
+from shardcts_fuzz.contract_table import TABLE, read_contract
 from shardcts_fuzz.corpus import CorpusError, read_corpus
 from shardcts_fuzz.known import KnownError, read_known
 from shardcts_fuzz.pools import Pools, RunError
@@ -75,7 +75,7 @@ def run(options, arguments):
     first = _first(options, out)
     os.makedirs(out, exist_ok=True)
     pools = Pools(options.shardcts, os.path.join(out, "work"), options.timeout, options.jobs)
-    contract = read_contract(os.path.join(options.docs, "contract.md"))
+    contract = read_contract(TABLE)
     campaign = Campaign(pools, implementations, options.seed, worlds, known, contract, rules, corpus, options.until_found, _say)
     count = 1 if options.program is not None else options.programs
     if count is None and options.seconds is None:

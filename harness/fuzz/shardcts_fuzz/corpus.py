@@ -11,7 +11,8 @@ from dataclasses import replace
 from shardcts_fuzz.programs import CONTRACT, Action, Program, Relation, Step, names_in
 from shardcts_fuzz.swarm import FEATURES
 
-KINDS = {"equal": 2, "same_keys": 2, "same_state": 2, "refused": 1, "given": 2}  # of relations, with how many results
+KINDS = {"equal": 2, "alike": 2, "same_keys": 2, "same_state": 2, "refused": 1, "given": 2, "layout": 2, "assembled": 2, "rounded": 1,
+         "dtype": 1, "trained": 2}  # of relations, with how many results
 LARGEST_WORLD = 8
 LARGEST_FILE = 1 << 20
 
@@ -39,7 +40,8 @@ def text(program):
 
 def _relation_record(relation):
     return {"rule": relation.rule, "kind": relation.kind, "steps": list(relation.steps), "exact": relation.exact,
-            "first_rank_only": relation.first_rank_only}  # fmt: skip
+            "first_rank_only": relation.first_rank_only, **({"detail": relation.detail} if relation.detail else {}),
+            **({"names": list(relation.names)} if relation.names else {})}  # fmt: skip
 
 
 def read_corpus(folder):
@@ -101,7 +103,8 @@ def _action(entry, steps):
         if KINDS.get(relation["kind"]) != len(relation["steps"]) or not set(relation["steps"]) <= set(steps):
             raise ValueError(f"{entry['name']}: a relation of an unknown kind or step: {relation}")
         relations.append(Relation(relation["rule"], relation["kind"], tuple(relation["steps"]), bool(relation["exact"]),
-                                  first_rank_only=bool(relation["first_rank_only"])))  # fmt: skip
+                                  first_rank_only=bool(relation["first_rank_only"]), detail=str(relation.get("detail", "")),
+                                  names=tuple(str(name) for name in relation.get("names", ()))))  # fmt: skip
     tags = tuple((str(key), value) for key, value in entry["tags"])
     return Action(str(entry["name"]), tuple(steps[let] for let in entry["steps"]), tuple(relations), str(entry["rule"]), tags)
 

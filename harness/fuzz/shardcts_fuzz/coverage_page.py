@@ -6,7 +6,7 @@ SHOWN = [("operation", "wrapper"), ("operation", "state"), ("operation", "layout
 
 
 def page(coverage, contract):
-    """Its lines. `contract`: as of contract_page.read_contract."""
+    """Its lines. `contract`: as of contract_table.read_contract."""
     operations, options = coverage.never_of(contract)
     lines = ["# What was never tried", "", f"{len(operations)} of {len(contract)} operations of the contract: "
              f"{', '.join(f'`{name}`' for name in operations) or 'none'}.", ""]  # fmt: skip

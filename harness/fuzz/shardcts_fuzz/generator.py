@@ -25,7 +25,7 @@ class Generator:
         self.features = swarm.features_of(batch) if features is None else set(features)
         self.marks = []  # where in the draws actions begin
         self._covered = covered
-        self.world = self.stream.choice(list(worlds))
+        self.world = self.stream.weighted({world: 1 if world == 1 else 3 for world in worlds})  # on one rank little can be wrong
         self.seed, self.number = seed, number
         self.known = known
         self.avoids = self.stream.chance(0.5)  # what is known to deviate
@@ -41,8 +41,8 @@ class Generator:
         self.main.frozen, self.main.was_frozen = frozenset(self.tree.frozen), bool(self.tree.frozen)
         maker = Maker(self)
         maker.build(self.main)
-        if "optimizer" in self.features:
-            wrapping = self.main.wrapping
+        wrapping = self.main.wrapping
+        if "optimizer" in self.features and not wrapping.precision:  # what is rounded does not train as the twin does
             flat = wrapping.is_fsdp and not wrapping.use_orig_params  # then the names are others
             features = self.features - {"groups"} if flat else self.features
             self.main.optimizer = choose_optimizer(stream, self.parameter_names(), features, self.tree.dtype, self.prefer)
@@ -84,6 +84,11 @@ class Generator:
         second = {names[1] for names in self.tree.ties}
         return [name for name in self.tree.shapes if name not in second]
 
+    def optimized_names(self):
+        """By the twin's ids, which count over all groups."""
+        groups = self.main.optimizer.get("groups", [{"parameters": self.parameter_names()}])
+        return tuple(name for group in groups for name in group["parameters"])
+
     def loadable(self):
         """Between forward and backward none: autograd forbids to change the unwrapped model there."""
         return [] if self.main.output else [saved for saved in self.saved if saved.fits(self.main, self.trains)]
@@ -100,9 +105,15 @@ class Generator:
         """Of what a forward leaves unsharded the next one need not be tried."""
         return not self.main.unsharded or "evaluation" in self.features
 
+    def has_gathered(self):
+        """Parameters that may be the gathered ones at this moment, which have other gradients and flags than the shards."""
+        main = self.main
+        return bool(main.output or main.unsharded) and (main.wrapping.is_fsdp or main.wrapping.shards_tensors)
+
     def may_freeze(self):
-        family = self.main.wrapping.family
-        return "freezing" in self.features and family in ("plain", "fully_shard", "hsdp") and not self.main.output
+        wrapping = self.main.wrapping
+        views = wrapping.is_fsdp and wrapping.use_orig_params and not self.main.gradients
+        return "freezing" in self.features and (wrapping.family in ("plain", "fully_shard", "hsdp") or views) and not self.main.output and not self.has_gathered()
 
 
 def make_program(seed, number, worlds, known=None, features=None):

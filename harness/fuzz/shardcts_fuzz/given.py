@@ -9,7 +9,7 @@ EXTRA_STATES = (7, "other", {"b": [3, 4]}, False)
 
 def may_be_given(program):
     """A plain one only where its entries are whole."""
-    return "given" in program.features and not program.main.output
+    return "given" in program.features and not program.main.output and not program.tree.is_large
 
 
 def load_given(program, maker):

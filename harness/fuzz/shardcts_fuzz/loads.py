@@ -19,6 +19,7 @@ class Saved:
         self.state_dict_type = model.state_dict_type
         self.frozen = model.frozen
         self.stepped = model.stepped and not model.was_frozen  # every parameter has state
+        self.used = False  # was loaded
 
     def fits(self, model, trains):
         """With use_orig_params PyTorch's LOCAL state dicts cannot be loaded. What is saved of an optimizer without state has
@@ -41,6 +42,7 @@ def save(program, maker, form):
         twin = maker.step("model.state_dict", model="$" + maker.twin)
     kept_twin = maker.step("tensor.clone", value="$" + twin.let)
     maker.add("save", [got, kept, twin, kept_twin], rule="SM5", tags=[("form", form.name)])
+    model.made_state = model.made_state or form.optimizer and not model.stepped
     program.saved.append(Saved(kept.let, kept_twin.let, form, model, program.world))
 
 
@@ -65,7 +67,7 @@ def put(program, maker, saved, state_dict=None):
 def load(program, maker, saved):
     """What was saved is there again after a load, also after a second one."""
     model, form = program.main, saved.form
-    steps = [put(program, maker, saved)]
+    steps, saved.used = [put(program, maker, saved)], True
     if program.stream.chance(0.2):
         steps.append(put(program, maker, saved))
     if form.optimizer:
@@ -74,7 +76,7 @@ def load(program, maker, saved):
         steps.append(maker.step("model.load_state_dict", model="$" + maker.twin, state_dict="$" + saved.twin))
     again = maker.step(form.op, **form.arguments(model))
     steps.append(again)
-    relations = [Relation("LO10", "equal", (again.let, saved.let))]
+    relations = [maker.equal("LO10", again, saved.let, exact=True)]
     rule = "OP4" if form.optimizer else "LO10"
     broadcast = any("broadcast_from_rank0" in (step.args.get("options") or {}) for step in steps)
     maker.add("load", steps, relations, rule=rule, tags=[("form", form.name), ("broadcast", broadcast)])
@@ -90,16 +92,24 @@ def refuse(program, maker):
     entries = {name: f"${saved.let}.{name}" for name in names}
     victim = stream.choice(names)
     faults = {"missing": 1, "unexpected": 1, "shape": 1}
+    if saved.form.name == "plain" and model.wrapping.family in ("fully_shard", "hsdp"):
+        faults["form"] = 1
+    alone = "one_rank" in program.features and program.world > 1 and model.wrapping.parts == 1
+    if alone and saved.form.op in SET:
+        faults["options"] = 1
     fault = stream.weighted(program.prefer("fault", faults, ("form", saved.form.name)))
-    rule = {"missing": "LO3", "unexpected": "LO4", "shape": "LO1"}[fault]
-    shared = saved.form.op == "dsd.get_model_state_dict" and program.world > 1
-    one_rank = "one_rank" in program.features and shared and stream.chance(0.5)
-    if fault == "missing":
+    rule = {"missing": "LO3", "unexpected": "LO4", "shape": "LO1", "form": "RS6", "options": "RK6"}[fault]
+    sharded = model.wrapping.is_fsdp and saved.state_dict_type == "SHARDED" and not model.wrapping.mesh
+    one_rank = alone and fault != "form" and (saved.form.op in SET or sharded) and (fault == "options" or stream.chance(0.5))
+    if fault == "options":
+        entries = "$" + saved.let
+    elif fault == "missing":
         del entries[victim]
     elif fault == "unexpected":
         entries["nobody"] = f"${saved.let}.{victim}"
     else:
         shape = [*program.tree.shapes[victim], 2] if saved.whole else [1, 1, 1, 1, 1]
+        shape = program.tree.shapes[victim] if fault == "form" else shape
         count = 1
         for size in shape:
             count *= size
@@ -110,8 +120,11 @@ def refuse(program, maker):
     if one_rank:  # the last one alone has the wrong state dict
         options = {name: on for name, on in wrong.args.get("options", {}).items() if name != "broadcast_from_rank0"}
         last = {**wrong.args, **({"options": options} if options else {})}
-        wrong = replace(wrong, args={**last, "state_dict": "$" + saved.let}, last_rank_args=last)
-        fault, rule = fault + " on one rank", "LO6"
+        if fault == "options":
+            last = {**last, "options": {**options, "strict": False}}
+        every = {**last, "options": options} if fault == "options" else last
+        wrong = replace(wrong, args={**every, "state_dict": "$" + saved.let}, last_rank_args=last)
+        fault, rule = fault + " on one rank", rule if fault == "options" else "LO6"
     distributed = saved.form.op in SET
     tags = [("form", saved.form.name), ("fault", fault), *([("has", "failed load")] if distributed else [])]
     maker.add("refuse", [wrong], [Relation(rule, "refused", (wrong.let,))], tags=tags)

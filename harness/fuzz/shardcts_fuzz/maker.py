@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from dataclasses import replace
 
 from shardcts_fuzz.known import Avoided
 from shardcts_fuzz.programs import Action, Relation, Step
@@ -53,7 +54,7 @@ class Maker:
         tree = state.tree
         traits = {"frozen": state.frozen, "ties": tree.ties, "batch norm": tree.has_batch_norm, "compile": "compile" in
                   {wrap.wrapper for wrap in state.wrapping.wraps}, "extra state": tree.has_extra_state, "buffers": tree.has_buffers or tree.has_batch_norm,
-                  "failed load": state.failed_load,
+                  "failed load": state.failed_load, "made state": state.made_state,
                   "no elements": any(0 in shape for shape in tree.shapes.values())}  # fmt: skip
         tags = [("has", name) for name, there in traits.items() if there] + [("dtype", tree.dtype)]
         if state.optimizer:
@@ -61,17 +62,30 @@ class Maker:
             tags.append(("decay", any("weight_decay" in one for one in options) or state.optimizer["kind"] in WITH_DECAY))
         return tags
 
-    def equal(self, rule, first, second, exact=None, **more):
+    def equal(self, rule, first, second, exact=None, kind="equal", **more):
+        """Also of one result and another's name. Buffers that are computed with in another dtype are rounded."""
         exact = self.program.exact if exact is None else exact
-        return Relation(rule, "equal", (first.let, second.let), exact, **more)
+        lets = tuple(one if isinstance(one, str) else one.let for one in (first, second))
+        rounded = self.program.main.wrapping.rounds_buffers and rule != "AL1"
+        return Relation(rule, "alike" if rounded else kind, lets, exact, **more)
+
+    def first_ranks(self, form):
+        """Where a form is on the first rank of each group only."""
+        parts = self.program.main.wrapping.parts
+        return {"first_rank_only": form.rank0, "detail": str(self.program.world // parts) if form.rank0 and parts > 1 else ""}
 
     # What every program begins with.
 
     def build(self, model):
         wrapping, tree = model.wrapping, model.tree
-        self.add("build", [self.step("model.build", model.name, model="tree", args=tree.description)], model=model)
+        device = "meta" if model.is_meta else None
+        self.add("build", [self.step("model.build", model.name, model="tree", args=tree.description, device=device)], model=model)
         if model is self.program.main:
             self.add("build twin", [self.step("model.build", self.twin, model="tree", args=tree.description)])
+            if wrapping.unites:
+                fills = self.pair("model.fill", model, value=1.5, buffers=True)
+                fills[0] = replace(fills[0], last_rank_args={**fills[0].args, "value": 0.5})
+                self.add("differ", fills, model=model)
         self._mesh(model)
         for wrap in wrapping.wraps:
             step = self.step("model.wrap", model="$" + model.name, path=wrap.path, wrapper=wrap.wrapper,
@@ -83,11 +97,12 @@ class Maker:
         wrapping = model.wrapping
         if not wrapping.mesh:
             return
-        names = {"hsdp": ["replicas", "shards"], "tp": ["tp"], "fully_shard+tp": ["shards", "tp"]}[wrapping.family]
-        steps = [self.step("mesh.init", "mesh", shape=list(wrapping.mesh), dim_names=names)]
-        if wrapping.family == "fully_shard+tp":
-            steps += [self.step("mesh.submesh", f"mesh_{name}", mesh="$mesh", dim_names=[name]) for name in names]
-        self.add("mesh", steps, model=model)
+        last = {"tp": "tp", "fully_shard+tp": "tp"}.get(wrapping.family, "shards")
+        names = [{"fully_shard+tp": "shards"}.get(wrapping.family, "replicas"), last][-len(wrapping.mesh) :]
+        self.add("mesh", [self.step("mesh.init", "mesh", shape=list(wrapping.mesh), dim_names=names)], model=model)
+        parts = names if wrapping.family == "fully_shard+tp" else ["shards"] if wrapping.parts > 1 else []
+        for name in parts:
+            self.add("submesh", [self.step("mesh.submesh", f"mesh_{name}", mesh="$mesh", dim_names=[name])], model=model)
         if wrapping.plan:
             mesh = "$mesh" if len(names) == 1 else "$mesh_tp"
             step = self.step("model.parallelize", model="$" + model.name, mesh=mesh, plan=wrapping.plan)
@@ -108,6 +123,11 @@ class Maker:
         return got, self.step("model.state_dict", model="$" + self.twin)
 
     def finish(self):
-        """At the end the model must still be its twin."""
+        """At the end the model must still be its twin, and what it was given is as it was."""
+        kept = [saved for saved in self.program.saved if saved.used][-2:]
+        if kept:
+            again = [self.step("tensor.clone", value="$" + saved.let) for saved in kept]
+            relations = [Relation("AL8", "equal", (step.let, saved.let)) for step, saved in zip(again, kept)]
+            self.add("keep", again, relations, tags=[("form", saved.form.name) for saved in kept])
         got, twin = self.whole(self.program.main)
         self.add("compare with twin", [got, twin], [self.equal("RS4", got, twin)], tags=[("form", "dsd full")])

@@ -18,6 +18,9 @@ class ModelState:
     was_frozen: bool = False  # some parameter, at some time
     after_error: bool = False
     failed_load: bool = False  # some distributed load, at some time, was refused
+    backwards: int = 0  # since there were no gradients
+    made_state: bool = False  # a get has asked for the state of an optimizer that had none
+    is_meta: bool = False  # is built without values
 
     def state_class(self):
         if self.after_error:

@@ -1,12 +1,15 @@
 """Judges a program by its recordings: the rules that its actions name, and a baseline operation by operation."""
 
 from shardcts_fuzz.findings import Finding, error_class
+from shardcts_fuzz.layouts import NotWhole, assembled, wrong_dtensor, wrong_sharded
 from shardcts_fuzz.recordings import SKIPPED
 from shardcts_fuzz.programs import names_in
-from shardcts_fuzz.values import Comparison, key_list, not_given
+from shardcts_fuzz.values import Comparison, key_list, not_given, not_rounded
 
-PURE = {"get", "read", "summon", "compare with twin", "save"}  # what differs there says nothing of what follows
-NOT_COMPARED = {"optimizer.create", "model.build", "mesh.init", "fsdp.set_state_dict_type", "fsdp.summon_full_params"}
+CUTS = {"GE1", "GE2"}
+PURE = {"get", "read", "summon", "compare with twin", "save", "keep", "serialize"}  # what differs there says nothing of what follows
+NOT_COMPARED = {"optimizer.create", "model.build", "mesh.init", "fsdp.set_state_dict_type", "fsdp.summon_full_params",
+                "fsdp.get_state_dict_type", "state.serialize"}  # fmt: skip
 
 
 class Judge:
@@ -87,15 +90,25 @@ class Judge:
             step = ops[relation.steps[0]]
             wrong = getattr(self, "_" + relation.kind)(relation, recording)
             if wrong:
-                return self._finding("rule", source, relation.rule, action, step, *wrong)
+                rule, *told = wrong if len(wrong) == 3 else (relation.rule, *wrong)
+                return self._finding("rule", source, rule, action, step, *told)
         return None
 
-    def _equal(self, relation, recording):
+    @staticmethod
+    def _is_left_out(relation, rank):
+        """Only the first rank of each group has what the relation is about."""
+        return relation.first_rank_only and (rank % int(relation.detail) if relation.detail else rank) > 0
+
+    def _alike(self, relation, recording):
+        """Names, shapes and dtypes, not values."""
+        return self._equal(relation, recording, values=False)
+
+    def _equal(self, relation, recording, values=True):
         results = [recording.outcomes(let) for let in relation.steps]
-        comparison = Comparison(recording, recording, relation.exact)
+        comparison = Comparison(recording, recording, relation.exact, values=values)
         for rank, pair in enumerate(zip(*results)):
-            if relation.first_rank_only and rank > 0:
-                break
+            if self._is_left_out(relation, rank):
+                continue
             if any("value" not in (outcome or {}) for outcome in pair):
                 return None
             found = comparison.compare(pair[1]["value"], pair[0]["value"])
@@ -119,14 +132,89 @@ class Judge:
         """Optimizer state by names is that of the twin's own optimizer, whose groups have the same parameters."""
         comparison = Comparison(recording, recording, relation.exact)
         for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
-            if relation.first_rank_only and rank > 0:
-                break
+            if self._is_left_out(relation, rank):
+                continue
             if any("value" not in (outcome or {}) for outcome in pair):
                 return None
-            actual, expected = (_states(recording.expand(outcome["value"])) for outcome in pair)
+            dicts = [recording.expand(outcome["value"]) for outcome in pair]
+            names = relation.names or _keys(dicts[0])  # of a script without: those of the groups, in their order
+            actual, expected = _states(dicts[0]), _states(dicts[1], names)
             found = comparison.compare(expected, actual)
             if found:
                 return found.kind, f"rank {rank}: state at {found.path}: the twin's and this: {found.text}"
+            actual, expected = _options(dicts[0]), _options(dicts[1], names)
+            found = comparison.compare(expected, actual)
+            if found:
+                return "GR1", f"option {found.kind}", f"rank {rank}: options at {found.path}: the twin's and this: {found.text}"
+        return None
+
+    def _layout(self, relation, recording):
+        """Each entry is cut as its whole tensor, the twin's, must be; where ranks cut is PyTorch's own (docs/contract.md)."""
+        for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
+            if any("value" not in (outcome or {}) for outcome in pair):
+                return None
+            actual, expected = (recording.expand(outcome["value"]) for outcome in pair)
+            for name, value in actual.items():
+                whole = expected.get(name)
+                if not isinstance(value, dict) or not isinstance(whole, dict) or "$tensor" not in whole:
+                    continue
+                shape = whole["$tensor"]["shape"]
+                wrong = wrong_dtensor(value["$dtensor"], shape, rank) if "$dtensor" in value else None
+                wrong = wrong_sharded(value["$sharded_tensor"], shape, rank) if "$sharded_tensor" in value else wrong
+                if wrong and (wrong[0] not in CUTS or recording.is_cut_as_pytorch):
+                    return wrong[0], "layout", f"rank {rank}: {name}: {wrong[1]}"
+        return None
+
+    def _assembled(self, relation, recording):
+        """The parts of all ranks, put together here, are the second result."""
+        outcomes = [recording.outcomes(let) for let in relation.steps]
+        if not recording.is_cut_as_pytorch or any("value" not in (outcome or {}) for of_step in outcomes for outcome in of_step):
+            return None
+        actual, expected = ([recording.expand(outcome["value"]) for outcome in of_step] for of_step in outcomes)
+        comparison = Comparison(recording, recording, relation.exact)
+        for name in expected[0]:
+            if any(name not in one for one in actual):
+                return "keys", f"{name} is missing on a rank"
+            try:
+                wholes = assembled([one[name] for one in actual], recording)
+            except NotWhole as wrong:
+                return "bits", f"{name}: {wrong}"
+            for rank, whole in enumerate(wholes):
+                if whole is None and actual[rank][name] is not None:
+                    continue
+                found = comparison.compare(expected[rank][name], whole, f".{name}")
+                if found:
+                    return found.kind, f"rank {rank}: the whole tensors differ at {found.path}: {found.text}"
+        return None
+
+    def _rounded(self, relation, recording):
+        """Every element is a number of the dtype that is named, whatever dtype holds it."""
+        for rank, outcome in enumerate(recording.outcomes(relation.steps[0])):
+            if "value" not in (outcome or {}):
+                return None
+            for name, value in recording.expand(outcome["value"]).items():
+                wrong = not_rounded(recording, value, relation.detail)
+                if wrong is not None:
+                    return "not rounded", f"rank {rank}: {name}: {wrong} is no {relation.detail}"
+        return None
+
+    def _trained(self, relation, recording):
+        """The same parameters require gradients."""
+        for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
+            if any("value" not in (outcome or {}) for outcome in pair):
+                return None
+            actual, expected = (_trained(recording.expand(outcome["value"])) for outcome in pair)
+            if actual != expected:
+                return "requires_grad", f"rank {rank}: {sorted(actual)} require gradients, of the twin {sorted(expected)}"
+        return None
+
+    def _dtype(self, relation, recording):
+        for rank, outcome in enumerate(recording.outcomes(relation.steps[0])):
+            if "value" not in (outcome or {}):
+                return None
+            actual = recording.expand(outcome["value"])["$tensor"]["dtype"]
+            if actual != relation.detail:
+                return "dtype", f"rank {rank}: {actual}, not {relation.detail}"
         return None
 
     def _given(self, relation, recording):
@@ -188,12 +276,32 @@ class Judge:
                        tags.get("wrapper", ""))  # fmt: skip
 
 
-def _states(state_dict):
-    """The states of the parameters in the order of the groups, by state name in alphabetical order."""
+def _keys(state_dict):
+    return [key for group in state_dict["param_groups"] for key in group["params"]]
+
+
+def _states(state_dict, names=()):
+    """{parameter: its state by name, in alphabetical order}. `names`: of the parameters by id."""
     state = state_dict["state"]
     by_key = dict((key, item) for key, item in state["$dict"]) if "$dict" in state else state
-    keys = [key for group in state_dict["param_groups"] for key in group["params"]]
-    return [dict(sorted(by_key[key].items())) if key in by_key else None for key in keys]
+    keys = {_name(key, names): key for key in _keys(state_dict)}
+    return {name: dict(sorted(by_key[key].items())) for name, key in sorted(keys.items()) if key in by_key}
+
+
+def _options(state_dict, names=()):
+    """{parameter: the options of its group}."""
+    groups = {_name(key, names): group for group in state_dict["param_groups"] for key in group["params"]}
+    return {name: {option: value for option, value in sorted(group.items()) if option != "params"}
+            for name, group in sorted(groups.items())}  # fmt: skip
+
+
+def _name(key, names):
+    return names[key] if names and isinstance(key, int) else key
+
+
+def _trained(parameters):
+    tensors = {name: value.get("$dtensor", value.get("$tensor", {})) for name, value in parameters.items()}
+    return {name for name, tensor in tensors.items() if tensor.get("requires_grad")}
 
 
 def ended(program, verdict, reason, suspect, last_op):

@@ -22,10 +22,12 @@ class Relation:
     """What must hold. `rule`: its id in docs/rules.md. `steps`: the names of the results that it is about."""
 
     rule: str
-    kind: str  # "equal", "same_keys", "same_state", "refused", "given"
+    kind: str  # one of corpus.KINDS
     steps: tuple
     exact: bool = True  # bit for bit; else as close as the arithmetic is
-    first_rank_only: bool = False
+    first_rank_only: bool = False  # of each group of ranks that holds the model
+    names: tuple = ()  # of "same_state": of the parameters by the twin's ids
+    detail: str = ""  # of "rounded" and "dtype": the dtype; of first_rank_only: the group's size, where it is not the world
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _without_relations(action, gone):
 def names_in(value):
     """The names of earlier results that arguments refer to."""
     if isinstance(value, str):
-        found = re.match(r"\$(?!\$)([^.]+)", value)
+        found = re.match(r"\$(?![${])([^.]+)", value)  # "$$" is a dollar sign, "${folder}" a folder
         return {found.group(1)} if found else set()
     if isinstance(value, dict):
         return set().union(*(names_in(item) for item in value.values())) if value else set()

@@ -10,7 +10,8 @@ SKIPPED = {"skipped": True}  # the step uses a result that is not there
 
 
 class Recording:
-    def __init__(self, folder, program):
+    def __init__(self, folder, program, is_cut_as_pytorch=True):
+        self.is_cut_as_pytorch = is_cut_as_pytorch  # the capability layout.pytorch
         self._blobs = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(folder))), "blobs")
         self.ranks = [self._rank(os.path.join(folder, f"rank-{rank}.jsonl"), program) for rank in range(program.world)]
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 
 
+LARGE = (331, 100)  # more elements than what is sent in one message, and rows that ranks have unevenly
+
+
 @dataclass
 class Tree:
     description: dict  # the arguments of the model "tree"
@@ -16,8 +19,10 @@ class Tree:
     has_buffers: bool = False
     dtype: str = "float32"  # of all parameters
     linears: list = field(default_factory=list)  # paths of those that tensor parallelism can divide
+    pairs: dict = field(default_factory=dict)  # of two of them of which the second takes the first's output: its width
     buffers: dict = field(default_factory=dict)  # the shape of each one that state dicts have, by name
     extra_state: list = field(default_factory=list)  # the names of the entries
+    lost: list = field(default_factory=list)  # names of buffers that state dicts do not have
 
     @property
     def only_parameters(self):
@@ -25,9 +30,14 @@ class Tree:
         return not (self.has_batch_norm or self.has_extra_state or self.has_buffers)
 
     @property
+    def is_large(self):
+        """Recordings have digests of some of its tensors only."""
+        return list(LARGE) in self.shapes.values()
+
+    @property
     def trains(self):
-        """Arithmetic in two orders has results that are close to each other."""
-        return self.dtype in ("float32", "float64")
+        """Arithmetic in two orders has results that are close to each other, and can be compared."""
+        return self.dtype in ("float32", "float64") and not self.is_large
 
     def layouts(self, world):
         """The classes of layout that its parameters have when they are cut by rows."""
@@ -53,8 +63,10 @@ class TreeMaker:
         self._inner = []
         self._left = 2 + stream.below(4)  # leaves
         self._linears = {}  # (in, out) -> paths
+        self._pairs = {}
+        self._bare_linears = 0  # so many of the next layers are linear and have nothing else
         self._flags = set()
-        self._buffers, self._extra = {}, []
+        self._buffers, self._extra, self._lost = {}, [], []
         self._dtype = stream.choice(["float64", "bfloat16", "float16"]) if "dtypes" in features else "float32"
 
     def make(self):
@@ -65,9 +77,10 @@ class TreeMaker:
             self._shapes["extra"] = root["parameters"]["extra"]["shape"]
         arguments = {"root": root, "in": width, "values": "coded", "scale": 2.0**-14}
         tree = Tree(arguments, width, self._shapes, self._inner, dtype=self._dtype, buffers=self._buffers,
-                    extra_state=self._extra)  # fmt: skip
+                    extra_state=self._extra, lost=self._lost)  # fmt: skip
         bare = [path for paths in self._linears.values() for path in paths if f"{path}.extra" not in self._shapes]
         tree.linears = bare  # a layer's style says nothing of further parameters
+        tree.pairs = {pair: width for pair, width in self._pairs.items() if set(pair) <= set(bare)}
         self._tie(tree)
         if "frozen" in self._features and len(tree.shapes) > 1:
             tree.frozen = self._stream.subset(list(tree.shapes), 0.3)[: len(tree.shapes) - 1]
@@ -89,7 +102,7 @@ class TreeMaker:
 
     def _module(self, path, width, depth):
         stream = self._stream
-        if depth < 3 and (depth == 0 or stream.chance(0.3)):
+        if depth < 3 and not self._bare_linears and (depth == 0 or stream.chance(0.3)):
             return self._composite(path, width, depth)
         return self._leaf(path, width)
 
@@ -101,6 +114,8 @@ class TreeMaker:
         children, out = {}, width
         total = 0
         before = len(self._shapes)
+        if kind == "sequential" and count > 1 and "tp" in self._features and stream.chance(0.6):
+            self._bare_linears, self._left = 2, max(self._left, 2)
         for name in names:
             if self._left <= 0 and children:
                 break
@@ -108,10 +123,24 @@ class TreeMaker:
             children[name] = child
             out, total = child_out, total + child_out
         module = {"kind": kind, "children": children}
+        if kind == "sequential":
+            self._pair(path, children)
         self._decorate(module, path)
         if path and len(self._shapes) > before:
             self._inner.append(path)
         return module, total if kind == "branch" else out
+
+    def _pair(self, path, children):
+        """Layers that follow each other, or with nothing but a ReLU between them."""
+        before = None
+        for name, child in children.items():
+            place = f"{path}.{name}" if path else name
+            if child["kind"] == "linear":
+                if before:
+                    self._pairs[before[0], place] = before[1]
+                before = (place, child["out"])
+            elif child["kind"] != "relu" or "parameters" in child:
+                before = None
 
     def _names(self, count):
         strange = ["module", "state", "param_groups", "step", "weight_", "a b", "x"] if "names" in self._features else []
@@ -131,17 +160,19 @@ class TreeMaker:
             weights["embedding"] = 1  # gradients of what comes before it end there
         if "batch_norm" in self._features:
             weights["batch_norm"] = 2
-        kind = stream.weighted(weights)
+        is_bare = self._bare_linears > 0
+        kind = "linear" if is_bare else stream.weighted(weights)
         out = width
         module = {"kind": kind} if kind in ("bare", "relu") else self._typed({"kind": kind})
         before = len(self._shapes)
         if kind == "linear":
-            out = module["out"] = self._size()
+            out = module["out"] = self._width_after(width)
             module["bias"] = stream.chance(0.6)
             self._shapes[f"{path}.weight"] = [out, width]
             if module["bias"]:
                 self._shapes[f"{path}.bias"] = [out]
             self._linears.setdefault((width, out), []).append(path)
+            self._bare_linears = max(0, self._bare_linears - 1)
         elif kind == "embedding":
             out, module["count"] = self._size(), self._size()
             module["out"] = out
@@ -152,16 +183,25 @@ class TreeMaker:
             if kind == "batch_norm":
                 self._flags.add("batch_norm")
                 self._buffers |= {f"{path}.running_mean": [width], f"{path}.running_var": [width], f"{path}.num_batches_tracked": []}
-        self._decorate(module, path, kind == "bare")
+        if not is_bare:
+            self._decorate(module, path, kind == "bare")
         if len(self._shapes) > before:
             self._inner.append(path)
         return module, out
 
+    def _width_after(self, width):
+        """Where layers may be tied many are alike."""
+        if self._bare_linears == 2 or "tp" in self._features and self._stream.chance(0.3):  # what ranks have evenly
+            return self._world * (1 + self._stream.below(2))
+        alike = [out for taken, out in self._linears if taken == width] or [width]
+        return self._stream.choice(alike) if "ties" in self._features and self._stream.chance(0.7) else self._size()
+
     def _decorate(self, module, path, always=False):
         stream = self._stream
         prefix = f"{path}." if path else ""
-        if always or ("parameters" in self._features and stream.chance(0.2)):
-            shape = [self._size() for _ in range(1 + stream.below(3))]
+        large = "large" in self._features and stream.chance(0.5)
+        if always or large or ("parameters" in self._features and stream.chance(0.2)):
+            shape = list(LARGE) if large else [self._size() for _ in range(1 + stream.below(3))]
             if "no_elements" in self._features and stream.chance(0.2):
                 shape[stream.below(len(shape))] = 0
             module["parameters"] = {"extra": self._typed({"shape": shape})}
@@ -173,6 +213,7 @@ class TreeMaker:
             self._buffers[f"{prefix}kept"] = module["buffers"]["kept"]["shape"]
             if stream.chance(0.3):
                 module["buffers"]["lost"] = {"shape": [2], "persistent": False}
+                self._lost.append(f"{prefix}lost")
         if "extra_state" in self._features and stream.chance(0.2):
             module["extra_state"] = stream.choice([1, "text", {"a": [1, 2]}, [1.5], True])
             self._flags.add("extra_state")

@@ -17,6 +17,12 @@ def test_bugs_of_storage_are_left_out():
     assert not any(change["file"].startswith("storage/") for bug in bugs.values() for change in bug["change"])
 
 
+def test_a_bug_that_nothing_shows_is_not_looked_for():
+    bugs = seeded_bugs.bugs()
+    assert seeded_bugs.is_hidden(bugs["loaded_moments_shared"]) and seeded_bugs.is_hidden(bugs["gathered_everywhere"])
+    assert not seeded_bugs.is_hidden(bugs["entries_not_agreed"]) and not seeded_bugs.is_hidden(bugs["extra_state_not_restored"])
+
+
 def test_the_table_tells_what_was_not_found():
     known = {"a": {"breaks": "x"}, "b": {"breaks": "y", "unnoticed": "z"}, "c": {"breaks": "w"}}
     lines = [{"bug": "a", "found": True, "by": ["LO10"], "programs": 60, "seconds": 4.0},
