@@ -1,6 +1,7 @@
 #include "run/earlier_run.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 
@@ -49,11 +50,14 @@ std::string Text(const Json& json, const char* key, size_t max_bytes = kMaxNameB
 }
 
 // As results.json writes it: 2026-01-31T12:00:00Z.
+// With milliseconds, or, in runs of an earlier version, without.
 bool IsTime(const std::string& text) {
-  constexpr std::string_view kForm = "0000-00-00T00:00:00Z";
-  return text.size() == kForm.size() && std::ranges::equal(text, kForm, [](char c, char form) {
-           return form == '0' ? c >= '0' && c <= '9' : c == form;
-         });
+  return std::ranges::any_of(std::array<std::string_view, 2>{"0000-00-00T00:00:00.000Z", "0000-00-00T00:00:00Z"},
+                             [&](std::string_view form) {
+                               return std::ranges::equal(text, form, [](char c, char of_form) {
+                                 return of_form == '0' ? c >= '0' && c <= '9' : c == of_form;
+                               });
+                             });
 }
 
 std::vector<std::string> Texts(const Json& json) { return json.get<std::vector<std::string>>(); }
