@@ -19,7 +19,6 @@ class Wrapping:
     mesh: tuple = ()  # shape of the mesh that they need; (): none
     use_orig_params: bool = False
     plan: dict = None  # of tensor parallelism over the mesh's last dimension
-    plan_is_whole: bool = False  # layers in pairs, which together have the unwrapped model's output
     precision: dict = None  # dtypes of forward, reduction and buffers
     parts: int = 1  # groups of ranks, each of which holds the model
     unites: bool = False  # ranks have other values before, and rank 0's afterwards
@@ -35,8 +34,8 @@ class Wrapping:
 
     @property
     def computes(self):
-        """A forward has the unwrapped model's output: single layers under tensor parallelism give each rank a part."""
-        return self.plan is None or self.plan_is_whole
+        """A forward has the unwrapped model's output: layers under tensor parallelism may give each rank a part."""
+        return self.plan is None
 
     @property
     def gives_dtensors(self):
@@ -111,7 +110,7 @@ def _plan(stream, tree, ranks):
         for first, second in chosen:
             if first not in plan:
                 plan |= {first: {"style": "colwise"}, second: {"style": "rowwise"}}
-        return {"plan": plan, "plan_is_whole": True}
+        return {"plan": plan}
     chosen = stream.subset(tree.linears, 0.6) or tree.linears[:1]
     return {"plan": {path: {"style": stream.choice(["colwise", "rowwise"])} for path in chosen}}
 
