@@ -71,6 +71,15 @@ TEST(ParallelizeTest, NamesAndWholeValuesStay) {
   }
 }
 
+TEST(ParallelizeTest, WhatIsFrozenStaysFrozen) {
+  const ModulePtr model = Build(4);
+  const auto weight = models::FindModule(*model, "1.in_proj")->parameter("weight");
+  weight->value.set_requires_grad(false);
+  Parallelize(*model, Mesh(), MlpPlan());
+  EXPECT_FALSE(models::FindModule(*model, "1.in_proj")->parameter("weight")->value.requires_grad());
+  EXPECT_TRUE(models::FindModule(*model, "1.in_proj")->parameter("bias")->value.requires_grad());
+}
+
 TEST(ParallelizeTest, ValuesAreThoseOfTheFirstRank) {
   const ModulePtr twin = Build(4), model = Build(4);
   for (const auto& [name, parameter] : models::NamedParameters(*model)) {

@@ -19,7 +19,7 @@ models::ModulePtr WithoutParameters(const models::Module& plain) {
 
 ParallelLayer::ParallelLayer(const models::Module& plain, std::shared_ptr<DeviceMesh> mesh)
     : Module(plain.type_name()), mesh_(std::move(mesh)), plain_(WithoutParameters(plain)) {
-  for (const auto& [name, parameter] : plain.parameters()) RegisterParameter(name, parameter->value);
+  for (const auto& [name, parameter] : plain.parameters()) RegisterParameter(name, parameter);
   for (const auto& [name, buffer] : plain.buffers()) RegisterBuffer(name, buffer, plain.IsPersistent(name));
 }
 

@@ -86,7 +86,7 @@ class LocalBackend final : public c10d::Backend {
     std::optional<Lane> lane = std::nullopt;
   };
   WorkPtr Run(Job job);
-  void Do(const Job& job, const Tensors& reads);
+  void Do(const Job& job, const Tensors& reads, bool is_late);
   static Tensors ReadsOf(const Job& job, bool is_late);
   // nullptr: this one.
   TaskThread* ThreadFor(const Job& job, bool is_late);

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shardcts_fuzz.coverage import Coverage
 from shardcts_fuzz.oracles import Judge, ended
@@ -125,7 +125,8 @@ def findings_of(program, runs, known, rules=None):
         return [finding for finding in bad if not (known and known.explain(finding))], True, []
     recordings = {source_of(name): run.recording for name, run in runs.items()}
     judge = Judge(program, recordings, known, rules)
-    return judge.judge(), judge.legal(), judge.refused_by_all
+    legal = judge.legal()
+    return [replace(finding, legal=legal) for finding in judge.judge()], legal, judge.refused_by_all
 
 
 def source_of(implementation):

@@ -16,6 +16,7 @@ class Finding:
     let: str  # the step
     tags: tuple = ()
     wrapper: str = ""
+    legal: bool = True  # every step of its program succeeded that was not meant to fail
 
     def signature(self):
         """What shrinking keeps, and findings of one cause share."""

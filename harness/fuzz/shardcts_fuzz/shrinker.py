@@ -58,8 +58,10 @@ class Shrinking:
         return (*rest, *((("without", without),) if without else ()))
 
     def take(self, results):
-        """`results`: of the candidates, the finding with the signature, or None."""
-        kept = [(changes, program, finding) for (changes, program), finding in results if finding]
+        """`results`: of the candidates, the finding with the signature, or None. Where all steps succeeded they must go on
+        to do so: the script would fail before it shows anything."""
+        kept = [(changes, program, finding) for (changes, program), finding in results
+                if finding and (finding.legal or not self.group.finding.legal)]
         if not kept:
             self.done = not results or len(results) < CANDIDATES
             return

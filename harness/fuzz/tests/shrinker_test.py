@@ -67,6 +67,16 @@ def test_a_planted_bug_of_sizes_shrinks_to_the_smallest():
         assert _rows(group.program.steps()[0].args["args"]["root"]) == 2
 
 
+def test_a_program_whose_steps_succeed_does_not_become_one_in_which_one_fails():
+    program = next(program for number in range(400) if two_fills(program := make_program(
+        3, number, [2, 3], features=["fsdp", "filling", "training", "optimizer", "reading", "types"])))  # fmt: skip
+    for legal, least in ((True, 2), (False, 1)):
+        group = Group(replace(FINDING, legal=legal), program)
+        shrink([group], lambda wanted, legal=legal: [
+            replace(FINDING, legal=legal and one.world > 1) if two_fills(one) else None for _, one in wanted], 60)  # fmt: skip
+        assert group.program.world == least
+
+
 def test_what_shows_only_sometimes_is_said_to():
     program = make_program(3, 0, [1])
     group, calls = Group(FINDING, program), []
