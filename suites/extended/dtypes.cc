@@ -28,8 +28,10 @@ ModelSpec ManyDtypes() {
 
 ModelSpec TwoLayers(const char* dtype = "float32", List frozen = {}) {
   const Dict layer = LinearNode(5, {{"dtype", dtype}});
-  return TreeSpec({{"kind", "sequential"}, {"children", List{layer, LinearNode(3, {{"dtype", dtype}})}}},
-                  {{"frozen", std::move(frozen)}});
+  ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{layer, LinearNode(3, {{"dtype", dtype}})}}},
+                            {{"frozen", std::move(frozen)}});
+  spec.plan = {{"0", "colwise"}, {"1", "rowwise"}};
+  return spec;
 }
 
 at::Tensor FromBits(const std::vector<uint32_t>& bits) {
