@@ -49,8 +49,7 @@ std::string Text(const Json& json, const char* key, size_t max_bytes = kMaxNameB
   return text;
 }
 
-// As results.json writes it: 2026-01-31T12:00:00Z.
-// With milliseconds, or, in runs of an earlier version, without.
+// As results.json writes it: 2026-01-31T12:00:00.250Z; runs of an earlier version have no milliseconds.
 bool IsTime(const std::string& text) {
   return std::ranges::any_of(std::array<std::string_view, 2>{"0000-00-00T00:00:00.000Z", "0000-00-00T00:00:00Z"},
                              [&](std::string_view form) {

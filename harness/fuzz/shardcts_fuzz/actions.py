@@ -189,20 +189,21 @@ def _type_scope(program, maker):
 
 
 def _set_type(program, maker):
+    _add_set_type(program, maker, program.stream.choice(_types(program.main)))
+
+
+def _add_set_type(program, maker, kind):
     model = program.main
-    kind = program.stream.choice(_types(model))
-    model.state_dict_type = kind
     maker.add("set type", [maker.step("fsdp.set_state_dict_type", model="$" + model.name, type=kind)],
               tags=[("type", kind)])  # fmt: skip
+    model.state_dict_type = kind  # not before: a known deviation may keep the action out
 
 
 def _other_type(program, maker):
     """Before what needs one; not LOCAL, whose entries have no names of parameters."""
     model = program.main
     if model.wrapping.is_fsdp and "types" in program.features and (program.tree.ties or program.stream.chance(0.3)):
-        kind = program.stream.choice(["FULL", "SHARDED"])
-        maker.add("set type", [maker.step("fsdp.set_state_dict_type", model="$" + model.name, type=kind)], tags=[("type", kind)])
-        model.state_dict_type = kind
+        _add_set_type(program, maker, program.stream.choice(["FULL", "SHARDED"]))
 
 
 def _freeze(program, maker):
@@ -246,7 +247,7 @@ def _summon(program, maker):
     maker.add("summon", steps, relations)
     if len(steps) > 6:  # then the gradients are others, in both; nothing tells of it but what follows
         model.backwards += 1
-        scope, end = (maker.step("fsdp.summon_full_params", model="$" + model.name, with_grads=True), None)
+        scope = maker.step("fsdp.summon_full_params", model="$" + model.name, with_grads=True)
         again, expected = maker.pair("model.gradients", model)
         end = maker.step("scope.exit", scope="$" + scope.let)
         relations = [] if model.wrapping.precision else [maker.equal("AL1", again, expected, exact=False)]
