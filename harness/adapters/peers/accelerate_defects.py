@@ -4,15 +4,14 @@ Exit code 1 when one does not show any more.
 """
 
 import os
-import sys
 import tempfile
-from datetime import timedelta
 from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from accelerate.utils import FullyShardedDataParallelPlugin, fsdp_utils
+from defects_on_ranks import of_all, show, start
 from torch import nn
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
@@ -67,8 +66,7 @@ def tensor_parallel_shard() -> str:
         fsdp_utils.fsdp2_prepare_model(accelerator, model)
     except RuntimeError as error:
         problem = str(error)
-    problems = [""] * dist.get_world_size()
-    dist.all_gather_object(problems, problem)  # gathering the weight needs all ranks
+    problems = of_all(problem)  # gathering the weight needs all ranks
     if any(problems):
         return next(filter(None, problems))
     loaded = model[0].weight.full_tensor()
@@ -79,18 +77,8 @@ DEFECTS = [parameter_of_the_root, persistent_buffer, tied_weights, tensor_parall
 
 
 def rank_main(rank: int, store: str) -> None:
-    dist.init_process_group("gloo", store=dist.FileStore(store, 2), rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    gone = 0
-    for defect in DEFECTS:
-        torch.manual_seed(0)
-        shown = " ".join(defect().split())
-        if rank == 0:
-            print(f"{defect.__name__}: {shown or 'does not show'}", flush=True)
-        gone += not shown
-        dist.barrier()
-    dist.destroy_process_group()
-    if gone:
-        sys.exit(1)
+    start(rank, 2, store)
+    show(DEFECTS, lambda defect: defect())
 
 
 if __name__ == "__main__":

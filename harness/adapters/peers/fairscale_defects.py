@@ -4,13 +4,12 @@
 
 import copy
 import os
-import sys
 import tempfile
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from defects_on_ranks import error_of, show, start
 from fairscale.nn.data_parallel import FullyShardedDataParallel
 from fairscale_on_cpu import apply_patches
 from torch import nn
@@ -28,18 +27,6 @@ def two_units() -> FullyShardedDataParallel:
 def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-
-
-def error_of(action) -> str:
-    """What it raises, of the ranks' answers the first; nothing: it works."""
-    text = ""
-    try:
-        action()
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-    texts = [""] * dist.get_world_size()
-    dist.all_gather_object(texts, text)
-    return next(filter(None, texts), "")
 
 
 class Tied(nn.Module):
@@ -202,24 +189,10 @@ DEFECTS = [step_after_gather, order_of_ids, first_unit_without_state, gather_bef
            consolidated_tied_weights, bfloat16_inputs, groups_of_the_last_start]
 
 
-def start(rank: int, size: int, store: str) -> None:
-    dist.init_process_group("gloo", store=dist.FileStore(store, size), rank=rank, world_size=size, timeout=timedelta(seconds=60))
-
-
 def rank_main(rank: int, folder: str) -> None:
     start(rank, 3, os.path.join(folder, "store"))
     apply_patches()
-    gone = 0
-    for defect in DEFECTS:
-        torch.manual_seed(0)
-        shown = " ".join(defect(folder).split())
-        if rank == 0:
-            print(f"{defect.__name__}: {shown or 'does not show'}", flush=True)
-        gone += not shown
-        dist.barrier()
-    dist.destroy_process_group()
-    if gone:
-        sys.exit(1)
+    show(DEFECTS, lambda defect: defect(folder))
 
 
 if __name__ == "__main__":

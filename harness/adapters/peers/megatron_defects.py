@@ -2,9 +2,7 @@
 megatron_defects.py` shows them on two ranks. Exit code 1 when one does not show any more.
 """
 
-import logging
 import os
-import sys
 import tempfile
 import time
 from datetime import timedelta
@@ -13,29 +11,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from defects_on_ranks import error_of, of_all, show, start
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing import ShardedTensor
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncCallsQueue
-
-
-def error_of(action) -> str:
-    """What it raises, of the ranks' answers the first; nothing: it works."""
-    text = ""
-    try:
-        action()
-    except BaseException as error:
-        text = f"{type(error).__name__}: {error}"
-    return first(text)
-
-
-def first(text: str) -> str:
-    return next(filter(None, of_all(text)), "")
-
-
-def of_all(text: str) -> list[str]:
-    texts = [""] * dist.get_world_size()
-    dist.all_gather_object(texts, text, group=control)
-    return texts
 
 
 def rows(whole: torch.Tensor, name: str = "weight") -> ShardedTensor:
@@ -93,7 +72,7 @@ def error_of_rank_0_alone(path: str) -> str:
         save(state, path)
     except Exception as error:
         told = type(error).__name__
-    texts = of_all(f"{told} after {time.monotonic() - began:.0f} s")
+    texts = of_all(f"{told} after {time.monotonic() - began:.0f} s", control)
     return "; ".join(texts) if texts[0].startswith("AssertionError") and not texts[1].startswith("AssertionError") else ""
 
 
@@ -103,20 +82,10 @@ DEFECTS = [common_file_missing, list_of_a_tensor_and_a_value, two_background_sav
 def rank_main(rank: int, folder: str) -> None:
     torch.cuda.synchronize = lambda device=None: None
     torch.cuda.current_device = lambda: torch.device("cpu")
-    store = dist.FileStore(os.path.join(folder, "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=20))
+    start(rank, 2, os.path.join(folder, "store"), timeout_s=20)
     global control
     control = dist.new_group(timeout=timedelta(seconds=120))
-    gone = 0
-    for defect in DEFECTS:
-        shown = " ".join(defect(os.path.join(folder, defect.__name__)).split())
-        if rank == 0:
-            print(f"{defect.__name__}: {shown or 'does not show'}", flush=True)
-        gone += not shown
-        dist.barrier(control)
-    dist.destroy_process_group()
-    if gone:
-        sys.exit(1)
+    show(DEFECTS, lambda defect: defect(os.path.join(folder, defect.__name__)), control)
 
 
 if __name__ == "__main__":

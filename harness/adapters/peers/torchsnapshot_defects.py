@@ -4,34 +4,17 @@ shows them on two ranks. Exit code 1 when one does not show any more.
 
 import logging
 import os
-import sys
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from defects_on_ranks import error_of, show, start
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torchsnapshot import Snapshot, StateDict, snapshot
-
-
-def error_of(action) -> str:
-    """What it raises, of the ranks' answers the first; nothing: it works."""
-    text = ""
-    try:
-        action()
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-    return first(text)
-
-
-def first(text: str) -> str:
-    texts = [""] * dist.get_world_size()
-    dist.all_gather_object(texts, text)
-    return next(filter(None, texts), "")
 
 
 def sharded(whole: torch.Tensor, placement=None) -> DTensor:
@@ -140,20 +123,10 @@ DEFECTS = [replicated_dtensor, dtensor_without_dimensions, empty_shard, tensor_w
 
 
 def rank_main(rank: int, folder: str) -> None:
-    store = dist.FileStore(os.path.join(folder, "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
+    start(rank, 2, os.path.join(folder, "store"), timeout_s=30)
     for noisy in ("torchsnapshot", "asyncio"):  # which logs the errors of tasks that nobody asks for them
         logging.getLogger(noisy).addHandler(logging.NullHandler())
-    gone = 0
-    for defect in DEFECTS:
-        shown = " ".join(defect(os.path.join(folder, defect.__name__)).split())
-        if rank == 0:
-            print(f"{defect.__name__}: {shown or 'does not show'}", flush=True)
-        gone += not shown
-        dist.barrier()
-    dist.destroy_process_group()
-    if gone:
-        sys.exit(1)
+    show(DEFECTS, lambda defect: defect(os.path.join(folder, defect.__name__)))
 
 
 if __name__ == "__main__":
