@@ -76,7 +76,7 @@ def choose_wrapping(stream, tree, world, features, prefer, families=None):
         "fully_shard": lambda: _fully_shard_somewhere(stream, tree, inner, world, features),
         "hsdp": lambda: _hsdp(stream, inner, _mesh(stream, world)),
         "fsdp": lambda: _fsdp(stream, tree, inner, world, features),
-        "tp": lambda: Wrapping("tp", (), (world,), **_plan(stream, tree, world)),
+        "tp": lambda: Wrapping("tp", (), (world,), plan=_plan(stream, tree, world)),
         "fully_shard+tp": lambda: _fully_shard_over_tp(stream, tree, world),
     }
     return makers[family]()
@@ -110,15 +110,15 @@ def _plan(stream, tree, ranks):
         for first, second in chosen:
             if first not in plan:
                 plan |= {first: {"style": "colwise"}, second: {"style": "rowwise"}}
-        return {"plan": plan}
+        return plan
     chosen = stream.subset(tree.linears, 0.6) or tree.linears[:1]
-    return {"plan": {path: {"style": stream.choice(["colwise", "rowwise"])} for path in chosen}}
+    return {path: {"style": stream.choice(["colwise", "rowwise"])} for path in chosen}
 
 
 def _fully_shard_over_tp(stream, tree, world):
     inner = _disjoint_or_nested(stream, tree.inner)
     sharded, mesh = _fully_shard(stream, inner, "$mesh_shards"), _mesh(stream, world)
-    return Wrapping("fully_shard+tp", sharded.wraps, mesh, **_plan(stream, tree, mesh[-1]))
+    return Wrapping("fully_shard+tp", sharded.wraps, mesh, plan=_plan(stream, tree, mesh[-1]))
 
 
 def _fully_shard_somewhere(stream, tree, inner, world, features):
