@@ -10,6 +10,18 @@
 #include "rank/result_check.h"
 
 namespace shardcts {
+namespace {
+
+// Of those that an implementation may refuse, the arguments: "wrapper, options".
+std::string OptionsOf(const OperationSpec& operation) {
+  std::string names;
+  for (const FieldSpec& field : operation.arguments) {
+    if (!field.required || !field.values.empty()) names += (names.empty() ? "" : ", ") + field.name;
+  }
+  return names.empty() ? "none" : names;
+}
+
+}  // namespace
 
 Session::Session(Implementation& implementation, ControlPlane& control, int rank, int world_size, std::string device,
                  std::vector<std::string> capabilities)
@@ -46,15 +58,6 @@ std::string Session::FolderNamed(const std::string& name) const {
   }
   std::filesystem::create_directories(folder_);
   return name.empty() ? folder_.string() : (folder_ / path).string();
-}
-
-// Of those that an implementation may refuse, the arguments: "wrapper, options".
-static std::string OptionsOf(const OperationSpec& operation) {
-  std::string names;
-  for (const FieldSpec& field : operation.arguments) {
-    if (!field.required || !field.values.empty()) names += (names.empty() ? "" : ", ") + field.name;
-  }
-  return names.empty() ? "none" : names;
 }
 
 std::optional<std::string> Session::WrongRefusal(const OperationSpec& operation, const Dict& arguments,
