@@ -55,7 +55,8 @@ def test_one_rank_alone_cannot_refuse_where_its_peers_go_on(run_shardcts):
 def test_a_refusal_that_names_nothing_is_a_failure(run_shardcts):
     ended, run = run_shardcts(f"{REFUSING},refuses=options.offload", *OFFLOADED)
     assert (the_test(run)["verdict"], ended.code) == ("fail", 1), ended
-    assert "NotSupported must name an option of model.wrap first (wrapper, options), or a field of one; it says: options.offload" in the_test(run)["reason"]
+    assert ("NotSupported must name an option of dsd.get_state_dict first (submodules, "
+            "options, distributed), or a field of one; it says: options.offload") in the_test(run)["reason"]
 
 
 def test_what_a_declared_capability_promises_cannot_be_refused(run_shardcts):
