@@ -26,6 +26,16 @@ bool IsOutsideOfAMesh(MutantState& state, const Dict& arguments) {
   return is_outside;
 }
 
+bool HoldsNothingOfATensor(MutantState&, const Dict& arguments) {
+  bool holds_nothing = false;
+  Value tree = arguments.At("state_dict");
+  ForEachLeaf(tree, [&](Value& value) {
+    const ShardedTensor* sharded = value.TryAs<ShardedTensor>();
+    holds_nothing = holds_nothing || (sharded && sharded->local_shards.empty());
+  });
+  return holds_nothing;
+}
+
 void FirstShardsOnly(MutantState&, const Dict&, Value& loaded) {
   ForEachLeaf(loaded, [](Value& value) {
     ShardedTensor* sharded = value.TryAs<ShardedTensor>();
@@ -39,6 +49,19 @@ void NestedPlainLost(MutantState&, const Dict&, Value& loaded) {
     ForEachLeaf(value, [](Value& leaf) {
       if (Tensor* plain = leaf.TryAs<Tensor>()) plain->data.detach().fill_(0);
     });
+  }
+}
+
+// Of a state dict with a part "optimizer".
+void OptionsOfTheFirstGroup(MutantState&, const Dict&, Value& loaded) {
+  Value* optimizer = loaded.AsDict().Find("optimizer");
+  Value* groups = optimizer ? optimizer->AsDict().Find("param_groups") : nullptr;
+  if (!groups || groups->AsList().empty()) return;
+  const Dict first = groups->AsList().front().AsDict();
+  for (Value& group : *groups->TryAs<List>()) {
+    for (const auto& [name, option] : first) {
+      if (name != Key("params")) group.AsDict().Set(name, option);
+    }
   }
 }
 
@@ -70,6 +93,10 @@ std::vector<MutantRow> StorageReshardingMutants() {
       StorageRule("RS9", "storage_wrong_parts_accepted", "a save takes local parts of a wrong shape",
                   "global shape and local part are not compared",
                   Swallow("storage.save", MessageHas("its placements give")), 2),
+      StorageRule("OM5", "storage_no_rows_refused", "a load is an error on a rank that has no shard of some ShardedTensor",
+                  "its keys are taken for those of an older format", RefuseLoads(HoldsNothingOfATensor, "no shard of a tensor"), 4),
+      StorageRule("OM5", "storage_options_of_the_first_group", "after a load every group has the first one's options",
+                  "lists of dicts under one name", OnLoadedDict(OptionsOfTheFirstGroup)),
       StorageRule("RS11", "storage_last_read_dropped", "the last of the planned reads is left out", "off by one in a sweep",
                   OnResult("storage.plan_reads", DropLastRead)),
       StorageRule("DT4", "storage_offsets_in_32_bits", "planned offsets have 32 bits", "int where int64_t is needed",

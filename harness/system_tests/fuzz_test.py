@@ -1,10 +1,11 @@
 """Random programs: none finds anything on the reference, a seeded bug is found and shrunk, bad input is one line."""
 
 import json
+import time
 
 import pytest
 
-from conftest import read_json
+from conftest import end_of, processes_of, read_json, start_shardcts
 
 FEW = ("--seed", 7, "--world", "1,2,3")
 
@@ -87,6 +88,20 @@ def test_unknown_fields_of_known_deviations_are_one_line(shardcts, tmp_path):
     ended = shardcts("fuzz", "--impl", "reference", "--deviations", file, "--out", tmp_path / "out")
     assert ended.code == 2, ended
     assert f"{file}: deviation 1" in ended.err
+
+
+def test_a_run_that_is_ended_leaves_no_process_and_keeps_its_batches(shardcts, tmp_path):
+    folder = tmp_path / "out"
+    process = start_shardcts("fuzz", "--impl", "reference", "--programs", 100000, "--out", folder, *FEW, cwd=tmp_path)
+    assert "30 programs" in process.stdout.readline()
+    time.sleep(0.5)  # the next batch is under way
+    process.terminate()
+    ended = end_of(process, 30)
+    assert ended.code == 3, ended
+    assert ended.err.strip() == "shardcts: interrupted by SIGTERM; what the programs before showed is written"
+    assert processes_of(ended.pid, folder) == []
+    summary = read_json(folder / "fuzz.json")
+    assert summary["programs"] == summary["next_program"] == 30
 
 
 def test_a_run_goes_on_where_it_ended(shardcts, tmp_path):

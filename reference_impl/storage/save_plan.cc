@@ -76,7 +76,7 @@ std::vector<PlannedChunk> ChunksWithoutWriters(const HeldEntry& held) {
   if (!problems.empty()) FailFor(entry.name, problems.front() + "; it is " + Kind(entry));
   std::vector<PlannedChunk> chunks;
   for (const Box& box : boxes) chunks.push_back({box, -1});
-  if (boxes.empty() && !held.ranks.empty()) chunks.push_back({WholeBox(entry.shape), held.ranks.front()});
+  if (boxes.empty()) chunks.push_back({WholeBox(entry.shape), held.ranks.empty() ? held.first_rank : held.ranks.front()});
   return chunks;
 }
 

@@ -8,14 +8,25 @@
 
 namespace shardcts::storage {
 
-Trained BuildTrained(Trial& t, double scale, bool whole) {
-  Model model =
-      t.subject().Build("linear_stack", {{"sizes", ToValue(std::vector<int64_t>{4, 7, 5, 3})}}, t.device());
+extended::ModelSpec StackInTraining() {
+  return {.name = "linear_stack",
+          .args = {{"sizes", ToValue(std::vector<int64_t>{4, 7, 5, 3})}},
+          .units = {"0", "1"}};
+}
+
+Model BuildStack(Trial& t, double scale) {
+  const extended::ModelSpec spec = StackInTraining();
+  Model model = t.subject().Build(spec.name, spec.args, t.device());
   Dict values;
   for (const auto& [name, coded] : rules::CodedLike(model.Parameters())) {
     values.Set(name, coded.AsTensor() * (scale / 65536));
   }
   model.SetValues(values);
+  return model;
+}
+
+Trained BuildTrained(Trial& t, double scale, bool whole) {
+  Model model = BuildStack(t, scale);
   for (const char* path : {"0", "1", ""}) {
     if (!whole) model.FullyShard(path);
   }

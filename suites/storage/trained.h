@@ -4,6 +4,7 @@
 #include <string>
 
 #include "rank/trial.h"
+#include "suites/extended/wrapping.h"
 
 namespace shardcts::storage {
 
@@ -12,8 +13,11 @@ struct Trained {
   Optimizer optimizer;
 };
 
-// *Collective*. Three layers with 7, 5 and 3 outputs, with small values that are binary fractions, fully sharded unless
-// `whole`; AdamW.
+// The model "linear_stack" with 7, 5 and 3 outputs, and the paths of its inner units.
+extended::ModelSpec StackInTraining();
+// *Local*. With small values that are binary fractions, without wrappers.
+Model BuildStack(Trial& t, double scale);
+// *Collective*. Fully sharded unless `whole`; AdamW.
 Trained BuildTrained(Trial& t, double scale, bool whole = false);
 // *Collective*. With the input that belongs to the step.
 void TrainStep(Trained& trained, int64_t step);

@@ -1,3 +1,3 @@
 """Makes random programs of operations, runs them, and judges what they did (docs/fuzzing.md)."""
 
-GENERATOR_VERSION = 5  # program n of seed s is the same as long as this is
+GENERATOR_VERSION = 6  # program n of seed s is the same as long as this is

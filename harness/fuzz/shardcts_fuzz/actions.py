@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Callable
 
+from shardcts_fuzz.checkpoints import checkpoint, may_checkpoint
 from shardcts_fuzz.forms import FORMS, is_whole, model_forms, optimizer_forms
 from shardcts_fuzz.entries import assign, edit_and_load, may_assign, may_edit, may_own, own, serialize
 from shardcts_fuzz.given import load_given, may_be_given
@@ -281,10 +282,7 @@ def _second_optimizer(program, maker, other):
     flat = other.wrapping.is_fsdp and not other.wrapping.use_orig_params
     if flat and "groups" in model.optimizer:
         return
-    options = {**model.optimizer["options"], "lr": 0.75}
-    groups = [{**group, "options": {"lr": 0.75}} for group in model.optimizer.get("groups", [])]
-    create = maker.step("optimizer.create", "o" + other.name, model="$" + other.name, kind=model.optimizer["kind"], options=options,
-                        groups=groups or None)  # fmt: skip
+    create = maker.optimizer_like(other, model.optimizer)
     form = FORMS["dsd optimizer full"]
     got = maker.step(form.op, **form.arguments(model))
     given = maker.step("tensor.clone", value="$" + got.let)
@@ -320,6 +318,7 @@ ACTIONS = {
     "assign": Kind(2, may_assign, assign),
     "edit": Kind(3, may_edit, lambda p, m: (_other_type(p, m), edit_and_load(p, m))),
     "own": Kind(2, may_own, lambda p, m: (_other_type(p, m), own(p, m))),
+    "checkpoint": Kind(4, may_checkpoint, checkpoint),
     "serialize": Kind(1, lambda p: "bytes" in p.features, serialize),
     "freeze": Kind(3, lambda p: p.may_freeze(), _freeze),
     "read": Kind(4, lambda p: "reading" in p.features, _read),

@@ -45,11 +45,13 @@ class Campaign:
         self.seed, self.worlds, self.known, self.rules = seed, worlds, known, rules
         self.contract, self.corpus, self.until_found = contract, list(corpus), until_found
         self.groups, self.counts, self.coverage = {}, Counts(), Coverage()
+        self.next_program = 0
         self._say = say
 
     def go(self, first, programs, seconds):
-        """`programs`, `seconds`: the limits, of which one may be None. Returns the number of the next program."""
+        """`programs`, `seconds`: the limits, of which one may be None. `next_program` is then the number of the next one."""
         start, number = time.monotonic(), first
+        self.next_program = first
         size = FIRST_BATCH if seconds is None else max(1, min(FIRST_BATCH, int(2 * seconds)))
         end = None if seconds is None else start + seconds + GRACE
         made = Programs(self.seed, self.worlds, self.known, self.corpus)
@@ -63,6 +65,7 @@ class Campaign:
             if not self.batch([made.make(n) for n in range(number, number + left)], end):
                 break
             number += left
+            self.next_program = number
             self.counts.seconds = time.monotonic() - start
             self._say(self.line())
             size = min(LARGEST_BATCH, size * 2)
@@ -72,7 +75,6 @@ class Campaign:
             if size < 1:
                 break
         self.counts.seconds = time.monotonic() - start
-        return number
 
     def line(self):
         rate = self.counts.programs / max(self.counts.seconds, 0.001)

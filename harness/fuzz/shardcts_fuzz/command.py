@@ -3,12 +3,14 @@
 import argparse
 import os
 import re
+import signal
 import sys
 
 from shardcts_fuzz import output
 from shardcts_fuzz.campaign import Campaign, source_of
 from shardcts_fuzz.contract_table import TABLE, read_contract
 from shardcts_fuzz.corpus import CorpusError, read_corpus
+from shardcts_fuzz.findings import area_of
 from shardcts_fuzz.known import KnownError, read_known
 from shardcts_fuzz.pools import Pools, RunError
 from shardcts_fuzz.shrinker import find_in_pools, shrink
@@ -19,6 +21,10 @@ LARGEST_WORLD = 8
 
 class InputError(Exception):
     """One line for people."""
+
+
+class Interrupted(Exception):
+    """By a signal."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,7 +46,7 @@ def parser():
     parse.add_argument("--world", default="1,2,3", metavar="N,N", help="numbers of ranks (default 1,2,3)")
     parse.add_argument("--corpus", metavar="DIR", help="programs of a folder first; alone if nothing says how many more")
     parse.add_argument("--until-found", action="store_true", help="end after the first batch of programs that shows something")
-    parse.add_argument("--rules", metavar="ID,AREA", help="judge by these rules alone (GE, AL1); no baseline")
+    parse.add_argument("--rules", metavar="ID,AREA", help="judge by these rules alone (GE, AL1, storage/RS); no baseline")
     parse.add_argument("--deviations", metavar="FILE", help="known deviations (default: those of docs/fuzz_deviations.toml)")
     parse.add_argument("--no-deviations", action="store_true", help="nothing is known: every deviation is a finding")
     parse.add_argument("--shrink-seconds", type=float, default=60.0, metavar="S", help="for all groups (default 60; 0: none)")
@@ -52,12 +58,22 @@ def parser():
 
 
 def main(arguments):
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, _interrupt)
     try:
         return run(parser().parse_args(arguments), arguments)
+    except Interrupted as error:
+        return _fail(f"interrupted by {error}; what the programs before showed is written", 3)
     except (InputError, KnownError, CorpusError) as error:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, error.code)
+
+
+def _interrupt(number, _):
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, signal.SIG_IGN)  # one is enough
+    raise Interrupted(signal.Signals(number).name)
 
 
 def _fail(error, code):
@@ -81,11 +97,15 @@ def run(options, arguments):
     if count is None and options.seconds is None:
         count = 0 if corpus else 1000
     earlier = output.read(out) if options.go_on else None
-    following = campaign.go(first, count, options.seconds)
-    entries = output.write(out, campaign, following, arguments, earlier)
+    try:
+        campaign.go(first, count, options.seconds)
+    except Interrupted:
+        output.write(out, campaign, campaign.next_program, arguments, earlier)
+        raise
+    entries = output.write(out, campaign, campaign.next_program, arguments, earlier)
     if campaign.groups and options.shrink_seconds > 0:
         shrink(list(campaign.groups.values()), lambda wanted: find_in_pools(wanted, campaign), options.shrink_seconds, _say)
-        entries = output.write(out, campaign, following, arguments, earlier)
+        entries = output.write(out, campaign, campaign.next_program, arguments, earlier)
     for line in output.report(entries, campaign):
         print(line)
     print(f"written: {os.path.join(options.out, 'fuzz.json')}")
@@ -107,12 +127,16 @@ def _rules(options):
         return None
     if options.against:
         raise InputError("--rules: judges without a baseline; leave --against out")
-    with open(os.path.join(options.docs, "rules.md"), encoding="utf-8") as file:
-        known = set(re.findall(r"^\| ([A-Z]{2}\d+) \|", file.read(), re.MULTILINE))
+    known = _ids(options.docs, "rules.md") | {f"storage/{one}" for one in _ids(options.docs, "storage_rules.md")}
     rules = set(options.rules.split(","))
-    for rule in sorted(rules - known - {one[:2] for one in known}):
-        raise InputError(f"--rules: no rule and no area is named \"{rule}\"; see docs/rules.md")
+    for rule in sorted(rules - known - {area_of(one) for one in known}):
+        raise InputError(f"--rules: no rule and no area is named \"{rule}\"; see docs/rules.md, and docs/storage_rules.md for storage/RT")
     return rules
+
+
+def _ids(folder, name):
+    with open(os.path.join(folder, name), encoding="utf-8") as file:
+        return set(re.findall(r"^\| ([A-Z]{2}\d+) \|", file.read(), re.MULTILINE))
 
 
 def _check(options, implementations):

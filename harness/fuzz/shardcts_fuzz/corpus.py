@@ -8,12 +8,13 @@ import json
 import os
 from dataclasses import replace
 
-from shardcts_fuzz.programs import CONTRACT, Action, Program, Relation, Step, names_in
+from shardcts_fuzz.programs import CONTRACT, Action, Program, Relation, Step, given_by, used_by
 from shardcts_fuzz.swarm import FEATURES
 
 KINDS = {"equal": 2, "alike": 2, "same_keys": 2, "same_state": 2, "refused": 1, "given": 2, "layout": 2, "assembled": 2, "rounded": 1,
          "dtype": 1, "trained": 2}  # of relations, with how many results
 LARGEST_WORLD = 8
+MOST_PHASES = 8
 LARGEST_FILE = 1 << 20
 
 
@@ -33,9 +34,18 @@ def text(program):
     """Its script as a file of a corpus: a line for each step and action."""
     script = program.script()
     fuzz = {**script.pop("fuzz"), **record(program)}
-    steps, actions = (",\n  ".join(json.dumps(one) for one in many) for many in (script.pop("steps"), fuzz.pop("actions")))
+    actions = _lines(fuzz.pop("actions"))
+    if "phases" in script:
+        phases = [f'{{"world": {phase["world"]}, "steps": [\n  {_lines(phase["steps"])}]}}' for phase in script.pop("phases")]
+        steps = f'"phases": [{", ".join(phases)}]'
+    else:
+        steps = f'"steps": [\n  {_lines(script.pop("steps"))}]'
     heads = [json.dumps(part)[1:-1] for part in (script, fuzz)]
-    return f'{{{heads[0]}, "steps": [\n  {steps}],\n "fuzz": {{{heads[1]}, "actions": [\n  {actions}]}}}}\n'
+    return f'{{{heads[0]}, {steps},\n "fuzz": {{{heads[1]}, "actions": [\n  {actions}]}}}}\n'
+
+
+def _lines(entries):
+    return ",\n  ".join(json.dumps(one) for one in entries)
 
 
 def _relation_record(relation):
@@ -69,17 +79,32 @@ def read_program(path, number):
 def _program(script, number):
     if script["contract"] != CONTRACT:
         raise ValueError(f"contract: {script['contract']!r} is not {CONTRACT}")
-    world = script["world_size"]
-    if type(world) is not int or not 1 <= world <= LARGEST_WORLD:
-        raise ValueError(f"world_size: {world!r} is no number of ranks from 1 to {LARGEST_WORLD}")
-    steps = {step["let"]: _step(step, world) for step in script["steps"]}
+    phases = _phases(script)
+    steps = {step["let"]: (phase, _step(step, world)) for phase, (world, of_phase) in enumerate(phases) for step in of_phase}
     actions = tuple(_action(entry, steps) for entry in script["fuzz"]["actions"])
     listed = [step.let for action in actions for step in action.steps]
-    if listed != [step["let"] for step in script["steps"]]:
+    if listed != [step["let"] for _, of_phase in phases for step in of_phase]:
         raise ValueError("fuzz.actions: do not list the results of all steps in their order")
-    program = Program(0, number, world, actions, _drawn(script["fuzz"].get("drawn")))
+    (world, _), *later = phases
+    program = Program(0, number, world, actions, _drawn(script["fuzz"].get("drawn")), later=tuple(world for world, _ in later))
     _check_order(program)
     return program
+
+
+def _phases(script):
+    """(ranks, steps) of each."""
+    if "phases" not in script:
+        return [(_world(script["world_size"], "world_size"), script["steps"])]
+    phases = [(_world(phase["world"], f"phases[{index}].world"), phase["steps"]) for index, phase in enumerate(script["phases"])]
+    if not 1 <= len(phases) <= MOST_PHASES:
+        raise ValueError(f"phases: {len(phases)} of them, not 1 to {MOST_PHASES}")
+    return phases
+
+
+def _world(world, place):
+    if type(world) is not int or not 1 <= world <= LARGEST_WORLD:
+        raise ValueError(f"{place}: {world!r} is no number of ranks from 1 to {LARGEST_WORLD}")
+    return world
 
 
 def _step(step, world):
@@ -106,7 +131,10 @@ def _action(entry, steps):
                                   first_rank_only=bool(relation["first_rank_only"]), detail=str(relation.get("detail", "")),
                                   names=tuple(str(name) for name in relation.get("names", ()))))  # fmt: skip
     tags = tuple((str(key), value) for key, value in entry["tags"])
-    return Action(str(entry["name"]), tuple(steps[let] for let in entry["steps"]), tuple(relations), str(entry["rule"]), tags)
+    phases = {steps[let][0] for let in entry["steps"]}
+    if len(phases) != 1:
+        raise ValueError(f"{entry['name']}: has steps of {len(phases)} phases")
+    return Action(str(entry["name"]), tuple(steps[let][1] for let in entry["steps"]), tuple(relations), str(entry["rule"]), tags, phases.pop())
 
 
 def _drawn(entry):
@@ -121,7 +149,7 @@ def _drawn(entry):
 def _check_order(program):
     known = set()
     for step in program.steps():
-        unknown = sorted(names_in(step.args) - known)
+        unknown = sorted(used_by(step) - known)
         if unknown:
             raise ValueError(f"{step.let}: uses {unknown[0]}, which no earlier step gives")
-        known.add(step.let)
+        known |= given_by(step)

@@ -27,6 +27,10 @@ class Finding:
         return (*self.signature(), self.wrapper.split(",")[0].split("+")[0])
 
 
+def area_of(rule):
+    return rule.rstrip("0123456789")
+
+
 def without_numbers(message):
     """The message without what differs between programs of one cause: names, numbers, addresses."""
     line = message.strip().splitlines()[0] if message.strip() else ""

@@ -2,6 +2,7 @@
 
 from shardcts_fuzz import GENERATOR_VERSION, swarm
 from shardcts_fuzz.actions import ACTIONS
+from shardcts_fuzz.checkpoints import may_reshard, reshard
 from shardcts_fuzz.draws import Draws
 from shardcts_fuzz.known import Avoided
 from shardcts_fuzz.maker import Maker
@@ -25,11 +26,14 @@ class Generator:
         self.features = swarm.features_of(batch) if features is None else set(features)
         self.marks = []  # where in the draws actions begin
         self._covered = covered
-        self.world = self.stream.weighted({world: 1 if world == 1 else 3 for world in worlds})  # on one rank little can be wrong
+        self._worlds = list(worlds)
+        self.worlds = [self.draw_world()]  # of each phase
         self.seed, self.number = seed, number
         self.known = known
         self.avoids = self.stream.chance(0.5)  # what is known to deviate
         self.saved = []
+        self.refused = False  # some load, at some time
+        self.other_extra_state = False  # than the tree was built with
         self.exact = True  # no arithmetic has happened yet
 
     def make(self):
@@ -53,8 +57,18 @@ class Generator:
             self._act(maker)
         maker.avoiding = False
         maker.finish()
+        if may_reshard(self):
+            reshard(self, maker)
         notes = {"features": sorted(self.features), "draws": stream.drawn, "marks": self.marks}
-        return Program(self.seed, self.number, self.world, tuple(maker.actions), notes)
+        return Program(self.seed, self.number, self.worlds[0], tuple(maker.actions), notes, later=tuple(self.worlds[1:]))
+
+    @property
+    def world(self):
+        """Of the phase that is being made."""
+        return self.worlds[-1]
+
+    def draw_world(self):
+        return self.stream.weighted({world: 1 if world == 1 else 3 for world in self._worlds})  # on one rank little can be wrong
 
     def _act(self, maker):
         for _ in range(TRIES):

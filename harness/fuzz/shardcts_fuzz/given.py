@@ -20,6 +20,7 @@ def load_given(program, maker):
         forms["plain"] = 2
     form = FORMS[stream.weighted(program.prefer("form", forms, ("action", "load given")))]
     entries = _entries(program)
+    program.other_extra_state = program.other_extra_state or bool(program.tree.extra_state)
     partial = stream.chance(0.4)
     if partial:
         names = list(entries)

@@ -128,6 +128,7 @@ def refuse(program, maker):
     distributed = saved.form.op in SET
     tags = [("form", saved.form.name), ("fault", fault), *([("has", "failed load")] if distributed else [])]
     maker.add("refuse", [wrong], [Relation(rule, "refused", (wrong.let,))], tags=tags)
+    program.refused = True
     model.after_error, model.failed_load = True, model.failed_load or distributed
     load(program, maker, saved)
     model.after_error = False

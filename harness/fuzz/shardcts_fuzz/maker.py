@@ -48,7 +48,7 @@ class Maker:
         known = self.program.known
         if known and self.avoiding and known.touches(every):
             raise Avoided
-        self.actions.append(Action(name, tuple(steps), tuple(relations), rule, tuple(every)))
+        self.actions.append(Action(name, tuple(steps), tuple(relations), rule, tuple(every), len(self.program.worlds) - 1))
 
     def _traits(self, state):
         tree = state.tree
@@ -88,30 +88,41 @@ class Maker:
                 self.add("differ", fills, model=model)
         self._mesh(model)
         for wrap in wrapping.wraps:
-            step = self.step("model.wrap", model="$" + model.name, path=wrap.path, wrapper=wrap.wrapper,
-                             options=wrap.options or None)  # fmt: skip
+            mesh = self._mesh_name(model)
+            options = {name: value.replace("$mesh", "$" + mesh) if isinstance(value, str) else value for name, value in wrap.options.items()}
+            step = self.step("model.wrap", model="$" + model.name, path=wrap.path, wrapper=wrap.wrapper, options=options or None)
             self.add("wrap", [step], rule="SM6", model=model)
 
+    def _mesh_name(self, model):
+        return "mesh" if model is self.program.main else f"mesh_of_{model.name}"
+
     def _mesh(self, model):
-        """And what stands on its last dimension. Only the program's first model has a mesh of its own."""
+        """And what stands on its last dimension."""
         wrapping = model.wrapping
         if not wrapping.mesh:
             return
+        mesh = self._mesh_name(model)
         last = {"tp": "tp", "fully_shard+tp": "tp"}.get(wrapping.family, "shards")
         names = [{"fully_shard+tp": "shards"}.get(wrapping.family, "replicas"), last][-len(wrapping.mesh) :]
-        self.add("mesh", [self.step("mesh.init", "mesh", shape=list(wrapping.mesh), dim_names=names)], model=model)
+        self.add("mesh", [self.step("mesh.init", mesh, shape=list(wrapping.mesh), dim_names=names)], model=model)
         parts = names if wrapping.family == "fully_shard+tp" else ["shards"] if wrapping.parts > 1 else []
         for name in parts:
-            self.add("submesh", [self.step("mesh.submesh", f"mesh_{name}", mesh="$mesh", dim_names=[name])], model=model)
+            self.add("submesh", [self.step("mesh.submesh", f"{mesh}_{name}", mesh="$" + mesh, dim_names=[name])], model=model)
         if wrapping.plan:
-            mesh = "$mesh" if len(names) == 1 else "$mesh_tp"
-            step = self.step("model.parallelize", model="$" + model.name, mesh=mesh, plan=wrapping.plan)
+            over = "$" + mesh + ("" if len(names) == 1 else "_tp")
+            step = self.step("model.parallelize", model="$" + model.name, mesh=over, plan=wrapping.plan)
             self.add("parallelize", [step], model=model)
 
     def create_optimizer(self, model):
         steps = [self.step("optimizer.create", "o" + name, model="$" + name, **model.optimizer)
                  for name in (model.name, self.twin)]  # fmt: skip
         self.add("create optimizer", steps, rule="OP16", tags=[("optimizer", model.optimizer["kind"])])
+
+    def optimizer_like(self, model, like):
+        """The step that makes one of the same kind and groups, with another learning rate."""
+        groups = [{**group, "options": {"lr": 0.75}} for group in like.get("groups", [])]
+        return self.step("optimizer.create", "o" + model.name, model="$" + model.name, kind=like["kind"],
+                         options={**like["options"], "lr": 0.75}, groups=groups or None)  # fmt: skip
 
     def input(self):
         width, rows = self.program.tree.width, 2

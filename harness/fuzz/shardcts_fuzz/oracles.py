@@ -1,9 +1,9 @@
 """Judges a program by its recordings: the rules that its actions name, and a baseline operation by operation."""
 
-from shardcts_fuzz.findings import Finding, error_class
+from shardcts_fuzz.findings import Finding, area_of, error_class
 from shardcts_fuzz.layouts import NotWhole, assembled, wrong_dtensor, wrong_sharded
 from shardcts_fuzz.recordings import SKIPPED
-from shardcts_fuzz.programs import names_in
+from shardcts_fuzz.programs import given_by, used_by
 from shardcts_fuzz.values import Comparison, key_list, not_given, not_rounded
 
 CUTS = {"GE1", "GE2"}
@@ -24,7 +24,7 @@ class Judge:
 
     def judge(self):
         for action in self._program.actions:
-            used = set().union(*(names_in(step.args) for step in action.steps))
+            used = set().union(*(used_by(step) for step in action.steps))
             if used & self._tainted:
                 if action.name not in PURE:
                     break
@@ -51,7 +51,7 @@ class Judge:
                    for outcome in recording.outcomes(step.let))  # fmt: skip
 
     def _taint(self, action):
-        self._tainted |= {step.let for step in action.steps}
+        self._tainted |= set().union(*(given_by(step) for step in action.steps))
 
     # Rules, on each implementation alone.
 
@@ -59,7 +59,7 @@ class Judge:
         found = []
         for source, recording in self._recordings.items():
             finding = self._failed_step(action, source, recording) or self._broken_relation(action, source, recording)
-            if finding and (self._rules is None or finding.rule[:2] in self._rules or finding.rule in self._rules):
+            if finding and (self._rules is None or finding.rule in self._rules or area_of(finding.rule) in self._rules):
                 found.append(finding)
         return found
 
@@ -104,9 +104,8 @@ class Judge:
         return self._equal(relation, recording, values=False)
 
     def _equal(self, relation, recording, values=True):
-        results = [recording.outcomes(let) for let in relation.steps]
         comparison = Comparison(recording, recording, relation.exact, values=values)
-        for rank, pair in enumerate(zip(*results)):
+        for rank, pair in enumerate(recording.pairs(*relation.steps)):
             if self._is_left_out(relation, rank):
                 continue
             if any("value" not in (outcome or {}) for outcome in pair):
@@ -118,8 +117,7 @@ class Judge:
         return None
 
     def _same_keys(self, relation, recording):
-        results = [recording.outcomes(let) for let in relation.steps]
-        for rank, pair in enumerate(zip(*results)):
+        for rank, pair in enumerate(recording.pairs(*relation.steps)):
             if any("value" not in (outcome or {}) for outcome in pair):
                 return None
             actual, expected = (key_list(recording.expand(outcome["value"])) for outcome in pair)
@@ -131,7 +129,7 @@ class Judge:
     def _same_state(self, relation, recording):
         """Optimizer state by names is that of the twin's own optimizer, whose groups have the same parameters."""
         comparison = Comparison(recording, recording, relation.exact)
-        for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
+        for rank, pair in enumerate(recording.pairs(*relation.steps)):
             if self._is_left_out(relation, rank):
                 continue
             if any("value" not in (outcome or {}) for outcome in pair):
@@ -150,7 +148,7 @@ class Judge:
 
     def _layout(self, relation, recording):
         """Each entry is cut as its whole tensor, the twin's, must be; where ranks cut is PyTorch's own (docs/contract.md)."""
-        for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
+        for rank, pair in enumerate(recording.pairs(*relation.steps)):
             if any("value" not in (outcome or {}) for outcome in pair):
                 return None
             actual, expected = (recording.expand(outcome["value"]) for outcome in pair)
@@ -200,7 +198,7 @@ class Judge:
 
     def _trained(self, relation, recording):
         """The same parameters require gradients."""
-        for rank, pair in enumerate(zip(*(recording.outcomes(let) for let in relation.steps))):
+        for rank, pair in enumerate(recording.pairs(*relation.steps)):
             if any("value" not in (outcome or {}) for outcome in pair):
                 return None
             actual, expected = (_trained(recording.expand(outcome["value"])) for outcome in pair)

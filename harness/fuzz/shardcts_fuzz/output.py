@@ -55,7 +55,7 @@ def _entry(group, file):
         "file": file, "oracle": finding.oracle, "suspect": finding.suspect, "rule": finding.rule or None,
         "operation": finding.op, "wrapper": finding.wrapper, "difference": finding.difference, "text": finding.text,
         "step": finding.let, "found": group.count, "program": group.program.number, "corpus": os.path.basename(group.program.file) or None, "steps": len(group.program.steps()),
-        "ranks": group.program.world, "shrunk": group.shrunk, "stable": group.stable,
+        "ranks": group.program.world, "later_ranks": list(group.program.later), "shrunk": group.shrunk, "stable": group.stable,
     }  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Pools:
         self._shardcts, self._folder = shardcts, folder
         self._timeout, self._jobs = timeout, jobs
         self._count = 0
+        self._running = []  # commands
 
     def run(self, programs, implementations, end=None):
         """A list of {implementation: Run}, one for each program. All implementations run at the same time. `end`: when
@@ -55,8 +56,14 @@ class Pools:
         for index, program in enumerate(programs):
             with open(os.path.join(scripts, f"{index:05d}.json"), "w", encoding="utf-8") as file:
                 json.dump(program.script(), file)
+        self._running.clear()
         with ThreadPoolExecutor(len(implementations)) as threads:
-            runs = list(threads.map(lambda item: self._one(programs, folder, end, *item), enumerate(implementations)))
+            try:
+                runs = list(threads.map(lambda item: self._one(programs, folder, end, *item), enumerate(implementations)))
+            except BaseException:  # also of a signal: nothing goes on without us
+                for started in self._running:
+                    started.terminate()
+                raise
         if None in runs:
             remove(folder)
             raise OutOfTime
@@ -67,7 +74,7 @@ class Pools:
         out = os.path.join(folder, str(index))
         command = [self._shardcts, "exec", os.path.join(folder, "scripts"), "--impl", implementation, "--out", out,
                    "--timeout", str(self._timeout), "--jobs", str(self._jobs), "--stop-after-hangs", "1000"]  # fmt: skip
-        done = _ended(command, end)
+        done = self._ended(command, end)
         if done is None:
             return None
         if done.returncode not in (0, 1, 3) or not os.path.exists(os.path.join(out, "results.json")):
@@ -81,25 +88,25 @@ class Pools:
         cut = "layout.pytorch" in summary["implementations"][0]["capabilities"]
         return [self._run(results[f"scripts/{number:05d}"], out, program, cut) for number, program in enumerate(programs)]
 
+    def _ended(self, command, end):
+        """How the command ended, or None if it was stopped."""
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+            self._running.append(started)
+            try:
+                out, err = started.communicate(timeout=None if end is None else max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                started.terminate()  # it ends its ranks
+                try:
+                    started.communicate(timeout=STOPPING)
+                except subprocess.TimeoutExpired:
+                    started.kill()
+                return None
+        return subprocess.CompletedProcess(command, started.returncode, out, err)
+
     @staticmethod
     def _run(test, out, program, is_cut_as_pytorch):
         trace = os.path.join(out, test["trace"]) if test["trace"] else os.path.join(out, "nothing", "was", "recorded")
         return Run(test["verdict"], test["reason"], Recording(trace, program, is_cut_as_pytorch))
-
-
-def _ended(command, end):
-    """How the command ended, or None if it was stopped."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
-        try:
-            out, err = started.communicate(timeout=None if end is None else max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            started.terminate()  # it ends its ranks
-            try:
-                started.communicate(timeout=STOPPING)
-            except subprocess.TimeoutExpired:
-                started.kill()
-            return None
-    return subprocess.CompletedProcess(command, started.returncode, out, err)
 
 
 def remove(folder):

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 
-from shardcts_fuzz.programs import names_in
+from shardcts_fuzz.programs import given_by, names_in, used_by
 
 SKIPPED = {"skipped": True}  # the step uses a result that is not there
 
@@ -13,26 +13,39 @@ class Recording:
     def __init__(self, folder, program, is_cut_as_pytorch=True):
         self.is_cut_as_pytorch = is_cut_as_pytorch  # the capability layout.pytorch
         self._blobs = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(folder))), "blobs")
-        self.ranks = [self._rank(os.path.join(folder, f"rank-{rank}.jsonl"), program) for rank in range(program.world)]
+        self._phases, self._phase_of = [], {}
+        for phase, (world, steps) in enumerate(program.phases()):
+            place = os.path.join(folder, f"phase-{phase + 1}") if program.has_folder() else folder
+            self._phases.append([self._rank(os.path.join(place, f"rank-{rank}.jsonl"), steps) for rank in range(world)])
+            self._phase_of |= {step.let: phase for step in steps}
 
     def outcomes(self, let):
-        """Of every rank: {"value": …}, {"error": {kind, message}}, SKIPPED, or None where the rank did not come so far."""
-        return [rank.get(let) for rank in self.ranks]
+        """Of every rank of its phase: {"value": …}, {"error": {kind, message}}, SKIPPED, or None where the rank did not come
+        so far."""
+        return [rank.get(let) for rank in self._phases[self._phase_of[let]]]
 
-    def _rank(self, path, program):
+    def pairs(self, first, second):
+        """Of every rank the outcomes of both. A result of another phase, on other ranks, is its first rank's."""
+        firsts, seconds = self.outcomes(first), self.outcomes(second)
+        same = self._phase_of[first] == self._phase_of[second]
+        return list(zip(firsts, seconds if same else seconds[:1] * len(firsts)))
+
+    def _rank(self, path, steps):
         lines = self._lines(path)
-        outcomes, failed, position = {}, set(), 0
-        for step in program.steps():
+        outcomes, failed, numbers, position = {}, set(), {}, 0
+        for step in steps:
             line = lines[position] if position < len(lines) else None
-            if names_in(step.args) & failed or (line and line["op"] != step.op):
+            if used_by(step) & failed or (line and not _is_of(line, step, numbers)):
                 outcomes[step.let] = SKIPPED
-                failed.add(step.let)
+                failed |= given_by(step)
                 continue
             if line is None:
                 break
-            outcomes[step.let] = line.get("outcome")
-            if "value" not in (line.get("outcome") or {}):
-                failed.add(step.let)
+            outcomes[step.let], numbers[step.let] = line.get("outcome"), line["step"]
+            if "value" in (line.get("outcome") or {}):
+                failed -= given_by(step)
+            else:
+                failed |= given_by(step)
             position += 1
         return outcomes
 
@@ -66,3 +79,16 @@ class Recording:
                 return file.read()
         except (OSError, KeyError):
             return None
+
+
+def _is_of(line, step, numbers):
+    """A step of whose arguments something is not there has no line. `numbers`: of the lines of earlier steps."""
+    return line["op"] == step.op and set(_references(line["args"])) == {numbers[name] for name in names_in(step.args)}
+
+
+def _references(value):
+    if isinstance(value, dict) and "$ref" in value:
+        yield value["$ref"][0]
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _references(item)

@@ -45,7 +45,7 @@ class Shrinking:
         for changes in found:
             candidate = apply(program, changes)
             key = repr(candidate and candidate.script())
-            if candidate is None or not candidate.actions or key in self.tried:
+            if candidate is None or not all(steps for _, steps in candidate.phases()) or key in self.tried:
                 continue
             self.tried.add(key)
             programs.append((changes, candidate))
@@ -81,8 +81,8 @@ def until(program, let):
 
 
 def weight(program):
-    text = repr(program.script()["steps"])
-    return (len(program.steps()), program.world, len(text), sum(map(int, re.findall(r"(?<=: )\d+(?=[,}])", text))))
+    text = repr([steps for _, steps in program.phases()])
+    return (len(program.steps()), sum(world for world, _ in program.phases()), len(text), sum(map(int, re.findall(r"(?<=: )\d+(?=[,}])", text))))
 
 
 def apply(program, changes):

@@ -4,7 +4,7 @@ or None where there is nothing to do."""
 import json
 from dataclasses import replace
 
-from shardcts_fuzz.programs import names_in
+from shardcts_fuzz.programs import given_by, used_by
 
 LESS = {"out": 1, "count": 1}
 READS = {"model.state_dict", "dsd.get_model_state_dict", "optimizer.state_dict", "tensor.clone", "tensor.full", "sharded.gather",
@@ -15,9 +15,12 @@ def simpler(program):
     """Of the present program."""
     changes = [drop_twin]
     for world in range(1, program.world):
-        changes.append(in_world(world))
+        changes.append(in_world(world, 0))
+    for phase, later in enumerate(program.later, 1):
+        changes += [in_world(world, phase) for world in range(1, later)]
     changes += [drop_option(i, name) for i, name in _options(program)]
     changes += [edit_tree(edit) for edit in _tree_edits(program)]
+    changes += [save_at_once(step.let) for step in program.steps() if step.op == "storage.save_async"]
     changes += [drop_step(step.let) for step in program.steps() if step.op in READS]
     return changes
 
@@ -31,11 +34,20 @@ def drop_step(let):
     """A step whose result nothing uses, without the rest of its action. One that changes the model or its twin stays: they
     would no longer be the same."""
     def change(program):
-        users = set().union(*(names_in(step.args) for step in program.steps()))
+        users = set().union(*(used_by(step) for step in program.steps()))
         action = next((a for a in program.actions if any(s.let == let for s in a.steps)), None)
         if let in users or action is None or len(action.steps) == 1:
             return None
         return _without_results(program, {let})
+
+    return change
+
+
+def save_at_once(let):
+    """In place of a save in the background."""
+    def change(program):
+        waits = {step.let for step in program.steps() if step.op == "storage.wait" and step.args["save"] == "$" + let}
+        return _without_results(_edit_steps(program, lambda step: replace(step, op="storage.save") if step.let == let else step), waits)
 
     return change
 
@@ -45,8 +57,8 @@ def _without_results(program, gone):
     for action in program.actions:
         steps = []
         for step in action.steps:
-            if step.let in gone or names_in(step.args) & gone:
-                gone.add(step.let)
+            if step.let in gone or used_by(step) & gone:
+                gone |= given_by(step)
             else:
                 steps.append(step)
         relations = tuple(r for r in action.relations if not gone & set(r.steps))
@@ -55,11 +67,13 @@ def _without_results(program, gone):
     return replace(program, actions=tuple(actions))
 
 
-def in_world(world):
+def in_world(world, phase):
     def change(program):
-        if any(step.op == "mesh.init" for step in program.steps()):
+        worlds = [program.world, *program.later]
+        if phase >= len(program.phases()) or any(step.op == "mesh.init" for step in program.phases()[phase][1]):
             return None
-        return replace(program, world=world)
+        worlds[phase] = world
+        return replace(program, world=worlds[0], later=tuple(worlds[1:]))
 
     return change
 

@@ -10,6 +10,8 @@ FEATURES = (
     # what happens
     "training", "optimizer", "optimizer_options", "groups", "options", "illegal", "second_model", "types", "evaluation",
     "freezing", "filling", "reading", "one_rank", "given", "assign", "edits", "bytes", "meta", "large",
+    # on disk
+    "storage", "phases",
 )  # fmt: skip
 
 # Others than 1/2: what many bugs need is left out less, and what takes long, or forbids much, is there less.

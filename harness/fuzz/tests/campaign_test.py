@@ -5,7 +5,7 @@ import time
 
 from shardcts_fuzz import campaign as module
 from shardcts_fuzz.campaign import Campaign
-from shardcts_fuzz.pools import OutOfTime, _ended
+from shardcts_fuzz.pools import OutOfTime, Pools
 
 
 class Slow:
@@ -28,25 +28,25 @@ def run(monkeypatch, seconds):
     pools = Slow(monkeypatch)
     campaign = Campaign(pools, ["reference"], 1, [1], None, {})
     campaign._one = lambda program, runs: setattr(campaign.counts, "programs", campaign.counts.programs + 1)
-    following = campaign.go(0, None, seconds)
-    return campaign, pools, following
+    campaign.go(0, None, seconds)
+    return campaign, pools
 
 
 def test_the_last_batch_has_as_many_programs_as_there_is_time_for(monkeypatch):
-    campaign, pools, following = run(monkeypatch, 20.0)
-    assert pools.sizes == [30, 60, 110] and following == campaign.counts.programs == 200
+    campaign, pools = run(monkeypatch, 20.0)
+    assert pools.sizes == [30, 60, 110] and campaign.next_program == campaign.counts.programs == 200
 
 
 def test_a_batch_that_is_late_is_stopped_and_not_counted(monkeypatch):
-    campaign, pools, following = run(monkeypatch, 0.5)
-    assert (pools.sizes, following, campaign.counts.programs) == ([1, 2, 2], 5, 5)
+    campaign, pools = run(monkeypatch, 0.5)
+    assert (pools.sizes, campaign.next_program, campaign.counts.programs) == ([1, 2, 2], 5, 5)
     monkeypatch.setattr(module, "GRACE", -0.2)
-    campaign, pools, following = run(monkeypatch, 0.5)
-    assert (pools.sizes, following, campaign.counts.programs) == ([1, 2, 2], 3, 3)
+    campaign, pools = run(monkeypatch, 0.5)
+    assert (pools.sizes, campaign.next_program, campaign.counts.programs) == ([1, 2, 2], 3, 3)
 
 
 def test_a_command_ends_when_its_time_has_come():
     begin = time.monotonic()
-    assert _ended([sys.executable, "-c", "import time; time.sleep(60)"], begin + 0.2) is None
+    assert Pools(None, None, None, None)._ended([sys.executable, "-c", "import time; time.sleep(60)"], begin + 0.2) is None
     assert time.monotonic() - begin < 30
-    assert _ended([sys.executable, "-c", "print(1)"], None).stdout == "1\n"
+    assert Pools(None, None, None, None)._ended([sys.executable, "-c", "print(1)"], None).stdout == "1\n"

@@ -16,20 +16,21 @@ def written(folder, script):
     return folder
 
 
-def example():
-    """A program with a step whose arguments are others on the last rank."""
+def example(phases=False):
+    """A program, with a step whose arguments are others on the last rank or with phases."""
     made = Programs(5, [3])
     for number in range(400):
         program = made.make(number)
-        if any(step.last_rank_args for step in program.steps()):
+        if bool(program.later) if phases else not program.has_folder() and any(step.last_rank_args for step in program.steps()):
             return program
     raise AssertionError("no such program")
 
 
-def test_what_is_written_is_read(tmp_path):
-    program = example()
+@pytest.mark.parametrize("phases", [False, True])
+def test_what_is_written_is_read(tmp_path, phases):
+    program = example(phases)
     (read,) = read_corpus(written(tmp_path / "corpus", text(program)))
-    assert (read.world, read.actions, read.notes) == (program.world, program.actions, program.notes)
+    assert (read.world, read.later, read.actions, read.notes) == (program.world, program.later, program.actions, program.notes)
     assert text(read).partition("fuzz")[0] == text(program).partition("fuzz")[0]
     assert read.place() == str(tmp_path / "corpus/a.json")
 
@@ -47,8 +48,8 @@ def test_programs_descend_from_a_corpus():
     assert descendants([program]) > 0
 
 
-def broken(change):
-    script = json.loads(text(example()))
+def broken(change, phases=False):
+    script = json.loads(text(example(phases)))
     change(script)
     return script
 
@@ -72,6 +73,20 @@ def broken(change):
 def test_a_broken_file_is_told(tmp_path, change, message):
     with pytest.raises(CorpusError) as told:
         read_corpus(written(tmp_path / "corpus", broken(change)))
+    assert "a.json: " in str(told.value) and message in str(told.value)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda s: s["phases"][1].update(world=0), "phases[1].world: 0 is no number of ranks from 1 to 8"),
+    (lambda s: s.update(phases=[]), "phases: 0 of them, not 1 to 8"),
+    (lambda s: s.update(phases=s["phases"] * 5), "phases: 10 of them"),
+    (lambda s: s["fuzz"]["actions"][-1]["steps"].insert(0, "m"), "has steps of 2 phases"),
+    (lambda s: [step["args"].update(path="elsewhere") for step in s["phases"][1]["steps"] if step["op"] == "storage.load"],
+     "uses folder elsewhere, which no earlier step gives"),
+])  # fmt: skip
+def test_broken_phases_are_told(tmp_path, change, message):
+    with pytest.raises(CorpusError) as told:
+        read_corpus(written(tmp_path / "corpus", broken(change, phases=True)))
     assert "a.json: " in str(told.value) and message in str(told.value)
 
 

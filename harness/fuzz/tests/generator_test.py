@@ -5,7 +5,7 @@ import json
 import pytest
 from shardcts_fuzz.generator import make_program
 from shardcts_fuzz.known import Deviation, Known
-from shardcts_fuzz.programs import names_in
+from shardcts_fuzz.programs import SAVES, given_by, names_in, used_by
 from shardcts_fuzz.streams import Stream
 from shardcts_fuzz.trees import layout_class
 
@@ -30,9 +30,9 @@ def test_programs_depend_on_seed_and_number_alone():
 def test_steps_use_results_of_earlier_ones(number):
     known = set()
     for step in make_program(11, number, WORLDS).steps():
-        assert names_in(step.args) <= known, step
+        assert used_by(step) <= known, step
         assert step.let not in known
-        known.add(step.let)
+        known |= given_by(step)
 
 
 @pytest.mark.parametrize("number", range(60))
@@ -59,14 +59,36 @@ def test_relations_are_about_steps_of_the_program():
         assert all(set(r.steps) <= lets for action in program.actions for r in action.relations)
 
 
+def test_a_later_phase_loads_what_the_one_before_saved_and_uses_no_other_result():
+    later = 0
+    for number in range(80):
+        program = make_program(12, number, WORLDS, features=["fully_shard", "fsdp", "training", "optimizer", "storage", "phases"])
+        saved = set()
+        for phase, (world, steps) in enumerate(program.phases()):
+            assert world == (program.world, *program.later)[phase]
+            lets = {step.let for step in steps}
+            assert all(names_in(step.args) <= lets for step in steps)
+            loads = {step.args["path"] for step in steps if step.op == "storage.load"}
+            saved |= {step.args["path"] for step in steps if step.op in SAVES}
+            assert loads <= saved and (phase == 0 or loads)
+        later += len(program.later)
+    assert later > 60
+
+
+def test_a_program_with_a_load_that_is_refused_has_one_phase():
+    programs = [make_program(13, number, WORLDS, features=["fully_shard", "illegal", "storage", "phases"]) for number in range(60)]
+    refusing = [program for program in programs if any(action.name == "refuse" for action in program.actions)]
+    assert refusing and not any(program.later for program in refusing)
+
+
 def test_leaving_an_action_out_leaves_its_users_out():
     for number in range(30):
         program = make_program(14, number, WORLDS)
         for index in range(len(program.actions)):
             known = set()
             for step in program.without({index}).steps():
-                assert names_in(step.args) <= known
-                known.add(step.let)
+                assert used_by(step) <= known
+                known |= given_by(step)
 
 
 def test_half_of_the_programs_avoid_what_is_known():

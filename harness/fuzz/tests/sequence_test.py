@@ -6,7 +6,7 @@ import pytest
 from shardcts_fuzz.coverage import Coverage
 from shardcts_fuzz.draws import Draws
 from shardcts_fuzz.generator import Generator, make_program
-from shardcts_fuzz.programs import names_in
+from shardcts_fuzz.programs import given_by, used_by
 from shardcts_fuzz.sequence import BLOCK, Programs
 from shardcts_fuzz.streams import Stream
 
@@ -58,9 +58,9 @@ def test_steps_of_mutated_programs_use_results_of_earlier_ones(seed):
     for number in range(150):
         known = set()
         for step in made.make(number).steps():
-            assert names_in(step.args) <= known, step
+            assert used_by(step) <= known, step
             assert step.let not in known
-            known.add(step.let)
+            known |= given_by(step)
 
 
 def test_draws_are_repeated_and_then_new():

@@ -95,3 +95,18 @@ def test_shrinking_never_makes_a_program_larger(number):
     group = Group(FINDING, program)
     shrink([group], lambda wanted: [FINDING] * len(wanted), 20)
     assert len(group.program.steps()) <= 1
+
+
+def loads_elsewhere(program):
+    """Shows with a load in a later phase, by more ranks than one."""
+    phases = program.phases()
+    return len(phases) > 1 and phases[1][0] > 1 and "storage.load" in [step.op for step in phases[1][1]]
+
+
+def test_a_load_in_a_later_phase_keeps_its_save():
+    for group in shrunk(loads_elsewhere, ["fully_shard", "storage", "phases", "reading", "filling"]):
+        first, second = group.program.phases()
+        assert [step.op for step in first[1]] == ["model.build", "dsd.get_model_state_dict", "storage.save"]
+        assert {"model.build", "dsd.get_model_state_dict", "storage.load"} <= {step.op for step in second[1]}
+        assert len(group.program.steps()) <= 8
+        assert (first[0], second[0]) == (1, 2)
