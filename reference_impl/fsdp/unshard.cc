@@ -104,8 +104,16 @@ std::vector<at::Tensor> FlatParameter::GatherRows() const {
 }
 
 at::Tensor FlatParameter::GatherGradient() const {
-  const at::Tensor gradient = ShardedGradient();
-  if (!gradient.defined() || !is_sharded()) return gradient;
+  at::Tensor gradient = ShardedGradient();
+  if (!is_sharded()) return gradient;
+  // With use_orig_params a rank on which no parameter has elements has none where others have.
+  constexpr int kNone = -1;
+  const int own = gradient.defined() ? static_cast<int>(gradient.scalar_type()) : kNone;
+  at::Tensor dtypes = at::empty({layout_.ranks}, at::TensorOptions(at::kInt).device(options_.device));
+  options_.shard_group->AllGatherInto(dtypes, at::full({1}, own, dtypes.options()));
+  const int dtype = dtypes.max().item<int>();
+  if (dtype == kNone) return {};
+  if (!gradient.defined()) gradient = at::zeros({shard_.numel()}, shard_.options().dtype(static_cast<at::ScalarType>(dtype)));
   at::Tensor whole = at::empty({layout_.PaddedNumel()}, gradient.options().device(options_.device));
   options_.shard_group->AllGatherInto(whole, gradient.to(options_.device));
   return whole;

@@ -214,4 +214,25 @@ RULE(SM12) {
   ValuesAreExact(t, "after a scope with writeback", 1, model, wrapper);
 }
 
+RULE(SM13) {
+  const Dict arguments{{"in", 1}, {"out", t.IntParam("out")}, {"bias", false}};
+  const auto build = [&] {
+    Model model = t.subject().Build("linear", arguments, t.device());
+    model.Fill(2);
+    return model;
+  };
+  Model model = build(), unsharded = build();
+  Wrap(t, model, {.name = "linear"}, "fsdp_orig");
+  const Value input(at::full({1, 1}, 3.0f, at::Device(t.device())));
+  for (Model* one : {&model, &unsharded}) one->Backward(one->Forward({input}));
+  const SummonOptions with_grads{.with_grads = true};
+  WithFullParams(model, [&] {
+    const Dict gradients = model.Gradients();
+    t.Rule(SameValue("the gradients", unsharded.Gradients(), gradients));
+    t.subject().Fill(gradients, 5);
+  }, with_grads);
+  t.subject().Fill(unsharded.Gradients(), 5);
+  WithFullParams(model, [&] { t.Rule(SameValue("what was written", unsharded.Gradients(), model.Gradients())); }, with_grads);
+}
+
 }  // namespace shardcts::extended

@@ -16,7 +16,7 @@ class Recording:
         self._phases, self._phase_of = [], {}
         for phase, (world, steps) in enumerate(program.phases()):
             place = os.path.join(folder, f"phase-{phase + 1}") if program.has_folder() else folder
-            self._phases.append([self._rank(os.path.join(place, f"rank-{rank}.jsonl"), steps) for rank in range(world)])
+            self._phases.append([self._rank(os.path.join(place, f"rank-{rank}.jsonl"), steps, rank == world - 1) for rank in range(world)])
             self._phase_of |= {step.let: phase for step in steps}
 
     def outcomes(self, let):
@@ -30,12 +30,13 @@ class Recording:
         same = self._phase_of[first] == self._phase_of[second]
         return list(zip(firsts, seconds if same else seconds[:1] * len(firsts)))
 
-    def _rank(self, path, steps):
+    def _rank(self, path, steps, is_last):
         lines = self._lines(path)
         outcomes, failed, numbers, position = {}, set(), {}, 0
         for step in steps:
             line = lines[position] if position < len(lines) else None
-            if used_by(step) & failed or (line and not _is_of(line, step, numbers)):
+            args = step.last_rank_args if is_last and step.last_rank_args else step.args
+            if used_by(step) & failed or (line and not (line["op"] == step.op and _refers_to(line, args, numbers))):
                 outcomes[step.let] = SKIPPED
                 failed |= given_by(step)
                 continue
@@ -81,9 +82,10 @@ class Recording:
             return None
 
 
-def _is_of(line, step, numbers):
-    """A step of whose arguments something is not there has no line. `numbers`: of the lines of earlier steps."""
-    return line["op"] == step.op and set(_references(line["args"])) == {numbers[name] for name in names_in(step.args)}
+def _refers_to(line, args, numbers):
+    """Of two steps of one operation the first has no line where something in its arguments is not there. `numbers`: of the
+    lines of earlier steps."""
+    return set(_references(line["args"])) == {numbers[name] for name in names_in(args)}
 
 
 def _references(value):

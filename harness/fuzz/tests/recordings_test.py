@@ -35,6 +35,13 @@ def test_a_step_whose_argument_is_not_there_is_no_line_of_its_op(tmp_path):
     assert [recording.outcomes(let) for let in "asbc"] == [[{"value": 1}], [{"value": 2}], [SKIPPED], [{"value": 3}]]
 
 
+def test_the_last_rank_may_have_arguments_of_its_own(tmp_path):
+    load = Step("l", "model.load_state_dict", {"model": "$a", "state_dict": "$s"}, {"model": "$a", "state_dict": {}})
+    folder = written(tmp_path, line("model.build", 1), line("model.state_dict", 2, model={"$ref": [0]}),
+                     line("model.load_state_dict", 3, model={"$ref": [0]}, state_dict={}))  # fmt: skip
+    assert Recording(folder, Program(1, 1, 1, (action(0, A, S, load),))).outcomes("l") == [{"value": 3}]
+
+
 SAVE = Step("p", "storage.save", {"path": "c1", "state_dict": "$s"})
 BUILD = Step("b", "model.build", {})
 LOAD = Step("l", "storage.load", {"path": "c1", "state_dict": "$b"})
