@@ -74,6 +74,16 @@ bool IsExpectedToKill(const MutantInfo& info, const std::vector<TestCase>& tests
   return std::ranges::any_of(tests, [&](const TestCase& test) { return IsExpectedToKill(info, test); });
 }
 
+// The ids of the tests that the mutant meets: those that are expected to kill it, or all where none is.
+std::set<std::string> TestsMetBy(const MutantInfo& info, const std::vector<TestCase>& tests) {
+  const bool meets_all = !IsExpectedToKill(info, tests);
+  std::set<std::string> met;
+  for (const TestCase& test : tests) {
+    if (meets_all || IsExpectedToKill(info, test)) met.insert(test.id);
+  }
+  return met;
+}
+
 // A test that does not exist would never notice the mutant.
 void CheckTests(const MutantInfo& info) {
   for (const std::string& id : info.tests) {
@@ -206,19 +216,19 @@ int Execute(const MutantsCommand& command) {
   options.tests = command.selection.SelectTests();
   const std::vector<Seeded> mutants = SelectMutants(command, base, options.tests);
   std::vector<Kill> kills;
-  std::map<std::string, const MutantInfo*> by_label;
+  std::map<std::string, std::set<std::string>> met_by;
   for (const Seeded& mutant : mutants) {
     kills.push_back({.info = &mutant.info});
     options.implementations.push_back(mutant.spec);
-    by_label[mutant.spec.label] = &mutant.info;
+    const std::set<std::string> met = TestsMetBy(mutant.info, options.tests);
+    met_by[mutant.spec.label] = met;
+    met_by[base.label].insert(met.begin(), met.end());
   }
-  // The implementation itself must be green, or a failure says nothing about the mutant.
+  // The implementation itself must be green where a mutant is tried, or a failure says nothing about the mutant.
   if (!command.only_mutants) options.implementations.insert(options.implementations.begin(), base);
   if (!command.all_tests) {
-    options.wanted = [&by_label, tests = options.tests](const ImplementationSpec& spec, const TestCase& test) {
-      if (!spec.mutant) return true;
-      const MutantInfo& info = *by_label.at(spec.label);
-      return IsExpectedToKill(info, test) || !IsExpectedToKill(info, tests);
+    options.wanted = [&met_by](const ImplementationSpec& spec, const TestCase& test) {
+      return met_by.at(spec.label).contains(test.id);
     };
   }
   options.jobs = command.jobs.Jobs(options);
