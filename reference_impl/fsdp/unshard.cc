@@ -203,7 +203,11 @@ void FlatParameter::ExposeForForward() {
   ExposeForBackward();
 }
 
-void FlatParameter::ExposeForBackward() { Expose(options_.use_orig_params ? Exposure::kViews : Exposure::kHidden); }
+// The backward of an earlier forward may have ended in the meantime, and with it the views.
+void FlatParameter::ExposeForBackward() {
+  if (views_.empty()) MakeViews();
+  Expose(options_.use_orig_params ? Exposure::kViews : Exposure::kHidden);
+}
 
 void FlatParameter::Reshard(bool free) {
   const PhaseTimer timer(TimedPhase::kReshard);

@@ -287,4 +287,35 @@ RULE(TR13) {
   t.Rule(SameValue("output", at::full({1, 4}, 3.0, at::kBFloat16), output.AsTensor().detach().to(at::kCPU)));
 }
 
+RULE(TR14) {
+  const std::string wrapper = t.TextParam("wrapper"), backwards = t.TextParam("backwards");
+  const ModelSpec spec{.name = "linear_stack", .args = {{"sizes", ToValue(std::vector<int64_t>{3, 2, 2})}}, .units = {"0"}};
+  const auto build = [&] {
+    Model model = t.subject().Build(spec.name, spec.args, t.device());
+    model.Fill(0.5);
+    return model;
+  };
+  // Inputs whose outputs and gradients even bfloat16 has exactly.
+  const auto train = [&](Model& model) {
+    Optimizer optimizer = t.subject().CreateOptimizer(model, "sgd", {.lr = 1});
+    std::vector<Value> outputs;
+    for (const double scale : {1.0, 2.0}) {
+      outputs.push_back(model.Forward({Value(at::full({1, 3}, scale).to(c10::Device(t.device())))}));
+    }
+    if (backwards == "first_second") model.Backward(outputs[0]);
+    model.Backward(outputs[1]);
+    if (backwards == "second_first") model.Backward(outputs[0]);
+    optimizer.Step();
+  };
+  Model model = build(), unsharded = build();
+  if (t.TextParam("param_dtype") == "float32") {
+    Wrap(t, model, spec, wrapper);
+  } else {
+    for (const char* path : {"0", ""}) WrapMixed(t, model, path, wrapper, {.param_dtype = t.TextParam("param_dtype")});
+  }
+  train(model);
+  train(unsharded);
+  SameWholeState(t, "after the step", t.subject().Clone(unsharded.StateDict()).AsDict(), GetModelStateDict(model));
+}
+
 }  // namespace shardcts::extended

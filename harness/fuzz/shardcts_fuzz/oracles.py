@@ -246,13 +246,15 @@ class Judge:
             return []
         (source, actual), (_, expected) = self._recordings.items()
         for step in action.steps:
-            wrong = self._differs(step, expected, actual)
+            wrong = self._differs(step, expected, actual, dict(action.tags).get("wrapper", ""))
             if wrong:
                 return [self._finding("baseline", source, "", action, step, *wrong)]
         return []
 
-    def _differs(self, step, expected, actual):
-        comparison = Comparison(expected, actual, exact=False, flags=True)
+    def _differs(self, step, expected, actual, wrapper):
+        # Sums that are rounded to a dtype of few digits depend on the order of the ranks.
+        is_rounded = step.op == "model.gradients" and "precision" in wrapper
+        comparison = Comparison(expected, actual, exact=False, values=not is_rounded, flags=True)
         for rank, (a, b) in enumerate(zip(expected.outcomes(step.let), actual.outcomes(step.let))):
             if a is None or b is None or a == SKIPPED or b == SKIPPED:
                 return None
