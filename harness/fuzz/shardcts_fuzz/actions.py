@@ -120,6 +120,20 @@ def _backward(program, maker):
             maker.add("read", steps, relations)
 
 
+def _twice(program, maker):
+    """Two forwards, and the backward of each, in either order."""
+    model = program.main
+    first, relations = _forwards(program, maker)
+    second, more = _forwards(program, maker)
+    backwards = [maker.step("model.backward", model="$" + name, output="$" + step.let)
+                 for steps in program.stream.choice([(first, second), (second, first)])
+                 for name, step in zip((model.name, maker.twin), steps)]  # fmt: skip
+    model.twice = True
+    maker.add("twice", [*first, *second, *backwards], relations + more, rule="TR14")
+    model.unsharded, model.gradients = False, True
+    model.backwards += 2
+
+
 def _gradients(program, maker):
     """Those of the model and its twin; in another dtype, that they are rounded to it."""
     model = program.main
@@ -309,6 +323,7 @@ ACTIONS = {
     "backward": Kind(12, lambda p: bool(p.main.output), _backward),
     "step": Kind(8, lambda p: bool(p.main.optimizer and p.main.gradients and not p.main.output), _step),
     "train": Kind(5, lambda p: _may_train(p) and bool(p.main.optimizer) and not p.main.output and p.may_forward(), _train),
+    "twice": Kind(2, lambda p: _may_train(p) and not p.main.output and p.may_forward(), _twice),
     "zero_grad": Kind(1, lambda p: p.main.gradients and not p.has_gathered(), _zero_grad),
     "fill": Kind(1, lambda p: "filling" in p.features and not p.main.unsharded and not p.main.output, _fill),
     "fill seen": Kind(1, lambda p: "filling" in p.features and p.main.wrapping.shards_tensors and not p.main.unsharded

@@ -54,7 +54,7 @@ class Maker:
         tree = state.tree
         traits = {"frozen": state.frozen, "ties": tree.ties, "batch norm": tree.has_batch_norm, "compile": "compile" in
                   {wrap.wrapper for wrap in state.wrapping.wraps}, "extra state": tree.has_extra_state, "buffers": tree.has_buffers or tree.has_batch_norm,
-                  "failed load": state.failed_load, "made state": state.made_state,
+                  "failed load": state.failed_load, "made state": state.made_state, "two backwards": state.twice,
                   "no elements": any(0 in shape for shape in tree.shapes.values())}  # fmt: skip
         tags = [("has", name) for name, there in traits.items() if there] + [("dtype", tree.dtype)]
         if state.optimizer:

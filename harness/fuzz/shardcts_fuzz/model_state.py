@@ -20,6 +20,7 @@ class ModelState:
     failed_load: bool = False  # some distributed load, at some time, was refused
     backwards: int = 0  # since there were no gradients
     made_state: bool = False  # a get has asked for the state of an optimizer that had none
+    twice: bool = False  # two backwards of two forwards, at some time
     is_meta: bool = False  # is built without values
 
     def state_class(self):
