@@ -41,8 +41,10 @@ def steps_of(folder: Path, finding: dict) -> list[dict]:
     """The steps of its script: {name, operation, arguments}, and whether it is the step that shows the finding."""
     path = folder / finding["file"]
     script = load_json(path, MAX_SCRIPT_BYTES)
-    steps = script.get("steps") if isinstance(script, dict) else None
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+    phases = script.get("phases", [script]) if isinstance(script, dict) else None
+    lists = [phase.get("steps") if isinstance(phase, dict) else None for phase in phases] if isinstance(phases, list) else [None]
+    steps = [step for one in lists for step in one] if all(isinstance(one, list) for one in lists) else [None]
+    if not all(isinstance(step, dict) for step in steps):
         raise InputError(f"{path}: has no steps")
     return [{"name": str(step.get("let", "")), "operation": str(step.get("op", "")), "shows": step.get("let") == finding["step"],
              "arguments": json.dumps(step.get("args", step.get("args_by_rank")), ensure_ascii=False)} for step in steps]

@@ -44,6 +44,23 @@ def test_the_page_shows_findings_rates_and_coverage(tmp_path):
     assert page.index("id=\"0002\"") < page.index("id=\"0001\""), "what occurs often comes first"
 
 
+def test_a_finding_with_phases_has_the_steps_of_all_and_their_ranks(tmp_path):
+    folder = write(tmp_path / "out", make_document() | {"findings": [make_finding(1, later_ranks=[3], step="b")]})
+    phases = [{"world": world, "steps": [{"let": let, "op": op, "args": {}}]} for world, let, op in
+              ((2, "a", "storage.save"), (3, "b", "storage.load"))]  # fmt: skip
+    (folder / "findings/0001.json").write_text(json.dumps({"phases": phases}), encoding="utf-8")
+    page = render_fuzz(folder)
+    assert "2 ranks, then 3, shrunk" in page and "<code>storage.save</code>" in page and "<code>b</code> ← here" in page
+
+
+@pytest.mark.parametrize("script", [{"phases": 3}, {"phases": [{"steps": [1]}]}, {"phases": [{}]}, {"phases": [4]}, {}])
+def test_a_script_without_steps_is_told(tmp_path, script):
+    folder = write(tmp_path / "out", make_document())
+    (folder / "findings/0001.json").write_text(json.dumps(script), encoding="utf-8")
+    with pytest.raises(InputError, match="0001.json: has no steps"):
+        render_fuzz(folder)
+
+
 def test_a_run_without_findings_is_green_only_if_something_was_judged(tmp_path):
     document = make_document() | {"findings": []}
     assert outcome(document)[0].tone == "good"
