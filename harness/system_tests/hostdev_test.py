@@ -4,6 +4,7 @@ own. What is called a pass here is none of a GPU."""
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -13,16 +14,16 @@ from conftest import REPOSITORY, results
 WRITE_BACK = "torch.distributed.fsdp._flat_param.FlatParamHandle._writeback_orig_params"
 TREC = "fsdp_optim_state/TestFSDPOptimState.test_compatible_with_trec"
 
-
+WORLDS = os.environ.get("SHARDCTS_HOSTDEV_WORLDS", "1,2")  # ci/nightly.sh: 1,2,4
 UPSTREAM = [word for suite in ("fsdp_state_dict", "fsdp_optim_state", "state_dict", "fully_shard_state_dict")
             for word in ("--suite", suite)]
 
 
 def test_the_suites_of_upstream_pass(run_shardcts):
-    """Worlds 1, 2 and 4, all work late, on a backend that cannot split groups."""
-    ended, run = run_shardcts("torch,device=hostdev", *UPSTREAM, "--world", "1,2,4", timeout=1500)
+    """All work late, on a backend that cannot split groups. World 4, of which the next test has a part, is for the night."""
+    ended, run = run_shardcts("torch,device=hostdev", *UPSTREAM, "--world", WORLDS, timeout=1500)
     assert ended.code == 0, ended
-    assert len(run.tests) > 500 and set(run.verdicts) == {"pass", "not_applicable", "waived"}
+    assert len(run.tests) > 300 and set(run.verdicts) == {"pass", "not_applicable", "waived"}
     (implementation,) = run.document["implementations"]
     assert "emulated" in implementation["notes"]["device_name"] and implementation["notes"]["backend"] == "hostccl"
 
@@ -30,7 +31,7 @@ def test_the_suites_of_upstream_pass(run_shardcts):
 @pytest.mark.parametrize("splitting, bind", [("1", ""), ("1", ",bind=no"), ("", ",bind=no")])
 def test_groups_are_made_with_and_without_splitting(run_shardcts, monkeypatch, splitting, bind):
     monkeypatch.setenv("SHARDCTS_HOSTDEV_SPLITTING", splitting)
-    ended, run = run_shardcts(f"torch,device=hostdev{bind}", *UPSTREAM, "--world", "2,4", "--filter", "*fully_shard*", timeout=600)
+    ended, run = run_shardcts(f"torch,device=hostdev{bind}", *UPSTREAM, "--world", 4, "--filter", "*fully_shard*", timeout=600)
     assert ended.code == 0 and "pass" in run.verdicts, ended
 
 
@@ -112,6 +113,9 @@ def test_examples_do_on_hostdev_what_they_do_on_the_cpu(shardcts, tmp_path):
         tests = results(tmp_path / out).tests
         assert ended.code == 1 and len(tests) == scripts, ended
         outcomes[out] = {test["id"]: (test["verdict"], on_any_device(test.get("reason", ""))) for test in tests}
+    # PyTorch asks for a CUDA device first where a rank has no shard and the backend is not gloo (docs/backends.md).
+    name = "scripts/groups_into_a_rank_without_rows"
+    assert "Torch not compiled with CUDA enabled" in outcomes["hostdev"].pop(name)[1] and outcomes["cpu"].pop(name)[0] == "fail"
     assert outcomes["hostdev"] == outcomes["cpu"]
 
 
