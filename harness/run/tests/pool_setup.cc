@@ -57,8 +57,9 @@ std::string Verdicts(const nlohmann::ordered_json& results) {
 }
 
 void WaitForTheHangingTest(const TemporaryFolder& folder) {
-  const auto log = folder.path() / "out/runs/fake/world-2/pool-0/rank-1.log";
-  for (int i = 0; i < 2000 && FileText(log).find("test_hang@") == std::string::npos; ++i) {
+  const auto pool = folder.path() / "out/runs/fake/world-2/pool-0";
+  const auto is_there = [&](const char* log) { return FileText(pool / log).find("test_hang@") != std::string::npos; };
+  for (int i = 0; i < 2000 && !(is_there("rank-0.log") && is_there("rank-1.log")); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
 }

@@ -25,7 +25,7 @@ nlohmann::ordered_json RunAndRead(const RunOptions& options);
 // "pass crash pass": the verdicts in the order of the run.
 std::string Verdicts(const nlohmann::ordered_json& results);
 
-// Returns when rank 1 of the first pool is in a test that hangs, or after 20 seconds.
+// Returns when both ranks of the first pool are in a test that hangs, or after 20 seconds.
 void WaitForTheHangingTest(const TemporaryFolder& folder);
 
 // Runs in a process of its own, which is killed in the test that hangs, and waits until its ranks are gone, 2 seconds at
