@@ -50,8 +50,7 @@ class Campaign:
 
     def go(self, first, programs, seconds):
         """`programs`, `seconds`: the limits, of which one may be None. `next_program` is then the number of the next one."""
-        start, number = time.monotonic(), first
-        self.next_program = first
+        start, self.next_program = time.monotonic(), first
         size = FIRST_BATCH if seconds is None else max(1, min(FIRST_BATCH, int(2 * seconds)))
         end = None if seconds is None else start + seconds + GRACE
         made = Programs(self.seed, self.worlds, self.known, self.corpus)
@@ -59,13 +58,12 @@ class Campaign:
             self.counts.seconds = time.monotonic() - start
             self._say(f"the corpus: {self.line()}")
         while not (self.until_found and self.groups):
-            left = size if programs is None else min(size, first + programs - number)
+            left = size if programs is None else min(size, first + programs - self.next_program)
             if left <= 0:
                 break
-            if not self.batch([made.make(n) for n in range(number, number + left)], end):
+            if not self.batch([made.make(self.next_program + index) for index in range(left)], end):
                 break
-            number += left
-            self.next_program = number
+            self.next_program += left
             self.counts.seconds = time.monotonic() - start
             self._say(self.line())
             size = min(LARGEST_BATCH, size * 2)

@@ -2,7 +2,7 @@
 
 from shardcts_fuzz.entries import VALUES
 from shardcts_fuzz.forms import FORMS
-from shardcts_fuzz.loads import SET
+from shardcts_fuzz.loads import put_step
 from shardcts_fuzz.model_state import ModelState
 from shardcts_fuzz.programs import Relation
 from shardcts_fuzz.wrappers import choose_wrapping
@@ -47,11 +47,7 @@ def _save(maker, folder, state_dict, background, changes):
 
 
 def _put(maker, form, model, state_dict):
-    if form.op == "model.state_dict":
-        return maker.step("model.load_state_dict", model="$" + model.name, state_dict=state_dict)
-    optimizers = ["$o" + model.name] if form.optimizer else None
-    return maker.step(SET[form.op], model="$" + model.name, optimizers=optimizers, state_dict=state_dict,
-                      options={"full_state_dict": True} if form.whole else None)  # fmt: skip
+    return put_step(maker, form, model, state_dict, {"full_state_dict": True} if form.whole else {})
 
 
 def may_reshard(program):

@@ -1,6 +1,7 @@
 """Actions on single entries of state dicts: what shares storage with what, and what is loaded of an entry that was changed."""
 
 from shardcts_fuzz.forms import FORMS, is_whole, model_forms
+from shardcts_fuzz.loads import put_step
 from shardcts_fuzz.programs import Relation
 
 VALUES = (0.5, -2.0, 3.0)
@@ -59,11 +60,7 @@ def edit_and_load(program, maker):
     twin = maker.step("model.state_dict", model="$" + maker.twin)
     kept = [maker.step("tensor.clone", value="$" + one.let) for one in (got, twin)]
     fills = [maker.step("tensor.fill", value=f"${one.let}.{name}", scalar=value) for one in kept]
-    if form.op == "model.state_dict":
-        put = maker.step("model.load_state_dict", model="$" + model.name, state_dict="$" + kept[0].let)
-    else:
-        put = maker.step("dsd.set_model_state_dict", model="$" + model.name, state_dict="$" + kept[0].let,
-                         options={"full_state_dict": True} if form.whole else None)  # fmt: skip
+    put = put_step(maker, form, model, "$" + kept[0].let, {"full_state_dict": True} if form.whole else {})
     load = maker.step("model.load_state_dict", model="$" + maker.twin, state_dict="$" + kept[1].let)
     after, expected = maker.whole(model)
     rule = "TB1" if name in second else "LO10"

@@ -46,12 +46,19 @@ def save(program, maker, form):
     program.saved.append(Saved(kept.let, kept_twin.let, form, model, program.world))
 
 
+def put_step(maker, form, model, state_dict, options):
+    """The step that loads a state dict of this form. `options`: of the distributed functions."""
+    if form.op == "model.state_dict":
+        return maker.step("model.load_state_dict", model="$" + model.name, state_dict=state_dict)
+    optimizers = ["$o" + model.name] if form.optimizer else None
+    return maker.step(SET[form.op], model="$" + model.name, optimizers=optimizers, state_dict=state_dict,
+                      options=options or None)  # fmt: skip
+
+
 def put(program, maker, saved, state_dict=None):
     """The step that loads it."""
     model, form = program.main, saved.form
     state_dict = "$" + saved.let if state_dict is None else state_dict
-    if form.op == "model.state_dict":
-        return maker.step("model.load_state_dict", model="$" + model.name, state_dict=state_dict)
     options = {}
     if form.whole:
         options["full_state_dict"] = True
@@ -59,9 +66,7 @@ def put(program, maker, saved, state_dict=None):
             options["broadcast_from_rank0"] = True
     if "flatten_optimizer_state_dict" in form.options:
         options["flatten_optimizer_state_dict"] = True
-    optimizers = ["$o" + model.name] if form.optimizer else None
-    return maker.step(SET[form.op], model="$" + model.name, optimizers=optimizers, state_dict=state_dict,
-                      options=options or None)  # fmt: skip
+    return put_step(maker, form, model, state_dict, options)
 
 
 def load(program, maker, saved):
