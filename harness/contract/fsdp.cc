@@ -33,6 +33,9 @@ Dict ToDict(const FsdpOptions& options) {
     SetIfGiven(precision, "param_dtype", options.mixed_precision->param_dtype);
     SetIfGiven(precision, "reduce_dtype", options.mixed_precision->reduce_dtype);
     SetIfGiven(precision, "buffer_dtype", options.mixed_precision->buffer_dtype);
+    SetIfGiven(precision, "cast_forward_inputs", options.mixed_precision->cast_forward_inputs);
+    SetIfGiven(precision, "cast_root_forward_inputs", options.mixed_precision->cast_root_forward_inputs);
+    SetIfGiven(precision, "keep_low_precision_grads", options.mixed_precision->keep_low_precision_grads);
     dict.Set("mixed_precision", precision);
   }
   if (options.auto_wrap_policy) dict.Set("auto_wrap_policy", options.auto_wrap_policy->value);

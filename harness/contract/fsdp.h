@@ -29,6 +29,7 @@ struct FsdpMixedPrecision {
   std::string param_dtype;  // empty: keep
   std::string reduce_dtype;
   std::string buffer_dtype;
+  std::optional<bool> cast_forward_inputs, cast_root_forward_inputs, keep_low_precision_grads;
 };
 
 struct AutoWrapPolicy {

@@ -95,6 +95,7 @@ BackgroundSave SaveCheckpointAsync(Caller& caller, const Dict& state_dict, const
                                    const SaveOptions& options) {
   Dict arguments = SaveArguments(state_dict, path, options);
   if (options.cache_staged) arguments.Set("cache_staged", true);
+  if (options.process) arguments.Set("process", true);
   return {caller, RequireWarned(caller, "storage.save_async", std::move(arguments), options.warnings), options.group};
 }
 

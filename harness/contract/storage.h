@@ -24,6 +24,7 @@ struct SaveOptions {
   std::string stream;       // "" or "rot13", "zstd"
   bool distributed = true;  // false: this rank alone, as if no process group had been created
   bool cache_staged = false;  // in the background: the memory of the copy may be kept
+  bool process = false;       // in the background: another process of each rank writes
   std::optional<ProcessGroup> group;
   std::vector<Warning>* warnings = nullptr;  // the warnings of the call are put there
 };

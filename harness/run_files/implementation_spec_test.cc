@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Pair;
 
-std::string ErrorOf(const std::string& text) {
+std::string ErrorOfSpec(const std::string& text) {
   try {
     ParseImplementationSpec(text);
   } catch (const InputError& error) {
@@ -61,36 +61,36 @@ TEST(ImplementationSpecTest, LibraryPathBecomesAbsolute) {
 }
 
 TEST(ImplementationSpecTest, UnknownNameListsWhatIsPossible) {
-  EXPECT_THAT(ErrorOf("pytorch"), AllOf(HasSubstr("'pytorch'"), HasSubstr("reference, torch, python:MODULE:CLASS")));
-  EXPECT_THAT(ErrorOf("pytorch"), Not(HasSubstr("reference-mutant")));  // for developers
-  EXPECT_THAT(ErrorOf(""), HasSubstr("no implementation is named"));
-  EXPECT_THAT(ErrorOf("reference+foo=1"), HasSubstr("unknown implementation 'reference+foo=1'"));
+  EXPECT_THAT(ErrorOfSpec("pytorch"), AllOf(HasSubstr("'pytorch'"), HasSubstr("reference, torch, python:MODULE:CLASS")));
+  EXPECT_THAT(ErrorOfSpec("pytorch"), Not(HasSubstr("reference-mutant")));  // for developers
+  EXPECT_THAT(ErrorOfSpec(""), HasSubstr("no implementation is named"));
+  EXPECT_THAT(ErrorOfSpec("reference+foo=1"), HasSubstr("unknown implementation 'reference+foo=1'"));
 }
 
 TEST(ImplementationSpecTest, OptionsOfShippedImplementationsAreKnown) {
-  EXPECT_EQ(ErrorOf("reference,timngs=1"),
+  EXPECT_EQ(ErrorOfSpec("reference,timngs=1"),
             "--impl reference,timngs=1: unknown option \"timngs\"; the nearest known one is \"timings\"");
-  EXPECT_EQ(ErrorOf("torch,devise=cpu"),
+  EXPECT_EQ(ErrorOfSpec("torch,devise=cpu"),
             "--impl torch,devise=cpu: unknown option \"devise\"; the nearest known one is \"device\"");
   for (const ShippedImplementation& shipped : kShippedImplementations) {
     for (const std::string_view option : shipped.options) {
-      EXPECT_EQ(ErrorOf(std::string(shipped.name) + "," + std::string(option) + "=1"), "no error");
+      EXPECT_EQ(ErrorOfSpec(std::string(shipped.name) + "," + std::string(option) + "=1"), "no error");
     }
   }
-  EXPECT_EQ(ErrorOf("python:module:Class,timngs=1"), "no error");
+  EXPECT_EQ(ErrorOfSpec("python:module:Class,timngs=1"), "no error");
 }
 
 TEST(ImplementationSpecTest, BadTextsAreOneLineErrors) {
-  EXPECT_THAT(ErrorOf("python:module"), HasSubstr("not python:MODULE:CLASS"));
-  EXPECT_THAT(ErrorOf("python:1x:C"), HasSubstr("not python:MODULE:CLASS"));
-  EXPECT_THAT(ErrorOf("torch,device"), HasSubstr("'device' is not key=value"));
-  EXPECT_THAT(ErrorOf("torch,=x"), HasSubstr("not key=value"));
-  EXPECT_THAT(ErrorOf("torch,device="), HasSubstr("'device' has no value"));
-  EXPECT_THAT(ErrorOf("torch,device=cpu,device=cpu"), HasSubstr("'device' is given twice"));
-  EXPECT_THAT(ErrorOf("torch,a=1,a=2"), HasSubstr("'a' is given twice"));
-  EXPECT_THAT(ErrorOf("torch+mutant="), HasSubstr("names no mutant"));
-  EXPECT_THAT(ErrorOf("torch,mutant=x"), HasSubstr("NAME+mutant=x"));
-  EXPECT_THAT(ErrorOf("torch,python_class=x"), HasSubstr("set by the harness"));
+  EXPECT_THAT(ErrorOfSpec("python:module"), HasSubstr("not python:MODULE:CLASS"));
+  EXPECT_THAT(ErrorOfSpec("python:1x:C"), HasSubstr("not python:MODULE:CLASS"));
+  EXPECT_THAT(ErrorOfSpec("torch,device"), HasSubstr("'device' is not key=value"));
+  EXPECT_THAT(ErrorOfSpec("torch,=x"), HasSubstr("not key=value"));
+  EXPECT_THAT(ErrorOfSpec("torch,device="), HasSubstr("'device' has no value"));
+  EXPECT_THAT(ErrorOfSpec("torch,device=cpu,device=cpu"), HasSubstr("'device' is given twice"));
+  EXPECT_THAT(ErrorOfSpec("torch,a=1,a=2"), HasSubstr("'a' is given twice"));
+  EXPECT_THAT(ErrorOfSpec("torch+mutant="), HasSubstr("names no mutant"));
+  EXPECT_THAT(ErrorOfSpec("torch,mutant=x"), HasSubstr("NAME+mutant=x"));
+  EXPECT_THAT(ErrorOfSpec("torch,python_class=x"), HasSubstr("set by the harness"));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string ErrorOf(const std::function<void()>& action) {
+std::string ErrorOfFolder(const std::function<void()>& action) {
   try {
     action();
   } catch (const InputError& error) {
@@ -44,14 +44,14 @@ TEST(RunFolderTest, EarlierRunIsRemovedAndStrangersAreNot) {
   const FolderLock second = PrepareRunFolder(out);
   EXPECT_FALSE(std::filesystem::exists(out / "traces"));
   EXPECT_EQ(ReadJsonFile(out / "results.json")["complete"], false);
-  EXPECT_THAT(ErrorOf([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }), HasSubstr("is not empty and holds no earlier run"));
+  EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }), HasSubstr("is not empty and holds no earlier run"));
 }
 
 TEST(RunFolderTest, FileInItsPlaceIsAnInputError) {
   const TemporaryFolder folder;
   std::ofstream(folder.path() / "file") << "x";
-  EXPECT_THAT(ErrorOf([&] { const FolderLock lock = PrepareRunFolder(folder.path() / "file"); }), HasSubstr("cannot be made a folder"));
-  EXPECT_THAT(ErrorOf([&] { const FolderLock lock = PrepareRunFolder("/proc/nothing/out"); }), HasSubstr("/proc/nothing/out"));
+  EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder(folder.path() / "file"); }), HasSubstr("cannot be made a folder"));
+  EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder("/proc/nothing/out"); }), HasSubstr("/proc/nothing/out"));
 }
 
 }  // namespace

@@ -12,8 +12,9 @@ bool IsId(const Value& value) { return value.type() == Value::Type::kInt; }
 
 class Selection {
  public:
-  Selection(const Dict& state_dict, const ParameterNames& names, SavedEmptyGroups& empty_groups, bool strict)
-      : state_(EntryOf(state_dict, "state").AsDict()), groups_(EntryOf(state_dict, "param_groups").AsList()),
+  Selection(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names,
+            SavedEmptyGroups& empty_groups, bool strict)
+      : optimizer_(optimizer), state_(EntryOf(state_dict, "state").AsDict()), groups_(EntryOf(state_dict, "param_groups").AsList()),
         names_(names), empty_groups_(empty_groups), strict_(strict), strict_state_(strict && !state_.empty()) {}
 
   // The group of the result for a group of the optimizer; adds the state of its parameters to `state`.
@@ -28,7 +29,7 @@ class Selection {
           if (saved && strict_) RequireSameOptions(*saved, *found, name);
           saved = *found;
         }
-        SelectState(name, parameter->value.requires_grad(), state);
+        SelectState(name, *parameter, group.options, state);
       }
     }
     Dict selected = saved.value_or(group.options);
@@ -37,12 +38,13 @@ class Selection {
   }
 
  private:
-  void SelectState(const std::string& name, bool is_trainable, Dict& state) const {
+  void SelectState(const std::string& name, const models::Parameter& parameter, const Dict& options, Dict& state) const {
     if (const Value* found = state_.Find(name)) {
       state.Set(name, *found);
-    } else if (strict_state_ && is_trainable) {
-      ThrowMissingState(name);
+      return;
     }
+    const bool needs_state = strict_state_ && parameter.value.requires_grad();
+    if (needs_state && !optimizer_.ExampleState(parameter, options).empty()) ThrowMissingState(name);
   }
 
   std::vector<std::string> SavedNames(const NamesOfParameter& names) const {
@@ -65,12 +67,13 @@ class Selection {
     return nullptr;
   }
 
+  const Optimizer& optimizer_;
   const Dict& state_;
   const List& groups_;
   const ParameterNames& names_;
   SavedEmptyGroups& empty_groups_;
   const bool strict_;
-  const bool strict_state_;  // state of every parameter must be there
+  const bool strict_state_;  // state of every parameter must be there, unless the optimizer keeps none
 };
 
 }  // namespace
@@ -126,7 +129,7 @@ size_t CountEmptyGroups(const std::vector<Optimizer*>& optimizers) {
 
 Dict SelectedState(const Dict& state_dict, const Optimizer& optimizer, const ParameterNames& names,
                    SavedEmptyGroups& empty_groups, bool strict) {
-  const Selection selection(state_dict, names, empty_groups, strict);
+  const Selection selection(state_dict, optimizer, names, empty_groups, strict);
   Dict state;
   List groups;
   for (const OptimizerGroup& group : optimizer.groups()) groups.push_back(selection.Select(group, state));

@@ -87,6 +87,12 @@ bool FsdpModule::FreesAfterForward() const {
          (options_.strategy == ShardingStrategy::kFullShard || options_.strategy == ShardingStrategy::kHybridShard);
 }
 
+bool FsdpModule::StaysWholeAfterForward() const {
+  const ShardingStrategy strategy = options_.strategy;
+  return options_.use_orig_params && at::GradMode::is_enabled() &&
+         (strategy == ShardingStrategy::kShardGradOp || strategy == ShardingStrategy::kHybridShardZero2);
+}
+
 at::Tensor FsdpModule::PrepareInput(at::Tensor input) const {
   const FsdpMixedPrecision& policy = options_.mixed_precision;
   if (!input.defined()) return input;
@@ -114,7 +120,7 @@ at::Tensor FsdpModule::ForwardAll(std::vector<at::Tensor> inputs) {
     phase_ = Phase::kIdle;
     throw;
   }
-  if (flat_) flat_->Reshard(FreesAfterForward());
+  if (flat_ && !StaysWholeAfterForward()) flat_->Reshard(FreesAfterForward());
   phase_ = Phase::kIdle;
   CallBeforeBackwardOf(output, [weak = std::weak_ptr(self_)] {
     if (const auto self = weak.lock()) (*self)->PreBackward();

@@ -83,6 +83,8 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
   void PostBackward();
   void FinishBackward();
   bool FreesAfterForward() const;
+  // With use_orig_params the full parameters stay registered, too, until the backward.
+  bool StaysWholeAfterForward() const;
   // The effective settings: NO_SHARD gives full values whatever was set.
   StateDictSettings EffectiveSettings(std::vector<std::string>& user_warnings);
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "fsdp_optim/state_entries.h"
+#include "optim/optimizer.h"
 #include "serialization/value_bytes.h"
 #include "tensor/semantic_error.h"
 

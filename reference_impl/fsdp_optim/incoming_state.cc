@@ -108,13 +108,19 @@ void CheckPieces(const IncomingTensor& tensor, const UnitMembers& unit) {
   const Communicator& group = unit.group();
   const int64_t rows = sharded->shape.front();
   const int64_t row_numel = rows == 0 ? 0 : c10::multiply_integers(sharded->shape) / rows;
-  const int64_t expected = Chunk(rows, group.size(), group.rank()).size() * row_numel;
+  const Range own = Chunk(rows, group.size(), group.rank());
+  const int64_t expected = own.size() * row_numel;
   int64_t actual = 0;
-  for (const LocalShard& shard : sharded->local_shards) actual += shard.tensor.numel();
-  if (sharded->local_shards.size() <= 1 && actual == expected) return;
+  bool is_in_place = sharded->local_shards.size() <= 1;
+  for (const LocalShard& shard : sharded->local_shards) {
+    actual += shard.tensor.numel();
+    is_in_place = is_in_place && (shard.tensor.numel() == 0 || shard.metadata.offsets.front() == own.begin);
+  }
+  if (is_in_place && actual == expected) return;
   throw SemanticError("RuntimeError", what + " is not cut for rank " + std::to_string(group.rank()) + " of " +
                                           std::to_string(group.size()) + ": expected " + std::to_string(expected) +
-                                          " elements, actual " + std::to_string(actual));
+                                          " elements from row " + std::to_string(own.begin) + " on, actual " +
+                                          std::to_string(actual) + (actual == expected ? " of another place" : ""));
 }
 
 std::optional<at::Tensor> ChunkIn(const Value& value, const UnitMembers& unit) {

@@ -66,7 +66,7 @@ Dict LoadAs(const Call& call, const LoadOptimOptions& options) {
   return loaded;
 }
 
-Value Save(const Call& call) {
+Value OptimStateDictOf(const Call& call) {
   const StateDictSettings settings = GetStateDictType(call.Model()).value_or(StateDictSettings{});
   return SaveAs(call, {.rank0_only = settings.optim_config.rank0_only,
                        .shard_state = settings.type != StateDictType::kFull,
@@ -120,7 +120,7 @@ Value Rekey(const Call& call) {
 }  // namespace
 
 void AddFsdpOptimHandlers(HandlerTable& table) {
-  table["fsdp.optim_state_dict"] = Save;
+  table["fsdp.optim_state_dict"] = OptimStateDictOf;
   table["fsdp.optim_state_dict_to_load"] = ToLoad;
   table["fsdp.full_optim_state_dict"] = SaveFull;
   table["fsdp.sharded_optim_state_dict"] = SaveSharded;

@@ -19,7 +19,7 @@ Value Submesh(const Call& call) {
   return call.session.HandleOf(call.Mesh()->Submesh(call.Get("dim_names").AsStrings()));
 }
 
-Value Describe(const Call& call) {
+Value DescribeMesh(const Call& call) {
   const DeviceMesh& mesh = *call.AnyMesh();
   const MeshLayout& layout = mesh.layout();
   return Dict{{"device_type", layout.device_type},
@@ -34,7 +34,7 @@ Value Describe(const Call& call) {
 void AddMeshHandlers(HandlerTable& table) {
   table["mesh.init"] = Init;
   table["mesh.submesh"] = Submesh;
-  table["mesh.describe"] = Describe;
+  table["mesh.describe"] = DescribeMesh;
 }
 
 }  // namespace shardcts::reference

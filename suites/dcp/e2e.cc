@@ -111,6 +111,7 @@ struct Flow {
   bool compiled = false;
   bool in_background = false;
   bool cache_staged = false;
+  bool in_process = false;  // another one of each rank, which writes
 };
 
 // Checks C1 to C7.
@@ -121,7 +122,8 @@ void TrainSaveAndGoOn(Trial& t, const Flow& flow) {
   const Progress progress{2, 0.625f, "[0.25, 0.625]"};
   const Dict saved = StateOf(trained, progress, 1);
   if (flow.in_background) {
-    SaveCheckpointAsync(t.caller(), saved, "checkpoint", {.cache_staged = flow.cache_staged}).Wait();
+    const SaveOptions options{.cache_staged = flow.cache_staged, .process = flow.in_process};
+    SaveCheckpointAsync(t.caller(), saved, "checkpoint", options).Wait();
   } else {
     SaveCheckpoint(t.caller(), saved, "checkpoint");
   }
@@ -144,7 +146,10 @@ PORT(test_e2e) { TrainSaveAndGoOn(t, {.wrapper = t.TextParam("model_type"), .com
 
 PORT(test_e2e_async_cached) {
   const bool cache_staged = t.BoolParam("cache_staged_state_dict");
-  TrainSaveAndGoOn(t, {.wrapper = "FSDP", .in_background = true, .cache_staged = cache_staged});
+  TrainSaveAndGoOn(t, {.wrapper = "FSDP",
+                       .in_background = true,
+                       .cache_staged = cache_staged,
+                       .in_process = t.TextParam("async_checkpointer_type") == "PROCESS"});
 }
 
 PORT(test_stateful_and_non_stateful_loads) {

@@ -359,4 +359,31 @@ RULE(AL15) {
   t.Rule(SameValue("kept", given.At("kept"), model.Buffers().At("kept")));
 }
 
+RULE(AL16) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), Dict{{"kind", "batch_norm"}}}}});
+  Model model = BuildWrapped(t, spec, wrapper);
+  const Dict saved = GetState(model, form);
+  const Dict before = CopyOf(t, saved);
+  model.Fill(7, /*buffers=*/true);
+  for (const char* name : {"1.running_mean", "1.running_var", "1.num_batches_tracked"}) {
+    t.Rule(SameValue(name, before.At(name), saved.At(name)));
+  }
+}
+
+// State that no unit has cut: of parameters that it ignores, and over one rank or with NO_SHARD.
+RULE(AL17) {
+  const std::string uncut = t.TextParam("uncut");
+  const BatchPart part = PartOf(t, "fsdp");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  FsdpOptions options{.use_orig_params = true};
+  if (uncut == "NO_SHARD") options.sharding_strategy = "NO_SHARD";
+  if (uncut == "ignored") options.ignored_modules = {"1"};
+  WrapFsdp(model, "", options);
+  Trained trained{model, t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam")), part};
+  Train(t, model, {trained.optimizer}, 0, 2, part);
+  Accumulate(t, model, 2, part);
+  OutlivesAStep(t, "offloaded state", trained, GetOptimizerState(model, {trained.optimizer}, "full"));
+}
+
 }  // namespace shardcts::extended

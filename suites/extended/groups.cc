@@ -202,4 +202,15 @@ RULE(GR10) {
   }
 }
 
+RULE(GR11) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, "fully_shard");
+  const Optimizer saved = t.subject().CreateOptimizer(
+      model, "adam", {}, {{NamesEndingWith(model, "weight"), {.lr = 0.25}}, {NamesEndingWith(model, "bias"), {.lr = 0.5}}});
+  const Dict state = GetOptimizerState(model, {saved}, form);
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam");
+  SetOptimizerState(model, {loaded}, form, state, /*strict=*/false);
+  t.Rule(Equal("lr", 0.5, GroupOf(loaded, 0).At("lr").AsDouble()));
+}
+
 }  // namespace shardcts::extended

@@ -1,6 +1,8 @@
 // Loading: what goes in comes out, in whatever placement, type or place it was given.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "contract/dsd.h"
 #include "contract/fsdp.h"
 #include "contract/parts.h"
@@ -49,6 +51,49 @@ Dict PlacedOtherwise(const Trial& t, const Dict& state, const std::string& place
     placed.Set(name, PlacedOn(t, whole, given->mesh, placements));
   }
   return placed;
+}
+
+// The first moment that Adam keeps of this parameter, in a state dict by names.
+Value& FirstMomentOf(Dict& state, const std::string& name) {
+  return *state.Find("state")->AsDict().Find(name)->AsDict().Find("exp_avg");
+}
+
+Value LoadedMoment(Trial& t, Model& model, const Optimizer& optimizer, const std::string& wrapper, const std::string& name) {
+  Dict state = StateOf(t, model, optimizer, wrapper);
+  return FirstMomentOf(state, name);
+}
+
+// The ranks' pieces in the opposite order: the first rank has the last one. All pieces have one size.
+ShardedTensor InOppositeOrder(const Trial& t, const ShardedTensor& given, const at::Tensor& whole) {
+  ShardedTensor turned = given;
+  turned.local_shards.clear();
+  const size_t count = given.metadata.size();
+  for (size_t i = 0; i < count; ++i) {
+    ShardMetadata& shard = turned.metadata[i];
+    shard.rank = given.metadata[count - 1 - i].rank;
+    shard.device = given.metadata[count - 1 - i].device;
+    if (shard.rank != t.rank()) continue;
+    turned.local_shards.push_back({shard, whole.narrow(0, shard.offsets.front(), shard.sizes.front()).clone()});
+  }
+  return turned;
+}
+
+// Each rank's piece in two.
+ShardedTensor InHalves(const Trial& t, const ShardedTensor& given, const at::Tensor& whole) {
+  ShardedTensor halves = given;
+  halves.metadata.clear();
+  halves.local_shards.clear();
+  for (const ShardMetadata& piece : given.metadata) {
+    for (const int64_t half : {0, 1}) {
+      ShardMetadata shard = piece;
+      shard.sizes.front() /= 2;
+      shard.offsets.front() += half * shard.sizes.front();
+      halves.metadata.push_back(shard);
+      if (shard.rank != t.rank()) continue;
+      halves.local_shards.push_back({shard, whole.narrow(0, shard.offsets.front(), shard.sizes.front()).clone()});
+    }
+  }
+  return halves;
 }
 
 std::string AddressesOf(const Dict& parameters, const std::string& prefix) {
@@ -157,6 +202,82 @@ RULE(LO14) {
     Train(t, *trained, {optimizer}, 0, 2, part);
   }
   SameState(t, "after two steps", ParametersOf(t, source, wrapper), ParametersOf(t, model, wrapper));
+}
+
+RULE(LO19) {
+  const std::string wrapper = t.TextParam("wrapper"), placement = t.TextParam("placement"), name = "1.weight";
+  const std::string form = "dsd_sharded";
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  const Dict saved = SavedStateFor(t, model, optimizer, form);
+  const at::Tensor whole = CodedLike({{name, OtherValues().At(name)}}).At(name).AsTensor();
+  const bool is_other = placement == "another mesh";
+  const MeshLayout mesh =
+      wrapper == "plain" || is_other
+          ? t.subject().InitMesh(is_other ? std::vector<int64_t>{2, t.world_size() / 2}
+                                          : std::vector<int64_t>{t.world_size()}).Layout()
+          : model.Parameters().At(name).AsDTensor().mesh;
+  const Placement placed = placement == "columns" ? Placement::Shard(1)
+                           : placement == "rows"  ? Placement::Shard(0)
+                                                  : Placement::Replicate();
+  Dict given = t.subject().Clone(saved).AsDict();
+  FirstMomentOf(given, name) = PlacedOn(t, whole, mesh, AllOf(mesh, placed));
+  Optimizer loaded = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  if (is_other) {
+    Refused(t, "a moment of another mesh", {"RuntimeError"}, [&] { SetOptimizerState(model, {loaded}, form, given); });
+    return;
+  }
+  SetOptimizerState(model, {loaded}, form, given);
+  Dict expected = t.subject().Clone(saved).AsDict();
+  Value& moment = FirstMomentOf(expected, name);
+  moment = moment.TryAs<DTensor>() ? Value(PlacedOn(t, whole, mesh, moment.AsDTensor().placements)) : Value(whole);
+  t.Rule(SameValue("state loaded from " + placement, expected, InOrderOf(expected, GetOptimizerState(model, {loaded}, form))));
+}
+
+// A copy to the meta device does nothing.
+RULE(LO20) {
+  Model model = t.subject().Build("linear", {{"in", 3}, {"out", 4}}, "meta");
+  const Dict given{{"weight", Coded({4, 3}, 1)}, {"bias", Coded({4}, 2)}};
+  const Outcome outcome =
+      model.caller().Call("model.load_state_dict", {{"model", model.handle()}, {"state_dict", given}});
+  t.Rule(Holds(outcome.ok(), "the load", "is an error"));
+  for (const auto& [name, value] : given) {
+    const bool is_told = std::ranges::any_of(outcome.warnings, [&](const Warning& warning) {
+      return warning.message.find(ToString(name)) != std::string::npos && warning.message.find("meta") != std::string::npos;
+    });
+    t.Rule(Holds(is_told, ToString(name), "is not named in a warning"));
+  }
+}
+
+RULE(LO21) {
+  const std::string wrapper = t.TextParam("wrapper"), pieces = t.TextParam("pieces"), name = "0.weight";
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  const bool of_optimizer = t.TextParam("of") == "optimizer";
+  Dict given = of_optimizer ? SavedStateFor(t, model, optimizer, "sharded") : SavedFor(t, model, "sharded");
+  Value& entry = of_optimizer ? FirstMomentOf(given, name) : *given.Find(name);
+  const at::Tensor whole = OtherValues().At(name).AsTensor();
+  const ShardedTensor& own = entry.AsShardedTensor();
+  entry = pieces == "turned" ? InOppositeOrder(t, own, whole) : InHalves(t, own, whole);
+  std::string error;
+  try {
+    if (of_optimizer) {
+      SetOptimizerState(model, {optimizer}, "sharded", given);
+    } else {
+      SetState(model, "sharded", given);
+    }
+  } catch (const OperationFailed& failed) {
+    error = failed.what();
+  }
+  for (const Value& of_rank : t.AllGather(Value(error))) {
+    if (!t.Rule(Equal("whether a rank has an error", error.empty(), of_rank.AsString().empty()))) return;
+  }
+  if (!error.empty()) return;
+  const Value loaded = of_optimizer ? LoadedMoment(t, model, optimizer, wrapper, name)
+                                    : ParametersOf(t, model, wrapper).At(name);
+  t.Rule(SameValue(name + ", which was loaded from such pieces", whole, loaded));
 }
 
 }  // namespace shardcts::extended

@@ -8,6 +8,7 @@
 #include "suites/extended/group_options.h"
 #include "suites/extended/optimizer_state.h"
 #include "suites/extended/wrapping.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/trees.h"
 #include "suites/extended/twin.h"
@@ -213,6 +214,26 @@ RULE(OP21) {
   const Optimizer loaded = t.subject().CreateOptimizer(model, "adagrad", {.lr = 0.25});
   SetOptimizerState(model, {loaded}, form, state);
   HasStateByName(t, "loaded", form, expected, GetOptimizerState(model, {loaded}, form));
+}
+
+RULE(OP24) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", CodedAdam());
+  CodedStep(t, model, optimizer, 0);
+  Dict state = t.subject().Clone(GetOptimizerState(model, {optimizer}, form)).AsDict();
+  const auto load = [&] { SetOptimizerState(model, {optimizer}, form, state); };
+  if (form == "dsd_flat") {
+    state.Erase("param_groups.b.weight.lr");
+    Refused(t, "a flat state dict without the lr of a parameter", {"KeyError", "RuntimeError", "ValueError"}, load);
+    return;
+  }
+  List groups = state.At("param_groups").AsList();
+  List names = groups[0].AsDict().At("params").AsList();
+  names.push_back("b.nothing");
+  groups[0].AsDict().Set("params", names);
+  state.Set("param_groups", groups);
+  Refused(t, "a group that names what is no parameter", {"KeyError", "RuntimeError", "ValueError"}, load);
 }
 
 }  // namespace shardcts::extended

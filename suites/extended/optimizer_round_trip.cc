@@ -6,6 +6,7 @@
 #include "suites/extended/forms.h"
 #include "suites/extended/group_options.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
 #include "suites/extended/trees.h"
 #include "suites/extended/twin.h"
 
@@ -69,6 +70,28 @@ RULE(OP13) {
   t.Rule(SameValue("nested after a flat round trip", nested, InOrderOf(nested, again)));
   t.Rule(SameValue("flat after a flat round trip", flat,
                    InOrderOf(flat, GetOptimizerState(model, {loaded}, "dsd_flat"))));
+}
+
+// What a state dict has that was made before these options existed.
+RULE(OP23) {
+  const std::string kind = t.TextParam("kind"), wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer saved = t.subject().CreateOptimizer(model, kind, TrainingOptions(kind));
+  Train(t, model, {saved}, 0, 1, PartOf(t, wrapper));
+  const Dict expected = t.subject().Clone(saved.StateDict()).AsDict();
+  Dict older = expected;
+  List groups = older.At("param_groups").AsList();
+  const std::vector<std::string> flags = {"maximize", kind == "sgd" ? "nesterov" : "amsgrad"};
+  for (const std::string& flag : flags) groups[0].AsDict().Erase(flag);
+  older.Set("param_groups", groups);
+  Optimizer loaded = t.subject().CreateOptimizer(model, kind, TrainingOptions(kind));
+  loaded.LoadStateDict(older);
+  const Dict group = loaded.StateDict().At("param_groups").AsList().at(0).AsDict();
+  for (const std::string& flag : flags) {
+    if (!t.Rule(Holds(group.Contains(flag), flag, "is not there after the load"))) continue;
+    t.Rule(Equal(flag, false, group.At(flag).AsBool()));
+  }
+  Train(t, model, {loaded}, 1, 2, PartOf(t, wrapper));
 }
 
 }  // namespace shardcts::extended

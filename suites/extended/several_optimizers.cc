@@ -1,4 +1,6 @@
 // Several optimizers of one model: each gets its own state and options.
+#include <fmt/ranges.h>
+
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/group_options.h"
@@ -46,21 +48,43 @@ RULE(GR6) {
 RULE(GR7) {
   const std::string form = t.TextParam("form");
   Model model = BuildWrapped(t, kThreeLayers, "fully_shard");
-  const bool empty_group = t.TextParam("other") == "empty_group";
+  const std::string other = t.TextParam("other");
   const auto make = [&](double lr) {
-    std::vector<ParameterGroup> groups = {{NamesBelow(model, "0")}};
-    if (empty_group) groups.push_back({{}, {.lr = lr * 2}});
-    return TwoOptimizers{
-        t.subject().CreateOptimizer(model, "sgd", {.lr = lr}, groups),
-        t.subject().CreateOptimizer(model, "sgd", {.lr = lr / 2}, {{OtherLayers(model)}})};
+    std::vector<ParameterGroup> first = {{NamesBelow(model, "0")}}, second = {{OtherLayers(model)}};
+    const bool of_both = other == "empty_group_of_both";
+    if (other == "empty_group" || of_both) first.push_back({{}, {.lr = lr * 2}});
+    if (other == "empty_group_of_second" || of_both) second.push_back({{}, {.lr = lr * 4}});
+    return TwoOptimizers{t.subject().CreateOptimizer(model, "sgd", {.lr = lr}, first),
+                         t.subject().CreateOptimizer(model, of_both ? "adam" : "sgd", {.lr = lr / 2}, second)};
   };
   const TwoOptimizers saved = make(0.25);
   TrainOneStep(t, model, {saved.first_layer, saved.others});
   const Dict state = GetOptimizerState(model, {saved.first_layer, saved.others}, form);
   const TwoOptimizers loaded = make(0.0625);
-  SetOptimizerState(model, {loaded.first_layer, loaded.others}, form, state);
+  const bool turned = other == "empty_group_of_both";
+  SetOptimizerState(model, turned ? std::vector{loaded.others, loaded.first_layer}
+                                  : std::vector{loaded.first_layer, loaded.others}, form, state);
   HoldsTheSame(t, "the first", saved.first_layer, loaded.first_layer);
   HoldsTheSame(t, "the second", saved.others, loaded.others);
+}
+
+RULE(GR12) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, "fully_shard");
+  const Optimizer first = t.subject().CreateOptimizer(model, "sgd", {}, {{NamesBelow(model, "0")}});
+  const Optimizer second = t.subject().CreateOptimizer(
+      model, "adam", {}, {{NamesBelow(model, "2")}, {NamesBelow(model, "1")}});
+  const auto saved = [&](const std::vector<Optimizer>& optimizers) {
+    std::string text;
+    const Dict state = GetOptimizerState(model, optimizers, form);
+    for (const Value& group : state.At("param_groups").AsList()) {
+      text += fmt::format("({})", fmt::join(group.AsDict().At("params").AsStrings(), " "));
+    }
+    return text;
+  };
+  t.Rule(Equal("groups", std::string("(0.weight 0.bias)(2.weight 2.bias)(1.weight 1.bias)"), saved({first, second})));
+  t.Rule(Equal("groups of the optimizers the other way round",
+               std::string("(2.weight 2.bias)(1.weight 1.bias)(0.weight 0.bias)"), saved({second, first})));
 }
 
 }  // namespace shardcts::extended

@@ -235,4 +235,29 @@ RULE(SM13) {
   WithFullParams(model, [&] { t.Rule(SameValue("what was written", unsharded.Gradients(), model.Gradients())); }, with_grads);
 }
 
+RULE(SM14) {
+  Model model = BuildTrained(t, TrainedStack(), "fsdp_orig");
+  WithFullParams(model, [&] {
+    const Dict parameters = model.Parameters();
+    for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
+      const at::Tensor whole = value.AsTensor(), shown = parameters.At(name).AsTensor();
+      if (whole.dim() < 2) continue;  // a part has one dimension
+      t.Rule(Equal(ToString(name) + ": whether it is whole", ToString(name).starts_with("2."), shown.sizes() == whole.sizes()));
+    }
+  }, {.recurse = false});
+}
+
+RULE(SM15) {
+  const std::string frozen = "0.weight";
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  model.SetRequiresGrad({frozen}, false);
+  Wrap(t, model, TrainedStack(), "fsdp_orig");
+  Accumulate(t, model, 0, PartOf(t, "fsdp_orig"));
+  WithFullParams(model, [&] {
+    for (const auto& [name, gradient] : model.Gradients()) {
+      t.Rule(Equal(ToString(name) + ": whether there is a gradient", ToString(name) != frozen, !gradient.IsNone()));
+    }
+  }, {.with_grads = true});
+}
+
 }  // namespace shardcts::extended

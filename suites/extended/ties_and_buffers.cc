@@ -251,4 +251,18 @@ RULE(TB14) {
   SameState(t, "without what is frozen", expected, GetModelStateDict(model, options));
 }
 
+RULE(TB15) {
+  const Dict inner{{"kind", "sequential"}, {"children", List{LinearNode(4)}}, {"buffers", Dict{{"b", TensorNode({3})}}}};
+  const Dict root{{"kind", "sequential"}, {"children", List{inner, LinearNode(2)}}, {"buffers", Dict{{"c", TensorNode({3})}}}};
+  Model model = BuildCoded(t, TreeSpec(root));
+  WrapFsdp(model, "0", {.mixed_precision = FsdpMixedPrecision{.buffer_dtype = "float16"}});
+  WrapFsdp(model, "", {.mixed_precision = FsdpMixedPrecision{.buffer_dtype = "bfloat16"}});
+  model.Forward({Value(at::ones({2, 4}).to(c10::Device(t.device())))});
+  const Dict buffers = model.Buffers();
+  for (const auto& [name, dtype] : {std::pair{"0.b", at::kHalf}, std::pair{"c", at::kBFloat16}}) {
+    t.Rule(Equal(std::string(name) + ": dtype", std::string(c10::toString(dtype)),
+                 std::string(c10::toString(buffers.At(name).AsTensor().scalar_type()))));
+  }
+}
+
 }  // namespace shardcts::extended

@@ -12,7 +12,7 @@ const std::vector<std::string> kMultibufferNames = {
 
 bool OffloadsParameters(const Trial& t) { return t.BoolParam("cpu_offload"); }
 
-using Builder = std::function<Model()>;
+using ModelBuilder = std::function<Model()>;
 
 // Forward and backward on an input of its own; the gradients are kept.
 void ForwardAndBackward(Trial& t, Model& model, bool half, int64_t number) {
@@ -21,7 +21,7 @@ void ForwardAndBackward(Trial& t, Model& model, bool half, int64_t number) {
 }
 
 // One of the three models of test_basic_save_and_load_state_dict.
-void CheckSaveAndLoad(Trial& t, const Builder& build, bool fsdp_root) {
+void CheckSaveAndLoad(Trial& t, const ModelBuilder& build, bool fsdp_root) {
   const StateDictKind kind = KindOf(t);
   const bool half = t.BoolParam("fp16");
   const bool rank0_and_offload = t.BoolParam("state_dict_rank0_and_offload");

@@ -31,8 +31,9 @@ from torch.distributed.checkpoint.format_utils import (
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.optimizer import load_sharded_optimizer_state_dict
 from torch.distributed.checkpoint.quantized_hf_storage import QuantizedHuggingFaceStorageReader
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
-from torch.distributed.checkpoint.state_dict_saver import _save_state_dict
+from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, _save_state_dict
 from torch.testing._internal.distributed.checkpoint_utils import Rot13Example
 
 from shardcts import torch_process_group
@@ -45,6 +46,10 @@ from shardcts.values import Handle
 has_safetensors = importlib.util.find_spec("safetensors") is not None
 has_streams = ZStandard.is_available()
 
+# How upstream's own test stages what another process is to write: in memory that both see.
+_FOR_A_PROCESS = StagingOptions(
+    use_pinned_memory=False, use_shared_memory=True, use_async_staging=False, use_non_blocking_copy=False
+)
 _STREAMS = {"rot13": Rot13Example, "zstd": ZStandard}
 
 
@@ -188,14 +193,20 @@ class StorageOperations:
         threads: int = 1,
         lowest_rank: bool = False,
         cache_staged: bool = False,
+        process: bool = False,
         group: Handle | None = None,
     ) -> Handle:
         members = None if group is None else self.group_of(group)
         how = _how_to_save(path, format, overwrite, threads, lowest_rank, cache_staged=cache_staged)
+        stager = DefaultStager(_FOR_A_PROCESS) if process and not cache_staged else None
+        if process:
+            how["async_checkpointer_type"] = AsyncCheckpointerType.PROCESS
         saved = self.tensors.tree_to_torch(state_dict)
         place = next(number for number in itertools.count() if number not in self._saves.values())
         background = self._background_group(place) if members is None else members
-        future = _run(dcp.async_save, saved, process_group=background, **how)
+        future = _run(dcp.async_save, saved, process_group=background, async_stager=stager, **how)
+        if stager is not None:
+            future.add_done_callback(lambda _: stager.close())
         handle = self.handles.add("save", future)
         self._saves[handle.id] = place
         return handle

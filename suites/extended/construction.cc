@@ -1,0 +1,265 @@
+// What wrapping refuses, and what a wrapped model is.
+#include <ATen/ATen.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "contract/fsdp.h"
+#include "suites/extended/coded.h"
+#include "suites/extended/refusals.h"
+#include "suites/extended/rule.h"
+#include "suites/extended/training.h"
+#include "suites/extended/trees.h"
+
+namespace shardcts::extended {
+namespace {
+
+// A module with these parameters of its own.
+ModelSpec OwnParameters(const Dict& parameters, const Dict& args = {}) { return TreeSpec(BareNode(parameters), args); }
+
+// What one flat parameter cannot hold.
+ModelSpec MixedParameters(const std::string& mixed) {
+  const Dict floats = TensorNode({3, 2});
+  if (mixed == "integers") return OwnParameters({{"a", floats}, {"b", TensorNode({4}, "int64")}});
+  if (mixed == "dtypes") return OwnParameters({{"a", floats}, {"b", TensorNode({4}, "float64")}});
+  return OwnParameters({{"a", floats}, {"b", TensorNode({4})}}, {{"frozen", List{"b"}}});
+}
+
+// The names of the parameters that a rank has whole.
+std::vector<std::string> WholeParameters(const Model& model) {
+  std::vector<std::string> whole;
+  for (const auto& [name, value] : model.Parameters()) {
+    if (value.TryAs<Tensor>()) whole.push_back(ToString(name));
+  }
+  return whole;
+}
+
+Value Ones(const Trial& t, int64_t width, at::ScalarType dtype = at::kFloat) {
+  return at::ones({2, width}, dtype).to(c10::Device(t.device()));
+}
+
+// As JSON; sorted.
+std::string UnitPaths(const Model& model) {
+  std::vector<std::string> paths;
+  for (const Value& unit : FsdpUnits(model)) paths.push_back(fmt::format("\"{}\"", unit.AsDict().At("path").AsString()));
+  std::ranges::sort(paths);
+  return fmt::format("[{}]", fmt::join(paths, ", "));
+}
+
+constexpr const char* kBFloat16 = "bfloat16";
+
+}  // namespace
+
+RULE(WR1) {
+  const std::string wrapper = t.TextParam("wrapper"), mixed = t.TextParam("mixed");
+  const ModelSpec spec = MixedParameters(mixed);
+  Model model = BuildCoded(t, spec);
+  const bool may_mix = wrapper == "fsdp_orig" && mixed == "frozen";
+  if (!may_mix) {
+    Refused(t, "parameters that differ", {"ValueError"}, [&] { Wrap(t, model, spec, wrapper); });
+    return;
+  }
+  Wrap(t, model, spec, wrapper);
+  HasState(t, "the wrapped model", Twin(spec).StateDict(), model, "full");
+}
+
+RULE(WR2) {
+  Model model = t.subject().Build("linear", {{"in", 3}, {"out", 4}, {"bias", false}}, t.device());
+  const at::Tensor turned = Coded({3, 4}, 1).t().to(c10::Device(t.device()));
+  model.LoadStateDict({{"weight", turned}}, {.assign = true});
+  Refused(t, "a parameter whose rows are not one after the other", {"NotImplementedError"},
+          [&] { model.FullyShard(""); });
+}
+
+RULE(WR3) {
+  ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), LinearNode(4)}}},
+                            {{"ties", List{List{"0.weight", "1.weight"}}}}, {"0", "1"});
+  Model model = BuildCoded(t, spec);
+  Wrap(t, model, spec, "fully_shard");
+  Refused(t, "the first forward", {"ValueError"}, [&] { model.Forward({Ones(t, 4)}); });
+}
+
+RULE(WR4) {
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildTrained(t, {.name = spec.name, .args = spec.args}, "plain");
+  model.FullyShard("0");
+  model.Forward({Ones(t, 3)});
+  model.FullyShard("");
+  Refused(t, "a forward of a root that was wrapped after a unit had run", {"RuntimeError"},
+          [&] { model.Forward({Ones(t, 3)}); });
+}
+
+RULE(WR5) {
+  const std::string option = t.TextParam("reshard_after_forward");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  FullyShardOptions options;
+  if (option != "absent") options.reshard_after_forward = option == "true";
+  for (const char* path : {"0", "1", ""}) model.FullyShard(path, options);
+  t.Rule(SameNames("whole before the forward", {}, WholeParameters(model)));
+  const Value output = model.Forward({Ones(t, 3)});
+  std::vector<std::string> expected;
+  if (option == "absent") expected = {"2.weight", "2.bias"};
+  if (option == "false") expected = Twin(TrainedStack()).Parameters().Keys();
+  t.Rule(SameNames("whole after the forward", expected, WholeParameters(model)));
+  model.Backward(output);
+  t.Rule(SameNames("whole after the backward", {}, WholeParameters(model)));
+}
+
+RULE(WR6) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"},
+                                   {"children", List{LinearNode(4), Dict{{"kind", "batch_norm"}}}}});
+  Model model = BuildWrapped(t, spec, wrapper);
+  model.Backward(model.Forward({Value(BatchInput(0, 4, PartOf(t, wrapper)).to(c10::Device(t.device())))}));
+  const Dict gradients = t.subject().Clone(model.Gradients()).AsDict();
+  const Dict buffers = t.subject().Clone(model.Buffers()).AsDict();
+  model.Cast("float64");
+  const auto is_cast = [&](const std::string& what, const Dict& before, const Dict& after) {
+    if (!t.Rule(SameNames(what, before.Keys(), after.Keys()))) return;
+    for (const auto& [name, value] : before) {
+      const at::Tensor local = LocalPart(value);
+      const at::ScalarType dtype = local.is_floating_point() ? at::kDouble : local.scalar_type();
+      t.Rule(SameValue(what + ": " + ToString(name), local.to(dtype), LocalPart(after.At(name))));
+    }
+  };
+  is_cast("gradients", gradients, model.Gradients());
+  is_cast("buffers", buffers, model.Buffers());
+}
+
+RULE(WR7) {
+  const std::string flags = t.TextParam("casts");
+  FsdpMixedPrecision precision{.param_dtype = kBFloat16};
+  if (flags != "default") precision.cast_root_forward_inputs = false;
+  if (flags == "units") precision.cast_forward_inputs = true;
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  for (const char* path : {"0", "1", ""}) WrapFsdp(model, path, {.mixed_precision = precision});
+  if (flags == "none") {
+    Refused(t, "a float32 input that nothing casts", {"RuntimeError"}, [&] { model.Forward({Ones(t, 3)}); });
+  }
+  const Value output = model.Forward({Ones(t, 3, flags == "none" ? at::kBFloat16 : at::kFloat)});
+  t.Rule(Equal("dtype of the output", std::string("BFloat16"), std::string(c10::toString(output.AsTensor().scalar_type()))));
+}
+
+RULE(WR8) {
+  const ModelSpec spec = OwnParameters({{"weight", TensorNode({3, 2})}, {"ids", TensorNode({4}, "int64")}});
+  Model model = BuildCoded(t, spec);
+  model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.param_dtype = kBFloat16}});
+  model.Forward({Ones(t, 4)});
+  const Dict whole = model.Parameters();  // the root stays whole after a forward
+  const Dict expected = Twin(spec).Parameters();
+  t.Rule(SameValue("ids", expected.At("ids"), LocalPart(whole.At("ids"))));
+  t.Rule(SameValue("weight", expected.At("weight").AsTensor().to(at::kBFloat16), LocalPart(whole.At("weight")).detach()));
+}
+
+RULE(WR9) {
+  const std::string over = t.TextParam("over");
+  const Mesh mesh = t.subject().InitMesh({2, t.world_size() / 2}, {"dp", "tp"});
+  const Mesh other = t.subject().InitMesh({t.world_size()}, {"other"});
+  Model model = BuildCoded(t, TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4)}}}));
+  model.Parallelize(mesh.Submesh({"tp"}), {{"0", "colwise"}});
+  const FullyShardOptions options{.mesh = over == "the same dimension" ? mesh.Submesh({"tp"}) : other};
+  Refused(t, "fully_shard over " + over, {"RuntimeError", "AssertionError", "ValueError", "TypeError"},
+          [&] { model.FullyShard("", options); });
+}
+
+RULE(WR10) {
+  Dict children{{"first", LinearNode(4)}, {"again", Dict{{"kind", "shared"}, {"path", "first"}}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", children}});
+  Model model = BuildCoded(t, spec);
+  model.Parallelize(t.subject().InitMesh({t.world_size()}, {"tp"}), {{"first", "colwise"}});
+  const Dict parameters = model.Parameters(/*remove_duplicate=*/false);
+  for (const char* name : {"weight", "bias"}) {
+    const std::string first = fmt::format("first.{}", name), again = fmt::format("again.{}", name);
+    if (!t.Rule(Holds(parameters.Contains(again), again, "is no parameter"))) continue;
+    t.Rule(SameValue(again, parameters.At(first), parameters.At(again)));
+    t.Rule(Equal(again + ": where it is", DataPointer(parameters.At(first)), DataPointer(parameters.At(again))));
+  }
+}
+
+RULE(WR11) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  WrapFsdp(model, "0");
+  SetStateDictType(model, StateDictKind::kSharded);
+  WrapFsdp(model, "");
+  Refused(t, "a question for one type of units that have two", {"AssertionError"}, [&] { GetStateDictType(model); });
+  Refused(t, "a change of types of which one was set before", {"AssertionError"},
+          [&] { SetStateDictType(model, StateDictKind::kLocal); });
+}
+
+RULE(WR12) {
+  const std::string strategy = t.TextParam("strategy");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  for (const char* path : {"0", ""}) WrapFsdp(model, path, {.sharding_strategy = strategy});
+  for (const Value& unit : FsdpUnits(model)) {
+    const Dict& own = unit.AsDict();
+    t.Rule(Equal("strategy of unit \"" + own.At("path").AsString() + "\"", std::string("NO_SHARD"),
+                 own.At("sharding_strategy").AsString()));
+  }
+}
+
+RULE(WR13) {
+  const Dict norm{{"kind", "batch_norm"}};
+  Model model = BuildCoded(t, TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), norm, LinearNode(2)}}}));
+  WrapFsdp(model, "", {.mixed_precision = FsdpMixedPrecision{.param_dtype = kBFloat16, .buffer_dtype = kBFloat16},
+                       .auto_wrap_policy = AutoWrapPolicy::Classes({"Linear"})});
+  t.Rule(Equal("units", std::string("[\"\", \"0\", \"1\", \"2\"]"), UnitPaths(model)));
+  model.Forward({Ones(t, 4)});
+  for (const auto& [name, buffer] : model.Buffers()) {
+    const at::ScalarType dtype = ToString(name) == "1.num_batches_tracked" ? at::kLong : at::kFloat;
+    t.Rule(Equal(ToString(name) + ": dtype", std::string(c10::toString(dtype)),
+                 std::string(c10::toString(buffer.AsTensor().scalar_type()))));
+  }
+}
+
+RULE(WR14) {
+  Dict children{{"first", LinearNode(4)}, {"again", Dict{{"kind", "shared"}, {"path", "first"}}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", children}});
+  const FsdpOptions all{.auto_wrap_policy = AutoWrapPolicy::Always()};
+  Model model = BuildCoded(t, spec);
+  WrapFsdp(model, "", all);
+  t.Rule(Equal("units", std::string("[\"\", \"first\"]"), UnitPaths(model)));
+  Model other = BuildTrained(t, TrainedStack(), "plain");
+  WrapFsdp(other, "0");
+  Refused(t, "a policy for what has a unit already", {"ValueError"}, [&] { WrapFsdp(other, "", all); });
+}
+
+RULE(WR15) {
+  const bool keeps = t.BoolParam("keep_low_precision_grads");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  FsdpMixedPrecision precision{.param_dtype = kBFloat16};
+  if (keeps) precision.keep_low_precision_grads = true;
+  WrapFsdp(model, "", {.mixed_precision = precision});
+  model.Backward(model.Forward({Ones(t, 3)}));
+  const std::string expected = c10::toString(keeps ? at::kBFloat16 : at::kFloat);
+  for (const auto& [name, gradient] : model.Gradients()) {
+    t.Rule(Equal(ToString(name) + ": dtype", expected, std::string(c10::toString(LocalPart(gradient).scalar_type()))));
+  }
+}
+
+RULE(WR16) {
+  const std::string strategy = t.TextParam("strategy");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  for (const char* path : {"0", "1", ""}) {
+    WrapFsdp(model, path, {.sharding_strategy = strategy, .use_orig_params = true});
+  }
+  model.Forward({Ones(t, 3)});
+  const Dict parameters = model.Parameters();
+  for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
+    const at::Tensor whole = value.AsTensor(), held = parameters.At(name).AsTensor();
+    if (whole.dim() < 2) continue;  // a part has one dimension
+    t.Rule(Equal(ToString(name) + ": whether it is whole", strategy == "SHARD_GRAD_OP", held.sizes() == whole.sizes()));
+  }
+}
+
+RULE(WR17) {
+  const Mesh mesh = t.subject().InitMesh({t.world_size() / 2, 2}, {"dp", "tp"});
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(6)}}});
+  Model model = BuildCoded(t, spec);
+  model.Parallelize(mesh.Submesh({"tp"}), {{"0", "colwise"}});
+  model.FullyShard("", {.mesh = mesh.Submesh({"dp"}), .shard_placement = "largest_dim"});
+  const DTensor weight = model.Parameters().At("0.weight").AsDTensor();
+  t.Rule(Equal<int64_t>("the dimension that fully_shard cuts", 0, weight.placements.front().dim));
+  HasState(t, "the wrapped model", Twin(spec).StateDict(), model, "dsd_full");
+}
+
+}  // namespace shardcts::extended
