@@ -239,6 +239,8 @@ EXAMPLES = {
     ("rate_in_whole_state", "reference"): PASSES,
     ("moment_that_is_missing", "torch"): ("expected RuntimeError, actual none", 1),
     ("moment_that_is_missing", "reference"): PASSES,
+    ("moment_that_is_distributed", "torch"): ("got mixed torch.Tensor and DTensor", 1),
+    ("moment_that_is_distributed", "reference"): PASSES,
     ("second_name_of_a_frozen_parameter", "torch"): ("decoder.weight", 1),
     ("second_name_of_a_frozen_parameter", "reference"): PASSES,
     ("local_load_after_forward", "torch"): ("tensor.clone: index (0, 0): expected 2, actual 0", 1),

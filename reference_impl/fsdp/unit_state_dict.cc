@@ -14,10 +14,9 @@ namespace {
 constexpr char kNoShardWarning[] =
     "When using ``NO_SHARD`` for ``ShardingStrategy``, full_state_dict will be returned.";
 
-// Buffers are treated like the unit's parameters: kept on the same ranks, offloaded with them, copied with them, and in
-// their original dtype. PyTorch does not copy them (docs/deviations.md).
-void FinishBuffers(const FsdpModule& unit, const StateDictConfig& config, bool is_full, bool keep,
-                   SavedEntries& entries) {
+// Buffers are treated like the unit's parameters: kept on the same ranks, offloaded with them, and in their original
+// dtype.
+void FinishBuffers(const FsdpModule& unit, const StateDictConfig& config, bool keep, SavedEntries& entries) {
   for (const BufferRecord& record : unit.buffer_records()) {
     StateValue* entry = entries.Find(record.name);
     if (!entry) continue;
@@ -27,10 +26,9 @@ void FinishBuffers(const FsdpModule& unit, const StateDictConfig& config, bool i
     }
     auto& buffer = std::get<at::Tensor>(*entry);
     if (config.offload_to_cpu) buffer = buffer.cpu();
-    const bool may_cast = !record.ignored && unit.options().mixed_precision.buffer_dtype;
-    if (is_full || may_cast) buffer = buffer.clone();
-    const bool casts = may_cast && buffer.is_floating_point() && at::isFloatingType(record.original_dtype);
-    if (casts) buffer = buffer.to(record.original_dtype);
+    if (record.ignored || !unit.options().mixed_precision.buffer_dtype) continue;
+    const bool casts = buffer.is_floating_point() && at::isFloatingType(record.original_dtype);
+    buffer = casts ? buffer.to(record.original_dtype).clone() : buffer.clone();
   }
 }
 
@@ -109,7 +107,7 @@ void FsdpModule::AfterSave(StateDict& saved, size_t begin, const std::string& pr
     SaveLocal(*this, config, entries);
   } else {
     is_full ? SaveFull(*this, config, entries) : SaveSharded(*this, config, entries);
-    FinishBuffers(*this, config, is_full, !is_full || !config.rank0_only || flat_->rank() == 0, entries);
+    FinishBuffers(*this, config, !is_full || !config.rank0_only || flat_->rank() == 0, entries);
   }
   entries.Finish();
   if (is_summoned_) return;

@@ -224,8 +224,8 @@ RULE(OP24) {
   Dict state = t.subject().Clone(GetOptimizerState(model, {optimizer}, form)).AsDict();
   const auto load = [&] { SetOptimizerState(model, {optimizer}, form, state); };
   if (form == "dsd_flat") {
-    state.Erase("param_groups.b.weight.lr");
-    Refused(t, "a flat state dict without the lr of a parameter", {"KeyError", "RuntimeError", "ValueError"}, load);
+    for (const std::string& name : model.Parameters().Keys()) state.Erase("param_groups." + name + ".lr");
+    Refused(t, "a flat state dict without lr", {"KeyError", "RuntimeError", "ValueError"}, load);
     return;
   }
   List groups = state.At("param_groups").AsList();

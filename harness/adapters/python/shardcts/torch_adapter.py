@@ -49,7 +49,7 @@ class TorchAdapter(
         "inspection",
         "storage",
         "storage_async",
-        "storage_async.process",
+        "storage_process",
         "storage_dcp",
         "storage_planning",
         "storage_convert",
