@@ -20,7 +20,7 @@ ModelSpec OwnParameters(const Dict& parameters, const Dict& args = {}) { return 
 // What one flat parameter cannot hold.
 ModelSpec MixedParameters(const std::string& mixed) {
   const Dict floats = TensorNode({3, 2});
-  if (mixed == "integers") return OwnParameters({{"a", floats}, {"b", TensorNode({4}, "int64")}});
+  if (mixed == "integers") return OwnParameters({{"a", TensorNode({3, 2}, "int64")}, {"b", TensorNode({4}, "int64")}});
   if (mixed == "dtypes") return OwnParameters({{"a", floats}, {"b", TensorNode({4}, "float64")}});
   return OwnParameters({{"a", floats}, {"b", TensorNode({4})}}, {{"frozen", List{"b"}}});
 }
@@ -117,6 +117,7 @@ RULE(WR6) {
   const auto is_cast = [&](const std::string& what, const Dict& before, const Dict& after) {
     if (!t.Rule(SameNames(what, before.Keys(), after.Keys()))) return;
     for (const auto& [name, value] : before) {
+      if (!t.Rule(Holds(!after.At(name).IsNone(), what + ": " + ToString(name), "is lost"))) continue;
       const at::Tensor local = LocalPart(value);
       const at::ScalarType dtype = local.is_floating_point() ? at::kDouble : local.scalar_type();
       t.Rule(SameValue(what + ": " + ToString(name), local.to(dtype), LocalPart(after.At(name))));

@@ -87,4 +87,5 @@ class TorchAdapter(
 
     def close(self) -> None:
         self._end_saves()
+        self._end_process()
         super().close()

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import _async_process_executor
 from torch.distributed.checkpoint._consolidate_hf_safetensors import (
     consolidate_safetensors_files,
     consolidate_safetensors_files_on_every_rank,
@@ -225,6 +226,10 @@ class StorageOperations:
         for handle_id in self._saves:
             self.handles.get(Handle("save", handle_id), "save").exception()
         self._saves.clear()
+
+    def _end_process(self) -> None:
+        """Of the process that writes saves, which PyTorch starts with the first one and keeps, if there is one."""
+        _async_process_executor._CHECKPOINT_PROCESS = None
 
     @operation("storage.progress")
     def storage_progress(self, save: Handle) -> dict:

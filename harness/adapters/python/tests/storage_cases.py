@@ -1,6 +1,7 @@
 """Cases of test_torch_adapter.py about checkpoints; every rank runs them."""
 
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def saves_go_on_in_the_background(run):
     failing = run("storage.save_async", state_dict={"a": torch.ones(1)}, path=path, overwrite=False)
     kind, text = run.error_of("storage.wait", save=failing)
     assert kind == "CheckpointException" and "Checkpoint already exists" in text
+
+
+def another_process_writes(run):
+    path = new_folder("process")
+    saved = {"a": torch.arange(3), "step": 3}
+    save = run("storage.save_async", state_dict=saved, path=path, process=True)
+    saved["a"].fill_(7)
+    run("storage.wait", save=save)
+    read = run("storage.read", path=path)
+    assert read["a"].tolist() == [0, 1, 2] and read["step"] == 3
+    assert len(multiprocessing.active_children()) == 1  # torch_rank.py looks that none is left after close
 
 
 def staged_copies_share_what_was_shared(run):

@@ -46,6 +46,7 @@ ANY_WORLD = [
     "reads_and_chunks_are_planned",
     "some_ranks_save_and_others_load",
     "saves_go_on_in_the_background",
+    "another_process_writes",
     "staged_copies_share_what_was_shared",
     "safetensors_in_a_sub_folder_are_read",
     "shards_are_put_together",

@@ -1,5 +1,6 @@
 """One rank of test_torch_adapter.py: `torch_rank.py RANK WORLD_SIZE STORE CASE…` runs the cases in order."""
 
+import multiprocessing
 import os
 import sys
 import traceback
@@ -49,7 +50,10 @@ def main() -> int:
             return 1
         print(f"ok {case}", flush=True)
     rank.dispatcher.close()
-    return 0
+    left = multiprocessing.active_children()
+    if left:
+        print(f"FAILED: after close() rank {rank.rank} still has {left}", flush=True)
+    return 1 if left else 0
 
 
 if __name__ == "__main__":
