@@ -98,9 +98,11 @@ def test_recordings_are_replayed_on_the_other_device_type(shardcts, run_shardcts
 
 
 def on_any_device(reason: str) -> str:
-    """Without the device, the addresses of objects and the types of tensors that errors of PyTorch name, the value that a
-    tensor of one element is shown with where the host can read it, and the folder of a failed test."""
+    """Without the device, the addresses of objects, the types of tensors and whether an operator takes lists (optimizers'
+    default off the CPU) in errors of PyTorch, the value that a tensor of one element is shown with where the host can read
+    it, and the folder of a failed test."""
     reason = re.sub("; its folder: .*", "", re.sub("0x[0-9a-f]+", "0x…", reason))
+    reason = reason.replace("aten._foreach_", "aten.")
     reason = re.sub(r"torch\.(\w+)Tensor\b|hostdev(\w+)Type\b", r"\1\2", reason)
     return re.sub(r"(hostdev|cpu)(:\d+)?", "cpu", re.sub(r" cpu = [^}\], ]+", " cpu", reason))
 

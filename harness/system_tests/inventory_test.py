@@ -34,8 +34,9 @@ def test_every_listed_test_has_passed(shardcts, whole_run):
     skipped = {test["id"] for test in whole_run.tests if test["verdict"] == "not_applicable"}
     unsupported = {test["id"] for test in whole_run.tests if test["verdict"] == "not_supported"}
     assert {test["verdict"] for test in whole_run.tests if test["id"] not in skipped | unsupported} == {"pass"}
-    assert len(unsupported) == 6 and all(test.startswith("dcp/") for test in unsupported), "files through streams"
-    assert len(skipped) == 47 + 16 + 20 + 5  # upstream returns early in three suites; five of dcp are not ported
+    assert all(test.startswith("dcp/") for test in unsupported)
+    assert len(unsupported) == 6 + 2  # files through streams, saves by another process
+    assert len(skipped) == 47 + 16 + 20 + 3  # upstream returns early in three suites; three of dcp are not ported
     assert whole_run.complete
     assert sorted(pool["world_size"] for pool in whole_run.document["pools"]) == [1, 2, 4, 8]
     assert {pool["starts"] for pool in whole_run.document["pools"]} == {1}
@@ -61,7 +62,9 @@ def test_every_rule_has_a_verdict_and_is_listed_with_its_level_and_sentence(shar
     assert ended.code == 0, ended
     run = results(tmp_path / "out")
     assert [test["id"] for test in run.tests] == ids
-    assert {(test["verdict"], test["level"]) for test in run.tests} <= {("pass", "MUST"), ("pass", "SHOULD"), ("advice", "SHOULD")}
+    allowed = {("pass", "MUST"), ("pass", "SHOULD"), ("advice", "SHOULD")}
+    others = [test for test in run.tests if (test["verdict"], test["level"]) not in allowed]
+    assert all(test["verdict"] == "not_supported" and "storage_process" in test["capabilities"] for test in others), others
     (suite,) = run.document["suites"]
     assert [f"{rule['level']}: {rule['sentence']}" for rule in suite["rules"]] == details
     compare_needs_with_use(run)
