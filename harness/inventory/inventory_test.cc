@@ -177,7 +177,7 @@ TEST(InventoryTest, TheInventoriesHaveEveryInstance) {
   // Upstream leaves 18 subtests of test_fsdp at once, and 2 of test_multi_param_groups.
   EXPECT_EQ(SizeOf("state_dict"), (TestCounts{25, 76, 20}));
   // Tests of the same class and name in two files are one instance.
-  EXPECT_EQ(SizeOf("dcp"), (TestCounts{99, 110, 5}));
+  EXPECT_EQ(SizeOf("dcp"), (TestCounts{99, 110, 3}));
 }
 
 TEST(InventoryTest, ErrorsNameFileAndPlace) {
