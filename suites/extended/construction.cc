@@ -17,6 +17,12 @@ namespace {
 // A module with these parameters of its own.
 ModelSpec OwnParameters(const Dict& parameters, const Dict& args = {}) { return TreeSpec(BareNode(parameters), args); }
 
+// One layer under two names.
+ModelSpec SharedLayer() {
+  const Dict children{{"first", LinearNode(4)}, {"again", Dict{{"kind", "shared"}, {"path", "first"}}}};
+  return TreeSpec({{"kind", "sequential"}, {"children", children}});
+}
+
 // What one flat parameter cannot hold.
 ModelSpec MixedParameters(const std::string& mixed) {
   const Dict floats = TensorNode({3, 2});
@@ -164,9 +170,7 @@ RULE(WR9) {
 }
 
 RULE(WR10) {
-  Dict children{{"first", LinearNode(4)}, {"again", Dict{{"kind", "shared"}, {"path", "first"}}}};
-  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", children}});
-  Model model = BuildCoded(t, spec);
+  Model model = BuildCoded(t, SharedLayer());
   model.Parallelize(t.subject().InitMesh({t.world_size()}, {"tp"}), {{"first", "colwise"}});
   const Dict parameters = model.Parameters(/*remove_duplicate=*/false);
   for (const char* name : {"weight", "bias"}) {
@@ -213,10 +217,8 @@ RULE(WR13) {
 }
 
 RULE(WR14) {
-  Dict children{{"first", LinearNode(4)}, {"again", Dict{{"kind", "shared"}, {"path", "first"}}}};
-  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", children}});
   const FsdpOptions all{.auto_wrap_policy = AutoWrapPolicy::Always()};
-  Model model = BuildCoded(t, spec);
+  Model model = BuildCoded(t, SharedLayer());
   WrapFsdp(model, "", all);
   t.Rule(Equal("units", std::string("[\"\", \"first\"]"), UnitPaths(model)));
   Model other = BuildTrained(t, TrainedStack(), "plain");

@@ -92,31 +92,40 @@ Dict SharedState(const Trial& t, const World& world) {
           {"alone", rules::Coded({5}, 3)}};
 }
 
-}  // namespace
-
-RULE(AS1) {
-  if (t.TextParam("what") == "fully_shard") return StepsWhileSaving(t);
+// Everything that was given to a save is written over at once: what is loaded is what was there.
+void SaveThenOverwrite(Trial& t, const std::string& path, const SaveOptions& options) {
   const World world = FirstRanks(t);
   const Dict state = WithStep(CodedState(t, world, kAsync), 3);
-  BackgroundSave save = SaveCheckpointAsync(t.caller(), state, "checkpoint");
+  BackgroundSave save = SaveCheckpointAsync(t.caller(), state, path, options);
   Overwrite(t, state);
   save.Wait();
+  t.Rule(Equal("done", true, save.Progress().done));
   const Dict expected = WithStep(CodedState(t, world, kAsync), 3);
-  const Dict loaded = world.Load(WithStep(BlankState(t, world, kAsync), 0), "checkpoint");
+  const Dict loaded = world.Load(WithStep(BlankState(t, world, kAsync), 0), path);
   t.Rule(SameValue("what was loaded", expected, InOrderOf(expected, loaded)));
 }
 
-RULE(AS2) {
+// A save that fails on the last rank, then one that does not.
+void FailThenSave(Trial& t, const SaveOptions& options) {
   const World world = FirstRanks(t);
   const bool is_last = t.rank() == t.world_size() - 1;
   Dict state = CodedState(t, world, kAsync);
   if (is_last) state.Set("x.y", at::zeros({1})), state.Set("x", Dict{{"y", at::zeros({1})}});
   IsRefused(t, "a save that fails on the last rank", {fmt::format("rank {}", t.world_size() - 1), "x.y"},
-            [&] { SaveCheckpointAsync(t.caller(), state, "bad").Wait(); });
+            [&] { SaveCheckpointAsync(t.caller(), state, "bad", options).Wait(); });
   t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "bad").complete));
-  SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "good").Wait();
+  SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "good", options).Wait();
   HasCoded(t, "the next save", world, kAsync, world.Load(BlankState(t, world, kAsync), "good"));
 }
+
+}  // namespace
+
+RULE(AS1) {
+  if (t.TextParam("what") == "fully_shard") return StepsWhileSaving(t);
+  SaveThenOverwrite(t, "checkpoint", {});
+}
+
+RULE(AS2) { FailThenSave(t, {}); }
 
 RULE(AS4) {
   const World world = FirstRanks(t);
@@ -191,30 +200,11 @@ RULE(AS9) {
 }
 
 RULE(AS10) {
-  const World world = FirstRanks(t);
   for (const bool cache_staged : {false, true}) {
-    const std::string path = fmt::format("cached{}", cache_staged);
-    const Dict state = WithStep(CodedState(t, world, kAsync), 3);
-    BackgroundSave save = SaveCheckpointAsync(t.caller(), state, path, {.cache_staged = cache_staged, .process = true});
-    Overwrite(t, state);
-    save.Wait();
-    t.Rule(Equal("done", true, save.Progress().done));
-    const Dict expected = WithStep(CodedState(t, world, kAsync), 3);
-    const Dict loaded = world.Load(WithStep(BlankState(t, world, kAsync), 0), path);
-    t.Rule(SameValue("what was loaded", expected, InOrderOf(expected, loaded)));
+    SaveThenOverwrite(t, fmt::format("cached{}", cache_staged), {.cache_staged = cache_staged, .process = true});
   }
 }
 
-RULE(AS11) {
-  const World world = FirstRanks(t);
-  const bool is_last = t.rank() == t.world_size() - 1;
-  Dict state = CodedState(t, world, kAsync);
-  if (is_last) state.Set("x.y", at::zeros({1})), state.Set("x", Dict{{"y", at::zeros({1})}});
-  IsRefused(t, "a save that fails on the last rank", {fmt::format("rank {}", t.world_size() - 1), "x.y"},
-            [&] { SaveCheckpointAsync(t.caller(), state, "bad", {.process = true}).Wait(); });
-  t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "bad").complete));
-  SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "good", {.process = true}).Wait();
-  HasCoded(t, "the next save", world, kAsync, world.Load(BlankState(t, world, kAsync), "good"));
-}
+RULE(AS11) { FailThenSave(t, {.process = true}); }
 
 }  // namespace shardcts::storage
