@@ -142,13 +142,6 @@ class PoolRun {
     end_.reset();
   }
 
-  // By rank. What an ended rank has written is complete: only events that are read after this say whether it is lost.
-  std::vector<bool> EndedRanks() {
-    std::vector<bool> ended;
-    for (int rank = 0; rank < plan_.plan.world_size; ++rank) ended.push_back(watch_.HasEnded(rank));
-    return ended;
-  }
-
   bool SomeIsLost(const std::vector<bool>& ended) const {
     for (size_t rank = 0; rank < ended.size(); ++rank) {
       if (ended[rank] && !record_.ranks()[rank].pool_finished) return true;
@@ -157,7 +150,8 @@ class PoolRun {
   }
 
   void CheckProcesses() {
-    const std::vector<bool> ended = EndedRanks();
+    // What an ended rank has written is complete: only events that are read after this say whether it is lost.
+    const std::vector<bool> ended = watch_.EndedRanks();
     const bool processes_ended = watch_.processes().SupportEnded() || watch_.processes().AllEnded();
     if (!processes_ended && (!SomeIsLost(ended) || AwaitsPeersOfTheDead(ended))) return;
     ReadEvents();  // what they wrote before they ended
@@ -206,12 +200,12 @@ class PoolRun {
   std::optional<std::string> SupportEndedFirst() {
     const std::optional<std::string> ended = watch_.processes().SupportEnded();
     const bool killed = ended && (!plan_.UsesLauncher() || ended->find("(signal ") != std::string::npos);
-    return killed || !SomeIsLost(EndedRanks()) ? ended : std::nullopt;
+    return killed || !SomeIsLost(watch_.EndedRanks()) ? ended : std::nullopt;
   }
 
   // Reads events.
   std::vector<RankEnd> RankEnds() {
-    const std::vector<bool> ended = EndedRanks();
+    const std::vector<bool> ended = watch_.EndedRanks();
     ReadEvents();
     const std::vector<RankStanding> standings = watch_.hub().Standings();
     std::vector<RankEnd> ends;

@@ -20,8 +20,7 @@ RankWatch::RankWatch(const PoolPlan& plan)
     : plan_(plan),
       record_(plan.plan.tests, plan.plan.world_size, plan.plan.phases),
       watched_(static_cast<size_t>(plan.plan.world_size)),
-      bound_to_(watched_.size(), AllowedProcessors()),
-      standings_(watched_.size()) {}
+      bound_to_(watched_.size(), AllowedProcessors()) {}
 
 void RankWatch::Start() {
   Plan plan = plan_.plan;
@@ -97,14 +96,16 @@ void RankWatch::Wait(milliseconds limit) {
     const bool live = watched_[rank] && !record_.ranks()[rank].pool_finished;
     if (live) descriptors.push_back({watched_[rank]->descriptor(), POLLIN, 0});
   }
-  if (::poll(descriptors.data(), descriptors.size(), static_cast<int>(limit.count())) > 0) {
-    standings_ = hub_->Standings();
-  }
+  ::poll(descriptors.data(), descriptors.size(), static_cast<int>(limit.count()));
 }
 
-bool RankWatch::HasEnded(int rank) {
-  const auto index = static_cast<size_t>(rank);
-  return (watched_[index] && watched_[index]->HasEnded()) || standings_[index].lost;
+std::vector<bool> RankWatch::EndedRanks() {
+  std::vector<bool> ended;
+  for (const auto& process : watched_) ended.push_back(process && process->HasEnded());
+  // Asked for after the processes: the hub knows of a rank that is gone before its peers do.
+  const std::vector<RankStanding> standings = hub_->Standings();
+  for (size_t rank = 0; rank < ended.size(); ++rank) ended[rank] = ended[rank] || standings[rank].lost.has_value();
+  return ended;
 }
 
 bool RankWatch::IsAlive(int rank) const {

@@ -43,8 +43,9 @@ class RankWatch {
   // Sleeps until a process or a connection ends, at most for this time. Cuts logs that are too long.
   void Wait(std::chrono::milliseconds limit);
 
-  // Its process has ended, as far as is known, or its connection has ended without a farewell.
-  bool HasEnded(int rank);
+  // By rank: its process has ended, as far as is known, or its connection has ended without a farewell. With a rank that
+  // ended because a peer was gone stands that peer.
+  std::vector<bool> EndedRanks();
   // Its process is on this host and running.
   bool IsAlive(int rank) const;
 
@@ -67,7 +68,6 @@ class RankWatch {
   std::vector<Processors> bound_to_;                    // by rank
   std::unique_ptr<ControlHub> hub_;
   std::unique_ptr<RankProcesses> processes_;
-  std::vector<RankStanding> standings_;
   int reading_ = 0;
   std::chrono::steady_clock::time_point logs_limited_;
 };
