@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "contract/capability_tree.h"
+
 namespace shardcts {
 namespace {
 
@@ -49,7 +51,27 @@ std::optional<UnsupportedOption> Find(const std::vector<FieldSpec>& fields, cons
   return UnsupportedOption{"", CapabilityOf(*field, value)};
 }
 
+std::optional<UnsupportedOption> FindUndeclared(const std::vector<FieldSpec>& fields, const Dict& given,
+                                                const std::string& above, const std::vector<std::string>& declared) {
+  for (const auto& [key, value] : given) {
+    const auto field = std::ranges::find(fields, ToString(key), &FieldSpec::name);
+    if (field == fields.end()) continue;
+    const std::string path = above + field->name;
+    const std::string capability = CapabilityOf(*field, &value);
+    if (!capability.empty() && !DeclaresCapability(declared, capability)) return UnsupportedOption{path, capability};
+    if (value.type() != Value::Type::kDict || field->type.find(kRecordType) == std::string::npos) continue;
+    const auto inside = FindUndeclared(FieldsInside(field->type), value.AsDict(), path + ".", declared);
+    if (inside) return inside;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::optional<UnsupportedOption> FindUndeclaredOption(const OperationSpec& operation, const Dict& arguments,
+                                                      const std::vector<std::string>& declared) {
+  return FindUndeclared(operation.arguments, arguments, "", declared);
+}
 
 std::optional<UnsupportedOption> FindUnsupportedOption(const OperationSpec& operation, const Dict& arguments,
                                                        std::string_view message) {

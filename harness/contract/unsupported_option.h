@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "contract/operation_table.h"
 #include "contract/value.h"
@@ -22,5 +23,10 @@ struct UnsupportedOption {
 // a call may leave out or that have a choice of values.
 std::optional<UnsupportedOption> FindUnsupportedOption(const OperationSpec& operation, const Dict& arguments,
                                                        std::string_view message);
+
+// The first option of a call, or field of a record in it, whose value needs a capability that is not among those
+// `declared`. Whoever answers such a call as if the option were not there gives a result that was not asked for.
+std::optional<UnsupportedOption> FindUndeclaredOption(const OperationSpec& operation, const Dict& arguments,
+                                                      const std::vector<std::string>& declared);
 
 }  // namespace shardcts

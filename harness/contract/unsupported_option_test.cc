@@ -40,5 +40,20 @@ TEST(UnsupportedOptionTest, ValuesThatACapabilityDeclares) {
   EXPECT_EQ(Find("mesh.init", {{"ranks", Value(List{Value(1)})}}, "ranks")->capability, "process_groups");
 }
 
+std::string UndeclaredIn(std::string_view operation, const Dict& arguments, const std::vector<std::string>& declared) {
+  const auto found = FindUndeclaredOption(*FindOperation(operation), arguments, declared);
+  return found ? found->path + " needs " + found->capability : "";
+}
+
+TEST(UnsupportedOptionTest, AnOptionWhoseCapabilityIsNotDeclaredIsFoundByItsValue) {
+  EXPECT_EQ(UndeclaredIn("storage.save_async", {{"process", true}}, {"storage"}), "process needs storage_process");
+  EXPECT_EQ(UndeclaredIn("storage.save_async", {{"process", true}}, {"storage_process"}), "");
+  EXPECT_EQ(UndeclaredIn("storage.save_async", {{"process", false}}, {"storage"}), "");
+  EXPECT_EQ(UndeclaredIn("storage.save_async", {{"path", "rot13"}}, {"storage"}), "") << "the value of another option";
+  const Dict offloads{{"options", Value(Dict{{"cpu_offload", Value(true)}})}};
+  EXPECT_EQ(UndeclaredIn("dsd.get_model_state_dict", offloads, {"dsd", "-dsd.offload"}), "options.cpu_offload needs dsd.offload");
+  EXPECT_EQ(UndeclaredIn("dsd.get_model_state_dict", offloads, {"dsd"}), "") << "a part of what is declared";
+}
+
 }  // namespace
 }  // namespace shardcts

@@ -41,6 +41,9 @@ struct Call {
   const std::shared_ptr<DeviceMesh>& Mesh() const { return session.Mesh(Get("mesh").AsHandle()); }
 };
 
+// What implementation.describe declares.
+std::vector<std::string> CapabilitiesOf(const Session& session);
+
 // Throws what errors.h converts.
 using Handler = std::function<Value(const Call&)>;
 using HandlerTable = std::map<std::string, Handler, std::less<>>;

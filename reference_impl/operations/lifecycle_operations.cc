@@ -5,9 +5,8 @@
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
-namespace {
 
-std::vector<std::string> Capabilities(const Session& session) {
+std::vector<std::string> CapabilitiesOf(const Session& session) {
   std::vector<std::string> names{"core",
                                  "dtensor",
                                  "fsdp2",
@@ -40,13 +39,15 @@ std::vector<std::string> Capabilities(const Session& session) {
   return names;
 }
 
+namespace {
+
 Value Describe(const Call& call) {
   std::vector<std::string> devices{"cpu"};
   const std::string& device = call.session.context.device;
   if (device != "cpu") devices.insert(devices.begin(), device);
   return Dict{{"name", "reference"},
               {"version", SHARDCTS_REFERENCE_VERSION},
-              {"capabilities", ToValue(Capabilities(call.session))},
+              {"capabilities", ToValue(CapabilitiesOf(call.session))},
               {"devices", ToValue(devices)},
               {"patches", List{}},
               {"notes", Dict{}}};

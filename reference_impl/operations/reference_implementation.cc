@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "contract/argument_check.h"
+#include "contract/unsupported_option.h"
 #include "operations/errors.h"
 #include "tensor/direct_memory.h"
 
@@ -57,6 +58,7 @@ ReferenceImplementation::ReferenceImplementation(const ImplementationContext& co
   const std::string timings = option == context.options.end() ? "0" : option->second;
   if (timings != "0" && timings != "1") throw std::invalid_argument("reference: timings is 0 or 1, not " + timings);
   if (timings == "1") session_.timings.emplace();
+  declared_ = CapabilitiesOf(session_);
 }
 
 Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& arguments) {
@@ -70,6 +72,8 @@ Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& 
     if (const auto complaint = CheckArguments(*FindOperation(operation), arguments)) {
       return Error{"TypeError", complaint->message};
     }
+    const auto refused = FindUndeclaredOption(*FindOperation(operation), arguments, declared_);
+    if (refused) return Error{std::string(kNotSupported), refused->path + ": " + refused->capability + " is not declared"};
     Outcome outcome = handler->second({session_, arguments, warnings});
     outcome.warnings = std::move(warnings);
     return outcome;

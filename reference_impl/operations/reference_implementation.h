@@ -1,6 +1,9 @@
 // ReferenceImplementation: the contract's operations on the reference library.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "contract/implementation.h"
 #include "operations/handlers.h"
 
@@ -12,12 +15,14 @@ class ReferenceImplementation : public Implementation {
   // null, or the device type is unknown.
   explicit ReferenceImplementation(const ImplementationContext& context);
 
-  // NotImplementedError: no such operation. TypeError: arguments that do not match the operation.
+  // NotImplementedError: no such operation. TypeError: arguments that do not match the operation. NotSupported: an
+  // option whose capability is not declared.
   Outcome Invoke(std::string_view operation, const Dict& arguments) override;
 
  private:
   Session session_;
   HandlerTable handlers_;
+  std::vector<std::string> declared_;
 };
 
 }  // namespace shardcts::reference

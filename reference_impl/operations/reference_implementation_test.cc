@@ -38,6 +38,16 @@ TEST_F(ReferenceTest, DescribesItselfWithCapabilitiesOfTheTable) {
   }
 }
 
+TEST_F(ReferenceTest, RefusesTheOptionsOfWhatItDoesNotDeclare) {
+  const Dict save{{"path", "nowhere"}, {"state_dict", Value(Dict())}};
+  for (const auto& [operation, option, value] :
+       {std::tuple{"storage.save_async", "process", Value(true)}, {"storage.save", "stream", Value("zstd")}}) {
+    Dict call = save;
+    call.Set(option, value);
+    EXPECT_THAT(ErrorOf(operation, call), HasSubstr(std::string("NotSupported: ") + option + ": storage_"));
+  }
+}
+
 TEST_F(ReferenceTest, ShardedValuesSayWhatTheyAre) {
   const Value model = Build("linear", {{"in", 3}, {"out", 5}});
   FullyShard(model, "");
