@@ -213,4 +213,39 @@ RULE(GR11) {
   t.Rule(Equal("lr", 0.5, GroupOf(loaded, 0).At("lr").AsDouble()));
 }
 
+RULE(GR13) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const Optimizer saved = t.subject().CreateOptimizer(model, "adam", {.lr = 0.25, .weight_decay = 0.5});
+  Dict state = GetOptimizerState(model, {saved}, form);
+  ChangeSavedGroups(state, [](size_t, Dict& group) { group.Erase("weight_decay"); });
+  Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {.lr = 0.5, .weight_decay = 0.0625});
+  SetOptimizerState(model, {loaded}, form, state);
+  HasOptions(t, "after the load", loaded, 0, {{"lr", 0.25}, {"weight_decay", 0.0625}});
+  TrainOneStep(t, model, {loaded});
+}
+
+RULE(GR14) {
+  Model model = BuildCoded(t, kThreeLayers);
+  const std::vector<std::string> weights = NamesEndingWith(model, "weight"), biases = NamesEndingWith(model, "bias");
+  const auto named = [&](double lr) {
+    return t.subject().CreateOptimizer(model, "adam", {}, {{weights, {.lr = lr}}, {biases, {.lr = lr / 2}}}, /*named=*/true);
+  };
+  Optimizer saved = named(0.25);
+  TrainOneStep(t, model, {saved});
+  Dict state = t.subject().Clone(saved.StateDict()).AsDict();
+  ChangeSavedGroups(state, [](size_t, Dict& group) {
+    List names = group.At("params").AsList();
+    std::ranges::reverse(names);
+    group.Set("params", std::move(names));
+  });
+  Optimizer loaded = named(0.0625);
+  TrainOneStep(t, model, {loaded});  // a named optimizer loads into state that it has
+  loaded.LoadStateDict(state);
+  HasOptions(t, "the weights, listed in the opposite order", loaded, 0, {{"lr", 0.25}});
+  HasOptions(t, "the biases, listed in the opposite order", loaded, 1, {{"lr", 0.125}});
+  t.Rule(SameValue("state", saved.StateDict().At("state"),
+                   InOrderOf(saved.StateDict().At("state").AsDict(), loaded.StateDict().At("state"))));
+}
+
 }  // namespace shardcts::extended

@@ -236,6 +236,40 @@ RULE(LO19) {
 }
 
 // A copy to the meta device does nothing.
+// FSDP1 over a mesh.
+RULE(LO22) {
+  const std::string wrapper = "fsdp_mesh", form = "sharded", name = "2.weight";
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const MeshLayout other = t.subject().InitMesh({t.world_size(), 1}, {"rows", "copies"}).Layout();
+  const Dict before = ParametersOf(t, model, wrapper);
+  Dict given = SavedFor(t, model, form);
+  given.Set(name, PlacedOn(t, OtherValues().At(name).AsTensor(), other, {Placement::Shard(0), Placement::Replicate()}));
+  const std::vector<std::string> kinds = {"AssertionError", "RuntimeError", "ValueError"};
+  if (!Refused(t, "a parameter on another mesh", kinds, [&] { SetState(model, form, given); })) return;
+  SameState(t, "after the refused load", before, ParametersOf(t, model, wrapper));
+}
+
+RULE(LO23) {
+  const std::string wrapper = "fsdp_mesh", form = "sharded", name = "1.weight";
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  const int64_t copies = t.IntParam("copies");
+  const MeshLayout other = t.subject().InitMesh({t.world_size() / copies, copies}, {"rows", "copies"}).Layout();
+  const at::Tensor whole = CodedLike({{name, OtherValues().At(name)}}).At(name).AsTensor();
+  Dict expected = StateOf(t, model, optimizer, wrapper);
+  Dict given = SavedStateFor(t, model, optimizer, form);
+  FirstMomentOf(given, name) = PlacedOn(t, whole, other, {Placement::Shard(0), Placement::Replicate()});
+  bool loaded = true;
+  try {
+    SetOptimizerState(model, {optimizer}, form, given);
+  } catch (const OperationFailed&) {
+    loaded = false;
+  }
+  if (loaded) FirstMomentOf(expected, name) = whole;
+  SameState(t, loaded ? "after the load" : "after the refused load", expected, StateOf(t, model, optimizer, wrapper));
+}
+
 RULE(LO20) {
   Model model = t.subject().Build("linear", {{"in", 3}, {"out", 4}}, "meta");
   const Dict given{{"weight", Coded({4, 3}, 1)}, {"bias", Coded({4}, 2)}};

@@ -8,6 +8,7 @@
 #include "suites/extended/rule.h"
 #include "suites/extended/tiling.h"
 #include "suites/extended/training.h"
+#include "suites/extended/trees.h"
 
 namespace shardcts::extended {
 namespace {
@@ -316,6 +317,51 @@ RULE(TR14) {
   train(model);
   train(unsharded);
   SameWholeState(t, "after the step", t.subject().Clone(unsharded.StateDict()).AsDict(), GetModelStateDict(model));
+}
+
+RULE(TR15) {
+  constexpr int64_t kSteps = 3, kPerRank = 2, kWidth = 4;
+  const std::string kind = t.TextParam("optimizer");
+  const Dict layer{{"kind", "layer_norm"}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", Dict{{"norm", layer}}}}, {{"in", kWidth}});
+  const int64_t length = kPerRank * t.world_size();
+  // Of all ranks, {3, length, 4}: another value at each place.
+  const auto sequence = [&](int64_t step, int64_t factor) {
+    const at::Tensor whole = at::arange(3 * length * kWidth).add(step).mul(factor).remainder(31).to(at::kFloat).div(16);
+    return whole.reshape({3, length, kWidth});
+  };
+  const auto own = [&](const at::Tensor& whole) {
+    return whole.narrow(1, t.rank() * kPerRank, kPerRank).contiguous().to(c10::Device(t.device()));
+  };
+  Model model = BuildCoded(t, spec);
+  model.SetValues(SmallValuesLike(model.Parameters()));
+  model.Parallelize(t.subject().InitMesh({t.world_size()}, {"tp"}), {{"norm", "sequence"}});
+  Optimizer optimizer = t.subject().CreateOptimizer(model, kind, TrainingOptions(kind));
+  Twin twin(spec);
+  twin.SetValues(SmallValuesLike(twin.Parameters()));
+  TwinOptimizer expected(twin, kind, TrainingOptions(kind));
+  for (int64_t step = 0; step < kSteps; ++step) {
+    const at::Tensor input = sequence(step, 13), gradient = sequence(step, 7);
+    const Value output = model.Forward({Value(own(input))});
+    const at::Tensor whole = twin.Forward({input});
+    if (step == 0) t.Rule(SameValue("output", own(whole.detach()), output.AsTensor().detach()));
+    model.BackwardFrom(output, own(gradient));
+    whole.backward(gradient);
+    optimizer.Step();
+    expected.Step();
+    model.ZeroGrad();
+    twin.ZeroGrad();
+  }
+  SameAsTwin(t, "after 3 steps", twin, kSteps, model.Parameters());
+}
+
+RULE(TR16) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Accumulate(t, model, 0, PartOf(t, wrapper));
+  const Value before = t.subject().Clone(model.Gradients());
+  model.Reallocate();
+  t.Rule(SameValue("gradients after the move", before, model.Gradients()));
 }
 
 }  // namespace shardcts::extended

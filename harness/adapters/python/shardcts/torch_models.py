@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,11 @@ from shardcts.torch_optimizers import parameters_by_name
 from shardcts.torch_tensors import fill
 from shardcts.values import Handle
 
-_PARALLEL_STYLES = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel, "sequence": SequenceParallel}
+_PARALLEL_STYLES = {
+    "colwise": ColwiseParallel,
+    "rowwise": RowwiseParallel,
+    "sequence": functools.partial(SequenceParallel, use_local_output=True),
+}
 _LOSS_REDUCTIONS = {"sum": torch.sum, "mean": torch.mean}
 
 
