@@ -263,6 +263,8 @@ EXAMPLES = {
     ("gradient_lost_after_a_forward", "reference"): PASSES,
     ("two_backwards_of_fsdp", "torch"): ("weight: index (0,): expected 2, actual 1", 1),
     ("two_backwards_of_fsdp", "reference"): PASSES,
+    ("hybrid_of_one_rank_groups", "torch"): ("weight: index (0, 0): expected 2, actual 0.5", 1),
+    ("hybrid_of_one_rank_groups", "reference"): PASSES,
     ("groups_into_a_rank_without_rows", "torch"): ("Missing key in checkpoint state_dict: optimizer.param_groups", 1),
     ("groups_into_a_rank_without_rows", "reference"): PASSES,
     ("checkpoint_of_int_keys", "torch"): ("storage.load: state_dict.state.0.step: expected 5, actual 0", 1),

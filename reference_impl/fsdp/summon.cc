@@ -39,7 +39,13 @@ SummonScope::SummonScope(models::Module& root, const SummonOptions& options) : o
     units = unit ? std::vector<FsdpModule*>{unit} : std::vector<FsdpModule*>{};
   }
   for (const FsdpModule* unit : units) Validate(*unit, options);
-  for (FsdpModule* unit : units) Begin(*unit);
+  try {
+    for (FsdpModule* unit : units) Begin(*unit);
+  } catch (...) {
+    options_.writeback = false;  // nobody has changed anything
+    End();
+    throw;
+  }
 }
 
 void SummonScope::Begin(FsdpModule& unit) {

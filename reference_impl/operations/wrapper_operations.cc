@@ -36,15 +36,25 @@ FullyShardOptions ReadFullyShardOptions(const Call& call) {
   return read;
 }
 
-// Skipped modules are detached while `wrap` runs, and come back last.
-void WithoutSkipped(const Call& call, const std::function<void()>& wrap) {
-  std::vector<std::pair<ModulePlace, models::ModulePtr>> detached;
-  for (const std::string& path : call.Options().Texts("skip_modules")) {
-    const ModulePlace place = PlaceAt(call.Model(), path);
-    detached.emplace_back(place, place.parent->RemoveChild(place.name));
+// Modules that are detached as long as it exists, and come back last.
+class Detached {
+ public:
+  Detached() = default;
+  ~Detached() {
+    for (const auto& [place, module] : modules_) place.parent->RegisterChild(place.name, module);
   }
+  Detached(const Detached&) = delete;
+  Detached& operator=(const Detached&) = delete;
+  void Add(const ModulePlace& place) { modules_.emplace_back(place, place.parent->RemoveChild(place.name)); }
+
+ private:
+  std::vector<std::pair<ModulePlace, models::ModulePtr>> modules_;
+};
+
+void WithoutSkipped(const Call& call, const std::function<void()>& wrap) {
+  Detached skipped;
+  for (const std::string& path : call.Options().Texts("skip_modules")) skipped.Add(PlaceAt(call.Model(), path));
   wrap();
-  for (const auto& [place, module] : detached) place.parent->RegisterChild(place.name, module);
 }
 
 void WrapInUnit(const Call& call, const std::string& path) {

@@ -182,17 +182,21 @@ Dict Optimizer::ExampleState(const models::Parameter& parameter, const Dict& opt
 
 Dict Optimizer::CompleteState() const {
   Dict complete;
+  bool lacks = false;
   int64_t id = 0;
   for (const models::ParameterPtr& parameter : ParametersById(*this)) {
     if (const Value* known = state_.Find(id)) {
       complete.Set(id, *known);
     } else if (parameter->value.requires_grad()) {
       Dict state = StateAtRest(*parameter);
-      if (!state.empty()) complete.Set(id, std::move(state));
+      if (!state.empty()) {
+        complete.Set(id, std::move(state));
+        lacks = true;
+      }
     }
     ++id;
   }
-  if (complete.size() == state_.size()) return state_;
+  if (!lacks) return state_;  // in its own order
   for (const auto& [key, value] : state_) complete.Set(key, value);
   return complete;
 }

@@ -139,6 +139,19 @@ TEST(OptimizerStateTest, KeepsStateThatItDoesNotKnow) {
   EXPECT_EQ(saved.At("state").AsDict().At("of nobody").AsDict().At("count").AsInt(), 3);
 }
 
+TEST(OptimizerStateTest, CompleteStateIsThatOfEveryParameterBesideStateOfNone) {
+  const auto optimizer = MakeAdam({WithGradient({1}), WithGradient({2})}, {});
+  optimizer->Step();
+  Dict changed = optimizer->StateDict();
+  Dict& state = changed.Find("state")->AsDict();
+  state.Erase(int64_t{1});
+  state.Set("of nobody", Dict{{"count", 3}});
+  optimizer->LoadStateDict(changed);
+  const Dict complete = optimizer->CompleteState();
+  EXPECT_TRUE(complete.Contains(int64_t{1}));
+  EXPECT_TRUE(complete.Contains("of nobody"));
+}
+
 TEST(OptimizerStateTest, RefusesStateDictsOfOtherGroups) {
   const models::ParameterPtr first = WithGradient({1});
   const models::ParameterPtr second = WithGradient({2});

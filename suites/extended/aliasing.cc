@@ -386,4 +386,70 @@ RULE(AL17) {
   OutlivesAStep(t, "offloaded state", trained, GetOptimizerState(model, {trained.optimizer}, "full"));
 }
 
+RULE(AL18) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  std::vector<std::string> first, others;
+  for (const std::string& name : model.Parameters().Keys()) (name.starts_with("0.") ? first : others).push_back(name);
+  const std::vector<Optimizer> optimizers = {t.subject().CreateOptimizer(model, "adam", {}, {{first}}),
+                                             t.subject().CreateOptimizer(model, "adam", {}, {{others}})};
+  const BatchPart part = PartOf(t, wrapper);
+  Train(t, model, optimizers, 0, 1, part);
+  const Dict saved = GetOptimizerState(model, optimizers, "dsd_full");
+  const Dict before = t.subject().Clone(saved).AsDict();
+  Train(t, model, optimizers, 1, 2, part);
+  t.Rule(SameValue("what was saved, after a further step", before, saved));
+}
+
+RULE(AL19) {
+  const std::string kind = t.TextParam("optimizer"), wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, kind, TrainingOptions(kind));
+  const BatchPart part = PartOf(t, wrapper);
+  Accumulate(t, model, 0, part);
+  optimizer.Step();
+  const Value before = t.subject().Clone(optimizer.StateDict());
+  Accumulate(t, model, 1, part);  // onto the gradients of the first
+  t.Rule(SameValue("state after a further backward", before, optimizer.StateDict()));
+}
+
+RULE(AL20) {
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  DTensor partial{.local = Coded({5, 2}, t.rank()).to(c10::Device(t.device())),
+                  .mesh = mesh.Layout(),
+                  .placements = {Placement::Partial()},
+                  .shape = {5, 2},
+                  .stride = {2, 1}};
+  at::Tensor sum = at::zeros({5, 2});
+  for (int rank = 0; rank < t.world_size(); ++rank) sum.add_(Coded({5, 2}, rank));
+  for (const char* when : {"the first time", "the second time"}) {
+    const Value whole = t.subject().Redistribute(partial, {Placement::Replicate()});
+    t.Rule(SameValue(fmt::format("the sum, {}", when), sum, LocalPart(whole).to(at::kCPU)));
+    t.Rule(SameValue(fmt::format("the rank's own part, reduced {}", when), Coded({5, 2}, t.rank()), partial.local.to(at::kCPU)));
+  }
+}
+
+RULE(AL21) {
+  const std::string wrapper = t.TextParam("wrapper"), name = "1.weight";
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Value parameter = model.Parameters().At(name), clone = t.subject().Clone(parameter);
+  const auto* distributed = clone.TryAs<DTensor>();
+  t.Rule(Equal("whether the clone requires a gradient", false,
+               distributed ? distributed->requires_grad : clone.AsTensor().requires_grad()));
+  if (distributed) t.Rule(Equal("whether the clone is a parameter", false, distributed->is_parameter));
+  const Value before = t.subject().Clone(clone);
+  model.Fill(-1);
+  t.Rule(SameValue("the clone after a change of the parameter", before, clone));
+}
+
+RULE(AL22) {
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  const Placement placement = t.TextParam("placement") == "rows" ? Placement::Shard(0) : Placement::Replicate();
+  const at::Tensor given = Coded({5, 2}, t.rank());
+  const Value placed = t.subject().Distribute(given, mesh, {placement});
+  t.Rule(SameValue("what was given", Coded({5, 2}, t.rank()), given));
+  t.subject().Fill(placed, -1);
+  t.Rule(SameValue("what was given, after a change of the result", Coded({5, 2}, t.rank()), given));
+}
+
 }  // namespace shardcts::extended

@@ -6,6 +6,8 @@
 
 #include "contract/fsdp.h"
 #include "suites/extended/coded.h"
+#include "suites/extended/comparison.h"
+#include "suites/extended/forms.h"
 #include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/training.h"
@@ -263,6 +265,51 @@ RULE(WR17) {
   const DTensor weight = model.Parameters().At("0.weight").AsDTensor();
   t.Rule(Equal<int64_t>("the dimension that fully_shard cuts", 0, weight.placements.front().dim));
   HasState(t, "the wrapped model", Twin(spec).StateDict(), model, "dsd_full");
+}
+
+RULE(WR18) {
+  const std::string frozen = "0.weight";
+  Model model = BuildTrained(t, {.name = "linear_stack", .args = TrainedStack().args}, "plain");
+  const Dict before = t.subject().Clone(model.StateDict()).AsDict();
+  model.SetRequiresGrad({frozen}, false);
+  FsdpOptions options;
+  options.skip_modules = {"1"};
+  const std::vector<std::string> kinds = {"ValueError"};
+  if (!Refused(t, "a frozen parameter among trained ones", kinds, [&] { WrapFsdp(model, "", options); })) return;
+  const Dict after = model.StateDict();
+  t.Rule(SameNameSet("names after the refused wrapper", before.Keys(), after.Keys()));
+  t.Rule(SameValue("state after the refused wrapper", before, InOrderOf(before, after)));
+}
+
+RULE(WR19) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  model.Fill(t.rank());
+  model.SetRequiresGrad({"1.bias"}, false);
+  if (wrapper == "ddp") {
+    WrapDdp(model);
+  } else {
+    FsdpOptions options = FsdpOptionsOf(t, "fsdp_orig");
+    options.sync_module_states = true;
+    if (wrapper == "fsdp_hybrid") {
+      options.sharding_strategy = "HYBRID_SHARD";
+      options.device_mesh = t.subject().InitMesh({t.world_size(), 1}, {"replicate", "shard"});
+    }
+    WrapFsdp(model, "", options);
+  }
+  for (const auto& [name, value] : GetState(model, wrapper == "ddp" ? "native" : "full")) {
+    t.Rule(AllElementsAre(ToString(name), 0, value));
+  }
+}
+
+// Layers of 25, 30, 18 and 16 elements in "m.a", of 15 in "m", of 12 in the root.
+RULE(WR20) {
+  const auto sequential = [](const Dict& children) { return Dict{{"kind", "sequential"}, {"children", children}}; };
+  const Dict a = sequential({{"x", LinearNode(5)}, {"y", LinearNode(5)}, {"z", LinearNode(3)}, {"v", LinearNode(4)}});
+  const Dict m = sequential({{"a", a}, {"last", LinearNode(3)}});
+  Model model = BuildCoded(t, TreeSpec(sequential({{"m", m}, {"end", LinearNode(3)}}), {{"in", 4}}));
+  WrapFsdp(model, "", {.auto_wrap_policy = AutoWrapPolicy::SizeBased(20)});
+  t.Rule(Equal("units", std::string("[\"\", \"m.a\", \"m.a.x\", \"m.a.y\"]"), UnitPaths(model)));
 }
 
 }  // namespace shardcts::extended

@@ -166,13 +166,18 @@ RULE(GE12) {
   const std::string wrapper = t.TextParam("wrapper");
   const ModelSpec spec = {.name = "uneven_parameters",
                           .args = {{"shapes", List{ToValue(std::vector<int64_t>{0, 3}), ToValue(std::vector<int64_t>{3, 0}),
-                                                   ToValue(std::vector<int64_t>{3, 2})}}}};
+                                                   ToValue(std::vector<int64_t>{3, 2}),
+                                                   ToValue(std::vector<int64_t>{2, 0, 3})}}}};
   Model model = BuildWrapped(t, spec, wrapper);
   const Dict full = Twin(spec).StateDict();
   if (wrapper != "ddp") {
     const Dict state = GetState(model, SavedForm(wrapper));
     t.Rule(SameNames("names", full.Keys(), state.Keys()));
-    for (const auto& [name, value] : full) HasRowsOfRank(t, ToString(name), value.AsTensor(), state.At(name));
+    for (const auto& [name, value] : full) {
+      HasRowsOfRank(t, ToString(name), value.AsTensor(), state.At(name));
+      const auto* distributed = state.At(name).TryAs<DTensor>();
+      if (distributed) t.Rule(Equal(ToString(name) + ": stride", value.AsTensor().strides().vec(), distributed->stride));
+    }
   }
   SameState(t, "gathered", full, GetState(model, "dsd_full"));
   Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
@@ -200,6 +205,24 @@ RULE(GE13) {
   full.Set("p0", at::scalar_tensor(77.0, at::kFloat));
   SetState(model, form, full);
   SameState(t, "loaded and saved again", full, GetState(model, form));
+}
+
+RULE(GE18) {
+  const int64_t rows = t.IntParam("rows"), per_rank = (rows + t.world_size() - 1) / t.world_size();
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  const Value placed = t.subject().Distribute(Coded({rows, 2}, 1), mesh, {Placement::Shard(0)});
+  std::vector<shardcts::Chunk> expected;
+  for (int64_t rank = 0; rank < t.world_size(); ++rank) {
+    const int64_t begin = std::min(rank * per_rank, rows), end = std::min(begin + per_rank, rows);
+    expected.push_back({.rank = rank, .offsets = {begin, 0}, .sizes = {end - begin, 2}});
+  }
+  const std::vector<shardcts::Chunk> chunks = t.subject().ChunksOf(placed);
+  t.Rule(Equal("chunks", expected.size(), chunks.size()));
+  for (size_t i = 0; i < std::min(expected.size(), chunks.size()); ++i) {
+    t.Rule(Equal(fmt::format("rank of chunk {}", i), expected[i].rank, chunks[i].rank));
+    t.Rule(Equal(fmt::format("offsets of chunk {}", i), expected[i].offsets, chunks[i].offsets));
+    t.Rule(Equal(fmt::format("sizes of chunk {}", i), expected[i].sizes, chunks[i].sizes));
+  }
 }
 
 }  // namespace shardcts::extended

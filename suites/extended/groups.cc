@@ -248,4 +248,25 @@ RULE(GR14) {
                    InOrderOf(saved.StateDict().At("state").AsDict(), loaded.StateDict().At("state"))));
 }
 
+RULE(GR15) {
+  Model model = BuildCoded(t, kThreeLayers);
+  std::vector<std::string> turned = model.Parameters().Keys();
+  std::ranges::reverse(turned);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {}, {{turned}}, /*named=*/true);
+  std::vector<std::string> sorted = turned;
+  std::ranges::sort(sorted);
+  t.Rule(SameNames("parameters of the group", sorted, GroupOf(optimizer, 0).At("params").AsStrings()));
+}
+
+RULE(GR16) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr_tensor = at::scalar_tensor(0.5, at::kFloat)});
+  optimizer.Schedule(0.5);
+  for (const double lr : {0.25, 0.125}) {
+    optimizer.AdvanceSchedule();
+    HasOptions(t, fmt::format("the schedule at {}", lr), optimizer, 0,
+               {{"lr", at::scalar_tensor(lr, at::kFloat)}, {"initial_lr", at::scalar_tensor(0.5, at::kFloat)}});
+  }
+}
+
 }  // namespace shardcts::extended

@@ -94,4 +94,28 @@ RULE(OP23) {
   Train(t, model, {loaded}, 1, 2, PartOf(t, wrapper));
 }
 
+RULE(OP29) {
+  const std::string kind = t.TextParam("kind"), dtype = t.TextParam("dtype");
+  const ModelSpec spec = TreeSpec(BareNode({{"weight", TensorNode({3, 2}, dtype)}}));
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const Optimizer saved = t.subject().CreateOptimizer(model, kind);
+  Optimizer(saved).InitState();
+  const Dict state = t.subject().Clone(saved.StateDict()).AsDict();
+  Optimizer loaded = t.subject().CreateOptimizer(model, kind);
+  loaded.LoadStateDict(state);
+  t.Rule(SameValue("state after the load of its own kind's", state, InOrderOf(state, loaded.StateDict())));
+}
+
+RULE(OP30) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer saved = t.subject().CreateOptimizer(model, "global_state", {.lr = 0x1p-10});
+  Train(t, model, {saved}, 0, 2, PartOf(t, wrapper));
+  const Dict state = t.subject().Clone(saved.StateDict()).AsDict();
+  t.Rule(Holds(state.At("state").AsDict().Contains("global"), "state under no parameter", "is not there"));
+  Optimizer loaded = t.subject().CreateOptimizer(model, "global_state", {.lr = 0x1p-10});
+  loaded.LoadStateDict(state);
+  t.Rule(SameValue("state after the load", state, loaded.StateDict()));
+}
+
 }  // namespace shardcts::extended

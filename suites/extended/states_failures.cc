@@ -1,6 +1,7 @@
 // State machine: what fails, scopes, and calls from inside others.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <exception>
 
 #include "contract/fsdp.h"
@@ -8,7 +9,9 @@
 #include "suites/extended/exact.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/optimizer_state.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
 #include "suites/extended/trees.h"
 
 namespace shardcts::extended {
@@ -258,6 +261,70 @@ RULE(SM15) {
       t.Rule(Equal(ToString(name) + ": whether there is a gradient", ToString(name) != frozen, !gradient.IsNone()));
     }
   }, {.with_grads = true});
+}
+
+RULE(SM16) {
+  const Dict inner{{"kind", "sequential"}, {"children", Dict{{"layer", LinearNode(4)}}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", Dict{{"first", LinearNode(4)}, {"second", inner}}}});
+  Model model = BuildCoded(t, spec);
+  WrapFsdp(model, "second.layer", FsdpOptionsOf(t, "fsdp_orig"));
+  const Value input(at::ones({1, Twin(spec).Parameters().At("first.weight").AsTensor().size(1)}).to(c10::Device(t.device())));
+  model.Forward({input});  // makes the unit a root
+  for (const char* path : {"first", "second"}) WrapFsdp(model, path, FsdpOptionsOf(t, "fsdp_orig"));
+  const Dict before = t.subject().Clone(model.Parameters()).AsDict();
+  const bool refused = Refused(t, "full parameters of a unit that has another root below it", {"AssertionError"},
+                               [&] { WithFullParams(model, [] {}); });
+  if (refused) t.Rule(SameValue("parameters after the refusal", before, model.Parameters()));
+}
+
+RULE(SM17) {
+  const std::vector<std::string> frozen = {"0.weight", "1.bias"};
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  model.SetRequiresGrad(frozen, false);
+  Wrap(t, model, TrainedStack(), "fsdp_orig");
+  WithFullParams(model, [&] {
+    for (const auto& [name, value] : model.Parameters()) {
+      const bool trains = std::ranges::count(frozen, ToString(name)) == 0;
+      t.Rule(Equal(ToString(name) + ": requires_grad", trains, value.AsTensor().requires_grad()));
+    }
+  });
+}
+
+RULE(SM18) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), wrapper), other = BuildTrained(t, TrainedStack(), wrapper);
+  const Dict parameters = t.subject().Clone(model.Parameters()).AsDict();
+  const Dict state = t.subject().Clone(GetState(model, form)).AsDict();
+  const auto forward = [&](Model& one, int64_t width) {
+    return one.Forward({Value(at::ones({2, width}).to(c10::Device(t.device())))});
+  };
+  if (!Refused(t, "a forward of an input of another width", {"RuntimeError"}, [&] { forward(model, 7); })) return;
+  t.Rule(SameValue("parameters after the failed forward", parameters, model.Parameters()));
+  t.Rule(SameValue("state dict after the failed forward", state, GetState(model, form)));
+  t.Rule(SameValue("output after the failed forward", forward(other, 3), forward(model, 3)));
+}
+
+RULE(SM19) {
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  WithFullParams(model, [&] {
+    Dict saved;
+    WithStateDictType(model, StateDictKind::kFull, {.offload_to_cpu = t.BoolParam("offload_to_cpu")},
+                      [&] { saved = model.StateDict(); });
+    const Dict before = t.subject().Clone(saved).AsDict();
+    model.Fill(-1);
+    t.Rule(SameValue("what was saved, after a change", before, saved));
+  });
+}
+
+RULE(SM20) {
+  const std::string form = "sharded";
+  Model model = BuildTrained(t, TrainedStack(), "fsdp");
+  const std::vector<std::string> names = model.Parameters().Keys();
+  Dict given = SavedFor(t, model, form);
+  given.Set(t.TextParam("entry"), 3.5);
+  const std::vector<std::string> kinds = {"AssertionError", "AttributeError", "TypeError", "RuntimeError", "ValueError"};
+  if (!Refused(t, "a number in the place of a tensor", kinds, [&] { SetState(model, form, given); })) return;
+  t.Rule(SameNames("registered parameters after the refused load", names, model.Parameters().Keys()));
 }
 
 }  // namespace shardcts::extended

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "contract/fsdp.h"
+#include "contract/tensor_bytes.h"
 #include "rank/whole.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
@@ -362,6 +363,35 @@ RULE(TR16) {
   const Value before = t.subject().Clone(model.Gradients());
   model.Reallocate();
   t.Rule(SameValue("gradients after the move", before, model.Gradients()));
+}
+
+// The batch is cut for all ranks.
+RULE(TR17) {
+  const std::string wrapper = t.TextParam("wrapper"), dtype = t.TextParam("dtype");
+  const at::ScalarType type = *ParseDtype(dtype);
+  const double lr = 1.0 / 16;
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  model.Cast(dtype);
+  WrapOver(t, model, TrainedStack(), wrapper, {t.world_size(), 1});
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "sgd", {.lr = lr});
+  const BatchPart part{t.rank(), t.world_size()};
+  const c10::Device device(t.device());
+  const Value output = model.Forward({Value(BatchInput(0, 3, part).to(type).to(device))});
+  model.BackwardFrom(output, BatchGradient(0, output.AsTensor().size(1), part).to(type).to(device));
+  optimizer.Step();
+
+  Twin twin(TrainedStack());
+  twin.SetValues(SmallValuesLike(twin.Parameters()));
+  TwinOptimizer expected(twin, "sgd", {.lr = lr});
+  const at::Tensor whole = twin.Forward({BatchInput(0, 3)});
+  whole.backward(BatchGradient(0, whole.size(1)));
+  expected.Step();
+  const Dict state = WholeDict(t, GetModelStateDict(model, {.full_state_dict = true}));
+  CompareOptions options;
+  options.tolerance.atol = 0x1p-12;
+  for (const auto& [name, value] : twin.Parameters()) {
+    t.Rule(SameValue(ToString(name) + " after one step", value.AsTensor().detach().to(type), state.At(name), options));
+  }
 }
 
 }  // namespace shardcts::extended

@@ -59,11 +59,14 @@ std::vector<std::string> MeshNamesOf(std::string_view wrapper) {
   return {};
 }
 
-// Tensor parallel over the dimension "tp", fully_shard over the others.
+// fsdp_hybrid: FSDP1. All others: tensor parallel over the dimension "tp", fully_shard over the others.
 void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
               const std::vector<int64_t>& mesh_shape) {
   std::vector<std::string> names = MeshNamesOf(wrapper);
   const Mesh mesh = t.subject().InitMesh(mesh_shape, names);
+  if (wrapper == "fsdp_hybrid") {
+    return WrapAllFsdp(model, spec, {.device_mesh = mesh, .sharding_strategy = "HYBRID_SHARD", .use_orig_params = false});
+  }
   const bool has_tp = names.back() == "tp";
   if (has_tp) {
     model.Parallelize(names.size() == 1 ? mesh : mesh.Submesh({"tp"}), spec.plan);

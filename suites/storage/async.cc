@@ -207,4 +207,20 @@ RULE(AS10) {
 
 RULE(AS11) { FailThenSave(t, {.process = true}); }
 
+RULE(AS12) {
+  const World world = FirstRanks(t);
+  const bool is_last = t.rank() == t.world_size() - 1;
+  Dict clash = CodedState(t, world, kAsync);
+  if (is_last) clash.Set("x.y", at::zeros({1})), clash.Set("x", Dict{{"y", at::zeros({1})}});
+  IsRefused(t, "a save that fails on the last rank", {"x.y"},
+            [&] { SaveCheckpointAsync(t.caller(), clash, "checkpoint", {}).Wait(); });
+  const Dict good = CodedState(t, world, kAsync);
+  if (t.TextParam("next") == "background") {
+    SaveCheckpointAsync(t.caller(), good, "checkpoint", {}).Wait();
+  } else {
+    world.Save(good, "checkpoint");
+  }
+  HasCoded(t, "the next save", world, kAsync, world.Load(BlankState(t, world, kAsync), "checkpoint"));
+}
+
 }  // namespace shardcts::storage

@@ -181,4 +181,17 @@ RULE(IO7) {
             [&] { world.Load(BlankState(t, world, kStored), "checkpoint"); });
 }
 
+RULE(CR12) {
+  const World world = FirstRanks(t);
+  const std::string there = FormatOf(t);
+  world.Save(CodedState(t, world, kStored), "checkpoint", {.format = there});
+  for (const std::string& format : {std::string(), there}) {
+    IsRefused(t, fmt::format("a save in the format \"{}\" with overwrite=false", format), {}, [&] {
+      world.Save(BlankState(t, world, kStored), "checkpoint", {.format = format, .overwrite = false});
+    });
+  }
+  HasCoded(t, "what was there", world, kStored,
+           world.Load(BlankState(t, world, kStored), "checkpoint", {.format = there}));
+}
+
 }  // namespace shardcts::storage

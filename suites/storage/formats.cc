@@ -99,4 +99,22 @@ RULE(FM2) {
   HoldsCoded(t, "what was read", kTyped, "checkpoint");
 }
 
+RULE(FM7) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
+  world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
+  const std::map<std::string, int64_t> file_of = {{"rows", 1}, {"columns", 3}, {"replicated", 3}, {"third", 1}, {"plain", 3}};
+  Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "parts", "whole", file_of); });
+  const Json index = IndexIn(t.Folder("whole"));
+  if (!t.Rule(Holds(index.is_object() && index.contains("weight_map"), "the index", "is missing, or has no weight_map"))) return;
+  std::vector<std::string> problems;
+  for (const auto& [name, number] : file_of) {
+    const std::string file = fmt::format("model-{:05}-of-00003.safetensors", number);
+    t.Rule(Equal("file of " + name, file, index["weight_map"].value(name, std::string())));
+    const auto stored = ReadSafetensors(t.Folder("whole") + "/" + file, problems);
+    t.Rule(Holds(stored.contains(name), name, "is not in " + file));
+  }
+  t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
+}
+
 }  // namespace shardcts::storage

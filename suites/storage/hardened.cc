@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "contract/tensor_bytes.h"
+#include "rank/session.h"
 #include "suites/rules/coded.h"
 #include "suites/storage/files_on_disk.h"
 #include "suites/storage/placed.h"
@@ -143,6 +144,28 @@ RULE(SC4) {
   t.AllGather(Value());
   const size_t files = DigestsBelow(t.Folder("checkpoint")).size(), most = static_cast<size_t>(t.world_size()) + 2;
   t.Rule(Holds(files <= most, "the checkpoint", fmt::format("has {} files, at most {} are expected", files, most)));
+}
+
+RULE(HX12) {
+  const World world = FirstRanks(t);
+  const Dict state = CodedState(t, world, kDamaged);
+  world.Save(state, "parts", {.format = "safetensors"});
+  Rank0Does(t, [&] {
+    const std::string bytes = TensorBytes(state.At(kDamaged.front().name).AsDTensor().local);
+    const auto [file, offset] = FindBytes(t.Folder("parts"), bytes);
+    if (file.empty()) throw HarnessError("no file has what was saved as it is in memory");
+    FlipBit(file, offset + bytes.size() / 2);
+  });
+  bool refused = false;
+  Rank0Does(t, [&] {
+    try {
+      ConsolidateCheckpoint(t.caller(), "parts", "whole", {});
+    } catch (const OperationFailed&) {
+      refused = true;
+    }
+  });
+  const bool by_rank_0 = t.AllGather(refused).front().AsBool();
+  t.Rule(Holds(by_rank_0, "a consolidation of a changed part", "expected an error, actual none"));
 }
 
 }  // namespace shardcts::storage

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "contract/dsd.h"
+#include "contract/tensor_bytes.h"
 #include "rank/whole.h"
 #include "suites/rules/coded.h"
 #include "suites/rules/comparison.h"
@@ -119,6 +120,35 @@ RULE(RT6) {
       t.Rule(SameValue(fmt::format("{} after a change of {}", ToString(name), ToString(changed)), before.At(name), other));
     }
   }
+}
+
+RULE(RT7) {
+  const World world = FirstRanks(t);
+  Dict saved, wanted;
+  for (const int64_t size : {int64_t{1} << 12, int64_t{1} << 16, int64_t{1} << 20, int64_t{8} << 20}) {
+    for (const int64_t bytes : {size - 1, size, size + 1}) {
+      const std::string name = fmt::format("{} bytes", bytes);
+      saved.Set(name, at::arange(bytes, at::kLong).remainder(251).to(at::kByte));
+      wanted.Set(name, at::zeros({bytes}, at::kByte));
+    }
+  }
+  world.Save(saved, "checkpoint");
+  t.Rule(SameValue("what was loaded", saved, world.Load(wanted, "checkpoint")));
+}
+
+RULE(RT8) {
+  const World world = FirstRanks(t);
+  Dict state;
+  for (const char* dtype : {"float64", "float32", "bfloat16", "float16", "complex64", "complex128", "int64", "int32", "int16",
+                            "int8", "uint8", "bool", "float8_e4m3fn"}) {
+    const at::Tensor whole = rules::Coded({5, 2}, 1).remainder(2).to(*ParseDtype(dtype));
+    state.Set(dtype, PartOf(whole, world.layout(), PlacementsOf("S0"), t.rank()));
+  }
+  world.Save(state, "checkpoint", {.format = FormatOf(t)});
+  for (const std::string& complaint : VerifyCheckpoint(t.caller(), "checkpoint")) {
+    t.Rule(Holds(false, "a checkpoint of every dtype", complaint));
+  }
+  t.Rule(Equal("complete", true, DescribeCheckpoint(t.caller(), "checkpoint").complete));
 }
 
 }  // namespace shardcts::storage

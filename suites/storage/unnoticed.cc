@@ -181,4 +181,15 @@ RULE(DT7) {
   t.Rule(SameValue("what was read", expected, InOrderOf(expected, ReadCheckpoint(t.caller(), "checkpoint"))));
 }
 
+RULE(LD9) {
+  const World world = FirstRanks(t);
+  const std::string late = "asked for by the last rank";
+  Dict saved = CodedState(t, world, kThree), wanted = BlankState(t, world, kThree);
+  saved.Set(late, rules::Coded({3}, 1));
+  world.Save(saved, "checkpoint");
+  if (t.rank() == t.world_size() - 1) wanted.Set(late, at::zeros({3}));
+  IsNotReported(t, "a load of all names, one of them on one rank", late,
+                [&](Warnings& warnings) { world.Load(wanted, "checkpoint", {.warnings = &warnings}); });
+}
+
 }  // namespace shardcts::storage

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "contract/json_codec.h"
+#include "contract/tensor_bytes.h"
 #include "suites/rules/coded.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
@@ -86,6 +87,30 @@ RULE(NM6) {
   world.Save(in_own_order(CodedState(t, world, tensors)), "order");
   HasCoded(t, "what was loaded", world, tensors, world.Load(in_own_order(BlankState(t, world, tensors)), "order"));
   HoldsCoded(t, "what was read", tensors, "order");
+}
+
+RULE(DT9) {
+  const World world = FirstRanks(t);
+  struct Pair {
+    at::ScalarType saved, held;
+  };
+  const std::vector<Pair> pairs = {{at::kFloat, at::kDouble}, {at::kHalf, at::kFloat}, {at::kBFloat16, at::kFloat},
+                                   {at::kInt, at::kLong},     {at::kByte, at::kShort}, {at::kFloat, at::kComplexFloat}};
+  Dict saved, wanted, expected;
+  const auto part = [&](const at::Tensor& whole) { return PartOf(whole, world.layout(), PlacementsOf("S0"), t.rank()); };
+  for (const Pair& pair : pairs) {
+    const std::string name = fmt::format("{} into {}", DtypeName(pair.saved), DtypeName(pair.held));
+    const at::Tensor whole = rules::Coded({5, 2}, 0).remainder(100).to(pair.saved), held = whole.to(pair.held);
+    saved.Set(name, whole);
+    wanted.Set(name, at::zeros_like(held));
+    expected.Set(name, held);
+    saved.Set("part: " + name, part(whole));
+    wanted.Set("part: " + name, part(at::zeros_like(held)));
+    expected.Set("part: " + name, part(held));
+  }
+  world.Save(saved, "checkpoint");
+  const Dict loaded = world.Load(wanted, "checkpoint");
+  for (const auto& [name, value] : expected) t.Rule(SameValue(ToString(name), value, loaded.At(name)));
 }
 
 }  // namespace shardcts::storage

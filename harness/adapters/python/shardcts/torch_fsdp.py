@@ -54,11 +54,12 @@ class FsdpOperations:
         skipped = [torch_modules.place_at(root, name) for name in options.get("skip_modules", ())]
         for place in skipped:
             delattr(place.parent, place.attribute)
-        arguments = self._fsdp_arguments(root, options)
-        root = torch_modules.wrap(root, path, lambda module: FullyShardedDataParallel(module, **arguments))
-        for place in skipped:
-            setattr(place.parent, place.attribute, place.outermost)
-        return root
+        try:
+            arguments = self._fsdp_arguments(root, options)
+            return torch_modules.wrap(root, path, lambda module: FullyShardedDataParallel(module, **arguments))
+        finally:
+            for place in skipped:
+                setattr(place.parent, place.attribute, place.outermost)
 
     def _fsdp_arguments(self, root: nn.Module, options: dict) -> dict:
         """The keyword arguments of FullyShardedDataParallel; what the options do not name keeps PyTorch's default."""
