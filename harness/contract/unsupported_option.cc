@@ -1,6 +1,7 @@
 #include "contract/unsupported_option.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "contract/capability_tree.h"
@@ -51,17 +52,36 @@ std::optional<UnsupportedOption> Find(const std::vector<FieldSpec>& fields, cons
   return UnsupportedOption{"", CapabilityOf(*field, value)};
 }
 
+// The records that a value has: itself, the elements of a list, the values of a dict by names.
+std::vector<std::pair<std::string, const Dict*>> RecordsIn(const FieldSpec& field, const Value& value) {
+  std::vector<std::pair<std::string, const Dict*>> records;
+  const auto add = [&](const std::string& path, const Value& entry) {
+    if (const auto* record = entry.TryAs<Dict>()) records.emplace_back(path, record);
+  };
+  if (field.type.find(kRecordType) == std::string::npos) return records;
+  if (const auto* list = value.TryAs<List>()) {
+    for (size_t i = 0; i < list->size(); ++i) add(field.name + "." + std::to_string(i), (*list)[i]);
+  } else if (const auto* dict = value.TryAs<Dict>(); dict && field.type.starts_with("dict of ")) {
+    for (const auto& [key, entry] : *dict) add(field.name + "." + ToString(key), entry);
+  } else {
+    add(field.name, value);
+  }
+  return records;
+}
+
 std::optional<UnsupportedOption> FindUndeclared(const std::vector<FieldSpec>& fields, const Dict& given,
                                                 const std::string& above, const std::vector<std::string>& declared) {
   for (const auto& [key, value] : given) {
     const auto field = std::ranges::find(fields, ToString(key), &FieldSpec::name);
-    if (field == fields.end()) continue;
-    const std::string path = above + field->name;
+    if (field == fields.end() || value.IsNone()) continue;
     const std::string capability = CapabilityOf(*field, &value);
-    if (!capability.empty() && !DeclaresCapability(declared, capability)) return UnsupportedOption{path, capability};
-    if (value.type() != Value::Type::kDict || field->type.find(kRecordType) == std::string::npos) continue;
-    const auto inside = FindUndeclared(FieldsInside(field->type), value.AsDict(), path + ".", declared);
-    if (inside) return inside;
+    if (!capability.empty() && !DeclaresCapability(declared, capability)) {
+      return UnsupportedOption{above + field->name, capability};
+    }
+    for (const auto& [path, record] : RecordsIn(*field, value)) {
+      const auto inside = FindUndeclared(FieldsInside(field->type), *record, above + path + ".", declared);
+      if (inside) return inside;
+    }
   }
   return std::nullopt;
 }

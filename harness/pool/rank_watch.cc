@@ -96,7 +96,8 @@ void RankWatch::Wait(milliseconds limit) {
     const bool live = watched_[rank] && !record_.ranks()[rank].pool_finished;
     if (live) descriptors.push_back({watched_[rank]->descriptor(), POLLIN, 0});
   }
-  ::poll(descriptors.data(), descriptors.size(), static_cast<int>(limit.count()));
+  const int ready = ::poll(descriptors.data(), descriptors.size(), static_cast<int>(limit.count()));
+  if (ready > 0 && descriptors.front().revents != 0) hub_->Standings();  // so that the same news end no further sleep
 }
 
 std::vector<bool> RankWatch::EndedRanks() {

@@ -43,8 +43,8 @@ class RankWatch {
   // Sleeps until a process or a connection ends, at most for this time. Cuts logs that are too long.
   void Wait(std::chrono::milliseconds limit);
 
-  // By rank: its process has ended, as far as is known, or its connection has ended without a farewell. With a rank that
-  // ended because a peer was gone stands that peer.
+  // By rank: its process has ended, as far as is known, or its connection has ended without a farewell. If it has a rank
+  // that ended because a peer was gone, it has that peer, too.
   std::vector<bool> EndedRanks();
   // Its process is on this host and running.
   bool IsAlive(int rank) const;

@@ -36,25 +36,35 @@ FullyShardOptions ReadFullyShardOptions(const Call& call) {
   return read;
 }
 
-// Modules that are detached as long as it exists, and come back last.
-class Detached {
- public:
-  Detached() = default;
-  ~Detached() {
-    for (const auto& [place, module] : modules_) place.parent->RegisterChild(place.name, module);
-  }
-  Detached(const Detached&) = delete;
-  Detached& operator=(const Detached&) = delete;
-  void Add(const ModulePlace& place) { modules_.emplace_back(place, place.parent->RemoveChild(place.name)); }
-
- private:
-  std::vector<std::pair<ModulePlace, models::ModulePtr>> modules_;
+struct Skipped {
+  ModulePlace place;
+  models::ModulePtr module;
+  std::vector<std::string> siblings;  // and itself, in their order
 };
 
+Skipped Detach(const ModulePlace& place) {
+  std::vector<std::string> siblings;
+  for (const auto& [name, child] : place.parent->children()) siblings.push_back(name);
+  return {place, place.parent->RemoveChild(place.name), std::move(siblings)};
+}
+
+void PutBackInOrder(const Skipped& skipped) {
+  models::Module& parent = *skipped.place.parent;
+  parent.RegisterChild(skipped.place.name, skipped.module);
+  for (const std::string& name : skipped.siblings) parent.RegisterChild(name, parent.RemoveChild(name));
+}
+
+// Skipped modules are detached while `wrap` runs, and come back last; after an error where they were.
 void WithoutSkipped(const Call& call, const std::function<void()>& wrap) {
-  Detached skipped;
-  for (const std::string& path : call.Options().Texts("skip_modules")) skipped.Add(PlaceAt(call.Model(), path));
-  wrap();
+  std::vector<Skipped> detached;
+  try {
+    for (const std::string& path : call.Options().Texts("skip_modules")) detached.push_back(Detach(PlaceAt(call.Model(), path)));
+    wrap();
+  } catch (...) {
+    for (auto last = detached.rbegin(); last != detached.rend(); ++last) PutBackInOrder(*last);
+    throw;
+  }
+  for (const Skipped& skipped : detached) skipped.place.parent->RegisterChild(skipped.place.name, skipped.module);
 }
 
 void WrapInUnit(const Call& call, const std::string& path) {

@@ -445,11 +445,11 @@ RULE(AL21) {
 RULE(AL22) {
   const Mesh mesh = t.subject().InitMesh({t.world_size()});
   const Placement placement = t.TextParam("placement") == "rows" ? Placement::Shard(0) : Placement::Replicate();
-  const at::Tensor given = Coded({5, 2}, t.rank());
+  const at::Tensor given = Coded({5, 2}, t.rank()).to(c10::Device(t.device()));
   const Value placed = t.subject().Distribute(given, mesh, {placement});
-  t.Rule(SameValue("what was given", Coded({5, 2}, t.rank()), given));
+  t.Rule(SameValue("what was given", Coded({5, 2}, t.rank()), given.to(at::kCPU)));
   t.subject().Fill(placed, -1);
-  t.Rule(SameValue("what was given, after a change of the result", Coded({5, 2}, t.rank()), given));
+  t.Rule(SameValue("what was given, after a change of the result", Coded({5, 2}, t.rank()), given.to(at::kCPU)));
 }
 
 }  // namespace shardcts::extended

@@ -239,11 +239,14 @@ RULE(GR14) {
     std::ranges::reverse(names);
     group.Set("params", std::move(names));
   });
+  List turned = state.At("param_groups").AsList();
+  std::ranges::reverse(turned);
+  state.Set("param_groups", std::move(turned));
   Optimizer loaded = named(0.0625);
   TrainOneStep(t, model, {loaded});  // a named optimizer loads into state that it has
   loaded.LoadStateDict(state);
-  HasOptions(t, "the weights, listed in the opposite order", loaded, 0, {{"lr", 0.25}});
-  HasOptions(t, "the biases, listed in the opposite order", loaded, 1, {{"lr", 0.125}});
+  HasOptions(t, "the weights, saved as the second group", loaded, 0, {{"lr", 0.25}});
+  HasOptions(t, "the biases, saved as the first group", loaded, 1, {{"lr", 0.125}});
   t.Rule(SameValue("state", saved.StateDict().At("state"),
                    InOrderOf(saved.StateDict().At("state").AsDict(), loaded.StateDict().At("state"))));
 }

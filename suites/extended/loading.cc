@@ -235,7 +235,6 @@ RULE(LO19) {
   t.Rule(SameValue("state loaded from " + placement, expected, InOrderOf(expected, GetOptimizerState(model, {loaded}, form))));
 }
 
-// A copy to the meta device does nothing.
 // FSDP1 over a mesh.
 RULE(LO22) {
   const std::string wrapper = "fsdp_mesh", form = "sharded", name = "2.weight";
@@ -266,10 +265,14 @@ RULE(LO23) {
   } catch (const OperationFailed&) {
     loaded = false;
   }
+  const std::vector<Value> of_ranks = t.AllGather(loaded);
+  const bool agree = std::ranges::all_of(of_ranks, [&](const Value& one) { return one.AsBool() == loaded; });
+  if (!t.Rule(Holds(agree, "the load", "some ranks have loaded the moment, others have refused it"))) return;
   if (loaded) FirstMomentOf(expected, name) = whole;
   SameState(t, loaded ? "after the load" : "after the refused load", expected, StateOf(t, model, optimizer, wrapper));
 }
 
+// A copy to the meta device does nothing.
 RULE(LO20) {
   Model model = t.subject().Build("linear", {{"in", 3}, {"out", 4}}, "meta");
   const Dict given{{"weight", Coded({4, 3}, 1)}, {"bias", Coded({4}, 2)}};

@@ -1,6 +1,8 @@
 // State of an FSDP1 optimizer whose ranks, members, keys or dtypes do not agree.
 #include <ATen/ATen.h>
 
+#include <functional>
+
 #include "contract/fsdp_optim.h"
 #include "contract/tensor_bytes.h"
 #include "suites/extended/comparison.h"

@@ -30,12 +30,17 @@ std::vector<PlacedTensor> TensorsNamed(const std::string& kind) {
   return {{"no_rows", {0, 3}, "S0"}, {"few", {1, 2}, "S0"}, {"nothing", {0}, ""}};
 }
 
-// Saves them, and consolidates what was saved into the folder "whole", into as many files. *Collective*.
-void SaveWhole(Trial& t, const World& world, const std::vector<PlacedTensor>& tensors, int64_t files) {
+// Saves them, and consolidates what was saved into these files of the folder "whole". *Collective*.
+void SaveWhole(Trial& t, const World& world, const std::vector<PlacedTensor>& tensors,
+               const std::map<std::string, int64_t>& file_of) {
   world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
+  Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "parts", "whole", file_of); });
+}
+
+std::map<std::string, int64_t> InFiles(int64_t files, const std::vector<PlacedTensor>& tensors) {
   std::map<std::string, int64_t> file_of;
   for (size_t i = 0; i < tensors.size(); ++i) file_of[tensors[i].name] = static_cast<int64_t>(i) % files + 1;
-  Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "parts", "whole", file_of); });
+  return file_of;
 }
 
 Json IndexIn(const std::string& folder) {
@@ -47,7 +52,7 @@ Json IndexIn(const std::string& folder) {
 RULE(FM3) {
   const World world = FirstRanks(t);
   const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
-  SaveWhole(t, world, tensors, 2);
+  SaveWhole(t, world, tensors, InFiles(2, tensors));
   const std::string folder = t.Folder("whole");
   const Json index = IndexIn(folder);
   int64_t bytes = 0;
@@ -69,7 +74,7 @@ RULE(FM3) {
 RULE(FM4) {
   const World world = FirstRanks(t);
   const std::vector<PlacedTensor> tensors = TensorsNamed(t.TextParam("tensors"));
-  SaveWhole(t, world, tensors, 1);
+  SaveWhole(t, world, tensors, InFiles(1, tensors));
   std::vector<std::string> problems;
   const auto stored = ReadSafetensorsBelow(t.Folder("whole"), problems);
   t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
@@ -102,9 +107,8 @@ RULE(FM2) {
 RULE(FM7) {
   const World world = FirstRanks(t);
   const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
-  world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
   const std::map<std::string, int64_t> file_of = {{"rows", 1}, {"columns", 3}, {"replicated", 3}, {"third", 1}, {"plain", 3}};
-  Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "parts", "whole", file_of); });
+  SaveWhole(t, world, tensors, file_of);
   const Json index = IndexIn(t.Folder("whole"));
   if (!t.Rule(Holds(index.is_object() && index.contains("weight_map"), "the index", "is missing, or has no weight_map"))) return;
   std::vector<std::string> problems;

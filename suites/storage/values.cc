@@ -95,7 +95,8 @@ RULE(DT9) {
     at::ScalarType saved, held;
   };
   const std::vector<Pair> pairs = {{at::kFloat, at::kDouble}, {at::kHalf, at::kFloat}, {at::kBFloat16, at::kFloat},
-                                   {at::kInt, at::kLong},     {at::kByte, at::kShort}, {at::kFloat, at::kComplexFloat}};
+                                   {at::kInt, at::kLong},     {at::kByte, at::kShort}, {at::kFloat, at::kComplexFloat},
+                                   {at::kComplexFloat, at::kComplexDouble}};
   Dict saved, wanted, expected;
   const auto part = [&](const at::Tensor& whole) { return PartOf(whole, world.layout(), PlacementsOf("S0"), t.rank()); };
   for (const Pair& pair : pairs) {

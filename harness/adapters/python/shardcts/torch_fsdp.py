@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator, Sequence
 
 import torch.distributed as dist
 from torch import nn
@@ -45,21 +47,36 @@ _CONFIGS = {
 }
 
 
+@contextlib.contextmanager
+def _detached(root: nn.Module, paths: Sequence[str]) -> Iterator[None]:
+    """Without these modules, which come back last; after an error where they were."""
+    detached = []
+    try:
+        for path in paths:
+            place = torch_modules.place_at(root, path)
+            detached.append((place, list(place.parent._modules)))
+            delattr(place.parent, place.attribute)
+        yield
+    except BaseException:
+        for place, names in reversed(detached):
+            setattr(place.parent, place.attribute, place.outermost)
+            modules = place.parent._modules
+            for name in names:
+                modules[name] = modules.pop(name)
+        raise
+    for place, _ in detached:
+        setattr(place.parent, place.attribute, place.outermost)
+
+
 class FsdpOperations:
     """The wrapper fsdp, and the operations fsdp.* and scope.exit."""
 
     def wrap(self, root: nn.Module, path: str, wrapper: str, options: dict) -> nn.Module:
         if wrapper != "fsdp":
             return super().wrap(root, path, wrapper, options)
-        skipped = [torch_modules.place_at(root, name) for name in options.get("skip_modules", ())]
-        for place in skipped:
-            delattr(place.parent, place.attribute)
-        try:
+        with _detached(root, options.get("skip_modules", ())):
             arguments = self._fsdp_arguments(root, options)
             return torch_modules.wrap(root, path, lambda module: FullyShardedDataParallel(module, **arguments))
-        finally:
-            for place in skipped:
-                setattr(place.parent, place.attribute, place.outermost)
 
     def _fsdp_arguments(self, root: nn.Module, options: dict) -> dict:
         """The keyword arguments of FullyShardedDataParallel; what the options do not name keeps PyTorch's default."""
