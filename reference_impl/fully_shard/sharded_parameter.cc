@@ -163,12 +163,15 @@ void ShardedParameter::Register(const models::ParameterPtr& parameter) {
 }
 
 void ShardedParameter::ToSharded() {
+  if (shows_unsharded_) sharded_->value.set_requires_grad(unsharded_->value.requires_grad());
+  shows_unsharded_ = false;
   Register(sharded_);
   if (unsharded_buffer_.defined()) FreeStorage(unsharded_buffer_);
 }
 
 void ShardedParameter::ToUnsharded() {
-  unsharded_->value.set_requires_grad(sharded_->value.requires_grad());
+  if (!shows_unsharded_) unsharded_->value.set_requires_grad(sharded_->value.requires_grad());
+  shows_unsharded_ = true;
   Register(unsharded_);
 }
 
@@ -188,7 +191,8 @@ void ShardedParameter::FillUnsharded(const at::Tensor& chunks) {
   if (!unsharded_ || unsharded_buffer_.scalar_type() != chunks.scalar_type()) {  // it may have been cast
     unsharded_buffer_ = at::empty({chunks.numel()}, chunks.options());
     const at::Tensor view = unsharded_buffer_.as_strided(original_shape_, ContiguousStride(original_shape_), 0);
-    unsharded_ = LeafOn(view, sharded_->value.requires_grad(), original_distribution_);
+    const models::ParameterPtr& shown = shows_unsharded_ ? unsharded_ : sharded_;
+    unsharded_ = LeafOn(view, shown->value.requires_grad(), original_distribution_);
   }
   AllocateStorage(unsharded_buffer_);
   at::Tensor whole = chunks.contiguous().view(ShapeOfAllChunks(0));

@@ -56,7 +56,8 @@ class ShardedParameter {
   // floating point.
   void InitComputeDtype(const MixedPrecisionPolicy& policy);
 
-  // Puts the sharded form into the slots and frees the unsharded one.
+  // Puts the sharded form into the slots and frees the unsharded one. The form that comes into the slots requires a
+  // gradient where the other one did, which the user may have changed.
   void ToSharded();
   // Puts the unsharded form into the slots; FillUnsharded was called before.
   void ToUnsharded();
@@ -106,6 +107,7 @@ class ShardedParameter {
   std::optional<at::ScalarType> compute_dtype_;  // nullopt: the original one
   at::Tensor unsharded_buffer_;                  // 1-D, S * padded_numel
   models::ParameterPtr unsharded_;
+  bool shows_unsharded_ = false;  // it is in the slots
 };
 
 }  // namespace shardcts::reference

@@ -118,8 +118,14 @@ void ConsolidateCheckpoint(Files& files, const std::string& path, const std::str
 void ConsolidateTogether(Communicator& group, Files& files, const std::string& path, const std::string& target,
                          const FileNumbers& given) {
   Consolidation plan;
-  Together(group, [&]() -> Value {
+  const std::vector<Value> of_ranks = Together(group, [&]() -> Value {
     plan = PlanOf(files, path, given);
+    return FileJson(plan.file_of).dump();
+  });
+  Together(group, [&]() -> Value {
+    if (of_ranks.front().AsString() != FileJson(plan.file_of).dump()) {
+      throw SemanticError("RuntimeError", "the files are others than those of the first rank");
+    }
     WriteFiles(files, path, target, plan, group.rank(), group.size());
     return {};
   });

@@ -17,6 +17,11 @@ DataParallel::DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicat
   for (const auto& [name, parameter] : models::NamedParameters(*this)) {
     BroadcastValues(*group_, parameter->value.detach(), 0);
   }
+  BroadcastBuffers();
+}
+
+void DataParallel::BroadcastBuffers() {
+  at::NoGradGuard no_grad;
   for (const auto& [name, buffer] : models::NamedBuffers(*this)) BroadcastValues(*group_, buffer, 0);
 }
 
@@ -25,6 +30,7 @@ models::ModulePtr DataParallel::ShallowCopy() const {
 }
 
 at::Tensor DataParallel::ForwardAll(std::vector<at::Tensor> inputs) {
+  BroadcastBuffers();
   at::Tensor output = children().front().second->CallAll(std::move(inputs));
   CallBeforeBackwardOf(output, [weak = std::weak_ptr(self_)] {
     const auto self = weak.lock();

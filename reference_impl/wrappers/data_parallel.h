@@ -19,10 +19,12 @@ class DataParallel : public models::Module {
   Communicator& group() const { return *group_; }
   models::ModulePtr ShallowCopy() const override;  // throws: it cannot be copied
   at::Tensor Forward(at::Tensor input) override { return ForwardAll({std::move(input)}); }
-  // *Local*; the backward that follows is *Collective* over the group, at its end.
+  // *Collective* over the group where there are buffers: they become those of its first rank. The backward that follows
+  // is *Collective*, at its end.
   at::Tensor ForwardAll(std::vector<at::Tensor> inputs) override;
 
  private:
+  void BroadcastBuffers();
   void AverageGradients();
 
   std::shared_ptr<Communicator> group_;

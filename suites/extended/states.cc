@@ -7,6 +7,7 @@
 #include "suites/extended/forms.h"
 #include "suites/extended/optimizer_state.h"
 #include "suites/extended/rule.h"
+#include "suites/extended/training.h"
 #include "suites/extended/trees.h"
 
 namespace shardcts::extended {
@@ -162,6 +163,26 @@ RULE(SM10) {
     t.Rule(SameValue("the next forward", expected, ForwardExact(t, evaluated, wrapper, step + 1)));
   }
   SameState(t, "values after two steps", OwnState(plain, wrapper), OwnState(evaluated, wrapper));
+}
+
+// The root's parameters are whole between forward and backward.
+RULE(SM21) {
+  const std::string changed = "1.weight";
+  const bool thaws = t.TextParam("change") == "thaw";
+  Model model = BuildTrained(t, {.name = "linear_stack", .args = TrainedStack().args}, "plain");
+  model.FullyShard("");
+  model.SetRequiresGrad({changed}, !thaws);
+  const Value input(at::ones({2, 3}).to(c10::Device(t.device())));
+  model.Forward({input});
+  model.SetRequiresGrad({changed}, thaws);
+  for (const char* step : {"the first step", "the second step"}) {
+    model.Backward(model.Forward({input}));
+    for (const auto& [name, gradient] : model.Gradients()) {
+      const bool trains = thaws || ToString(name) != changed;
+      t.Rule(Equal(fmt::format("{} in {}: whether there is a gradient", ToString(name), step), trains, !gradient.IsNone()));
+    }
+    model.ZeroGrad();
+  }
 }
 
 }  // namespace shardcts::extended

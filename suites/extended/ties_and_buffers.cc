@@ -265,4 +265,18 @@ RULE(TB15) {
   }
 }
 
+RULE(TB16) {
+  const Dict buffers{{"mean", TensorNode({3})}, {"count", TensorNode({2}, "int64")}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4, {{"buffers", buffers}})}}});
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const int64_t width = Twin(spec).Parameters().At("0.weight").AsTensor().size(1);
+  for (const int64_t round : {1, 2}) {
+    model.Fill(static_cast<double>(round + 10 * t.rank()), /*buffers=*/true);
+    model.Forward({Value(at::ones({1, width}).to(c10::Device(t.device())))});
+    for (const auto& [name, value] : model.Buffers()) {
+      t.Rule(AllElementsAre(fmt::format("{} after forward {}", ToString(name), round), static_cast<double>(round), value));
+    }
+  }
+}
+
 }  // namespace shardcts::extended

@@ -394,4 +394,23 @@ RULE(TR17) {
   }
 }
 
+RULE(TR18) {
+  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 4}, {"bias", false}});
+  model.FullyShard("", {.reshard_after_forward = true,
+                        .mp_policy = MixedPrecisionPolicy{.param_dtype = "bfloat16", .reduce_dtype = "float32"}});
+  // On the last rank 1 + 2^-7: bfloat16 does not hold the average.
+  const double own = t.rank() == t.world_size() - 1 ? 1 + 0x1p-7 : 1;
+  const Value input(at::full({1, 1}, own).to(c10::Device(t.device())));
+  model.SetRequiresGrad({"weight"}, false);
+  model.Forward({input});
+  model.SetRequiresGrad({"weight"}, true);
+  model.Backward(model.Forward({input}));
+  for (const auto& [name, value] : model.Gradients()) {
+    if (value.IsNone()) continue;
+    const double average = 1 + 0x1p-7 / t.world_size();
+    t.Rule(Equal(ToString(name) + ": dtype", std::string("Float"), std::string(c10::toString(LocalPart(value).scalar_type()))));
+    t.Rule(AllElementsAre(ToString(name) + ": gradient", average, value));
+  }
+}
+
 }  // namespace shardcts::extended

@@ -121,4 +121,34 @@ RULE(FM7) {
   t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
 }
 
+RULE(FM8) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
+  std::map<std::string, int64_t> files = InFiles(2, tensors);
+  if (t.TextParam("names") == "more") files["absent"] = 1;
+  if (t.TextParam("names") == "fewer") files.erase("rows");
+  bool refused = false;
+  world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
+  Rank0Does(t, [&] {
+    try {
+      ConsolidateCheckpoint(t.caller(), "parts", "whole", files);
+    } catch (const OperationFailed&) {
+      refused = true;
+    }
+  });
+  t.Rule(Holds(t.FromRank0(refused).AsBool(), "a consolidation of other names than were saved", "expected an error, actual none"));
+}
+
+RULE(FM9) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
+  std::map<std::string, int64_t> files = InFiles(2, tensors);
+  if (t.rank() > 0) {
+    for (auto& [name, number] : files) number = 3 - number;
+  }
+  world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
+  IsRefused(t, "ranks that give a tensor other files", {},
+            [&] { ConsolidateOnEveryRank(t.caller(), "parts", "whole", files); });
+}
+
 }  // namespace shardcts::storage

@@ -75,4 +75,27 @@ RULE(OM1) {
   }
 }
 
+RULE(OM6) {
+  const Dict unused{{"kind", "linear"}, {"out", 4}, {"unused", true}};
+  const Dict children{{"used", Dict{{"kind", "linear"}, {"out", 4}}}, {"unused", unused}};
+  Model model = t.subject().Build("tree", {{"root", Dict{{"kind", "sequential"}, {"children", children}}}, {"in", 3}}, t.device());
+  model.Fill(0.5);
+  model.FullyShard("");
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  if (Saves(t)) {
+    model.Backward(model.Forward({Value(at::ones({2, 3}).to(c10::Device(t.device())))}));
+    optimizer.Step();
+    return SaveCheckpoint(t.caller(), {{"optimizer", GetOptimizerStateDict(model, {optimizer})}}, "trained");
+  }
+  const Dict wanted{{"optimizer", GetOptimizerStateDict(model, {optimizer})}};
+  const Dict loaded = LoadCheckpoint(t.caller(), wanted, "trained");
+  SetOptimizerStateDict(model, {optimizer}, loaded.At("optimizer").AsDict());
+  const Dict states = WholeDict(t, loaded.At("optimizer").AsDict().At("state").AsDict());
+  for (const auto& [name, state] : states) {
+    const bool is_used = ToString(name).starts_with("used.");
+    const bool has_moments = state.AsDict().At("exp_avg_sq").AsTensor().abs().max().item<double>() > 0;
+    t.Rule(Equal(ToString(name) + ": whether its second moment is more than 0", is_used, has_moments));
+  }
+}
+
 }  // namespace shardcts::storage
