@@ -58,6 +58,8 @@ class OwnSharding(PyTorchAdapter):
         saved = optimizer.state_dict()
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for index, state in saved["state"].items():
+            if not isinstance(index, int):  # state of no parameter
+                continue
             saved["state"][index] = {name: rows(parameters[index], value) for name, value in state.items()}
         return saved
 

@@ -88,7 +88,8 @@ class OtherCut(OwnSharding):
 
     @operation("tensor.clone")
     def tensor_clone(self, value):
-        with_own_storage = lambda entry: dataclasses.replace(entry, local=entry.local.detach().clone(), is_parameter=False)
+        with_own_storage = lambda entry: dataclasses.replace(entry, local=entry.local.detach().clone(),
+                                                              is_parameter=False, requires_grad=False)
         return each(value, with_own_storage, super().tensor_clone)
 
     @operation("tensor.fill")
