@@ -69,10 +69,11 @@ Outcome ReferenceImplementation::Invoke(std::string_view operation, const Dict& 
   const DirectMemoryScope direct_memory(*session_.context.communicator);
   std::vector<Warning> warnings;
   try {
-    if (const auto complaint = CheckArguments(*FindOperation(operation), arguments)) {
+    const OperationSpec& spec = *FindOperation(operation);
+    if (const auto complaint = CheckArguments(spec, arguments)) {
       return Error{"TypeError", complaint->message};
     }
-    const auto refused = FindUndeclaredOption(*FindOperation(operation), arguments, declared_);
+    const auto refused = FindUndeclaredOption(spec, arguments, declared_);
     if (refused) return Error{std::string(kNotSupported), refused->path + ": " + refused->capability + " is not declared"};
     Outcome outcome = handler->second({session_, arguments, warnings});
     outcome.warnings = std::move(warnings);
