@@ -119,4 +119,16 @@ void IsRefused(Trial& t, std::string_view what, const std::vector<std::string>& 
   t.Rule({false, fmt::format("{}: expected an error, actual none", what)});
 }
 
+void IsRefusedOnRank0(Trial& t, std::string_view what, const std::function<void()>& body) {
+  bool refused = false;
+  Rank0Does(t, [&] {
+    try {
+      body();
+    } catch (const OperationFailed&) {
+      refused = true;
+    }
+  });
+  t.Rule(Holds(t.FromRank0(refused).AsBool(), std::string(what), "expected an error, actual none"));
+}
+
 }  // namespace shardcts::storage

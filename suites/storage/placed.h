@@ -40,5 +40,7 @@ void HoldsCoded(Trial& t, std::string_view what, const std::vector<PlacedTensor>
 // Evaluates the rule: the operations inside fail, with all of these texts in the message. *Collective* as the body.
 void IsRefused(Trial& t, std::string_view what, const std::vector<std::string>& texts,
                const std::function<void()>& body);
+// The same of operations that rank 0 alone does; evaluated on every rank. *Collective*.
+void IsRefusedOnRank0(Trial& t, std::string_view what, const std::function<void()>& body);
 
 }  // namespace shardcts::storage
