@@ -12,11 +12,12 @@
 namespace shardcts {
 namespace {
 
-// Of some tensor dimension: several mesh dimensions of more than one rank split it.
+// Some tensor dimension is split by several mesh dimensions of more than one rank, or in several ranges a rank.
 bool IsSplitTwice(const DTensor& tensor) {
   std::map<int64_t, int> splits;
   for (size_t d = 0; d < tensor.placements.size(); ++d) {
-    if (tensor.placements[d].IsShard() && tensor.mesh.shape[d] > 1) ++splits[tensor.placements[d].dim];
+    const Placement& placement = tensor.placements[d];
+    if (placement.IsShard() && tensor.mesh.shape[d] > 1) splits[placement.dim] += placement.split_factor > 1 ? 2 : 1;
   }
   return std::ranges::any_of(splits, [](const auto& split) { return split.second > 1; });
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "contract/tensor_bytes.h"
@@ -102,25 +103,41 @@ void RequireShard(const ShardedTensor& tensor, const LocalShard& shard, int64_t 
                       DtypeName(tensor.dtype), ShapeToString(metadata.sizes)));
 }
 
-}  // namespace
-
-namespace {
-
-// The mesh dimensions in the order in which they split: from the first to the last, but a strided shard over factor f
-// after those later dimensions that have split into f pieces.
-std::vector<size_t> SplitOrder(const MeshLayout& mesh, const std::vector<Placement>& placements) {
+// The mesh dimensions that split tensor dimension `dim`, in the order in which they do: from the first to the last, but
+// a strided shard over factor f after those later ones that split into f pieces. Nothing where none split into so many.
+std::optional<std::vector<size_t>> SplitOrder(const MeshLayout& mesh, const std::vector<Placement>& placements,
+                                              int64_t dim) {
   std::vector<size_t> order;
   for (size_t d = placements.size(); d-- > 0;) {
-    if (!placements[d].IsShard()) continue;
+    if (!placements[d].IsShard() || placements[d].dim != dim) continue;
     size_t at = 0;
-    int64_t pieces = 1;  // of the same tensor dimension, by order[0 … at)
-    while (pieces < placements[d].split_factor && at < order.size()) {
-      const size_t later = order[at++];
-      if (placements[later].dim == placements[d].dim) pieces *= mesh.shape[later];
-    }
+    int64_t pieces = 1;  // by order[0 … at)
+    while (pieces != placements[d].split_factor && at < order.size()) pieces *= mesh.shape[order[at++]];
+    if (pieces != placements[d].split_factor) return std::nullopt;
     order.insert(order.begin() + static_cast<std::ptrdiff_t>(at), d);
   }
   return order;
+}
+
+// The part-th of `parts` chunks of each of `pieces` chunks. A copy.
+at::Tensor ChunkOfEach(const at::Tensor& tensor, int64_t dim, int64_t pieces, int64_t parts, int64_t part) {
+  std::vector<at::Tensor> chunks;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    chunks.push_back(CeilChunk(CeilChunk(tensor, dim, pieces, piece), dim, parts, part));
+  }
+  return at::cat(chunks, dim);
+}
+
+// Fills the part of `whole` that `rank` holds.
+void Fill(const at::Tensor& whole, const DTensor& tensor, int64_t rank, const at::Tensor& slice,
+          const at::Tensor& part) {
+  if (slice.numel() == 0) return;
+  if (slice.is_alias_of(whole)) {
+    slice.copy_(part);
+    return;
+  }
+  const at::Tensor places = at::arange(whole.numel(), at::kLong).view(whole.sizes());
+  whole.view(-1).index_copy_(0, LocalSlice(places, tensor.mesh, tensor.placements, rank).flatten(), part.flatten());
 }
 
 }  // namespace
@@ -129,8 +146,15 @@ at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std:
                       int64_t rank) {
   const std::vector<int64_t> coordinate = mesh.Coordinate(rank).value();
   at::Tensor local = full;
-  for (size_t d : SplitOrder(mesh, placements)) {
-    local = CeilChunk(local, placements[d].dim, mesh.shape[d], coordinate[d]);
+  for (int64_t dim = 0; dim < full.dim(); ++dim) {
+    if (const auto order = SplitOrder(mesh, placements, dim)) {
+      for (size_t d : *order) local = CeilChunk(local, dim, mesh.shape[d], coordinate[d]);
+      continue;
+    }
+    for (size_t d = 0; d < placements.size(); ++d) {
+      if (!placements[d].IsShard() || placements[d].dim != dim) continue;
+      local = ChunkOfEach(local, dim, placements[d].split_factor, mesh.shape[d], coordinate[d]);
+    }
   }
   return local;
 }
@@ -147,7 +171,7 @@ at::Tensor Assemble(const DTensor& tensor, const std::vector<Value>& of_ranks) {
     const DTensor& part = PartOf<DTensor>(of_ranks, rank);
     const at::Tensor slice = LocalSlice(whole, tensor.mesh, tensor.placements, rank);
     RequirePart(tensor, part, rank, slice);
-    if (slice.numel() > 0) slice.copy_(part.local);
+    Fill(whole, tensor, rank, slice, part.local);
   }
   if (held == elements) return whole;
   for (int64_t rank : tensor.mesh.ranks) {

@@ -13,7 +13,8 @@ namespace shardcts {
 
 // The part of `full` that `rank` holds: split by one mesh dimension after the other, each time into ceil-sized chunks;
 // the last ranks have fewer rows or none. A strided shard splits after the later mesh dimensions that its split factor
-// stands for. A view of `full`.
+// stands for, or, where there are none, each of as many chunks: then a rank has several ranges of rows. A view of
+// `full`, or a copy of such ranges.
 at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
                       int64_t rank);
 

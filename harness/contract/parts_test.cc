@@ -73,6 +73,16 @@ TEST(LocalSliceTest, AStridedShardSplitsWhatTheLaterDimensionHasSplit) {
   EXPECT_EQ(RowsOfRanks({Placement::StridedShard(0, 2), Placement::Shard(0)}), (Rows{{0, 1}, {4, 5}, {2, 3}, {6, 7}}));
 }
 
+// By hand: two pieces of four rows and of three, each halved; as a StridedShard of PyTorch's DTensor.
+TEST(LocalSliceTest, AStridedShardAloneHasSeveralRangesOfRows) {
+  const MeshLayout mesh = MeshOf({2});
+  const std::vector<Placement> placements = {Placement::StridedShard(0, 2)};
+  EXPECT_TRUE(at::equal(LocalSlice(at::arange(8), mesh, placements, 0), at::tensor({0, 1, 4, 5}, at::kLong)));
+  EXPECT_TRUE(at::equal(LocalSlice(at::arange(8), mesh, placements, 1), at::tensor({2, 3, 6, 7}, at::kLong)));
+  EXPECT_TRUE(at::equal(LocalSlice(at::arange(7), mesh, placements, 0), at::tensor({0, 1, 4, 5}, at::kLong)));
+  EXPECT_TRUE(at::equal(LocalSlice(at::arange(7), mesh, placements, 1), at::tensor({2, 3, 6}, at::kLong)));
+}
+
 struct Layout {
   std::vector<int64_t> mesh, shape;
   std::vector<Placement> placements;
@@ -95,7 +105,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Layout{{2, 2}, {6, 4}, {Placement::Replicate(), Placement::Shard(0)}},
                     Layout{{2, 2}, {6, 4}, {Placement::Shard(0), Placement::Shard(1)}},
                     Layout{{2, 2}, {8}, {Placement::StridedShard(0, 2), Placement::Shard(0)}},
-                    Layout{{2, 3}, {12, 2}, {Placement::StridedShard(0, 3), Placement::Shard(0)}}));
+                    Layout{{2, 3}, {12, 2}, {Placement::StridedShard(0, 3), Placement::Shard(0)}},
+                    Layout{{2}, {7, 2}, {Placement::StridedShard(0, 2)}},
+                    Layout{{3}, {2, 7}, {Placement::StridedShard(1, 2)}},
+                    Layout{{2, 2}, {9, 3}, {Placement::StridedShard(0, 3), Placement::Shard(0)}},
+                    Layout{{2, 2}, {9, 3}, {Placement::StridedShard(0, 2), Placement::Replicate()}}));
 
 TEST(AssembleDTensorTest, TensorParallelSplitsBeforeFsdp) {
   std::vector<Value> of_ranks =

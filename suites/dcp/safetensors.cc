@@ -11,29 +11,11 @@
 #include "suites/dcp/steps.h"
 #include "suites/storage/files_on_disk.h"
 #include "suites/storage/placed.h"
-#include "suites/storage/safetensors_reader.h"
+#include "suites/storage/safetensors_files.h"
 #include "suites/storage/worlds.h"
 
 namespace shardcts::dcp {
 namespace {
-
-// A file of the format with these float32 tensors.
-void WriteSafetensors(const std::string& path, const Dict& tensors) {
-  Json header = Json::object();
-  std::string data;
-  for (const auto& [name, value] : tensors) {
-    const at::Tensor tensor = value.AsTensor().contiguous();
-    const size_t begin = data.size();
-    data.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-    header[ToString(name)] = {
-        {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
-  }
-  const std::string text = header.dump();
-  std::string length;
-  for (int byte = 0; byte < 8; ++byte) length += static_cast<char>(text.size() >> (8 * byte) & 0xff);
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-  std::ofstream(path, std::ios::binary) << length << text << data;
-}
 
 Dict ReadFile(Trial& t, const std::string& path) {
   std::vector<std::string> problems;
@@ -111,20 +93,12 @@ std::vector<int64_t> BlocksOf(const std::vector<int64_t>& shape) {
 // Writes the weights with their factors into one file, with its index, and loads the products.
 Dict LoadQuantized(Trial& t, const std::string& folder, const std::map<std::string, Quantized>& weights) {
   Dict saved, target;
-  Json weight_map = Json::object();
-  int64_t bytes = 0;
   for (const auto& [name, weight] : weights) {
     saved.Set(name, weight.stored);
     saved.Set(name + "_scale_inv", weight.factors);
     target.Set(name, at::zeros_like(weight.stored));
   }
-  for (const auto& [name, value] : saved) {
-    weight_map[ToString(name)] = "model.safetensors";
-    bytes += static_cast<int64_t>(value.AsTensor().nbytes());
-  }
-  WriteSafetensors(t.Folder(folder + "/model.safetensors"), saved);
-  const Json index{{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
-  std::ofstream(t.Folder(folder + "/" + kIndex)) << index;
+  storage::WriteIndexedSafetensors(t.Folder(folder), saved);
   return LoadCheckpoint(t.caller(), target, folder,
                         {.format = "safetensors", .threads = 2, .block_size = kBlock, .distributed = false});
 }
@@ -145,7 +119,7 @@ PORT(test_save) {
 
 PORT(test_load) {
   const Dict saved = ModuleState(t, 1);
-  WriteSafetensors(t.Folder("checkpoint/model-00001-of-00001.safetensors"), saved);
+  storage::WriteSafetensors(t.Folder("checkpoint/model-00001-of-00001.safetensors"), saved);
   const Dict loaded = LoadCheckpoint(t.caller(), ModuleState(t, 2), "checkpoint",
                                      {.format = "safetensors", .distributed = false});
   HasTensors(t, {"C1", "C2"}, "what was loaded", saved, loaded);
@@ -153,7 +127,7 @@ PORT(test_load) {
 
 PORT(test_load_into_empty_dict) {
   const Dict saved = ModuleState(t, 1);
-  WriteSafetensors(t.Folder("checkpoint/model-00001-of-00001.safetensors"), saved);
+  storage::WriteSafetensors(t.Folder("checkpoint/model-00001-of-00001.safetensors"), saved);
   HasTensors(t, {"C1", "C2"}, "what was read", saved, ReadCheckpoint(t.caller(), "checkpoint"));
 }
 

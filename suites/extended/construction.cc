@@ -310,4 +310,17 @@ RULE(WR20) {
   t.Rule(Equal("units", std::string("[\"\", \"m.a\", \"m.a.x\", \"m.a.y\"]"), UnitPaths(model)));
 }
 
+RULE(WR21) {
+  const Dict unit{{"kind", "sequential"}, {"children", Dict{{"ignored", LinearNode(3)}}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", Dict{{"unit", unit}, {"last", LinearNode(2)}}}});
+  Model model = BuildCoded(t, spec), plain = BuildCoded(t, spec);
+  FsdpOptions options = FsdpOptionsOf(t, "fsdp_orig");
+  options.ignored_modules = {"unit.ignored"};
+  options.mixed_precision = FsdpMixedPrecision{.param_dtype = kBFloat16, .cast_forward_inputs = true};
+  WrapFsdp(model, "unit", options);
+  WrapFsdp(model, "", FsdpOptionsOf(t, "fsdp_orig"));
+  const Value input = Ones(t, 4);
+  t.Rule(SameValue("output", plain.Forward({input}), model.Forward({input})));
+}
+
 }  // namespace shardcts::extended

@@ -116,4 +116,19 @@ RULE(LO2) {
   SameState(t, "after a good load and a step", ParametersOf(t, other, wrapper), ParametersOf(t, model, wrapper));
 }
 
+RULE(LO24) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  const Dict good = SavedStateFor(t, model, optimizer, form), before = StateOf(t, model, optimizer, wrapper);
+  for (const std::string moment : {"exp_avg", "exp_avg_sq"}) {
+    Dict given = good;
+    MomentIn(given, form, moment) = 0.5;
+    const auto load = [&] { SetOptimizerState(model, {optimizer}, form, GivenBy(t, form, given)); };
+    if (!Refused(t, "a number as " + moment, {"ValueError", "TypeError", "RuntimeError"}, load)) return;
+    t.Rule(SameValue("state after a number as " + moment, before, StateOf(t, model, optimizer, wrapper)));
+  }
+}
+
 }  // namespace shardcts::extended

@@ -300,4 +300,21 @@ RULE(RK13) {
   SameState(t, "FULL", Twin(spec).StateDict(), GetState(model, "full"));
 }
 
+RULE(RK14) {
+  const int64_t shards = t.IntParam("shards");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  FsdpOptions inner = FsdpOptionsOf(t, "fsdp_orig");
+  inner.sharding_strategy = "HYBRID_SHARD";
+  inner.device_mesh = t.subject().InitMesh({t.world_size() / shards, shards}, {"replicate", "shard"});
+  WrapFsdp(model, "1", inner);
+  WrapFsdp(model, "", FsdpOptionsOf(t, "fsdp_orig"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  const Dict given = CodedAdamStateDict(Twin(TrainedStack()).Parameters());
+  const StateDictConfig config{.rank0_only = true, .optim = OptimStateDictConfig{.rank0_only = true}};
+  WithStateDictType(model, StateDictKind::kFull, config, [&] {
+    OptimStateDictToLoad(model, optimizer, t.rank() == 0 ? given : Dict{}, {.load_directly = true});
+  });
+  HasState(t, "the state that rank 0 had", given, GetOptimizerState(model, {optimizer}, "full"));
+}
+
 }  // namespace shardcts::extended

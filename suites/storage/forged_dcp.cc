@@ -1,8 +1,10 @@
 #include "suites/storage/forged_dcp.h"
 
+#include <ATen/ATen.h>
 #include <caffe2/serialize/inline_container.h>
 
-#include <cstring>
+#include <functional>
+#include <numeric>
 
 namespace shardcts::storage {
 namespace {
@@ -132,22 +134,21 @@ std::string ForgedItem(const std::string& pickle, const std::string* storage) {
   return item;
 }
 
-std::string ForgedTensorItem(const std::vector<int64_t>& shape, float first) {
-  int64_t count = 1;
-  std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t dim = shape.size(); dim-- > 0;) strides[dim] = count, count *= shape[dim];
-  std::string storage(static_cast<size_t>(count) * sizeof(float), '\0');
-  for (int64_t i = 0; i < count; ++i) {
-    const float value = first + static_cast<float>(i);
-    std::memcpy(storage.data() + static_cast<size_t>(i) * sizeof value, &value, sizeof value);
-  }
+std::string ForgedTensorItem(const at::Tensor& tensor) {
+  const std::string storage(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   const std::string id = PickledTuple({PickledText("storage"), PickledName("torch FloatStorage"), PickledText("0"),
-                                       PickledText("cpu"), PickledInt(count)});
-  const std::string tensor =
+                                       PickledText("cpu"), PickledInt(tensor.numel())});
+  const std::string rebuilt =
       PickledCall("torch._utils _rebuild_tensor_v2",
-                  PickledTuple({id + "Q", PickledInt(0), PickledInts(shape), PickledInts(strides), "\x89",
+                  PickledTuple({id + "Q", PickledInt(0), PickledInts(tensor.sizes().vec()),
+                                PickledInts(tensor.strides().vec()), "\x89",
                                 PickledCall("collections OrderedDict", ")")}));
-  return ForgedItem("\x80\x02" + tensor + ".", &storage);
+  return ForgedItem("\x80\x02" + rebuilt + ".", &storage);
+}
+
+std::string ForgedTensorItem(const std::vector<int64_t>& shape, float first) {
+  const int64_t count = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+  return ForgedTensorItem(at::arange(count, at::kFloat).add(first).view(shape));
 }
 
 std::string ForgedValueItem(const std::string& pickled) { return ForgedItem("\x80\x02" + pickled + ".", nullptr); }

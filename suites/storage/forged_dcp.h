@@ -5,6 +5,8 @@
 // pickletools.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -50,7 +52,9 @@ struct ForgedMetadata {
 
 // An archive of torch.save with this pickle and, if `storage` is not nullptr, these bytes.
 std::string ForgedItem(const std::string& pickle, const std::string* storage);
-// The item of a float32 tensor of consecutive numbers from `first` on.
+// The item of a float32 tensor without gaps, in the order in which its elements lie: of a transposed one by columns.
+std::string ForgedTensorItem(const at::Tensor& tensor);
+// Of consecutive numbers from `first` on.
 std::string ForgedTensorItem(const std::vector<int64_t>& shape, float first);
 // The item of a plain value.
 std::string ForgedValueItem(const std::string& pickled);

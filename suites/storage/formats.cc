@@ -6,7 +6,7 @@
 #include "suites/storage/files_on_disk.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
-#include "suites/storage/safetensors_reader.h"
+#include "suites/storage/safetensors_files.h"
 
 namespace shardcts::storage {
 namespace {

@@ -150,4 +150,12 @@ RULE(FM6) {
   HasForged(t, form, world, world.Load(ForgedDestination(t, world), "checkpoint", {.format = "dcp"}));
 }
 
+RULE(FM10) {
+  Forgery forgery = RightForgery();
+  forgery.Replace("b.distcp", ForgedTensorItem(at::arange(6, 12, at::kFloat).view({2, 3}).t().contiguous().t()));
+  Write(t, forgery);
+  const World world = FirstRanks(t);
+  HasForged(t, "rows stored by columns", world, world.Load(ForgedDestination(t, world), "checkpoint", {.format = "dcp"}));
+}
+
 }  // namespace shardcts::storage

@@ -65,4 +65,18 @@ RULE(RS6) {
   SaveOrLoad(t, tensors, tensors);
 }
 
+RULE(RS13) {
+  const std::vector<PlacedTensor> tensors = {
+      {"even", {8, 2}, "_S0_2"}, {"uneven", {7, 2}, "_S0_2"}, {"columns", {3, 10}, "_S1_3"}};
+  const World world = FirstRanks(t);
+  try {
+    world.Save(CodedState(t, world, tensors), "checkpoint");
+  } catch (const OperationFailed&) {
+    t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "checkpoint").complete));
+    return;
+  }
+  HasCoded(t, "what was loaded", world, tensors, world.Load(BlankState(t, world, tensors), "checkpoint"));
+  HoldsCoded(t, "what was read", tensors, "checkpoint");
+}
+
 }  // namespace shardcts::storage

@@ -1,10 +1,11 @@
-#include "suites/storage/safetensors_reader.h"
+#include "suites/storage/safetensors_files.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "contract/json_codec.h"
@@ -136,6 +137,35 @@ std::map<std::string, at::Tensor> ReadSafetensorsBelow(const std::string& folder
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, of_name] : parts) tensors[name] = PutTogether(name, of_name, problems);
   return tensors;
+}
+
+void WriteSafetensors(const std::string& path, const Dict& tensors) {
+  Json header = Json::object();
+  std::string data;
+  for (const auto& [name, value] : tensors) {
+    const at::Tensor tensor = value.AsTensor().contiguous();
+    const size_t begin = data.size();
+    data.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+    header[ToString(name)] = {
+        {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
+  }
+  const std::string text = header.dump();
+  std::string length;
+  for (int byte = 0; byte < 8; ++byte) length += static_cast<char>(text.size() >> (8 * byte) & 0xff);
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::ofstream(path, std::ios::binary) << length << text << data;
+}
+
+void WriteIndexedSafetensors(const std::string& folder, const Dict& tensors) {
+  WriteSafetensors(folder + "/model.safetensors", tensors);
+  Json weight_map = Json::object();
+  int64_t bytes = 0;
+  for (const auto& [name, value] : tensors) {
+    weight_map[ToString(name)] = "model.safetensors";
+    bytes += static_cast<int64_t>(value.AsTensor().nbytes());
+  }
+  std::ofstream(folder + "/model.safetensors.index.json")
+      << Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
 }
 
 }  // namespace shardcts::storage

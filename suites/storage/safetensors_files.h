@@ -1,4 +1,4 @@
-// Files of the safetensors format, read without the implementation. Source: the format's description,
+// Files of the safetensors format, read and written without the implementation. Source: the format's description,
 // https://huggingface.co/docs/safetensors/index#format; of shards: torch.distributed.checkpoint's HuggingFace storage.
 // *Local*.
 #pragma once
@@ -8,6 +8,8 @@
 #include <map>
 #include <string>
 #include <vector>
+
+#include "contract/value.h"
 
 namespace shardcts::storage {
 
@@ -23,5 +25,10 @@ std::map<std::string, StoredPart> ReadSafetensors(const std::string& path, std::
 // The tensors of all *.safetensors below the folder, put together. Problems also: elements that no file or several
 // files have.
 std::map<std::string, at::Tensor> ReadSafetensorsBelow(const std::string& folder, std::vector<std::string>& problems);
+
+// A file with these float32 tensors; its folder is made.
+void WriteSafetensors(const std::string& path, const Dict& tensors);
+// model.safetensors in the folder, and its index.
+void WriteIndexedSafetensors(const std::string& folder, const Dict& tensors);
 
 }  // namespace shardcts::storage

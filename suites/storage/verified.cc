@@ -1,0 +1,66 @@
+// What a check of a checkpoint finds without loading it.
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "suites/storage/files_on_disk.h"
+#include "suites/storage/placed.h"
+#include "suites/storage/rule.h"
+
+namespace shardcts::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<PlacedTensor> kTensors = {{"first", {6, 5}, "S0"}, {"second", {40, 50}, "S0"}, {"third", {5}, "R"}};
+
+// Into "checkpoint": in a format, or as numbered files that are said to be all of a model. *Collective*.
+void Make(Trial& t, const World& world, const std::string& made) {
+  if (made != "numbered") return world.Save(CodedState(t, world, kTensors), "checkpoint", {.format = FormatOf(t)});
+  world.Save(CodedState(t, world, kTensors), "parts", {.format = "safetensors"});
+  const std::map<std::string, int64_t> files{{"first", 1}, {"second", 2}, {"third", 3}};
+  Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "parts", "checkpoint", files); });
+}
+
+std::string Damaged(const std::string& content, const std::string& way) {
+  if (way == "cut") return content.substr(0, content.size() - 1);
+  if (way == "longer") return content + 'x';
+  std::string changed = content;
+  changed[content.size() / 2] ^= 0x10;
+  return changed;
+}
+
+// Whether the check complains of the checkpoint, or fails.
+bool IsFoundWrong(Trial& t) {
+  try {
+    return !VerifyCheckpoint(t.caller(), "checkpoint").empty();
+  } catch (const OperationFailed&) {
+    return true;
+  }
+}
+
+}  // namespace
+
+RULE(HX13) {
+  const World world = FirstRanks(t);
+  const std::string damage = t.TextParam("damage");
+  Make(t, world, t.TextParam("format"));
+  std::vector<std::string> not_found;
+  Rank0Does(t, [&] {
+    const fs::path folder = t.Folder("checkpoint");
+    for (const auto& [name, digest] : DigestsBelow(folder)) {
+      if (fs::path(name).extension() == ".json") continue;  // an index, which nobody needs to read the files
+      const std::string content = ContentOf(folder / name);
+      if (content.empty()) continue;
+      fs::remove(folder / name);
+      if (damage != "removed") std::ofstream(folder / name, std::ios::binary) << Damaged(content, damage);
+      if (!IsFoundWrong(t)) not_found.push_back(name);
+      std::ofstream(folder / name, std::ios::binary) << content;
+    }
+  });
+  t.Rule(Holds(not_found.empty(), "a file, " + damage + ",", fmt::format("is not found: {}", fmt::join(not_found, ", "))));
+  t.Rule(Equal("what the whole checkpoint is said to be", false, IsFoundWrong(t)));
+}
+
+}  // namespace shardcts::storage
