@@ -28,7 +28,7 @@ class AutoWrapper {
  public:
   AutoWrapper(models::Module& root, const FsdpOptions& options, const IgnoredStates& ignored,
               std::vector<std::string>& user_warnings)
-      : policy_(*options.auto_wrap_policy), options_(options), ignored_(ignored), user_warnings_(user_warnings) {
+      : root_(root), policy_(*options.auto_wrap_policy), options_(options), ignored_(ignored), user_warnings_(user_warnings) {
     options_.auto_wrap_policy.reset();
     for (const auto& [path, module] : models::NamedModules(root)) paths_.try_emplace(module, path);
   }
@@ -39,21 +39,22 @@ class AutoWrapper {
     const std::vector<models::Named<models::ModulePtr>> children = module.children();
     std::set<const models::Module*> seen;
     for (const auto& [name, child] : children) {
-      if (!ignored_.Contains(*child) && seen.insert(child.get()).second) wrapped += WrapChild(module, name, child);
+      if (!ignored_.Contains(*child) && seen.insert(child.get()).second) wrapped += WrapChild(module.child(name));
     }
     return wrapped;
   }
 
  private:
-  int64_t WrapChild(models::Module& parent, const std::string& name, const models::ModulePtr& child) {
+  int64_t WrapChild(models::ModulePtr child) {
     const int64_t numel = NumelOf(*child);
+    if (dynamic_cast<const FsdpModule*>(child.get())) return numel;  // made under another path
     if (!Recurses(*child, numel)) return 0;
     const int64_t wrapped_below = WrapBelow(*child);
     const bool overridden = OverridesMixedPrecision(*child, options_);
     if (!overridden && !Wraps(*child, numel - wrapped_below)) return wrapped_below;
     FsdpOptions options = options_;
     if (overridden) options.mixed_precision = {};
-    parent.ReplaceChild(name, WrapFsdp(child, options, user_warnings_));
+    models::ReplaceEverywhere(root_, child, WrapFsdp(child, options, user_warnings_));
     return numel;
   }
 
@@ -82,6 +83,7 @@ class AutoWrapper {
     return false;
   }
 
+  models::Module& root_;
   AutoWrapPolicy policy_;
   FsdpOptions options_;
   const IgnoredStates& ignored_;

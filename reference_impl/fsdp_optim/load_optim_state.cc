@@ -97,7 +97,7 @@ class Loading {
     for (const std::string& fqn : parameter.fqns) {
       const Value* entry = state.Find(fqn);
       if (!entry) continue;
-      for (const auto& [name, value] : entry->AsDict()) {
+      for (const auto& [name, value] : SortedEntries(entry->AsDict())) {  // in one order on all ranks
         if (!OutlineOf(value)) continue;
         received_.tensors.push_back({fqn, name, value});
         CheckPieces(received_.tensors.back(), *parameter.unit);

@@ -90,7 +90,8 @@ Optimizer::Optimizer(std::unique_ptr<UpdateRule> rule, std::vector<OptimizerGrou
   int64_t id = 0;
   for (const OptimizerGroup& group : groups_) {
     for (const models::ParameterPtr& parameter : group.parameters) {
-      Dict state = rule_->StateAtCreation(parameter->value.detach(), group.options);
+      // By the optimizer's own options, as in PyTorch: a group cannot have others there.
+      Dict state = rule_->StateAtCreation(parameter->value.detach(), rule_->defaults());
       if (!state.empty()) state_.Set(id, std::move(state));
       ++id;
     }

@@ -60,16 +60,6 @@ models::ModulePtr MakeParallel(const models::Module& plain, ParallelStyle style,
   return nullptr;
 }
 
-// Also where the module stands under another path.
-void ReplaceEverywhere(models::Module& root, const models::ModulePtr& module, const models::ModulePtr& by) {
-  for (const auto& [path, parent] : models::NamedModules(root)) {
-    const std::vector<models::Named<models::ModulePtr>> children = parent->children();
-    for (const auto& [name, child] : children) {
-      if (child == module) parent->ReplaceChild(name, by);
-    }
-  }
-}
-
 }  // namespace
 
 ParallelStyle ParseParallelStyle(const std::string& text) {
@@ -95,7 +85,7 @@ std::vector<std::string> Parallelize(models::Module& root, const std::shared_ptr
   for (const Target& target : targets) {
     const models::ModulePtr plain = target.parent->child(target.name);
     if (dynamic_cast<const ParallelLayer*>(plain.get())) continue;  // by another of its paths
-    ReplaceEverywhere(root, plain, MakeParallel(*plain, target.style, mesh));
+    models::ReplaceEverywhere(root, plain, MakeParallel(*plain, target.style, mesh));
   }
   return warnings;
 }

@@ -65,6 +65,8 @@ Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std
 enum class CheckpointFormat { kOwn, kDcp, kSafetensors };
 // *Local*. By the files that are there; kSafetensors if there are none of the others'.
 CheckpointFormat FormatOf(Files& files, const std::string& path);
+// Whether the folder has a checkpoint of some format, or files of one. OSError: there is no such folder.
+bool HasCheckpoint(Files& files, const std::string& path);
 
 // *Local*. What the checkpoint in the folder has, whatever its format is.
 Manifest ReadManifest(Files& files, const std::string& path);

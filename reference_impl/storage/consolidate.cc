@@ -93,11 +93,16 @@ Consolidation PlanOf(Files& files, const std::string& path, const FileNumbers& g
   return plan;
 }
 
+// Makes the folder. Readers would take an older checkpoint there for what is written now, or the files of both.
+void PrepareTarget(Files& files, const std::string& target) {
+  files.MakeFolders(target, true);
+  if (HasCheckpoint(files, target)) throw SemanticError("RuntimeError", target + ": a checkpoint is there");
+}
+
 // Those of the files that a rank of so many writes.
 void WriteFiles(Files& files, const std::string& path, const std::string& target, const Consolidation& plan, int rank,
                 int ranks) {
   SavedFiles saved(files, path, plan.manifest);
-  files.MakeFolders(target, true);
   for (const auto& [number, of_file] : plan.names) {
     if (number % ranks != rank) continue;
     WriteConsolidated(files, target + "/" + ConsolidatedName(number, plan.count), plan.manifest, saved, of_file);
@@ -110,6 +115,7 @@ void ConsolidateCheckpoint(Files& files, const std::string& path, const std::str
                            const FileNumbers& given) {
   Alone([&] {
     const Consolidation plan = PlanOf(files, path, given);
+    PrepareTarget(files, target);
     WriteFiles(files, path, target, plan, 0, 1);
     WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
   });
@@ -126,6 +132,10 @@ void ConsolidateTogether(Communicator& group, Files& files, const std::string& p
     if (of_ranks.front().AsString() != FileJson(plan.file_of).dump()) {
       throw SemanticError("RuntimeError", "the files are others than those of the first rank");
     }
+    if (group.rank() == 0) PrepareTarget(files, target);
+    return {};
+  });
+  Together(group, [&]() -> Value {
     WriteFiles(files, path, target, plan, group.rank(), group.size());
     return {};
   });

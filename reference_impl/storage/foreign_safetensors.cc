@@ -97,11 +97,14 @@ void CheckNumbers(const std::vector<std::string>& names, Complaints& complaints)
 
 }  // namespace
 
+std::vector<std::string> SafetensorsIn(Files& files, const std::string& path) {
+  std::vector<std::string> names = files.Names(path);
+  std::erase_if(names, [](const std::string& name) { return !name.ends_with(kSuffix); });
+  return names;
+}
+
 Manifest ManifestOfSafetensors(Files& files, const std::string& path, Complaints& complaints) {
-  std::vector<std::string> names;
-  for (const std::string& name : files.Names(path)) {
-    if (name.ends_with(kSuffix)) names.push_back(name);
-  }
+  const std::vector<std::string> names = SafetensorsIn(files, path);
   if (names.empty()) {
     throw SemanticError("RuntimeError", path + ": neither " + kManifestName +
                                             " nor .metadata nor files of safetensors" + OtherFormat(files, path));

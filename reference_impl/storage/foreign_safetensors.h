@@ -20,6 +20,9 @@ Manifest ManifestOfSafetensors(Files& files, const std::string& path, Complaints
 Manifest ManifestOfSafetensors(Files& files, const std::string& path, const std::vector<std::string>& names,
                                Complaints& complaints);
 
+// The names of all *.safetensors in the folder, sorted. OSError: there is no such folder.
+std::vector<std::string> SafetensorsIn(Files& files, const std::string& path);
+
 // Complaints: model.safetensors.index.json, if there is one, is damaged, names a tensor or a file that is not there or
 // in which the tensor is not, lacks a tensor, or has another total size.
 void CheckSafetensorsIndex(Files& files, const std::string& path, const Manifest& manifest, Complaints& complaints);

@@ -150,6 +150,10 @@ CheckpointFormat FormatOf(Files& files, const std::string& path) {
   return files.Exists(path + "/" + kDcpMetadataName) ? CheckpointFormat::kDcp : CheckpointFormat::kSafetensors;
 }
 
+bool HasCheckpoint(Files& files, const std::string& path) {
+  return FormatOf(files, path) != CheckpointFormat::kSafetensors || !SafetensorsIn(files, path).empty();
+}
+
 Manifest ReadManifest(Files& files, const std::string& path) {
   Complaints complaints(Complaints::Kind::kThrow);
   return ReadManifest(files, path, complaints);

@@ -9,6 +9,7 @@
 
 #include "contract/tensor_bytes.h"
 #include "serialization/value_bytes.h"
+#include "storage/checkpoint.h"
 #include "storage/dcp_checkpoint.h"
 #include "storage/dcp_metadata.h"
 #include "storage/safetensors.h"
@@ -228,7 +229,7 @@ class SaveSteps::NewFolder {
   NewFolder(Files& files, const SaveSettings& settings) : files_(files), path_(settings.path), name_(NewFolderName()) {
     files.MakeFolders(path_, true);
     hold_ = files.HoldForSave(path_);
-    if (!settings.overwrite && (Has(kManifestName) || Has(kDcpMetadataName))) {
+    if (!settings.overwrite && HasCheckpoint(files, path_)) {
       throw SemanticError("RuntimeError", path_ + ": a checkpoint is there, and overwrite is false");
     }
     files.MakeFolders(path_ + "/" + name_, false);  // Publish syncs its name

@@ -452,4 +452,14 @@ RULE(AL22) {
   t.Rule(SameValue("what was given, after a change of the result", Coded({5, 2}, t.rank()), given.to(at::kCPU)));
 }
 
+RULE(AL23) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  const Dict live = GetState(model, form), copy = CopyOf(t, live);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "sgd", TrainingOptions("sgd"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  t.Rule(SameValue("entries taken before the first forward, after a step", GetState(model, form), live));
+  t.Rule(Holds(!Compare(copy, live).Equal(), "a step", "must change the entries"));
+}
+
 }  // namespace shardcts::extended

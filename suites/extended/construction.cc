@@ -310,17 +310,48 @@ RULE(WR20) {
   t.Rule(Equal("units", std::string("[\"\", \"m.a\", \"m.a.x\", \"m.a.y\"]"), UnitPaths(model)));
 }
 
-RULE(WR21) {
-  const Dict unit{{"kind", "sequential"}, {"children", Dict{{"ignored", LinearNode(3)}}}};
-  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", Dict{{"unit", unit}, {"last", LinearNode(2)}}}});
-  Model model = BuildCoded(t, spec), plain = BuildCoded(t, spec);
-  FsdpOptions options = FsdpOptionsOf(t, "fsdp_orig");
-  options.ignored_modules = {"unit.ignored"};
-  options.mixed_precision = FsdpMixedPrecision{.param_dtype = kBFloat16, .cast_forward_inputs = true};
-  WrapFsdp(model, "unit", options);
-  WrapFsdp(model, "", FsdpOptionsOf(t, "fsdp_orig"));
+RULE(WR22) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildCoded(t, SharedLayer()), plain = BuildCoded(t, SharedLayer());
+  FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  options.auto_wrap_policy = AutoWrapPolicy::Always();
+  WrapFsdp(model, "", options);
   const Value input = Ones(t, 4);
   t.Rule(SameValue("output", plain.Forward({input}), model.Forward({input})));
+  const Dict expected = plain.StateDict(), state = t.subject().Clone(GetState(model, form)).AsDict();
+  SameState(t, "the saved state", expected, state);
+  model.Fill(-1);
+  SetState(model, form, state);
+  SameState(t, "the loaded state", expected, GetState(model, form));
+}
+
+RULE(WR23) {
+  const Dict three = TensorNode({3}), five = TensorNode({5});
+  Model model = BuildCoded(t, OwnParameters({{"three", three}, {"five", five}}));
+  FsdpOptions options = FsdpOptionsOf(t, "fsdp_orig");
+  const std::string dtype = t.TextParam("param_dtype");
+  if (dtype != "none") options.mixed_precision = FsdpMixedPrecision{.param_dtype = dtype};
+  WrapFsdp(model, "", options);
+  // The second parameter begins at 16 bytes of the dtype that is computed in.
+  const int64_t second = dtype == "none" ? 4 : 8, world = t.world_size();
+  const Dict flat = FsdpUnits(model).at(0).AsDict().At("flat_parameter").AsDict();
+  t.Rule(Equal("elements on a rank", (second + 5 + world - 1) / world, flat.At("local_numel").AsInt()));
+}
+
+RULE(WR24) {
+  const std::string strategy = t.TextParam("strategy");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  FsdpOptions options = FsdpOptionsOf(t, "fsdp_orig");
+  options.sharding_strategy = strategy;
+  options.device_mesh = t.subject().InitMesh({2, t.world_size() / 2}, {"replicate", "shard"});
+  for (const char* path : {"0", "1", ""}) WrapFsdp(model, path, options);
+  model.Forward({Ones(t, 3)});
+  const Dict parameters = model.Parameters();
+  for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
+    const at::Tensor whole = value.AsTensor(), held = parameters.At(name).AsTensor();
+    if (whole.dim() < 2) continue;  // a part has one dimension
+    t.Rule(Equal(ToString(name) + ": whether it is whole", strategy == "_HYBRID_SHARD_ZERO2", held.sizes() == whole.sizes()));
+  }
 }
 
 }  // namespace shardcts::extended

@@ -174,4 +174,32 @@ RULE(GE17) {
   Refused(t, "a mesh whose dimensions share a name", kinds, [&] { t.subject().InitMesh({2, 2}, {"a", "a"}); });
 }
 
+RULE(GE19) {
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  const at::Tensor whole = Coded({4, 5}, 0);
+  const Value made = t.subject().Distribute(whole.to(c10::Device(t.device())), mesh, {Placement::Shard(-1)});
+  t.Rule(SameValue("the rank's columns", LocalSlice(whole, mesh.Layout(), {Placement::Shard(1)}, t.rank()),
+                   LocalPart(made).to(at::kCPU)));
+  t.Rule(SameValue("gathered", whole, t.subject().FullTensor(made).AsTensor().cpu()));
+}
+
+RULE(GE20) {
+  const std::string op = t.TextParam("op");
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  std::vector<at::Tensor> parts;
+  for (int64_t rank = 0; rank < t.world_size(); ++rank) parts.push_back(Coded({5, 2}, 3 - rank));
+  const at::Tensor all = at::stack(parts);
+  const at::Tensor expected = op == "avg" ? all.mean(0) : op == "max" ? all.amax(0) : op == "min" ? all.amin(0) : all.sum(0);
+  const DTensor partial{.local = parts[static_cast<size_t>(t.rank())].to(c10::Device(t.device())),
+                        .mesh = mesh.Layout(),
+                        .placements = {Placement::Partial(op)},
+                        .shape = {5, 2},
+                        .stride = {2, 1}};
+  const Value whole = t.subject().Redistribute(partial, {Placement::Replicate()});
+  t.Rule(SameValue("reduced by " + op, expected, LocalPart(whole).to(at::kCPU)));
+  const Value rows = t.subject().Redistribute(partial, {Placement::Shard(0)});
+  t.Rule(SameValue("this rank's rows, reduced by " + op,
+                   LocalSlice(expected, mesh.Layout(), {Placement::Shard(0)}, t.rank()), LocalPart(rows).to(at::kCPU)));
+}
+
 }  // namespace shardcts::extended

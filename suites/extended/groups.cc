@@ -272,4 +272,56 @@ RULE(GR16) {
   }
 }
 
+RULE(GR17) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  Optimizer saved = t.subject().CreateOptimizer(model, "adam", {.lr = 0.5});
+  saved.Schedule(0.5);
+  saved.AdvanceSchedule();
+  Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {.lr = 8});
+  loaded.LoadStateDict(saved.StateDict());
+  loaded.Schedule(0.5);
+  HasOptions(t, "a schedule that begins on loaded groups", loaded, 0, {{"lr", 0.5}, {"initial_lr", 0.5}});
+}
+
+RULE(GR18) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const auto with_groups = [&](const std::vector<std::vector<std::string>>& names) {
+    std::vector<ParameterGroup> groups;
+    for (const std::vector<std::string>& one : names) groups.push_back({one, {.lr = 0.25}});
+    return t.subject().CreateOptimizer(model, "adam", {}, groups);
+  };
+  const std::vector<std::string> weights = NamesEndingWith(model, "weight"), biases = NamesEndingWith(model, "bias");
+  const Optimizer two = with_groups({weights, biases}), fewer = with_groups({weights});
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr = 0.5});
+  const Value before = t.subject().Clone(optimizer.StateDict());
+  for (const auto& [what, other] : {std::pair("two groups", two), std::pair("a group of fewer parameters", fewer)}) {
+    const Dict given = other.StateDict();
+    if (!Refused(t, what, {"ValueError"}, [&] { optimizer.LoadStateDict(given); })) return;
+    t.Rule(SameValue(fmt::format("the optimizer after {}", what), before, optimizer.StateDict()));
+  }
+}
+
+RULE(GR19) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const std::vector<std::string> weights = NamesEndingWith(model, "weight"), biases = NamesEndingWith(model, "bias");
+  const Optimizer optimizer = t.subject().CreateOptimizer(
+      model, "adagrad", {.initial_accumulator_value = 0.25},
+      {{weights, {.initial_accumulator_value = 0.5}}, {biases}});
+  for (const auto& [id, state] : optimizer.StateDict().At("state").AsDict()) {
+    t.Rule(AllElementsAre(ToString(id) + ": sum", 0.25, state.AsDict().At("sum")));
+  }
+}
+
+RULE(GR20) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const std::vector<std::string> weights = NamesEndingWith(model, "weight"), biases = NamesEndingWith(model, "bias");
+  const Optimizer optimizer =
+      t.subject().CreateOptimizer(model, "adam", {}, {{weights, {.amsgrad = true}}, {biases}});
+  const Dict state = GetOptimizerState(model, {optimizer}, t.TextParam("form")).At("state").AsDict();
+  for (const auto& [name, entries] : state) {
+    t.Rule(Equal(ToString(name) + ": whether there is max_exp_avg_sq", ToString(name).ends_with("weight"),
+                 entries.AsDict().Contains("max_exp_avg_sq")));
+  }
+}
+
 }  // namespace shardcts::extended

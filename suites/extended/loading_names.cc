@@ -272,4 +272,24 @@ RULE(LO18) {
   SameState(t, "loaded and saved again", expected, GetState(model, form));
 }
 
+RULE(LO25) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  const ModelSpec spec = EqualLayers();
+  Model source = BuildWrapped(t, spec, wrapper), model = BuildWrapped(t, spec, wrapper);
+  const Optimizer of_source = t.subject().CreateOptimizer(source, "adam");
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  const Dict parameters = Twin(spec).StateDict();
+  const std::string whole = form.starts_with("dsd_") ? "dsd_full" : "full";
+  SetOptimizerState(source, {of_source}, whole, CodedAdamStateDict(parameters));
+  Dict given = SavedStateFor(t, source, of_source, form);
+  if (t.rank() == t.world_size() - 1) {
+    for (auto& [name, state] : given.Find("state")->AsDict()) state = Reversed(state.AsDict());
+  }
+  SetOptimizerState(model, {optimizer}, form, given);
+  const Dict expected = CodedAdamState(parameters);
+  t.Rule(SameValue("state", expected, InOrderOf(expected, WholeState(t, model, optimizer))));
+  const Value gotten = GetOptimizerState(model, {optimizer}, whole).At("state");
+  t.Rule(SameValue("what is gotten whole", expected, InOrderOf(expected, gotten)));
+}
+
 }  // namespace shardcts::extended

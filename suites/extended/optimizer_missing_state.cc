@@ -236,4 +236,49 @@ RULE(OP24) {
   Refused(t, "a group that names what is no parameter", {"KeyError", "RuntimeError", "ValueError"}, load);
 }
 
+RULE(OP32) {
+  const std::string frozen = "0.weight";  // of the first id
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  model.SetRequiresGrad({frozen}, false);
+  Wrap(t, model, TrainedStack(), t.TextParam("wrapper"));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  optimizer.InitState();
+  t.Rule(Equal("whether the frozen parameter has a gradient", false, !model.Gradients().At(frozen).IsNone()));
+  const Dict state = optimizer.StateDict().At("state").AsDict();
+  t.Rule(Equal("whether the frozen parameter has state", false, state.Contains(Key(int64_t{0}))));
+  t.Rule(Equal("parameters with state", model.Parameters().size() - 1, state.size()));
+}
+
+RULE(OP34) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  WrapFsdp(model, "1", FsdpOptionsOf(t, "fsdp_orig"));
+  WrapFsdp(model, "", FsdpOptionsOf(t, "fsdp"));
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  const std::vector<std::string> kinds = {"AssertionError", "RuntimeError", "ValueError"};
+  WithStateDictType(model, StateDictKind::kFull, [&] {
+    Refused(t, "optimizer state over units that differ in use_orig_params", kinds, [&] { OptimStateDict(model, optimizer); });
+  });
+}
+
+RULE(OP35) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  std::vector<std::string> names;
+  for (const auto& [name, value] : model.Parameters()) names.push_back(ToString(name));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {}, {{names, {}}}, /*named=*/true);
+  optimizer.InitState();
+  const Dict before = t.subject().Clone(optimizer.StateDict()).AsDict();
+  Dict more = before;
+  Dict& state = more.Find("state")->AsDict().Find(names.back())->AsDict();
+  state.Set("max_exp_avg_sq", state.At("exp_avg_sq"));
+  Refused(t, "an entry more in the state of a parameter", {"ValueError"}, [&] { optimizer.LoadStateDict(more); });
+}
+
+RULE(OP36) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  const auto create = [&](const OptimizerOptions& options) { t.subject().CreateOptimizer(model, "sgd", options); };
+  t.RuleRaises("ValueError", "", [&] { create({.momentum = 0.5, .dampening = 0.25, .nesterov = true}); });
+  t.RuleRaises("ValueError", "", [&] { create({.nesterov = true}); });
+  create({.momentum = 0.5, .nesterov = true});
+}
+
 }  // namespace shardcts::extended

@@ -118,4 +118,23 @@ RULE(OP30) {
   t.Rule(SameValue("state after the load", state, loaded.StateDict()));
 }
 
+RULE(OP31) {
+  const std::string wrapper = t.TextParam("wrapper"), form = t.TextParam("form");
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildCoded(t, spec);
+  Dict views;
+  for (const auto& [name, value] : model.Parameters()) {
+    const at::Tensor tensor = value.AsTensor().detach();
+    views.Set(name, tensor.dim() == 2 ? tensor.t().contiguous().t() : tensor.clone());
+  }
+  SetState(model, "native", views, {.assign = true});
+  Wrap(t, model, spec, wrapper);
+  const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam");
+  const Dict given = CodedAdamStateDict(Twin(spec).Parameters());
+  SetOptimizerState(model, {optimizer}, form, given);
+  const Dict expected = given.At("state").AsDict();
+  const Value gotten = GetOptimizerState(model, {optimizer}, form).At("state");
+  t.Rule(SameValue("state after a load and a get", expected, InOrderOf(expected, gotten)));
+}
+
 }  // namespace shardcts::extended

@@ -317,4 +317,17 @@ RULE(RK14) {
   HasState(t, "the state that rank 0 had", given, GetOptimizerState(model, {optimizer}, "full"));
 }
 
+RULE(RK15) {
+  HalfModel mine = BuildHalf(t, t.TextParam("wrapper"), Halves::kInterleaved);
+  const std::vector<int64_t> ranks = RanksOfHalf(t, Halves::kInterleaved);
+  for (const auto& [name, value] : GetState(mine.model, "sharded")) {
+    const ShardedTensor& tensor = value.AsShardedTensor();
+    t.Rule(Equal(ToString(name) + ": ranks", ranks, tensor.ranks));
+    for (const ShardMetadata& shard : tensor.metadata) {
+      t.Rule(Holds(std::ranges::count(ranks, shard.rank) == 1, ToString(name),
+                   fmt::format("a shard is said to be on rank {}, which is not in the group", shard.rank)));
+    }
+  }
+}
+
 }  // namespace shardcts::extended

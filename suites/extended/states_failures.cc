@@ -328,4 +328,12 @@ RULE(SM20) {
   t.Rule(SameValue("their values", before, model.Parameters()));
 }
 
+RULE(SM22) {
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  const Dict before = TrainedParameters(model, "fsdp");
+  t.RuleRaises("NotImplementedError", "",
+               [&] { WithFullParams(model, [] {}, {.writeback = false, .offload_to_cpu = true, .with_grads = true}); });
+  SameState(t, "after the refused scope", before, TrainedParameters(model, "fsdp"));
+}
+
 }  // namespace shardcts::extended

@@ -279,4 +279,29 @@ RULE(TB16) {
   }
 }
 
+RULE(TB17) {
+  const Dict scratch{{"buffers", Dict{{"scratch", TensorNode({2}, "float32", {{"persistent", false}})}, {"kept", TensorNode({3})}}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4, scratch)}}});
+  Model model = BuildCoded(t, spec), plain = BuildCoded(t, spec);
+  model.Parallelize(t.subject().InitMesh({t.world_size()}, {"tp"}), {{"0", t.TextParam("style")}});
+  t.Rule(SameNameSet("names", plain.StateDict().Keys(), model.StateDict().Keys()));
+}
+
+RULE(TB18) {
+  const Dict layer = LinearNode(4, {{"buffers", Dict{{"mean", TensorNode({3})}}}});
+  const Dict children{{"first", layer}, {"again", Dict{{"kind", "shared"}, {"path", "first"}}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", children}}, {{"in", 4}});
+  Model model = BuildCoded(t, spec);
+  const Dict expected = BuildCoded(t, spec).StateDict();
+  FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  options.mixed_precision = FsdpMixedPrecision{.buffer_dtype = "float16"};
+  WrapFsdp(model, "", options);
+  model.Forward({Value(at::ones({2, 4}).to(c10::Device(t.device())))});
+  for (const auto& [name, value] : GetState(model, "full")) {
+    if (!ToString(name).ends_with("mean")) continue;
+    const auto dtype = [](const Value& buffer) { return std::string(c10::toString(buffer.AsTensor().scalar_type())); };
+    t.Rule(Equal(ToString(name) + ": dtype", dtype(expected.At(name)), dtype(value)));
+  }
+}
+
 }  // namespace shardcts::extended

@@ -413,4 +413,25 @@ RULE(TR18) {
   }
 }
 
+RULE(TR19) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const BatchPart part = PartOf(t, wrapper);
+  Model moved = BuildTrained(t, TrainedStack(), wrapper), other = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer of_moved = t.subject().CreateOptimizer(moved, "sgd", TrainingOptions("sgd"));
+  Optimizer of_other = t.subject().CreateOptimizer(other, "sgd", TrainingOptions("sgd"));
+  for (int64_t step : {0, 1}) {
+    Accumulate(t, moved, step, part);
+    Accumulate(t, other, step, part);
+    moved.Reallocate();
+    of_moved.Step();
+    of_other.Step();
+    const Dict expected = TrainedParameters(other, wrapper);
+    for (const char* which : {"first", "second"}) {
+      SameState(t, fmt::format("the {} look after step {}", which, step), expected, TrainedParameters(moved, wrapper));
+    }
+    of_moved.ZeroGrad();
+    of_other.ZeroGrad();
+  }
+}
+
 }  // namespace shardcts::extended

@@ -26,6 +26,13 @@ void FlipBit(const fs::path& path, size_t place) {
   file.put(byte);
 }
 
+// The checkpoint's files, below its folder. *Collective*.
+std::vector<std::string> FilesOf(Trial& t, const std::string& checkpoint) {
+  std::vector<std::string> names;
+  for (const auto& [name, digest] : DigestsBelow(t.Folder(checkpoint))) names.push_back(name);
+  return t.FromRank0(ToValue(names)).AsStrings();
+}
+
 }  // namespace
 
 RULE(LD5) {
@@ -50,12 +57,7 @@ RULE(HX3) {
   const std::string format = FormatOf(t);
   const auto load = [&] { return world.Load(BlankState(t, world, kDamaged), "checkpoint", {.format = format}); };
   world.Save(CodedState(t, world, kDamaged), "checkpoint", {.format = format});
-  const Value files = t.FromRank0(ToValue([&] {
-    std::vector<std::string> names;
-    for (const auto& [name, digest] : DigestsBelow(t.Folder("checkpoint"))) names.push_back(name);
-    return names;
-  }()));
-  for (const std::string& name : files.AsStrings()) {
+  for (const std::string& name : FilesOf(t, "checkpoint")) {
     const fs::path path = t.Folder("checkpoint") + "/" + name;
     const std::string content = ContentOf(path);
     for (int part = 0; part < 8; ++part) {
@@ -66,6 +68,19 @@ RULE(HX3) {
     }
   }
   HasCoded(t, "the whole files", world, kDamaged, load());
+}
+
+RULE(HX14) {
+  const World world = FirstRanks(t);
+  const std::string format = FormatOf(t);
+  world.Save(CodedState(t, world, kDamaged), "checkpoint", {.format = format});
+  for (const std::string& name : FilesOf(t, "checkpoint")) {
+    const fs::path path = t.Folder("checkpoint") + "/" + name, away = t.Folder("away");
+    Rank0Does(t, [&] { fs::rename(path, away); });
+    IsRefused(t, "a load without " + name, {},
+              [&] { world.Load(BlankState(t, world, kDamaged), "checkpoint", {.format = format}); });
+    Rank0Does(t, [&] { fs::rename(away, path); });
+  }
 }
 
 RULE(HX4) {

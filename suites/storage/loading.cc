@@ -97,4 +97,34 @@ RULE(LD4) {
   t.Rule(SameValue("two names", both, InOrderOf(both, names)));
 }
 
+RULE(LD10) {
+  const World world = FirstRanks(t);
+  const Dict value{{"step", 5}}, tensor{{"step", rules::Coded({2}, 1)}};
+  world.Save(value, "value");
+  world.Save(tensor, "tensor");
+  IsRefused(t, "a plain value into a tensor", {"step"}, [&] { world.Load({{"step", at::zeros({2})}}, "value"); });
+  IsRefused(t, "a tensor into a plain value", {"step"}, [&] { world.Load({{"step", 0}}, "tensor"); });
+}
+
+RULE(LD11) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kSaved), "checkpoint");
+  const Dict loaded =
+      LoadCheckpoint(t.caller(), BlankState(t, world, kSaved), "checkpoint", {.distributed = false});
+  HasCoded(t, "what a rank has loaded by itself", world, kSaved, loaded);
+}
+
+RULE(LD12) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kSaved), "checkpoint");
+  try {
+    ReadCheckpoint(t.caller(), "checkpoint", {kSaved.front().name, "nobody has saved this"});
+  } catch (const OperationFailed& failure) {
+    const bool named = std::string(failure.what()).find("nobody has saved this") != std::string::npos;
+    t.Rule(Holds(named, "a read of a name that is not there", std::string("is an error that does not name it: ") + failure.what()));
+    return;
+  }
+  t.Rule(Holds(false, "a read of a name that is not there", "expected an error, actual none"));
+}
+
 }  // namespace shardcts::storage

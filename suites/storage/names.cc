@@ -72,4 +72,11 @@ RULE(NM8) {
   t.Rule(SameValue("nested again", state, UnflattenState(t.caller(), flattened)));
 }
 
+RULE(NM9) {
+  const World world = FirstRanks(t);
+  const Dict both{{"state", Dict{{Key(int64_t{1}), rules::Coded({2}, 1)}, {"1", rules::Coded({2}, 2)}}}};
+  IsRefused(t, "an int key beside its text", {"state.1"}, [&] { world.Save(both, "checkpoint"); });
+  t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "checkpoint").complete));
+}
+
 }  // namespace shardcts::storage

@@ -1,5 +1,9 @@
 // Plans: what is read of which chunk, by layouts alone.
+#include <ATen/ATen.h>
+
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "contract/storage.h"
 #include "rank/trial.h"
@@ -106,6 +110,35 @@ RULE(DT4) {
   t.Rule(Holds(!problems_of(gap).empty(), "a gap", "is not found"));
   t.Rule(Holds(!problems_of(overlap).empty(), "an overlap", "is not found"));
   t.Rule(Holds(!problems_of(excess).empty(), "a row beyond the shape", "is not found"));
+}
+
+RULE(FM13) {
+  using Ints = std::vector<int64_t>;
+  const std::vector<std::pair<Ints, Ints>> parts = {{{3}, {5}}, {{2, 4}, {4, 4}}, {{2, 3}, {4, 4}},
+                                                    {{2, 3, 4}, {2, 3, 4}}, {{2, 3, 4}, {5, 3, 4}}, {{2, 2, 4}, {5, 3, 4}}};
+  for (const auto& [part, shape] : parts) {
+    const int64_t numel = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+    at::Tensor inside = at::arange(numel, at::kLong).view(shape);
+    for (size_t dim = 0; dim < part.size(); ++dim) inside = inside.narrow(static_cast<int64_t>(dim), 0, part[dim]);
+    const at::Tensor places = inside.flatten();  // in the whole tensor, of the part's elements in their order
+    for (int64_t element = 0; element < places.numel(); ++element) {
+      Ints place;
+      for (int64_t left = element, inner = places.numel(); const int64_t size : part) {
+        inner /= size;
+        place.push_back(left / inner);
+        left %= inner;
+      }
+      int64_t run = 1;
+      while (element + run < places.numel() &&
+             places[element + run].item<int64_t>() == places[element].item<int64_t>() + run) {
+        ++run;
+      }
+      const int64_t counted = ContiguousRun(t.caller(), place, part, shape), row = part.back() - place.back();
+      t.Rule(Holds(row <= counted && counted <= run,
+                   fmt::format("from {} of {} in {}", ShapeToString(place), ShapeToString(part), ShapeToString(shape)),
+                   fmt::format("expected {} to {} elements, actual {}", row, run, counted)));
+    }
+  }
 }
 
 }  // namespace shardcts::storage

@@ -59,4 +59,17 @@ RULE(NM7) {
   t.Rule(Equal("where the second name is", DataPointer(together.At("embedding")), DataPointer(together.At("decoder"))));
 }
 
+RULE(NM10) {
+  const World world = FirstRanks(t);
+  const at::Tensor one = rules::Coded({2}, 1), two = rules::Coded({3}, 2), three = rules::Coded({4}, 3);
+  const Dict state{{"a", List{List{one, two}, List{three}}}};
+  world.Save(state, "checkpoint");
+  const auto entries = DescribeCheckpoint(t.caller(), "checkpoint").entries;
+  for (const char* name : {"a.0.0", "a.0.1", "a.1.0"}) {
+    t.Rule(Holds(entries.contains(name), name, "is no name of the checkpoint"));
+  }
+  const Dict blank{{"a", List{List{at::zeros({2}), at::zeros({3})}, List{at::zeros({4})}}}};
+  t.Rule(SameValue("what was loaded", state, world.Load(blank, "checkpoint")));
+}
+
 }  // namespace shardcts::storage

@@ -1,6 +1,7 @@
 // Files of torch.save and checkpoints that are converted into each other.
 #include <ATen/ATen.h>
 
+#include "suites/rules/coded.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
 
@@ -47,6 +48,16 @@ RULE(FM5) {
   t.Rule(SameValue("the checkpoint made of the file", expected, InOrderOf(expected, read)));
   const Dict loaded = world.Load({{"model", BlankState(t, world, kFiled)}}, "back");
   if (const Value* model = loaded.Find("model")) HasCoded(t, "what was loaded", world, kFiled, model->AsDict());
+}
+
+RULE(FM12) {
+  const World world = FirstRanks(t);
+  world.Save({{"rows", rules::Coded({4, 3}, 1)}}, "checkpoint", {});
+  Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), "checkpoint", kFile, "torch_save"); });
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{2, 3}, {5, 3}, {12}}) {
+    IsRefused(t, "a load into " + ShapeToString(shape), {"rows"},
+              [&] { LoadTorchFile(t.caller(), {{"rows", at::zeros(shape)}}, kFile); });
+  }
 }
 
 }  // namespace shardcts::storage

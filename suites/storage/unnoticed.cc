@@ -192,4 +192,13 @@ RULE(LD9) {
                 [&](Warnings& warnings) { world.Load(wanted, "checkpoint", {.warnings = &warnings}); });
 }
 
+RULE(LD13) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> first(kThree.begin(), kThree.begin() + 1);
+  world.Save(CodedState(t, world, kThree), "checkpoint");
+  IsNotReported(t, "a partial load of one name", kThree.back().name, [&](Warnings& warnings) {
+    world.Load(BlankState(t, world, first), "checkpoint", {.partial = true, .warnings = &warnings});
+  });
+}
+
 }  // namespace shardcts::storage
