@@ -121,6 +121,7 @@ std::optional<std::vector<size_t>> SplitOrder(const MeshLayout& mesh, const std:
 
 // The part-th of `parts` chunks of each of `pieces` chunks. A copy.
 at::Tensor ChunkOfEach(const at::Tensor& tensor, int64_t dim, int64_t pieces, int64_t parts, int64_t part) {
+  pieces = std::min(pieces, std::max<int64_t>(tensor.size(dim), 1));  // of more than there are rows the rest are empty
   std::vector<at::Tensor> chunks;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     chunks.push_back(CeilChunk(CeilChunk(tensor, dim, pieces, piece), dim, parts, part));
@@ -145,6 +146,10 @@ void Fill(const at::Tensor& whole, const DTensor& tensor, int64_t rank, const at
 at::Tensor LocalSlice(const at::Tensor& full, const MeshLayout& mesh, const std::vector<Placement>& placements,
                       int64_t rank) {
   const std::vector<int64_t> coordinate = mesh.Coordinate(rank).value();
+  for (const Placement& placement : placements) {
+    Require(!placement.IsShard() || (placement.dim >= 0 && placement.dim < full.dim()),
+            placement.ToString() + " splits a dimension that the tensor does not have");
+  }
   at::Tensor local = full;
   for (int64_t dim = 0; dim < full.dim(); ++dim) {
     if (const auto order = SplitOrder(mesh, placements, dim)) {

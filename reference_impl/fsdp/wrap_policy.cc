@@ -28,7 +28,11 @@ class AutoWrapper {
  public:
   AutoWrapper(models::Module& root, const FsdpOptions& options, const IgnoredStates& ignored,
               std::vector<std::string>& user_warnings)
-      : root_(root), policy_(*options.auto_wrap_policy), options_(options), ignored_(ignored), user_warnings_(user_warnings) {
+      : root_(root),
+        policy_(*options.auto_wrap_policy),
+        options_(options),
+        ignored_(ignored),
+        user_warnings_(user_warnings) {
     options_.auto_wrap_policy.reset();
     for (const auto& [path, module] : models::NamedModules(root)) paths_.try_emplace(module, path);
   }
@@ -38,7 +42,7 @@ class AutoWrapper {
     int64_t wrapped = 0;
     const std::vector<models::Named<models::ModulePtr>> children = module.children();
     std::set<const models::Module*> seen;
-    for (const auto& [name, child] : children) {
+    for (const auto& [name, child] : children) {  // which may have become a unit below one before it
       if (!ignored_.Contains(*child) && seen.insert(child.get()).second) wrapped += WrapChild(module.child(name));
     }
     return wrapped;

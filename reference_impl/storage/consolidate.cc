@@ -15,6 +15,8 @@
 namespace shardcts::reference {
 namespace {
 
+constexpr const char* kIndexName = "model.safetensors.index.json";
+
 using FileNumbers = std::map<std::string, int64_t>;  // by the tensor's name
 
 void CheckConsolidated(const Manifest& manifest, const FileNumbers& file_of) {
@@ -68,7 +70,7 @@ void WriteIndex(Files& files, const std::string& target, const Manifest& manifes
     total += NumElements(tensor.shape) * static_cast<int64_t>(c10::elementSize(tensor.dtype));
     places[name] = ConsolidatedName(file_of.at(name), count);
   }
-  const std::unique_ptr<WritableFile> file = files.Create(target + "/model.safetensors.index.json");
+  const std::unique_ptr<WritableFile> file = files.Create(target + "/" + kIndexName);
   file->Append(FileJson{{"metadata", {{"total_size", total}}}, {"weight_map", std::move(places)}}.dump(2));
   file->Finish();
   files.SyncFolder(target);
@@ -96,17 +98,31 @@ Consolidation PlanOf(Files& files, const std::string& path, const FileNumbers& g
 // Makes the folder. Readers would take an older checkpoint there for what is written now, or the files of both.
 void PrepareTarget(Files& files, const std::string& target) {
   files.MakeFolders(target, true);
-  if (HasCheckpoint(files, target)) throw SemanticError("RuntimeError", target + ": a checkpoint is there");
+  if (HasCheckpoint(files, target) || files.Exists(target + "/" + kIndexName)) {
+    throw SemanticError("RuntimeError", target + ": a checkpoint is there, or files of one");
+  }
 }
 
-// Those of the files that a rank of so many writes.
+// Those of the files that a rank of so many writes, with the names of their tensors.
+template <class Visit>
+void ForEachFile(const std::string& target, const Consolidation& plan, int rank, int ranks, const Visit& visit) {
+  for (const auto& [number, names] : plan.names) {
+    if (number % ranks == rank) visit(target + "/" + ConsolidatedName(number, plan.count), names);
+  }
+}
+
 void WriteFiles(Files& files, const std::string& path, const std::string& target, const Consolidation& plan, int rank,
                 int ranks) {
   SavedFiles saved(files, path, plan.manifest);
-  for (const auto& [number, of_file] : plan.names) {
-    if (number % ranks != rank) continue;
-    WriteConsolidated(files, target + "/" + ConsolidatedName(number, plan.count), plan.manifest, saved, of_file);
-  }
+  ForEachFile(target, plan, rank, ranks, [&](const std::string& file, const std::vector<std::string>& names) {
+    WriteConsolidated(files, file, plan.manifest, saved, names);
+  });
+}
+
+// Removes what the rank has written, so that the folder can be tried again.
+void RemoveFiles(Files& files, const std::string& target, const Consolidation& plan, int rank, int ranks) {
+  ForEachFile(target, plan, rank, ranks, [&](const std::string& file, const auto&) { files.RemoveIfPossible(file); });
+  if (rank == 0) files.RemoveIfPossible(target + "/" + kIndexName);
 }
 
 }  // namespace
@@ -116,8 +132,13 @@ void ConsolidateCheckpoint(Files& files, const std::string& path, const std::str
   Alone([&] {
     const Consolidation plan = PlanOf(files, path, given);
     PrepareTarget(files, target);
-    WriteFiles(files, path, target, plan, 0, 1);
-    WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
+    try {
+      WriteFiles(files, path, target, plan, 0, 1);
+      WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
+    } catch (...) {
+      RemoveFiles(files, target, plan, 0, 1);
+      throw;
+    }
   });
 }
 
@@ -135,14 +156,19 @@ void ConsolidateTogether(Communicator& group, Files& files, const std::string& p
     if (group.rank() == 0) PrepareTarget(files, target);
     return {};
   });
-  Together(group, [&]() -> Value {
-    WriteFiles(files, path, target, plan, group.rank(), group.size());
-    return {};
-  });
-  Together(group, [&]() -> Value {
-    if (group.rank() == 0) WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
-    return {};
-  });
+  try {
+    Together(group, [&]() -> Value {
+      WriteFiles(files, path, target, plan, group.rank(), group.size());
+      return {};
+    });
+    Together(group, [&]() -> Value {
+      if (group.rank() == 0) WriteIndex(files, target, plan.manifest, plan.file_of, plan.count);
+      return {};
+    });
+  } catch (...) {
+    RemoveFiles(files, target, plan, group.rank(), group.size());
+    throw;
+  }
 }
 
 }  // namespace shardcts::reference

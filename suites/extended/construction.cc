@@ -350,7 +350,8 @@ RULE(WR24) {
   for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
     const at::Tensor whole = value.AsTensor(), held = parameters.At(name).AsTensor();
     if (whole.dim() < 2) continue;  // a part has one dimension
-    t.Rule(Equal(ToString(name) + ": whether it is whole", strategy == "_HYBRID_SHARD_ZERO2", held.sizes() == whole.sizes()));
+    const bool is_whole = held.sizes() == whole.sizes();
+    t.Rule(Equal(ToString(name) + ": whether it is whole", strategy == "_HYBRID_SHARD_ZERO2", is_whole));
   }
 }
 

@@ -307,7 +307,9 @@ RULE(GR19) {
   const Optimizer optimizer = t.subject().CreateOptimizer(
       model, "adagrad", {.initial_accumulator_value = 0.25},
       {{weights, {.initial_accumulator_value = 0.5}}, {biases}});
-  for (const auto& [id, state] : optimizer.StateDict().At("state").AsDict()) {
+  const Dict states = optimizer.StateDict().At("state").AsDict();
+  t.Rule(Equal("parameters with state", model.Parameters().size(), states.size()));
+  for (const auto& [id, state] : states) {
     t.Rule(AllElementsAre(ToString(id) + ": sum", 0.25, state.AsDict().At("sum")));
   }
 }
@@ -318,6 +320,7 @@ RULE(GR20) {
   const Optimizer optimizer =
       t.subject().CreateOptimizer(model, "adam", {}, {{weights, {.amsgrad = true}}, {biases}});
   const Dict state = GetOptimizerState(model, {optimizer}, t.TextParam("form")).At("state").AsDict();
+  t.Rule(SameNameSet("state", model.Parameters().Keys(), state.Keys()));
   for (const auto& [name, entries] : state) {
     t.Rule(Equal(ToString(name) + ": whether there is max_exp_avg_sq", ToString(name).ends_with("weight"),
                  entries.AsDict().Contains("max_exp_avg_sq")));

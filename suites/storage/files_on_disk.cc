@@ -66,4 +66,12 @@ void ZeroBelow(const std::string& folder) {
   }
 }
 
+void FlipBit(const std::string& path, size_t place) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(static_cast<std::streamoff>(place));
+  const char byte = static_cast<char>(file.get() ^ 0x10);
+  file.seekp(static_cast<std::streamoff>(place));
+  file.put(byte);
+}
+
 }  // namespace shardcts::storage

@@ -16,6 +16,8 @@ std::string LargestBelow(const std::string& folder, const std::string& other_tha
 std::string ContentOf(const std::string& path);
 // The path of a file that has these bytes, and where; an empty path: none has.
 std::pair<std::string, size_t> FindBytes(const std::string& folder, const std::string& bytes);
+// Changes one bit of the byte at this place.
+void FlipBit(const std::string& path, size_t place);
 // Every byte becomes 0; the sizes stay.
 void ZeroBelow(const std::string& folder);
 

@@ -21,6 +21,9 @@ bool ConsolidationIsRefused(Trial& t, const World& world, const Dict& state, con
   } catch (const OperationFailed&) {
     refused = true;
   }
+  for (const Value& of_rank : t.AllGather(refused)) {
+    if (by_all) t.Rule(Equal("whether another rank was refused", refused, of_rank.AsBool()));
+  }
   return t.FromRank0(refused).AsBool();
 }
 
