@@ -56,6 +56,17 @@ std::string UnitPaths(const Model& model) {
 
 constexpr const char* kBFloat16 = "bfloat16";
 
+// Evaluates the rule: after a forward of a TrainedStack its weights are whole, or parts. *Collective*.
+void AreWholeAfterForward(Trial& t, Model& model, bool expected) {
+  model.Forward({Ones(t, 3)});
+  const Dict parameters = model.Parameters();
+  for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
+    const at::Tensor whole = value.AsTensor(), held = parameters.At(name).AsTensor();
+    if (whole.dim() < 2) continue;  // a part has one dimension
+    t.Rule(Equal(ToString(name) + ": whether it is whole", expected, held.sizes() == whole.sizes()));
+  }
+}
+
 }  // namespace
 
 RULE(WR1) {
@@ -247,13 +258,7 @@ RULE(WR16) {
   for (const char* path : {"0", "1", ""}) {
     WrapFsdp(model, path, {.sharding_strategy = strategy, .use_orig_params = true});
   }
-  model.Forward({Ones(t, 3)});
-  const Dict parameters = model.Parameters();
-  for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
-    const at::Tensor whole = value.AsTensor(), held = parameters.At(name).AsTensor();
-    if (whole.dim() < 2) continue;  // a part has one dimension
-    t.Rule(Equal(ToString(name) + ": whether it is whole", strategy == "SHARD_GRAD_OP", held.sizes() == whole.sizes()));
-  }
+  AreWholeAfterForward(t, model, strategy == "SHARD_GRAD_OP");
 }
 
 RULE(WR17) {
@@ -345,14 +350,7 @@ RULE(WR24) {
   options.sharding_strategy = strategy;
   options.device_mesh = t.subject().InitMesh({2, t.world_size() / 2}, {"replicate", "shard"});
   for (const char* path : {"0", "1", ""}) WrapFsdp(model, path, options);
-  model.Forward({Ones(t, 3)});
-  const Dict parameters = model.Parameters();
-  for (const auto& [name, value] : Twin(TrainedStack()).Parameters()) {
-    const at::Tensor whole = value.AsTensor(), held = parameters.At(name).AsTensor();
-    if (whole.dim() < 2) continue;  // a part has one dimension
-    const bool is_whole = held.sizes() == whole.sizes();
-    t.Rule(Equal(ToString(name) + ": whether it is whole", strategy == "_HYBRID_SHARD_ZERO2", is_whole));
-  }
+  AreWholeAfterForward(t, model, strategy == "_HYBRID_SHARD_ZERO2");
 }
 
 }  // namespace shardcts::extended
