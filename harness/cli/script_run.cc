@@ -80,7 +80,7 @@ class ScriptRunner {
   PhaseResult RunOne(size_t index) {
     PoolPlan pool = PlanOf(index);
     if (StartsWarm(options_) && !pool.UsesMpi()) {
-      std::unique_ptr<WarmStart>& warm = warm_[pool.plan.implementation.label];
+      std::unique_ptr<WarmStart>& warm = warm_[WarmStart::KeyOf(pool.plan.implementation)];
       if (!warm) warm = std::make_unique<WarmStart>(pool.rank_program, pool.plan.implementation, folder_);
       pool.warm = warm->Get(pool.limits.start, InterruptFlag());
     }
@@ -112,7 +112,7 @@ class ScriptRunner {
   const TestCase test_;
   TestFolders folders_;
   fs::path test_folder_;
-  std::map<std::string, std::unique_ptr<WarmStart>> warm_;  // by label
+  std::map<std::string, std::unique_ptr<WarmStart>> warm_;  // by key
 };
 
 }  // namespace

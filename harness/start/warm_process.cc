@@ -34,6 +34,9 @@ std::pair<Descriptor, Descriptor> SocketPair() {
   return {Descriptor(sockets[0]), Descriptor(sockets[1])};
 }
 
+// Whether ranks may be forks where this is the device under test. The emulated accelerator is made at its first use.
+bool SurvivesFork(const std::string& device) { return device == "cpu" || device == "hostdev"; }
+
 std::string LastLogLine(const std::filesystem::path& log) {
   const std::string line = LastLine(log);
   return line.empty() ? "" : "; last log line: " + line;
@@ -136,6 +139,10 @@ WarmStart::WarmStart(std::filesystem::path rank_program, ImplementationSpec impl
       run_folder_(std::move(run_folder)) {}
 
 std::string WarmStart::KeyOf(const ImplementationSpec& implementation) {
+  // For Python only PyTorch itself and its adapter are loaded, whatever the options are.
+  if (implementation.source == "torch" || implementation.source.starts_with("python:")) {
+    return Json{implementation.source, SurvivesFork(implementation.device)}.dump();
+  }
   return Json{implementation.source, implementation.options, implementation.device}.dump();
 }
 
@@ -143,7 +150,7 @@ std::shared_ptr<WarmProcess> WarmStart::Get(milliseconds limit, const std::atomi
   const std::lock_guard lock(mutex_);
   if (process_ && !process_->HowItEnded()) return process_;
   process_.reset();
-  if (implementation_.device != "cpu") problem_ = "a device other than the CPU is not opened before a fork";
+  if (!SurvivesFork(implementation_.device)) problem_ = "a device other than the CPU is not opened before a fork";
   if (!problem_.empty()) return nullptr;
   const std::string folder = FolderName(implementation_.label);
   try {

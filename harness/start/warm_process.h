@@ -65,7 +65,8 @@ class WarmStart {
   // A process is started in OUT/runs/IMPL/warm-K when a pool first asks for one.
   WarmStart(std::filesystem::path rank_program, ImplementationSpec implementation, std::filesystem::path run_folder);
 
-  // Implementations with the same key can share a warm process: a mutant shares that of its implementation.
+  // Implementations with the same key can share a warm process: a mutant shares that of its implementation, a
+  // Python adapter those of its other options.
   static std::string KeyOf(const ImplementationSpec& implementation);
 
   // The warm process, running and ready; made when there is none. nullptr when the ranks have to start cold; Problem()

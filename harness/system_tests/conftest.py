@@ -74,6 +74,12 @@ class Run:
         (found,) = [test for test in self.tests if part in test["id"]]
         return found
 
+    def of(self, implementation: str) -> Run:
+        """What concerns this one of several implementations. Those with one adapter share its start, so they are quick."""
+        parts = {name: [entry for entry in self.document[name] if entry["implementation"] == implementation]
+                 for name in ("tests", "pools")}
+        return Run(self.folder, {**self.document, **parts})
+
     def starts(self) -> int:
         """How often ranks were started."""
         return sum(pool["starts"] for pool in self.document["pools"])
@@ -170,10 +176,11 @@ def shardcts(tmp_path):
 
 @pytest.fixture
 def run_shardcts(shardcts, tmp_path):
-    """run_shardcts(implementation, words…) -> (Ended, Run): `shardcts run` into a folder of its own."""
+    """run_shardcts(implementation(s), words…) -> (Ended, Run): `shardcts run` into a folder of its own."""
 
-    def call(implementation: str, *words, out: str = "out", **options) -> tuple[Ended, Run]:
-        ended = shardcts("run", "--impl", implementation, "--out", out, *words, **options)
+    def call(implementations: str | list[str], *words, out: str = "out", **options) -> tuple[Ended, Run]:
+        names = [implementations] if isinstance(implementations, str) else implementations
+        ended = shardcts("run", *[word for name in names for word in ("--impl", name)], "--out", out, *words, **options)
         assert ended.code in (0, 1, 3), ended
         return ended, results(tmp_path / out)
 

@@ -88,13 +88,16 @@ REPLAYED = ["*test_dp_state_dict_save_load/world_size=2,mesh=1-D,mlp_dim=3,use_s
             "*test_use_orig_params/world_size=2*"]
 
 
-@pytest.mark.parametrize("recorded, replayed", [("torch", "torch,device=hostdev"), ("torch,device=hostdev", "torch")])
-def test_recordings_are_replayed_on_the_other_device_type(shardcts, run_shardcts, tmp_path, recorded, replayed):
-    for number, tests in enumerate(REPLAYED):
-        _, run = run_shardcts(recorded, "--world", 2, "--filter", tests, out=f"recorded-{number}")
-        trace = tmp_path / f"recorded-{number}" / run.tests[0]["trace"]
-        ended = shardcts("replay", trace, "--impl", replayed, "--out", f"replayed-{number}")
-        assert ended.code == 0 and "0 differences of value, 0 of structure" in ended.out, ended
+def test_recordings_are_replayed_on_the_other_device_type(shardcts, run_shardcts, tmp_path):
+    devices = ["torch", "torch,device=hostdev"]
+    _, run = run_shardcts(devices, "--world", 2, *[word for tests in REPLAYED for word in ("--filter", tests)])
+    for recorded, replayed in zip(devices, reversed(devices)):
+        folders = {test["id"].split("/")[1]: test["trace"] for test in run.of(recorded).tests}
+        assert len(folders) == len(REPLAYED), folders
+        for name, folder in folders.items():
+            out = f"{name}-on-{replayed}"
+            ended = shardcts("replay", tmp_path / "out" / folder, "--impl", replayed, "--out", out)
+            assert ended.code == 0 and "0 differences of value, 0 of structure" in ended.out, ended
 
 
 def on_any_device(reason: str) -> str:
