@@ -6,6 +6,7 @@
 
 #include "contract/tensor_bytes.h"
 #include "storage/checkpoint.h"
+#include "storage/foreign_safetensors.h"
 #include "storage/read_chunks.h"
 #include "storage/safetensors.h"
 #include "storage/together.h"
@@ -15,7 +16,6 @@
 namespace shardcts::reference {
 namespace {
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
 
 using FileNumbers = std::map<std::string, int64_t>;  // by the tensor's name
 
@@ -70,7 +70,7 @@ void WriteIndex(Files& files, const std::string& target, const Manifest& manifes
     total += NumElements(tensor.shape) * static_cast<int64_t>(c10::elementSize(tensor.dtype));
     places[name] = ConsolidatedName(file_of.at(name), count);
   }
-  const std::unique_ptr<WritableFile> file = files.Create(target + "/" + kIndexName);
+  const std::unique_ptr<WritableFile> file = files.Create(target + "/" + kSafetensorsIndex);
   file->Append(FileJson{{"metadata", {{"total_size", total}}}, {"weight_map", std::move(places)}}.dump(2));
   file->Finish();
   files.SyncFolder(target);
@@ -98,7 +98,7 @@ Consolidation PlanOf(Files& files, const std::string& path, const FileNumbers& g
 // Makes the folder. Readers would take an older checkpoint there for what is written now, or the files of both.
 void PrepareTarget(Files& files, const std::string& target) {
   files.MakeFolders(target, true);
-  if (HasCheckpoint(files, target) || files.Exists(target + "/" + kIndexName)) {
+  if (HasCheckpoint(files, target) || files.Exists(target + "/" + kSafetensorsIndex)) {
     throw SemanticError("RuntimeError", target + ": a checkpoint is there, or files of one");
   }
 }
@@ -122,7 +122,7 @@ void WriteFiles(Files& files, const std::string& path, const std::string& target
 // Removes what the rank has written, so that the folder can be tried again.
 void RemoveFiles(Files& files, const std::string& target, const Consolidation& plan, int rank, int ranks) {
   ForEachFile(target, plan, rank, ranks, [&](const std::string& file, const auto&) { files.RemoveIfPossible(file); });
-  if (rank == 0) files.RemoveIfPossible(target + "/" + kIndexName);
+  if (rank == 0) files.RemoveIfPossible(target + "/" + kSafetensorsIndex);
 }
 
 }  // namespace

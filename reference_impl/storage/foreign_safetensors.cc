@@ -11,7 +11,6 @@
 namespace shardcts::reference {
 namespace {
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kSuffix = ".safetensors";
 constexpr int64_t kMaxIndexBytes = int64_t{1} << 30;
 constexpr int64_t kMostNamed = 10;  // missing files
@@ -134,7 +133,7 @@ Manifest ManifestOfSafetensors(Files& files, const std::string& path, const std:
 }
 
 void CheckSafetensorsIndex(Files& files, const std::string& path, const Manifest& manifest, Complaints& complaints) {
-  const std::string file = path + "/" + kIndexName;
+  const std::string file = path + "/" + kSafetensorsIndex;
   if (!files.Exists(file)) return;
   const FileJson json = ParseUntrusted(ReadText(files, file, kMaxIndexBytes), file);
   const UntrustedPlace root{&json, file};

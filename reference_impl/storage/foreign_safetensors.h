@@ -10,6 +10,9 @@
 
 namespace shardcts::reference {
 
+// Says in which file of a folder each tensor is.
+constexpr const char* kSafetensorsIndex = "model.safetensors.index.json";
+
 // What the headers of all *.safetensors in the folder say together: one chunk for each tensor of a file, at the offsets
 // of its sharding information; a tensor is as large as its chunks reach. There are no digests. RuntimeError: no such
 // files. Complaints: a damaged header, chunks of one tensor that differ in dtype or do not tile it, a file that the
@@ -23,7 +26,7 @@ Manifest ManifestOfSafetensors(Files& files, const std::string& path, const std:
 // The names of all *.safetensors in the folder, sorted. OSError: there is no such folder.
 std::vector<std::string> SafetensorsIn(Files& files, const std::string& path);
 
-// Complaints: model.safetensors.index.json, if there is one, is damaged, names a tensor or a file that is not there or
+// Complaints: the index, if there is one, is damaged, names a tensor or a file that is not there or
 // in which the tensor is not, lacks a tensor, or has another total size.
 void CheckSafetensorsIndex(Files& files, const std::string& path, const Manifest& manifest, Complaints& complaints);
 

@@ -61,7 +61,7 @@ void NoteChecksums(const Manifest& manifest, Complaints& complaints) {
 
 // The names right below the folder that the checkpoint uses.
 std::set<std::string> OwnNames(const Manifest& manifest) {
-  std::set<std::string> names{kManifestName, kDcpMetadataName, "model.safetensors.index.json"};
+  std::set<std::string> names{kManifestName, kDcpMetadataName, kSafetensorsIndex};
   if (!manifest.folder.empty()) names.insert(manifest.folder);
   if (manifest.folder.empty()) {
     for (const auto& [file, size] : manifest.files) names.insert(file.substr(0, file.find('/')));

@@ -55,13 +55,12 @@ void Consolidate(Trial& t, const std::map<std::string, int64_t>& files, Consolid
   storage::Rank0Does(t, [&] { ConsolidateCheckpoint(t.caller(), "checkpoint", "consolidated", files); });
 }
 
-constexpr const char* kIndex = "model.safetensors.index.json";
-
 struct IndexChecks {
   std::string_view size, files;
 };
 void HasIndex(Trial& t, const IndexChecks& checks, const Json& weight_map) {
-  const Json index = Json::parse(storage::ContentOf(t.Folder(std::string("consolidated/") + kIndex)), nullptr, false);
+  const std::string file = t.Folder("consolidated") + "/" + storage::kSafetensorsIndex;
+  const Json index = Json::parse(storage::ContentOf(file), nullptr, false);
   if (!index.is_object()) return t.Fail("the index is no JSON object");
   t.Check(checks.size, Equal<int64_t>("total_size", 16 * 4 * 2, index.value("/metadata/total_size"_json_pointer, -1)));
   t.Check(checks.files, Holds(index.value("weight_map", Json()) == weight_map, "weight_map", "names other files"));
@@ -235,8 +234,8 @@ PORT(test_consolidate_with_two_ranks) {
   const std::string first = "model-00001-of-00002.safetensors", second = "model-00002-of-00002.safetensors";
   HasTensors(t, {"C1", "C2"}, "the first file", Matrices({"dtensor"}), ReadFile(t, "consolidated/" + first));
   HasTensors(t, {"C3", "C4"}, "the second file", Matrices({"dtensor_col"}), ReadFile(t, "consolidated/" + second));
-  const bool has_index = std::filesystem::exists(t.Folder(std::string("consolidated/") + kIndex));
-  t.Check("C5", Holds(has_index, kIndex, "expected this file"));
+  const bool has_index = std::filesystem::exists(t.Folder("consolidated") + "/" + storage::kSafetensorsIndex);
+  t.Check("C5", Holds(has_index, storage::kSafetensorsIndex, "expected this file"));
   HasIndex(t, {"C6", "C7"}, {{"dtensor", first}, {"dtensor_col", second}});
 }
 

@@ -6,6 +6,7 @@
 #include "suites/extended/forms.h"
 #include "suites/extended/group_options.h"
 #include "suites/extended/optimizer_state.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/twin.h"
 #include "suites/extended/wrapping.h"

@@ -45,6 +45,34 @@ void IsLike(Trial& t, const std::string& what, const std::string& form, const Fo
   IsNear(t, what + ", parameters", values, WholeDict(t, GetState(run.model, form)), 1e-6);
 }
 
+// Trains with an optimizer of the parameter `optimizer`, saves, loads and goes on, all by its formula.
+void StepsByFormula(Trial& t) {
+  const OptimizerKind& kind = OptimizerKindNamed(t.TextParam("optimizer"));
+  const std::string wrapper = t.TextParam("wrapper");
+  const std::string form = t.TextParam("form");
+  Model model = BuildTrained(t, ThreeBranches(), wrapper);
+  KindRun run{model, t.subject().CreateOptimizer(model, kind.kind, kind.options)};
+  FormulaRun formula(kind, SmallValuesLike(Twin(ThreeBranches()).Parameters()));
+  run.Train(t, 0, kKindSavedAt);
+  for (int64_t step = 0; step < kKindSavedAt; ++step) formula.Step(CodedGradients(t, step));
+  IsLike(t, "after 4 steps", form, formula, run);
+
+  const Value state = t.subject().Clone(GetState(run.model, form));
+  const Value saved = t.subject().Clone(GetOptimizerState(run.model, {run.optimizer}, form));
+  Model rebuilt = BuildWrapped(t, ThreeBranches(), wrapper);
+  KindRun loaded{rebuilt, t.subject().CreateOptimizer(rebuilt, kind.kind, kind.options)};
+  SetState(loaded.model, form, state.AsDict());
+  SetOptimizerState(loaded.model, {loaded.optimizer}, form, saved.AsDict());
+  t.Rule(SameValue("saved, loaded and saved again", saved,
+                   InOrderOf(saved, GetOptimizerState(loaded.model, {loaded.optimizer}, form))));
+  run.Train(t, kKindSavedAt, kKindEnd);
+  loaded.Train(t, kKindSavedAt, kKindEnd);
+  for (int64_t step = kKindSavedAt; step < kKindEnd; ++step) formula.Step(CodedGradients(t, step));
+  IsLike(t, "2 steps after the load", form, formula, loaded);
+  t.Rule(SameValue("parameters of the run that was not interrupted", GetState(run.model, form),
+                   GetState(loaded.model, form)));
+}
+
 // The arguments of torch.optim's classes that are absent in a call, by kind; as their documentation gives them.
 const std::map<std::string, Dict>& DefaultOptions() {
   static const Value none;
@@ -80,32 +108,9 @@ const std::map<std::string, Dict>& DefaultOptions() {
 
 }  // namespace
 
-RULE(OP16) {
-  const OptimizerKind& kind = OptimizerKindNamed(t.TextParam("optimizer"));
-  const std::string wrapper = t.TextParam("wrapper");
-  const std::string form = t.TextParam("form");
-  Model model = BuildTrained(t, ThreeBranches(), wrapper);
-  KindRun run{model, t.subject().CreateOptimizer(model, kind.kind, kind.options)};
-  FormulaRun formula(kind, SmallValuesLike(Twin(ThreeBranches()).Parameters()));
-  run.Train(t, 0, kKindSavedAt);
-  for (int64_t step = 0; step < kKindSavedAt; ++step) formula.Step(CodedGradients(t, step));
-  IsLike(t, "after 4 steps", form, formula, run);
+RULE(OP16) { StepsByFormula(t); }
 
-  const Value state = t.subject().Clone(GetState(run.model, form));
-  const Value saved = t.subject().Clone(GetOptimizerState(run.model, {run.optimizer}, form));
-  Model rebuilt = BuildWrapped(t, ThreeBranches(), wrapper);
-  KindRun loaded{rebuilt, t.subject().CreateOptimizer(rebuilt, kind.kind, kind.options)};
-  SetState(loaded.model, form, state.AsDict());
-  SetOptimizerState(loaded.model, {loaded.optimizer}, form, saved.AsDict());
-  t.Rule(SameValue("saved, loaded and saved again", saved,
-                   InOrderOf(saved, GetOptimizerState(loaded.model, {loaded.optimizer}, form))));
-  run.Train(t, kKindSavedAt, kKindEnd);
-  loaded.Train(t, kKindSavedAt, kKindEnd);
-  for (int64_t step = kKindSavedAt; step < kKindEnd; ++step) formula.Step(CodedGradients(t, step));
-  IsLike(t, "2 steps after the load", form, formula, loaded);
-  t.Rule(SameValue("parameters of the run that was not interrupted", GetState(run.model, form),
-                   GetState(loaded.model, form)));
-}
+RULE(OP37) { StepsByFormula(t); }
 
 RULE(OP19) {
   const std::string kind = t.TextParam("optimizer");

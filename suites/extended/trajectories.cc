@@ -92,15 +92,6 @@ Twin TrainedTwin(const std::string& kind, const ModelSpec& spec = TrainedStack()
   return twin;
 }
 
-// A unit with this policy, of which FSDP1 takes the dtypes of parameters and of reductions.
-void WrapMixed(Trial& t, Model& model, const std::string& path, const std::string& wrapper,
-               const MixedPrecisionPolicy& policy) {
-  if (wrapper == "fully_shard") return model.FullyShard(path, {.mp_policy = policy});
-  FsdpOptions options = FsdpOptionsOf(t, wrapper);
-  options.mixed_precision = FsdpMixedPrecision{.param_dtype = policy.param_dtype, .reduce_dtype = policy.reduce_dtype};
-  WrapFsdp(model, path, options);
-}
-
 // A plain layer, then two that are parallel.
 ModelSpec PlainBeforeParallel() {
   return {.name = "linear_stack",
@@ -214,55 +205,12 @@ RULE(TR7) {
   }
 }
 
-RULE(TR8) {
-  constexpr int64_t kWidth = 6;
-  const ModelSpec spec{.name = "linear", .args = {{"in", kWidth}, {"out", 4}, {"bias", false}}};
-  Model model = BuildCoded(t, spec);
-  WrapMixed(t, model, "", t.TextParam("wrapper"), {.reduce_dtype = "bfloat16"});
-  // The gradient of every row is this input: 1 to 1 + 5 2^-11, all of which bfloat16 rounds to 1.
-  const at::Tensor input = (1 + at::arange(kWidth, at::kFloat) / 2048).reshape({1, kWidth});
-  const Value output = model.Forward({Value(input.to(c10::Device(t.device())))});
-  model.BackwardFrom(output, at::ones({1, 4}, c10::Device(t.device())));
-  for (const auto& [name, value] : model.Gradients()) {
-    if (value.IsNone()) continue;
-    for (const at::Tensor& part : PartsOf(value)) {
-      t.Rule(SameValue(ToString(name) + ": gradient", at::ones(part.sizes(), at::kFloat), part.to(at::kCPU)));
-    }
-  }
-}
-
 RULE(TR9) {
   const std::string kind = t.TextParam("optimizer");
   const ModelSpec spec = PlainBeforeParallel();
   Run run = StartRun(t, BuildTrained(t, spec, "tp"), "tp", TrainingOptions(kind));
   Train(t, run, 0, kEnd);
   SameAsTwin(t, "after 7 steps", TrainedTwin(kind, spec), kEnd, TrainedParameters(run.model, "tp"));
-}
-
-RULE(TR10) {
-  const std::string output_dtype = t.TextParam("output_dtype");
-  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 4}, {"bias", false}});
-  // bfloat16 rounds it to 1. Of float32 the output would be more.
-  const at::Tensor above_one = at::full({1, 1}, 1 + 0x1p-9);
-  model.SetValues({{"weight", above_one.expand({4, 1}).contiguous()}});
-  MixedPrecisionPolicy policy{.param_dtype = "bfloat16"};
-  if (output_dtype != "as computed") policy.output_dtype = output_dtype;
-  WrapMixed(t, model, "", t.TextParam("wrapper"), policy);
-  const Value output = model.Forward({Value(above_one.to(c10::Device(t.device())))});
-  const at::ScalarType dtype = output_dtype == "float32" ? at::kFloat : at::kBFloat16;
-  t.Rule(SameValue("output", at::ones({1, 4}, dtype), output.AsTensor().detach().to(at::kCPU)));
-}
-
-RULE(TR11) {
-  constexpr double kGradient = 30000;  // three of them are more than float16 holds
-  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 8}, {"bias", false}});
-  WrapMixed(t, model, "", t.TextParam("wrapper"), {.reduce_dtype = "float16"});
-  const c10::Device device(t.device());
-  const Value output = model.Forward({Value(at::ones({1, 1}, device))});
-  model.BackwardFrom(output, at::full({1, 8}, kGradient, device));
-  for (const auto& [name, value] : model.Gradients()) {
-    if (!value.IsNone()) t.Rule(AllElementsAre("gradient of " + ToString(name), kGradient, value));
-  }
 }
 
 RULE(TR12) {
@@ -276,17 +224,6 @@ RULE(TR12) {
   Load(second, "native", saved);
   Train(t, second, kSavedAt, kEnd);
   SameAsTwin(t, "after 2 steps, a load and 5 steps", TrainedTwin(kind), kEnd, TrainedParameters(second.model, wrapper));
-}
-
-RULE(TR13) {
-  Model model = t.subject().Build("linear", {{"in", 1}, {"out", 4}, {"bias", false}});
-  const at::Tensor above_one = at::full({1, 1}, 1 + 0x1p-9);
-  model.SetValues({{"weight", above_one.expand({4, 1}).contiguous()}});
-  model.FullyShard("", {.mp_policy = MixedPrecisionPolicy{.param_dtype = "bfloat16", .cast_forward_inputs = false}});
-  const at::Tensor input = at::full({1, 1}, 3.0).to(c10::Device(t.device()));
-  t.RuleRaises("RuntimeError", "", [&] { model.Forward({Value(input)}); });
-  const Value output = model.Forward({Value(input.to(at::kBFloat16))});
-  t.Rule(SameValue("output", at::full({1, 4}, 3.0, at::kBFloat16), output.AsTensor().detach().to(at::kCPU)));
 }
 
 RULE(TR14) {

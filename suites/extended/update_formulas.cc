@@ -16,7 +16,8 @@ constexpr double kBeta2 = 0.75;
 constexpr double kWeightDecay = 0.0625;
 constexpr double kMomentum = 0.5;
 constexpr double kAlpha = 0.75;
-constexpr double kEps = 1e-8;  // where PyTorch has no other default
+constexpr double kEps = 1e-8;         // where PyTorch has no other default
+constexpr double kLargeEps = 0.25;    // next to it nothing is lost in rounding
 constexpr double kRAdamBeta2 = 0.9;  // rectified from step 6 on
 constexpr double kInitialSum = 0.5;
 constexpr double kLrDecay = 0.125;
@@ -24,6 +25,8 @@ constexpr double kMomentumDecay = 0.25;
 constexpr double kLambda = 0.25;
 constexpr double kT0 = 1;
 constexpr double kAdadeltaEps = 1e-6;
+constexpr double kAdagradEps = 1e-10;
+constexpr double kDampening = 0.25;
 
 at::Tensor Scalar(double value) { return at::scalar_tensor(value, at::kDouble); }
 
@@ -67,10 +70,34 @@ void AdamwAmsgradStep(at::Tensor& value, const at::Tensor& gradient, Dict& state
   AmsgradStep(value, gradient, state, n);
 }
 
-void AscentStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
-  const Moments moments = NextMoments(value, -gradient, state, n, kBeta2);
-  const at::Tensor denominator = (moments.second / (1 - std::pow(kBeta2, n))).sqrt() + kEps;
+template <double eps>
+void AdamStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
+  const Moments moments = NextMoments(value, gradient, state, n, kBeta2);
+  const at::Tensor denominator = (moments.second / (1 - std::pow(kBeta2, n))).sqrt() + eps;
   value = value - kLr / (1 - std::pow(kBeta1, n)) * moments.first / denominator;
+}
+
+void AscentStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
+  AdamStep<kEps>(value, -gradient, state, n);
+}
+
+// With weight decay as torch.optim's classes have it: added to the gradient, or decoupled from it.
+template <UpdateFormula step>
+void DecayedStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
+  step(value, gradient + value * kWeightDecay, state, n);
+}
+template <UpdateFormula step>
+void DecoupledStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
+  value = value * (1 - kLr * kWeightDecay);
+  step(value, gradient, state, n);
+}
+
+void DampenedAscentStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double) {
+  const at::Tensor decayed = value * kWeightDecay - gradient;
+  const Value* known = state.Find("momentum_buffer");
+  const at::Tensor momentum = known ? known->AsTensor() * kMomentum + decayed * (1 - kDampening) : decayed;
+  state.Set("momentum_buffer", momentum);
+  value = value - kLr * momentum;
 }
 
 void NesterovStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double) {
@@ -80,10 +107,11 @@ void NesterovStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, do
   value = value - kLr * (decayed + kMomentum * momentum);
 }
 
+template <double eps>
 void CenteredStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
   const at::Tensor square = Average(ZerosBefore(state, "square_avg", value), gradient.square(), kAlpha);
   const at::Tensor average = Average(ZerosBefore(state, "grad_avg", value), gradient, kAlpha);
-  const at::Tensor scaled = gradient / ((square - average.square()).sqrt() + kEps);
+  const at::Tensor scaled = gradient / ((square - average.square()).sqrt() + eps);
   const at::Tensor momentum = ZerosBefore(state, "momentum_buffer", value) * kMomentum + scaled;
   state.Set("step", Scalar(n));
   state.Set("square_avg", square);
@@ -92,23 +120,26 @@ void CenteredStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, do
   value = value - kLr * momentum;
 }
 
+template <double eps>
 void AdagradStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
   const at::Tensor sum = Before(state, "sum", at::full_like(value, kInitialSum)) + gradient.square();
   state.Set("step", Scalar(n));
   state.Set("sum", sum);
-  value = value - kLr / (1 + (n - 1) * kLrDecay) * gradient / (sum.sqrt() + 1e-10);
+  value = value - kLr / (1 + (n - 1) * kLrDecay) * gradient / (sum.sqrt() + eps);
 }
 
+template <double eps>
 void NAdamStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
   const auto momentum = [](double step) { return kBeta1 * (1 - 0.5 * std::pow(0.96, step * kMomentumDecay)); };
   const double product = Before(state, "mu_product", Scalar(1)).item<double>() * momentum(n);
   const Moments moments = NextMoments(value, gradient, state, n, kBeta2);
   state.Set("mu_product", Scalar(product));
-  const at::Tensor denominator = (moments.second / (1 - std::pow(kBeta2, n))).sqrt() + kEps;
+  const at::Tensor denominator = (moments.second / (1 - std::pow(kBeta2, n))).sqrt() + eps;
   value = value - kLr * (1 - momentum(n)) / (1 - product) * gradient / denominator -
           kLr * momentum(n + 1) / (1 - product * momentum(n + 1)) * moments.first / denominator;
 }
 
+template <double eps>
 void RAdamStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
   const Moments moments = NextMoments(value, gradient, state, n, kRAdamBeta2);
   const at::Tensor corrected = moments.first / (1 - std::pow(kBeta1, n));
@@ -121,7 +152,7 @@ void RAdamStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, doubl
   }
   const double rectified =
       std::sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length));
-  value = value - kLr * rectified * corrected * std::sqrt(1 - decay) / (moments.second.sqrt() + kEps);
+  value = value - kLr * rectified * corrected * std::sqrt(1 - decay) / (moments.second.sqrt() + eps);
 }
 
 void AsgdStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
@@ -135,19 +166,21 @@ void AsgdStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double
   state.Set("ax", average + (value - average) * weight);
 }
 
+template <double eps>
 void AdamaxStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
   const at::Tensor average = Average(ZerosBefore(state, "exp_avg", value), gradient, kBeta1);
-  const at::Tensor largest = at::maximum(ZerosBefore(state, "exp_inf", value) * kBeta2, gradient.abs() + kEps);
+  const at::Tensor largest = at::maximum(ZerosBefore(state, "exp_inf", value) * kBeta2, gradient.abs() + eps);
   state.Set("step", Scalar(n));
   state.Set("exp_avg", average);
   state.Set("exp_inf", largest);
   value = value - kLr / (1 - std::pow(kBeta1, n)) * average / largest;
 }
 
+template <double eps>
 void AdadeltaStep(at::Tensor& value, const at::Tensor& gradient, Dict& state, double n) {
   const at::Tensor square = Average(ZerosBefore(state, "square_avg", value), gradient.square(), kAlpha);
   const at::Tensor before = ZerosBefore(state, "acc_delta", value);
-  const at::Tensor delta = (before + kAdadeltaEps).sqrt() / (square + kAdadeltaEps).sqrt() * gradient;
+  const at::Tensor delta = (before + eps).sqrt() / (square + eps).sqrt() * gradient;
   state.Set("step", Scalar(n));
   state.Set("square_avg", square);
   state.Set("acc_delta", Average(before, delta.square(), kAlpha));
@@ -163,6 +196,12 @@ const std::vector<OptimizerKind>& Kinds() {
     ascent.maximize = true;
     nadam.momentum_decay = kMomentumDecay;
     radam.beta2 = kRAdamBeta2;
+    const auto decayed = [](OptimizerOptions options, std::optional<bool> decoupled = {}) {
+      options.weight_decay = kWeightDecay;
+      options.eps = kLargeEps;
+      options.decoupled_weight_decay = decoupled;
+      return options;
+    };
     return std::vector<OptimizerKind>{
         {"adam_amsgrad", "adam", amsgrad, AmsgradStep},
         {"adamw_amsgrad", "adamw", decayed_amsgrad, AdamwAmsgradStep},
@@ -174,16 +213,40 @@ const std::vector<OptimizerKind>& Kinds() {
         {"rmsprop_centered",
          "rmsprop",
          {.lr = kLr, .momentum = kMomentum, .alpha = kAlpha, .centered = true},
-         CenteredStep},
+         CenteredStep<kEps>},
         {"adagrad",
          "adagrad",
          {.lr = kLr, .lr_decay = kLrDecay, .initial_accumulator_value = kInitialSum},
-         AdagradStep},
-        {"nadam", "nadam", nadam, NAdamStep},
-        {"radam", "radam", radam, RAdamStep},
+         AdagradStep<kAdagradEps>},
+        {"nadam", "nadam", nadam, NAdamStep<kEps>},
+        {"radam", "radam", radam, RAdamStep<kEps>},
         {"asgd", "asgd", {.lr = kLr, .lambd = kLambda, .t0 = kT0}, AsgdStep},
-        {"adamax", "adamax", betas, AdamaxStep},
-        {"adadelta", "adadelta", {.lr = kLr, .rho = kAlpha}, AdadeltaStep},
+        {"adamax", "adamax", betas, AdamaxStep<kEps>},
+        {"adadelta", "adadelta", {.lr = kLr, .rho = kAlpha}, AdadeltaStep<kAdadeltaEps>},
+        {"adam_decayed", "adam", decayed(betas), DecayedStep<AdamStep<kLargeEps>>},
+        {"adamw_decayed", "adamw", decayed(betas), DecoupledStep<AdamStep<kLargeEps>>},
+        {"sgd_dampened",
+         "sgd",
+         {.lr = kLr, .momentum = kMomentum, .weight_decay = kWeightDecay, .dampening = kDampening, .maximize = true},
+         DampenedAscentStep},
+        {"rmsprop_decayed",
+         "rmsprop",
+         decayed({.lr = kLr, .momentum = kMomentum, .alpha = kAlpha, .centered = true}),
+         DecayedStep<CenteredStep<kLargeEps>>},
+        {"adagrad_decayed",
+         "adagrad",
+         decayed({.lr = kLr, .lr_decay = kLrDecay, .initial_accumulator_value = kInitialSum}),
+         DecayedStep<AdagradStep<kLargeEps>>},
+        {"nadam_decayed", "nadam", decayed(nadam), DecayedStep<NAdamStep<kLargeEps>>},
+        {"nadam_decoupled", "nadam", decayed(nadam, true), DecoupledStep<NAdamStep<kLargeEps>>},
+        {"radam_decayed", "radam", decayed(radam), DecayedStep<RAdamStep<kLargeEps>>},
+        {"radam_decoupled", "radam", decayed(radam, true), DecoupledStep<RAdamStep<kLargeEps>>},
+        {"adamax_decayed", "adamax", decayed(betas), DecayedStep<AdamaxStep<kLargeEps>>},
+        {"adadelta_decayed", "adadelta", decayed({.lr = kLr, .rho = kAlpha}), DecayedStep<AdadeltaStep<kLargeEps>>},
+        {"asgd_decayed",
+         "asgd",
+         {.lr = kLr, .weight_decay = kWeightDecay, .lambd = kLambda, .t0 = kT0},
+         DecayedStep<AsgdStep>},
     };
   }();
   return kinds;

@@ -138,4 +138,12 @@ Model BuildWrapped(Trial& t, const ModelSpec& spec, std::string_view wrapper) {
   return model;
 }
 
+void WrapMixed(Trial& t, Model& model, const std::string& path, const std::string& wrapper,
+               const MixedPrecisionPolicy& policy) {
+  if (wrapper == "fully_shard") return model.FullyShard(path, {.mp_policy = policy});
+  FsdpOptions options = FsdpOptionsOf(t, wrapper);
+  options.mixed_precision = FsdpMixedPrecision{.param_dtype = policy.param_dtype, .reduce_dtype = policy.reduce_dtype};
+  WrapFsdp(model, path, options);
+}
+
 }  // namespace shardcts::extended

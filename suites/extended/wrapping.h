@@ -44,6 +44,11 @@ void Wrap(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrappe
 void WrapOver(Trial& t, Model& model, const ModelSpec& spec, std::string_view wrapper,
               const std::vector<int64_t>& mesh_shape);
 
+// *Collective*. A unit with this policy: fully_shard, or FSDP1 as FsdpOptionsOf says, which takes the dtypes of parameters
+// and of reductions.
+void WrapMixed(Trial& t, Model& model, const std::string& path, const std::string& wrapper,
+               const MixedPrecisionPolicy& policy);
+
 // *Collective* over the world. Two models at a time: ranks [0, W/2) hold one and the others the other, or even and odd
 // ranks. fsdp, fsdp_orig over a process group, which is returned, fully_shard over a submesh; plain holds one on each
 // rank.

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "suites/rules/coded.h"
+#include "suites/storage/files_on_disk.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
 #include "suites/storage/trained.h"
@@ -212,5 +213,36 @@ RULE(AS10) {
 RULE(AS11) { FailThenSave(t, {.process = true}, "good"); }
 
 RULE(AS12) { FailThenSave(t, {}, "bad", t.TextParam("next") == "background"); }
+
+RULE(AS13) {
+  const World world = FirstRanks(t);
+  SaveOptions options{.format = FormatOf(t), .threads = t.IntParam("threads"), .lowest_rank = t.BoolParam("lowest_rank")};
+  world.Save(CodedState(t, world, kAsync), "foreground", options);
+  SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "background", options).Wait();
+  HoldsCoded(t, "what was read", kAsync, "background");
+  const Dict expected = SizesByName(t.Folder("foreground")), actual = SizesByName(t.Folder("background"));
+  t.Rule(SameValue("files and their sizes", expected, InOrderOf(expected, actual)));
+}
+
+RULE(AS14) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kAsync), "checkpoint", {.format = FormatOf(t)});
+  IsRefused(t, "a background save that may not overwrite", {}, [&] {
+    const SaveOptions options{.format = FormatOf(t), .overwrite = false};
+    SaveCheckpointAsync(t.caller(), BlankState(t, world, kAsync), "checkpoint", options).Wait();
+  });
+  HoldsCoded(t, "what was there", kAsync, "checkpoint");
+}
+
+RULE(AS15) {
+  const World world(t, {1, 2});
+  SaveOptions options;
+  options.group = NewGroup(t.caller(), world.ranks());
+  world.Do([&] {
+    SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "checkpoint", options).Wait();
+  });
+  HasCoded(t, "what was loaded", world, kAsync, world.Load(BlankState(t, world, kAsync), "checkpoint"));
+  HoldsCoded(t, "what was read", kAsync, "checkpoint");
+}
 
 }  // namespace shardcts::storage

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::map<std::string, int64_t> SizesBelow(const std::string& folder) {
+std::map<std::string, int64_t> FilesBelow(const std::string& folder) {
   std::map<std::string, int64_t> sizes;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_regular_file()) sizes[entry.path().string()] = static_cast<int64_t>(entry.file_size());
@@ -24,22 +24,28 @@ std::map<std::string, int64_t> SizesBelow(const std::string& folder) {
 
 std::map<std::string, std::string> DigestsBelow(const std::string& folder) {
   std::map<std::string, std::string> digests;
-  for (const auto& [path, size] : SizesBelow(folder)) {
+  for (const auto& [path, size] : FilesBelow(folder)) {
     digests[fs::relative(path, folder).string()] = Digest(ContentOf(path));
   }
   return digests;
 }
 
+Dict SizesByName(const std::string& folder) {
+  Dict sizes;
+  for (const auto& [path, size] : FilesBelow(folder)) sizes.Set(fs::path(path).filename().string(), size);
+  return sizes;
+}
+
 int64_t BytesBelow(const std::string& folder) {
   int64_t bytes = 0;
-  for (const auto& [path, size] : SizesBelow(folder)) bytes += size;
+  for (const auto& [path, size] : FilesBelow(folder)) bytes += size;
   return bytes;
 }
 
 std::string LargestBelow(const std::string& folder, const std::string& other_than) {
   std::string largest;
   int64_t most = -1;
-  for (const auto& [path, size] : SizesBelow(folder)) {
+  for (const auto& [path, size] : FilesBelow(folder)) {
     if (size > most && path != other_than) most = size, largest = path;
   }
   if (most < 0) throw HarnessError(folder + " has no files");
@@ -52,7 +58,7 @@ std::string ContentOf(const std::string& path) {
 }
 
 std::pair<std::string, size_t> FindBytes(const std::string& folder, const std::string& bytes) {
-  for (const auto& [path, size] : SizesBelow(folder)) {
+  for (const auto& [path, size] : FilesBelow(folder)) {
     const size_t place = ContentOf(path).find(bytes);
     if (place != std::string::npos) return {path, place};
   }
@@ -60,7 +66,7 @@ std::pair<std::string, size_t> FindBytes(const std::string& folder, const std::s
 }
 
 void ZeroBelow(const std::string& folder) {
-  for (const auto& [path, size] : SizesBelow(folder)) {
+  for (const auto& [path, size] : FilesBelow(folder)) {
     std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
     file << std::string(static_cast<size_t>(size), '\0');
   }

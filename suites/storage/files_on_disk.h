@@ -6,10 +6,14 @@
 #include <string>
 #include <utility>
 
+#include "contract/value.h"
+
 namespace shardcts::storage {
 
 // Relative path -> digest of the content.
 std::map<std::string, std::string> DigestsBelow(const std::string& folder);
+// Name without folders -> bytes.
+Dict SizesByName(const std::string& folder);
 int64_t BytesBelow(const std::string& folder);
 // The path of the largest one, but for the file of this path. HarnessError: there is none.
 std::string LargestBelow(const std::string& folder, const std::string& other_than = {});

@@ -44,7 +44,7 @@ std::map<std::string, int64_t> InFiles(int64_t files, const std::vector<PlacedTe
 }
 
 Json IndexIn(const std::string& folder) {
-  return Json::parse(ContentOf(folder + "/model.safetensors.index.json"), nullptr, /*allow_exceptions=*/false);
+  return Json::parse(ContentOf(folder + "/" + kSafetensorsIndex), nullptr, /*allow_exceptions=*/false);
 }
 
 }  // namespace

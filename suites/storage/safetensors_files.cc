@@ -164,7 +164,7 @@ void WriteIndexedSafetensors(const std::string& folder, const Dict& tensors) {
     weight_map[ToString(name)] = "model.safetensors";
     bytes += static_cast<int64_t>(value.AsTensor().nbytes());
   }
-  std::ofstream(folder + "/model.safetensors.index.json")
+  std::ofstream(folder + "/" + kSafetensorsIndex)
       << Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}};
 }
 

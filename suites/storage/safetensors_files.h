@@ -13,6 +13,9 @@
 
 namespace shardcts::storage {
 
+// Says in which file of a folder each tensor is.
+constexpr const char* kSafetensorsIndex = "model.safetensors.index.json";
+
 struct StoredPart {
   std::vector<int64_t> offsets;  // in the whole tensor
   at::Tensor tensor;

@@ -1,9 +1,11 @@
 // Files of torch.save and checkpoints that are converted into each other.
 #include <ATen/ATen.h>
+#include <fmt/ranges.h>
 
 #include "suites/rules/coded.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
+#include "suites/storage/safetensors_files.h"
 
 namespace shardcts::storage {
 namespace {
@@ -58,6 +60,22 @@ RULE(FM12) {
     IsRefused(t, "a load into " + ShapeToString(shape), {"rows"},
               [&] { LoadTorchFile(t.caller(), {{"rows", at::zeros(shape)}}, kFile); });
   }
+}
+
+RULE(FM14) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kFiled), "checkpoint", {.format = FormatOf(t)});
+  Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), "checkpoint", "whole", "safetensors"); });
+  std::vector<std::string> problems;
+  const std::map<std::string, at::Tensor> found = ReadSafetensorsBelow(t.Folder("whole"), problems);
+  t.Rule(Holds(problems.empty(), "the files", fmt::format("{}", fmt::join(problems, "; "))));
+  for (const auto& [name, whole] : WholeState(kFiled)) {
+    const auto tensor = found.find(ToString(name));
+    t.Rule(tensor == found.end() ? Holds(false, ToString(name), "is in no file")
+                                 : SameValue(ToString(name), whole, tensor->second));
+  }
+  Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), "whole", "back", "default"); });
+  HoldsCoded(t, "converted back", kFiled, "back");
 }
 
 }  // namespace shardcts::storage

@@ -8,6 +8,7 @@
 #include "suites/storage/files_on_disk.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
+#include "suites/storage/safetensors_files.h"
 
 namespace shardcts::storage {
 namespace {
@@ -23,7 +24,7 @@ void Make(Trial& t, const World& world, const std::string& made) {
   const std::map<std::string, int64_t> files{{"first", 1}, {"second", 2}, {"third", 3}};
   Rank0Does(t, [&] {
     ConsolidateCheckpoint(t.caller(), "parts", "checkpoint", files);
-    fs::remove(t.Folder("checkpoint") + "/model.safetensors.index.json");  // the names alone say what there is
+    fs::remove(t.Folder("checkpoint") + "/" + kSafetensorsIndex);  // the names alone say what there is
   });
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 PROGRAMS = ("shardcts", "shardcts-rank", "shardcts-start-rank", "libshardcts_reference.so")
 TABLE = "libshardcts_reference_mutants.json"
@@ -116,18 +117,38 @@ def batches(tests):
 
 
 def run_batch(program, mutants, tests, options, out):
+    """A mutant that breaks what comes before any test ends a run: it is killed, and the others are run without it."""
+    tests, table = dict(tests), {}
+    while tests and not run_mutants(program, mutants, tests, options, out):
+        broken = [number for number in tests if f"+mutant={mutants[number]['name']}: " in last_line(f"{out}.log")]
+        if not broken:
+            raise MeasureFailed(f"`shardcts mutants` made no table: {out}.log")
+        for number in broken:
+            table[mutants[number]["name"]] = {"verdict": "killed", "killed_by": ["before the first test"]}
+            del tests[number]
+        shutil.rmtree(out)
+    if tests:
+        for folder in ("traces", "blobs", "runs"):  # large; the table has what counts
+            shutil.rmtree(out / folder, ignore_errors=True)
+        table |= {row["name"]: row for row in json.loads((out / "mutants.json").read_text())["mutants"]}
+    return table
+
+
+def run_mutants(program, mutants, tests, options, out):
+    """Whether there is a table afterwards."""
     rows = [{"name": mutant["name"], "description": mutant["breaks"], "models": mutant["models"], "suites": [],
              "expected_checks": [], "min_world_size": 1, "unnoticed": "", "tests": tests.get(number, [])}
             for number, mutant in enumerate(mutants)]
     (program.parent / TABLE).write_text(json.dumps({"mutants": rows}))
-    code = run(program, ["mutants", "--impl", "reference", "--kind", "source", "--only-mutants", *options.selection,
-                         "--jobs", str(options.jobs), "--timeout", str(options.timeout), "--stop-timeout", "1",
-                         "--stop-after-hangs", "0", "--trace", "digest", "--out", out], f"{out}.log")
-    if not (out / "mutants.json").exists():
-        raise MeasureFailed(f"`shardcts mutants` ended with {code}: {out}.log")
-    for folder in ("traces", "blobs", "runs"):  # large; the table has what counts
-        shutil.rmtree(out / folder, ignore_errors=True)
-    return {row["name"]: row for row in json.loads((out / "mutants.json").read_text())["mutants"]}
+    run(program, ["mutants", "--impl", "reference", "--kind", "source", "--only-mutants", *options.selection,
+                  "--jobs", str(options.jobs), "--timeout", str(options.timeout), "--stop-timeout", "1",
+                  "--stop-after-hangs", "0", "--trace", "digest", "--out", out], f"{out}.log")
+    return (out / "mutants.json").exists()
+
+
+def last_line(file):
+    lines = Path(file).read_text(errors="replace").splitlines()
+    return lines[-1] if lines else ""
 
 
 def jobs_here():
