@@ -14,6 +14,7 @@
 #include "agreement/rank_agreement.h"
 #include "fsdp_optim/model_parameters.h"
 #include "fsdp_optim/state_entries.h"
+#include "optim/named_optimizer.h"
 #include "optim/state_shapes.h"
 #include "tensor/copy_values.h"
 #include "tensor/semantic_error.h"
@@ -310,7 +311,7 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
   AgreeOnTexts(context.world, agreement, "state dicts", {});
   if (!options.strict) AddMissingState(model, optimizer, mine, options, context, agreement);
   std::vector<std::string> user_warnings;
-  const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
+  const bool rank0_only = UnitSettings(options, model, context).optim_config.rank0_only;
   Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),
                                  {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
@@ -343,9 +344,28 @@ void LoadOfPlain(Optimizer& optimizer, const ParameterNames& names, std::optiona
   if (mine) loading.Load(*mine);
 }
 
+// Of an optimizer whose state dicts have names for ids. *Collective* where state is given in other placements.
+void SetNamedStateDict(NamedOptimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
+  const Dict& given = EntryOf(state_dict, "state").AsDict();
+  Dict states = given;
+  int64_t id = 0;
+  for (const models::ParameterPtr& parameter : ParametersById(optimizer)) {
+    const Key key = optimizer.StateKey(id++);
+    const Value* state = given.Find(key);
+    if (!state || !FindDistribution(*parameter)) continue;
+    CheckStateShapes(optimizer, *parameter, ToString(key), GlobalShape(*parameter), state->AsDict());
+    const Value example = optimizer.LargestExampleState(*parameter);
+    states.Set(key, LocalState(*parameter, *state, &example, /*is_whole=*/false, context.meshes));
+  }
+  Dict local = state_dict;
+  local.Set("state", std::move(states));
+  optimizer.LoadStateDict(local);
+}
+
 }  // namespace
 
 void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
+  if (auto* named = dynamic_cast<NamedOptimizer*>(&optimizer)) return SetNamedStateDict(*named, state_dict, context);
   PlainLoading loading(optimizer, {}, context);
   loading.CheckDistributed(state_dict);
   loading.Load(state_dict);

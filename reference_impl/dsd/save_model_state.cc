@@ -55,7 +55,7 @@ Dict GetModelStateDict(models::Module& model, const std::vector<std::string>& su
   if (!submodules.empty()) WarnOfSubmodules(context);
   CheckOptions(options, context);
   std::vector<std::string> user_warnings;
-  StateDictTypeScope scope(model, UnitSettings(options));
+  StateDictTypeScope scope(model, UnitSettings(options, model, context));
   Dict saved = StateDictValue(SaveStateDict(model, {}, &user_warnings));
   scope.End();
   WarnUser(context, user_warnings);

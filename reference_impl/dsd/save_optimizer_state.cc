@@ -50,7 +50,7 @@ Dict SaveByNames(models::Module& model, const Optimizer& optimizer) {
       const Value* of_parameter = complete.Find(id++);
       if (!of_parameter) continue;
       state.Set(name_of(*parameter),
-                PlacedState(*parameter, of_parameter->AsDict(), optimizer.ExampleState(*parameter)));
+                PlacedState(*parameter, of_parameter->AsDict(), optimizer.LargestExampleState(*parameter)));
     }
     Dict saved = group.options;
     saved.Set("params", std::move(params));
@@ -71,7 +71,7 @@ void Merge(const Dict& saved, Dict& state, List& groups) {
 
 Dict StateOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
                   const StateDictContext& context) {
-  const StateDictSettings settings = UnitSettings(options);
+  const StateDictSettings settings = UnitSettings(options, model, context);
   const SaveOptimOptions save{.rank0_only = settings.optim_config.rank0_only,
                               .shard_state = settings.type != StateDictType::kFull,
                               .offload_to_cpu = settings.optim_config.offload_to_cpu};
@@ -99,11 +99,11 @@ void AgreeOnOptimizers(const std::vector<Optimizer*>& optimizers, const StateDic
 Dict GetPlacedStateDict(const Optimizer& optimizer) {
   Dict state_dict = optimizer.StateDict();
   const std::vector<models::ParameterPtr> parameters = ParametersById(optimizer);
-  for (auto& [key, state] : state_dict.Find("state")->AsDict()) {
-    const auto* id = std::get_if<int64_t>(&key);
-    if (!id || *id >= static_cast<int64_t>(parameters.size())) continue;
-    const models::Parameter& parameter = *parameters[static_cast<size_t>(*id)];
-    state = PlacedState(parameter, state.AsDict(), optimizer.ExampleState(parameter));
+  Dict& states = state_dict.Find("state")->AsDict();
+  for (size_t id = 0; id < parameters.size(); ++id) {
+    const models::Parameter& parameter = *parameters[id];
+    Value* state = states.Find(optimizer.StateKey(static_cast<int64_t>(id)));
+    if (state) *state = PlacedState(parameter, state->AsDict(), optimizer.LargestExampleState(parameter));
   }
   return state_dict;
 }

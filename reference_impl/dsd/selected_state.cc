@@ -1,6 +1,7 @@
 #include "dsd/selected_state.h"
 
 #include <algorithm>
+#include <map>
 
 #include "contract/compare.h"
 #include "tensor/semantic_error.h"
@@ -20,17 +21,21 @@ class Selection {
   // The group of the result for a group of the optimizer; adds the state of its parameters to `state`.
   Dict Select(const OptimizerGroup& group, Dict& state) const {
     List params;
-    std::optional<Dict> saved;
-    if (group.parameters.empty()) saved = empty_groups_.TakeFor(group.options);
+    std::map<size_t, std::string> holders;  // saved groups with a parameter of this one, and its name
     for (const models::ParameterPtr& parameter : group.parameters) {
       for (const std::string& name : SavedNames(names_.Of(*parameter))) {
         params.push_back(name);
-        if (const Dict* found = GroupWith(name)) {
-          if (saved && strict_) RequireSameOptions(*saved, *found, name);
-          saved = *found;
-        }
+        if (const std::optional<size_t> found = GroupWith(name)) holders.emplace(*found, name);
         SelectState(name, *parameter, group.options, state);
       }
+    }
+    std::optional<Dict> saved;
+    if (group.parameters.empty()) saved = empty_groups_.TakeFor(group.options);
+    for (const auto& [index, name] : holders) {
+      const Dict& options = groups_.at(index).AsDict();
+      if (saved && strict_) RequireSameOptions(*saved, options, name);
+      if (!saved) saved.emplace();
+      for (const auto& [option, value] : options) saved->Set(option, value);
     }
     Dict selected = saved.value_or(group.options);
     selected.Set("params", std::move(params));
@@ -50,21 +55,21 @@ class Selection {
   std::vector<std::string> SavedNames(const NamesOfParameter& names) const {
     if (!names.is_tied) return names.fqns;
     std::vector<std::string> saved;
-    std::ranges::copy_if(names.fqns, std::back_inserter(saved), [&](const std::string& name) { return GroupWith(name); });
+    std::ranges::copy_if(names.fqns, std::back_inserter(saved), [&](const std::string& name) { return GroupWith(name).has_value(); });
     return saved;
   }
 
-  // nullptr: no saved group has this parameter.
-  const Dict* GroupWith(const std::string& name) const {
-    for (const Value& group : groups_) {
-      const List& params = EntryOf(group.AsDict(), "params").AsList();
+  // nullopt: no saved group has this parameter.
+  std::optional<size_t> GroupWith(const std::string& name) const {
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      const List& params = EntryOf(groups_[i].AsDict(), "params").AsList();
       const bool has_it = std::ranges::any_of(params, [&](const Value& param) {
         const auto* text = param.TryAs<std::string>();
         return text && *text == name;
       });
-      if (has_it) return &group.AsDict();
+      if (has_it) return i;
     }
-    return nullptr;
+    return std::nullopt;
   }
 
   const Optimizer& optimizer_;

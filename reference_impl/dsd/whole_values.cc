@@ -80,7 +80,9 @@ class ValueForm {
   Value Whole(const Value& value) {
     if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
       if (!IsForRank0Only()) return TakeWhole();
-      const at::Tensor whole = FullTensorOnFirst(FromContract(*distributed, context_.meshes));
+      const DTensor tensor = FromContract(*distributed, context_.meshes);
+      const bool on_first = tensor.mesh->group(0).global_ranks().front() == context_.world->global_ranks().front();
+      const at::Tensor whole = on_first || tensor.mesh->NumDims() > 1 ? FullTensorOnFirst(tensor) : FullTensor(tensor);
       return keeps_ ? Value(whole) : Value();
     }
     if (const auto* sharded = value.TryAs<ShardedTensor>()) {

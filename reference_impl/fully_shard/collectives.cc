@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "tensor/as_real.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -49,9 +50,9 @@ at::Tensor ReduceRows(at::Tensor& rows, const DataParallelMesh& mesh) {
   if (mesh.shard_count() == 1) {
     reduced.copy_(rows.select(0, 0));
   } else {
-    mesh.shard_group().ReduceScatter(reduced, rows.view({-1}), average.op);
+    mesh.shard_group().ReduceScatter(AsReal(reduced), AsReal(rows.view({-1})), average.op);
   }
-  if (mesh.replicates() && mesh.replicate_group().size() > 1) mesh.replicate_group().AllReduce(reduced, average.op);
+  if (mesh.replicates() && mesh.replicate_group().size() > 1) mesh.replicate_group().AllReduce(AsReal(reduced), average.op);
   DivideBy(reduced, average.after);
   return reduced;
 }

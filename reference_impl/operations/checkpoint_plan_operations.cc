@@ -18,13 +18,22 @@ std::vector<Box> BoxesFrom(const Value& value) {
   std::vector<Box> boxes;
   for (const Value& box : value.AsList()) {
     boxes.push_back({box.AsDict().At("offsets").AsInts(), box.AsDict().At("sizes").AsInts()});
+    if (boxes.back().offsets.size() == boxes.back().sizes.size()) continue;
+    throw SemanticError("ValueError", "a chunk has as many offsets as sizes");
   }
   return boxes;
 }
 
 Value PlannedReads(const Call& call) {
   List reads;
-  for (const Read& read : PlanReads(BoxesFrom(call.Get("saved")), BoxesFrom(call.Get("wanted")))) {
+  const std::vector<Box> saved = BoxesFrom(call.Get("saved")), wanted = BoxesFrom(call.Get("wanted"));
+  for (const std::vector<Box>* boxes : {&saved, &wanted}) {
+    for (const Box& box : *boxes) {
+      if (box.sizes.size() == (saved.empty() ? box : saved.front()).sizes.size()) continue;
+      throw SemanticError("ValueError", "all chunks have the dimensions of one tensor");
+    }
+  }
+  for (const Read& read : PlanReads(saved, wanted)) {
     reads.push_back(Dict{{"saved", static_cast<int64_t>(read.saved)},
                          {"wanted", static_cast<int64_t>(read.wanted)},
                          {"offsets", ToValue(read.box.offsets)},
@@ -46,7 +55,7 @@ Value PlacedPart(const Call& call) {
 }
 
 // Rows of rank, offsets and sizes.
-void AddHolders(HeldEntry& held, const at::Tensor& rows) {
+void AddHolders(HeldEntry& held, const at::Tensor& rows, int64_t ranks) {
   const size_t dims = held.entry.shape.size();
   const auto table = rows.to(at::kLong).contiguous();
   const int64_t* numbers = table.const_data_ptr<int64_t>();
@@ -55,6 +64,10 @@ void AddHolders(HeldEntry& held, const at::Tensor& rows) {
   }
   for (int64_t row = 0; row < table.size(0); ++row, numbers += table.size(1)) {
     const Box box{{numbers + 1, numbers + 1 + dims}, {numbers + 1 + dims, numbers + table.size(1)}};
+    if (*numbers < 0 || *numbers >= ranks) {
+      throw SemanticError("ValueError", "\"" + held.entry.name + "\": rank " + std::to_string(*numbers) + " of " +
+                                            std::to_string(ranks));
+    }
     if (held.ranks.empty() || held.ranks.back() != *numbers) held.ranks.push_back(*numbers);
     if (!IsEmpty(box)) held.holders[box].push_back(*numbers);
   }
@@ -71,12 +84,16 @@ std::vector<HeldEntry> HeldFrom(const Call& call) {
                              .dtype = *ParseDtype(fields.At("dtype").AsString()),
                              .shape = fields.At("shape").AsInts(),
                              .boxes = {}}};
-    AddHolders(held, fields.At("chunks").AsTensor());
+    AddHolders(held, fields.At("chunks").AsTensor(), call.Get("ranks").AsInt());
     all.push_back(std::move(held));
   }
   for (const auto& [name, ranks] : call.Get("values").AsDict()) {
     HeldEntry held{.entry = {.name = ToString(name), .path = {}, .is_tensor = false, .shape = {}, .boxes = {}}};
-    held.first_rank = ranks.AsInts().front();
+    const std::vector<int64_t> holders = ranks.AsInts();
+    if (holders.empty() || holders.front() < 0 || holders.front() >= call.Get("ranks").AsInt()) {
+      throw SemanticError("ValueError", "\"" + held.entry.name + "\": no rank has it");
+    }
+    held.first_rank = holders.front();
     all.push_back(std::move(held));
   }
   return all;

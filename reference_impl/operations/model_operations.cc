@@ -11,6 +11,7 @@
 #include "parameter/dtensor_parameter.h"
 #include "tensor/on_group_device.h"
 #include "wrappers/checkpoint_wrapper.h"
+#include "wrappers/compile_wrapper.h"
 #include "wrappers/data_parallel.h"
 
 namespace shardcts::reference {
@@ -133,6 +134,8 @@ Value Modules(const Call& call) {
       wrappers.push_back("fsdp");
     } else if (dynamic_cast<CheckpointWrapper*>(module)) {
       wrappers.push_back("checkpoint");
+    } else if (dynamic_cast<CompileWrapper*>(module)) {
+      wrappers.push_back("compile");
     } else if (dynamic_cast<DataParallel*>(module)) {
       wrappers.push_back("ddp");
     } else {

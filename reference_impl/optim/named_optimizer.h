@@ -18,6 +18,7 @@ class NamedOptimizer : public Optimizer {
   void LoadStateDict(const Dict& state_dict) override;
 
   void CheckLoad(const Dict&) const override {}
+  Key StateKey(int64_t id) const override { return names_.at(static_cast<size_t>(id)); }
 
  protected:
   // With names instead of ids; `params` is sorted and comes first.

@@ -156,6 +156,7 @@ const OptimizerGroup* Optimizer::GroupOf(const models::Parameter& parameter) con
 
 // The rule steps a copy.
 Dict Optimizer::StateAtRest(const at::Tensor& value, const OptimizerGroup& group) const {
+  if (!value.is_floating_point() && !value.is_complex()) return {};
   at::NoGradGuard no_grad;
   Dict options = rule_->defaults();  // a load may have left some out
   for (const auto& [name, value] : group.options) options.Set(name, value);
@@ -179,6 +180,10 @@ Dict Optimizer::ExampleState(const models::Parameter& parameter, const Dict& opt
   OptimizerGroup changed = *group;
   for (const auto& [name, value] : options) changed.options.Set(name, value);
   return StateAtRest(at::zeros(ExampleShape(parameter.value.dim()), parameter.value.scalar_type()), changed);
+}
+
+Dict Optimizer::LargestExampleState(const models::Parameter& parameter) const {
+  return ExampleState(parameter, {{"amsgrad", true}, {"centered", true}, {"momentum", 0.5}});
 }
 
 Dict Optimizer::CompleteState() const {

@@ -50,12 +50,18 @@ class Optimizer {
   const Dict* FindState(const models::Parameter& parameter) const;
 
   // The state of a parameter of this optimizer as after one step with a zero gradient that changes nothing (learning
-  // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none. The optimizer does not change.
+  // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none, or the parameter is of integers or bools, which
+  // never have gradients. The optimizer does not change.
   Dict StateAtRest(const models::Parameter& parameter) const;
   // The state that the rule would make for a parameter of ExampleShape, which shows what of a parameter's state has the
   // parameter's shape, at every depth; with these options over those of its group. {}: it is not one of this
   // optimizer's, or the rule keeps none.
   Dict ExampleState(const models::Parameter& parameter, const Dict& options = {}) const;
+  // The same with all that its kind can keep, whatever the options of the group are.
+  Dict LargestExampleState(const models::Parameter& parameter) const;
+
+  // Under which key StateDict has the state of the parameter with this id.
+  virtual Key StateKey(int64_t id) const { return id; }
 
   // The tensors share storage with the optimizer's.
   Dict StateDict() const { return Packed(state_); }

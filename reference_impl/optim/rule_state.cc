@@ -35,6 +35,4 @@ at::Tensor Decayed(at::Tensor value, const at::Tensor& grad, const Dict& options
   return grad;
 }
 
-at::Tensor AsReal(const at::Tensor& tensor) { return tensor.is_complex() ? at::view_as_real(tensor) : tensor; }
-
 }  // namespace shardcts::reference

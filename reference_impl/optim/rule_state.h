@@ -5,6 +5,7 @@
 
 #include "contract/value.h"
 #include "optim/rate.h"
+#include "tensor/as_real.h"
 
 namespace shardcts::reference {
 
@@ -28,8 +29,5 @@ inline double Beta(const Dict& options, size_t i) { return options.At("betas").A
 at::Tensor Downhill(const at::Tensor& grad, const Dict& options);
 // Weight decay: of the value itself where it is decoupled, otherwise as part of the gradient, which is returned.
 at::Tensor Decayed(at::Tensor value, const at::Tensor& grad, const Dict& options);
-
-// A complex tensor as real numbers, in a dimension more; another one as it is.
-at::Tensor AsReal(const at::Tensor& tensor);
 
 }  // namespace shardcts::reference

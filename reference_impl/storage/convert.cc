@@ -1,6 +1,7 @@
 #include "storage/convert.h"
 
 #include <ATen/ATen.h>
+#include <ATen/MemoryOverlap.h>
 
 #include <map>
 
@@ -48,7 +49,12 @@ void AddParts(std::vector<FilePart>& parts, const FlatEntry& entry, const Value*
   if (whole.sizes() != at::IntArrayRef(held.shape)) {
     fail("the saved tensor is " + ShapeToString(whole.sizes()) + ", the given one " + ShapeToString(held.shape));
   }
-  for (const Piece& piece : held.pieces) parts.push_back({piece.tensor, PartOfWhole(whole, piece.box)});
+  for (const Piece& piece : held.pieces) {
+    if (piece.tensor.numel() > 1 && at::has_internal_overlap(piece.tensor) == at::MemOverlap::Yes) {
+      fail("the given tensor has elements that share memory");
+    }
+    parts.push_back({piece.tensor, PartOfWhole(whole, piece.box)});
+  }
 }
 
 }  // namespace

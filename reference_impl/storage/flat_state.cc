@@ -71,8 +71,10 @@ struct Node {
   Value Finish() const {
     if (value) return *value;
     if (!steps.empty() && steps.front().is_index) {
+      std::map<int64_t, const Node*> in_order;
+      for (size_t i = 0; i < steps.size(); ++i) in_order[std::get<int64_t>(steps[i].key)] = &inner[i];
       List list;
-      for (const Node& node : inner) list.push_back(node.Finish());
+      for (const auto& [index, node] : in_order) list.push_back(node->Finish());
       return list;
     }
     Dict dict;

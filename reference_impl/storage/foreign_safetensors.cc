@@ -77,16 +77,43 @@ std::optional<NumberedName> Numbered(const std::string& name) {
   return NumberedName{name.substr(0, dash), *number, *count};
 }
 
-// A tensor whose last chunk is missing looks like a smaller tensor: only the names of the files tell.
-void CheckNumbers(const std::vector<std::string>& names, Complaints& complaints) {
-  std::map<std::pair<std::string, int64_t>, std::set<int64_t>> numbers;
+// Stem and count -> the numbers that there are.
+using Numbers = std::map<std::pair<std::string, int64_t>, std::set<int64_t>>;
+
+Numbers NumbersIn(const std::vector<std::string>& names) {
+  Numbers numbers;
   for (const std::string& name : names) {
     if (const auto numbered = Numbered(name)) numbers[{numbered->stem, numbered->count}].insert(numbered->number);
   }
+  return numbers;
+}
+
+// The files that the index of the folder names. nullopt: there is none, or it is damaged, which only verify says.
+std::optional<std::vector<std::string>> IndexedFiles(Files& files, const std::string& path) {
+  const std::string file = path + "/" + kSafetensorsIndex;
+  if (!files.Exists(file)) return std::nullopt;
+  std::vector<std::string> names;
+  try {
+    const FileJson json = ParseUntrusted(ReadText(files, file, kMaxIndexBytes), file);
+    const UntrustedPlace root{&json, file};
+    root.At("weight_map").ForEach(
+        [&](const std::string&, const UntrustedPlace& place) { names.push_back(place.Text()); });
+  } catch (const SemanticError&) {
+    return std::nullopt;
+  }
+  return names;
+}
+
+// A tensor whose last chunk is missing looks like a smaller tensor: only the names of the files tell.
+// `indexed`: the files that an index names; then no others need be there. nullopt: there is no index.
+void CheckNumbers(const std::vector<std::string>& names, const std::optional<std::vector<std::string>>& indexed,
+                  Complaints& complaints) {
+  const Numbers numbers = NumbersIn(names), needed = NumbersIn(indexed.value_or(std::vector<std::string>{}));
   for (const auto& [series, there] : numbers) {
     int64_t missing = 0;
     for (int64_t number = 1; number <= series.second && missing < kMostNamed; ++number) {
       if (there.contains(number)) continue;
+      if (indexed && (!needed.contains(series) || !needed.at(series).contains(number))) continue;
       ++missing;
       complaints.Problem("file " + std::to_string(number) + " of " + std::to_string(series.second) + " is missing: " +
                          series.first + "-…" + kSuffix);
@@ -108,7 +135,7 @@ Manifest ManifestOfSafetensors(Files& files, const std::string& path, Complaints
     throw SemanticError("RuntimeError", path + ": neither " + kManifestName +
                                             " nor .metadata nor files of safetensors" + OtherFormat(files, path));
   }
-  CheckNumbers(names, complaints);
+  CheckNumbers(names, IndexedFiles(files, path), complaints);
   return ManifestOfSafetensors(files, path, names, complaints);
 }
 

@@ -1,6 +1,7 @@
 #include "storage/layout.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 namespace shardcts::reference {
@@ -95,6 +96,16 @@ std::optional<Box> Overlap(const Box& one, const Box& other) {
   return both;
 }
 
+// nullopt: more than an int64 holds.
+std::optional<int64_t> CheckedNumElements(const std::vector<int64_t>& sizes) {
+  if (std::ranges::count(sizes, 0) > 0) return 0;
+  int64_t product = 1;
+  for (int64_t size : sizes) {
+    if (__builtin_mul_overflow(product, size, &product)) return std::nullopt;
+  }
+  return product;
+}
+
 std::vector<std::string> TilingProblems(const std::vector<int64_t>& shape, const std::vector<Box>& chunks) {
   std::vector<std::string> problems;
   for (const Box& chunk : chunks) {
@@ -107,8 +118,9 @@ std::vector<std::string> TilingProblems(const std::vector<int64_t>& shape, const
   // Disjoint chunks inside the shape: their sizes cannot overflow.
   int64_t covered = 0;
   for (const Box& chunk : chunks) covered += NumElements(chunk.sizes);
-  const int64_t missing = NumElements(shape) - covered;
-  if (missing > 0) problems.push_back(std::to_string(missing) + " elements are in no chunk");
+  const std::optional<int64_t> all = CheckedNumElements(shape);
+  if (!all) problems.push_back("the shape has more elements than can be counted");
+  if (all && *all > covered) problems.push_back(std::to_string(*all - covered) + " elements are in no chunk");
   return problems;
 }
 

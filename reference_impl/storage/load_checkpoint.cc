@@ -33,12 +33,21 @@ struct Destination {
   std::vector<Piece> pieces;
 };
 
-void CheckFits(const std::string& name, const SavedTensor& saved, const HeldTensor& held) {
+// Float8 types, which LibTorch promotes to nothing, fit into all larger floats.
+bool FitsInto(at::ScalarType saved, at::ScalarType held) {
+  if (saved == held) return true;
+  if (c10::isFloat8Type(held)) return false;
+  if (c10::isFloat8Type(saved)) return c10::isFloatingType(held);
+  return at::promote_types(saved, held) == held;
+}
+
+// `scaled`: what is loaded are the products of the saved elements and factors, floats of any type.
+void CheckFits(const std::string& name, const SavedTensor& saved, const HeldTensor& held, bool scaled) {
   if (saved.shape != held.shape) {
     throw SemanticError("ValueError", "\"" + name + "\": the saved tensor is " + ShapeToString(saved.shape) +
                                           ", the given one " + ShapeToString(held.shape));
   }
-  if (at::promote_types(saved.dtype, held.dtype) != held.dtype) {
+  if (scaled ? !c10::isFloatingType(held.dtype) : !FitsInto(saved.dtype, held.dtype)) {
     Fail(name, "the saved " + DtypeName(saved.dtype) + " does not fit into " + DtypeName(held.dtype));
   }
   for (const Piece& piece : held.pieces) {
@@ -55,7 +64,7 @@ struct LoadPlan {
   std::vector<std::pair<Path, const SavedValue*>> values;
 };
 
-void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partial) {
+void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partial, bool scaled) {
   const auto tensor = plan.manifest.tensors.find(entry.name);
   const auto value = plan.manifest.values.find(entry.name);
   const bool is_tensor = tensor != plan.manifest.tensors.end();
@@ -74,7 +83,7 @@ void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partia
   } catch (const SemanticError& error) {
     Fail(entry.name, error.what());
   }
-  CheckFits(entry.name, tensor->second, held);
+  CheckFits(entry.name, tensor->second, held, scaled && !FactorsOf(plan.manifest, entry.name).empty());
   plan.tensors.push_back({entry.name, &tensor->second, std::move(held.pieces)});
 }
 
@@ -186,7 +195,7 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
     at(StorageStep::kGlobalPlan);
     saved_files.emplace(files, path, plan.manifest);
     GiveMemory(plan.manifest, loaded);
-    for (const FlatEntry& entry : Flatten(loaded)) PlanEntry(plan, entry, rank, partial);
+    for (const FlatEntry& entry : Flatten(loaded)) PlanEntry(plan, entry, rank, partial, block_size > 0);
     for (const Destination& one : plan.tensors) {
       for (const SavedChunk* chunk : NeededChunks(*one.saved, one.pieces)) CheckDigest(*saved_files, one.name, *chunk);
     }

@@ -48,6 +48,10 @@ void Add(HeldEntry& held, const SaveNote& note, int64_t rank) {
     FailFor(note.name, "rank " + std::to_string(held.first_rank) + " of the group has " + Kind(held.entry) +
                         ", rank " + std::to_string(rank) + " " + Kind(note));
   }
+  if (!(note.path == held.entry.path)) {
+    FailFor(note.name, "ranks " + std::to_string(held.first_rank) + " and " + std::to_string(rank) +
+                           " of the group have it in other places of the state dict");
+  }
   if (!note.boxes.empty()) held.ranks.push_back(rank);
   for (const Box& box : note.boxes) {
     if (!IsEmpty(box)) held.holders[box].push_back(rank);

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "tensor/as_real.h"
+
 namespace shardcts::reference {
 namespace {
 
@@ -20,7 +22,7 @@ void BroadcastValues(Communicator& group, const at::Tensor& tensor, int root) {
 }
 
 void ReduceValues(Communicator& group, const at::Tensor& tensor, ReduceOp op) {
-  OnDeviceOf(group, tensor, [&](const at::Tensor& there) { group.AllReduce(there, op); });
+  OnDeviceOf(group, tensor, [&](const at::Tensor& there) { group.AllReduce(AsReal(there), op); });
 }
 
 }  // namespace shardcts::reference

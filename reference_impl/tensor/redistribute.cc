@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <set>
 #include <span>
 
 #include "tensor/exchange.h"
@@ -224,8 +225,23 @@ void GatherAtOnce(const std::vector<DTensor>& tensors, std::span<const size_t> p
   for (size_t i = 0; i < places.size(); ++i) whole[places[i]] = gathered[i];
 }
 
+// Sums and averages can be taken in any order, other reductions only where all of them are the same.
+void CheckOneReduction(const std::vector<Placement>& placements) {
+  std::set<std::string> kinds;
+  for (const Placement& placement : placements) {
+    if (placement.kind != Placement::Kind::kPartial) continue;
+    kinds.insert(placement.reduce_op == "avg" ? "sum" : placement.reduce_op);
+  }
+  if (kinds.size() > 1) {
+    throw SemanticError("ValueError", "partial values of '" + *kinds.begin() + "' and of '" + *std::next(kinds.begin()) +
+                                          "' in one tensor: which is reduced first is not said");
+  }
+}
+
 // Whether the steps that these placements need are supported; called before any rank communicates.
 void CheckReductions(const std::vector<Placement>& source, const std::vector<Placement>& target) {
+  CheckOneReduction(source);
+  CheckOneReduction(target);
   for (size_t mesh_dim = 0; mesh_dim < source.size(); ++mesh_dim) {
     if (source[mesh_dim] == target[mesh_dim]) continue;
     if (source[mesh_dim].kind == Placement::Kind::kPartial) ToReduceOp(source[mesh_dim].reduce_op);

@@ -10,6 +10,7 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/refusals.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/tiling.h"
 #include "suites/extended/twin.h"
@@ -200,6 +201,28 @@ RULE(GE20) {
   const Value rows = t.subject().Redistribute(partial, {Placement::Shard(0)});
   t.Rule(SameValue("this rank's rows, reduced by " + op,
                    LocalSlice(expected, mesh.Layout(), {Placement::Shard(0)}, t.rank()), LocalPart(rows).to(at::kCPU)));
+}
+
+RULE(GE21) {
+  const Mesh mesh = t.subject().InitMesh({2, 2}, {"x", "y"});
+  const DTensor mixed{.local = at::full({2}, 1.0 + static_cast<double>(t.rank())).to(c10::Device(t.device())),
+                      .mesh = mesh.Layout(),
+                      .placements = {Placement::Partial(t.TextParam("one")), Placement::Partial(t.TextParam("other"))},
+                      .shape = {2},
+                      .stride = {1}};
+  Refused(t, "a redistribution", {"ValueError"},
+          [&] { t.subject().Redistribute(mixed, {Placement::Replicate(), Placement::Replicate()}); });
+}
+
+RULE(GE22) {
+  const std::vector<int64_t> ranks = {3, 1, 0, 2};  // rows (3, 1) and (0, 2)
+  const Mesh mesh = t.subject().InitMesh({2, 2}, {"row", "column"}, ranks);
+  const size_t place = static_cast<size_t>(std::ranges::find(ranks, t.rank()) - ranks.begin());
+  t.Rule(Equal("the mesh", ranks, mesh.Layout().ranks));
+  t.Rule(Equal("along columns", std::vector<int64_t>{ranks[place / 2 * 2], ranks[place / 2 * 2 + 1]},
+               mesh.Submesh({"column"}).Layout().ranks));
+  t.Rule(Equal("along rows", std::vector<int64_t>{ranks[place % 2], ranks[place % 2 + 2]},
+               mesh.Submesh({"row"}).Layout().ranks));
 }
 
 }  // namespace shardcts::extended

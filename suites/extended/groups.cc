@@ -328,4 +328,22 @@ RULE(GR20) {
   }
 }
 
+RULE(GR21) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, kThreeLayers, "fully_shard");
+  const std::vector<std::string> weights = NamesEndingWith(model, "weight"), biases = NamesEndingWith(model, "bias");
+  const Optimizer saved = t.subject().CreateOptimizer(
+      model, "adam", {}, {{biases, {.lr = 0.5, .weight_decay = 0.5}}, {weights, {.lr = 0.25, .weight_decay = 0.125}}});
+  Dict state = GetOptimizerState(model, {saved}, form);
+  ChangeSavedGroups(state, [](size_t index, Dict& group) {
+    if (index == 1) group.Erase("weight_decay");
+  });
+  std::vector<std::string> names = t.BoolParam("weights_first") ? weights : biases;
+  const std::vector<std::string>& others = t.BoolParam("weights_first") ? biases : weights;
+  names.insert(names.end(), others.begin(), others.end());
+  const Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {}, {{names, {}}});
+  SetOptimizerState(model, {loaded}, form, state, /*strict=*/false);
+  HasOptions(t, "the only group", loaded, 0, {{"lr", 0.25}, {"weight_decay", 0.5}});
+}
+
 }  // namespace shardcts::extended

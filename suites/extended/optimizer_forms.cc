@@ -11,6 +11,7 @@
 #include "suites/extended/rule.h"
 #include "suites/extended/trees.h"
 #include "suites/extended/twin.h"
+#include "suites/extended/wrapping.h"
 
 namespace shardcts::extended {
 namespace {
@@ -153,6 +154,92 @@ RULE(OP17) {
   t.Rule(SameValue("lr of the second group", at::scalar_tensor(0.25, at::kFloat), second));
   if (!first.TryAs<Tensor>() || !second.TryAs<Tensor>()) return;
   t.Rule(Equal("address of lr in the second group", DataPointer(first), DataPointer(second)));
+}
+
+// The option of the loading optimizer, for which it has one moment more than what was saved, becomes the saved one.
+RULE(OP38) {
+  const std::string kind = t.TextParam("optimizer");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  OptimizerOptions smaller = {.lr = 0x1p-10}, larger = smaller;
+  larger.amsgrad = kind == "adam" ? std::optional(true) : std::nullopt;
+  larger.centered = kind == "rmsprop" ? std::optional(true) : std::nullopt;
+  const Optimizer saving = t.subject().CreateOptimizer(model, kind, smaller);
+  CodedStep(t, model, saving, 0);
+  const Dict saved = GetOptimizerState(model, {saving}, "dsd_full");
+  const Optimizer loading = t.subject().CreateOptimizer(model, kind, larger);
+  CodedStep(t, model, loading, 1);
+  SetOptimizerState(model, {loading}, "dsd_full", saved);
+  FollowsLayouts(t, model.Parameters(), GetOptimizerState(model, {loading}, "dsd_sharded").At("state").AsDict());
+  const Dict parameters = Twin(ThreeBranches()).Parameters();
+  for (const auto& [name, state] : GetOptimizerState(model, {loading}, "dsd_full").At("state").AsDict()) {
+    for (const auto& [entry, value] : state.AsDict()) {
+      if (entry == Key("step")) continue;
+      t.Rule(Equal(ToString(name) + "." + ToString(entry) + ": shape", parameters.At(name).AsTensor().sizes().vec(),
+                   value.AsTensor().sizes().vec()));
+    }
+  }
+}
+
+RULE(OP39) {
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const auto make = [&] {
+    return t.subject().CreateOptimizer(model, "sgd", {.lr = 0x1p-10, .momentum = 0.5}, {{model.Parameters().Keys(), {}}},
+                                       /*named=*/true);
+  };
+  const Optimizer optimizer = make();
+  CodedStep(t, model, optimizer, 0);
+  const Value saved = t.subject().Clone(optimizer.StateDict().At("state"));
+  FollowsLayouts(t, model.Parameters(), saved.AsDict());
+  Dict expected;
+  for (const auto& [name, gradient] : CodedGradients(t, 0)) expected.Set(name, Dict{{"momentum_buffer", gradient}});
+  HasEntries(t, "state by names", expected, saved.AsDict());
+  const Value whole = t.subject().Clone(optimizer.StateDict());
+  Optimizer loaded = make();
+  loaded.InitState();
+  loaded.LoadStateDict(whole.AsDict());
+  t.Rule(SameValue("state after a load", saved, InOrderOf(saved, loaded.StateDict().At("state"))));
+  for (const auto& [name, state] : whole.AsDict().At("state").AsDict()) {
+    t.subject().Fill(state.AsDict().At("momentum_buffer"), 7);
+  }
+  t.Rule(SameValue("state after what was loaded has changed", saved, InOrderOf(saved, loaded.StateDict().At("state"))));
+}
+
+RULE(OP40) {
+  const std::string form = t.TextParam("form"), kind = t.TextParam("optimizer");
+  const Dict integers{{"q", TensorNode({3}, "int64", {{"unused", true}})}};
+  Model model = BuildWrapped(t, TreeSpec(LinearNode(4, {{"bias", false}, {"parameters", integers}}), {{"in", 2}}),
+                             t.TextParam("wrapper"));
+  const auto make = [&] { return t.subject().CreateOptimizer(model, kind, {.lr = 0x1p-10}); };
+  Optimizer optimizer = make();
+  model.Backward(model.Forward({Value(at::ones({1, 2}).to(c10::Device(t.device())))}));
+  optimizer.Step();
+  optimizer.ZeroGrad();
+  const Dict saved = t.subject().Clone(GetOptimizerState(model, {optimizer}, form)).AsDict();
+  t.Rule(SameNames("names with state", {"weight"}, saved.At("state").AsDict().Keys()));
+  const Optimizer loaded = make();
+  SetOptimizerState(model, {loaded}, form, saved);
+  t.Rule(SameValue("saved, loaded and saved again", saved, InOrderOf(saved, GetOptimizerState(model, {loaded}, form))));
+}
+
+RULE(OP41) {
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  Optimizer optimizer =
+      t.subject().CreateOptimizer(model, "adam", {.lr_tensor = at::scalar_tensor(0.5, at::kFloat)});
+  const auto rate = [&] { return optimizer.StateDict().At("param_groups").AsList().at(0).AsDict().At("lr"); };
+  optimizer.Schedule(0.5);
+  const uintptr_t place = DataPointer(rate());
+  optimizer.AdvanceSchedule();
+  t.Rule(SameValue("rate", at::scalar_tensor(0.25, at::kFloat), rate().AsTensor().to(at::kCPU)));
+  t.Rule(Equal("where the rate is", place, DataPointer(rate())));
+}
+
+RULE(OP42) {
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "sgd", {.lr = 0.5, .momentum = 0.5});
+  const Value before = t.subject().Clone(GetState(model, "dsd_full"));
+  model.Backward(model.Forward({Value(at::ones({1, 3}).to(c10::Device(t.device())))}));
+  optimizer.InitState();
+  t.Rule(SameValue("parameters", before, GetState(model, "dsd_full")));
 }
 
 }  // namespace shardcts::extended

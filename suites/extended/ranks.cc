@@ -9,9 +9,11 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/optimizer_state.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/replicas.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/training.h"
+#include "suites/extended/trees.h"
 #include "suites/extended/twin.h"
 
 namespace shardcts::extended {
@@ -328,6 +330,29 @@ RULE(RK15) {
                    fmt::format("a shard is said to be on rank {}, which is not in the group", shard.rank)));
     }
   }
+}
+
+RULE(RK16) {
+  const std::string form = t.TextParam("form");
+  const bool is_unit = t.TextParam("wrapper") == "fsdp_mesh";
+  std::vector<int64_t> ranks;
+  for (int64_t rank = t.world_size() - 1; rank >= 0; --rank) ranks.push_back(rank);
+  const Mesh mesh = t.subject().InitMesh({t.world_size()}, {}, ranks);
+  const ModelSpec spec = TrainedStack();
+  const auto build = [&](bool filled) {
+    Model model = BuildCoded(t, spec);
+    if (!filled) model.Fill(0);
+    FsdpOptions options;
+    options.device_mesh = mesh;
+    is_unit ? WrapFsdp(model, "", options) : model.FullyShard("", {.mesh = mesh});
+    return model;
+  };
+  const Dict expected = Twin(spec).StateDict();
+  Model saving = build(true), loading = build(false);
+  const Dict state = t.subject().Clone(GetState(saving, form)).AsDict();
+  if (!HasEntries(t, "what was saved", expected, ForAllRanks(t, form, state))) return;
+  SetState(loading, form, GivenBy(t, form, state));
+  HasState(t, "what was loaded", expected, loading, "dsd_full");
 }
 
 }  // namespace shardcts::extended

@@ -185,4 +185,17 @@ RULE(SM21) {
   }
 }
 
+RULE(SM24) {
+  const std::string root = t.TextParam("root");
+  Model model = BuildTrained(t, {.name = "linear_stack", .args = TrainedStack().args}, "plain");
+  FullyShardOptions options;
+  if (root != "default") options.reshard_after_forward = root == "reshards";
+  model.FullyShard("", options);
+  model.Forward({Value(at::ones({2, 3}).to(c10::Device(t.device())))});
+  for (const auto& [name, parameter] : model.Parameters()) {
+    t.Rule(Equal(ToString(name) + ": whether it is sharded after a forward", root == "reshards",
+                 parameter.TryAs<DTensor>() != nullptr));
+  }
+}
+
 }  // namespace shardcts::extended

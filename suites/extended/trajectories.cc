@@ -371,4 +371,26 @@ RULE(TR19) {
   }
 }
 
+RULE(TR21) {
+  const ModelSpec spec = TreeSpec(BareNode({{"z", TensorNode({3, 2}, "complex64")}}), {{"in", 2}});
+  Model model = BuildWrapped(t, spec, t.TextParam("wrapper"));
+  const auto input_of = [](int64_t rank) { return at::full({1, 2}, 1.0 + static_cast<double>(rank)); };
+  Twin twin(spec);
+  for (int64_t rank = 0; rank < t.world_size(); ++rank) twin.Backward(twin.Forward({input_of(rank)}));
+  const at::Tensor sum = twin.Gradients().At("z").AsTensor();
+  model.Backward(model.Forward({Value(input_of(t.rank()).to(c10::Device(t.device())))}));
+  HasEntries(t, "gradients", {{"z", sum / static_cast<double>(t.world_size())}}, model.Gradients());
+}
+
+RULE(TR22) {
+  const ModelSpec spec{.name = "transformer", .args = {{"dropout_p", 0.0}}};
+  Model model = BuildTrained(t, spec, t.TextParam("wrapper"));
+  Twin twin(spec);
+  twin.SetValues(SmallValuesLike(twin.Parameters()));
+  const at::Tensor tokens = at::arange(4, at::kLong).view({2, 2});
+  const Value output = model.Forward({Value(tokens.to(c10::Device(t.device())))});
+  t.Rule(SameValue("output", twin.Forward({tokens}).detach(), output.AsTensor().detach().to(at::kCPU),
+                   {.tolerance = {.rtol = 1e-4, .atol = 1e-5}}));
+}
+
 }  // namespace shardcts::extended

@@ -237,7 +237,7 @@ RULE(AS14) {
 RULE(AS15) {
   const World world(t, {1, 2});
   SaveOptions options;
-  options.group = NewGroup(t.caller(), world.ranks());
+  options.group = NewGroup(t.caller(), world.ranks(), /*per_device_backends=*/true);
   world.Do([&] {
     SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "checkpoint", options).Wait();
   });

@@ -144,4 +144,23 @@ RULE(FM9) {
             [&] { ConsolidateOnEveryRank(t.caller(), "parts", "whole", files); });
 }
 
+RULE(FM16) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
+  std::map<std::string, int64_t> files = InFiles(2, tensors);
+  for (auto& [name, file] : files) file = 2 * file - 1;  // 1 and 3 of 3
+  SaveWhole(t, world, tensors, files);
+  HasCoded(t, "what was loaded", world, tensors,
+           world.Load(BlankState(t, world, tensors), "whole", {.format = "safetensors"}));
+}
+
+RULE(FM17) {
+  const World world = FirstRanks(t);
+  const std::vector<PlacedTensor> tensors = TensorsNamed("floats");
+  world.Save(CodedState(t, world, tensors), "parts", {.format = "safetensors"});
+  ConsolidateOnEveryRank(t.caller(), "parts", "whole", InFiles(static_cast<int64_t>(tensors.size()), tensors));
+  HasCoded(t, "what was loaded", world, tensors,
+           world.Load(BlankState(t, world, tensors), "whole", {.format = "safetensors"}));
+}
+
 }  // namespace shardcts::storage

@@ -121,4 +121,14 @@ RULE(LD12) {
             [&] { ReadCheckpoint(t.caller(), "checkpoint", {kSaved.front().name, "nobody has saved this"}); });
 }
 
+RULE(LD14) {
+  const World world = FirstRanks(t);
+  world.Save({{"there", rules::Coded({2, 2}, 1)}}, "checkpoint");
+  const at::TensorOptions meta = at::TensorOptions().dtype(at::kFloat).device(at::kMeta);
+  const Dict loaded =
+      world.Load({{"there", at::empty({2, 2}, meta)}, {"missing", at::empty({2, 2}, meta)}}, "checkpoint", {.partial = true});
+  t.Rule(SameValue("there", rules::Coded({2, 2}, 1), loaded.At("there").AsTensor().to(at::kCPU)));
+  t.Rule(Equal("whether what is missing stays on meta", true, loaded.At("missing").AsTensor().is_meta()));
+}
+
 }  // namespace shardcts::storage

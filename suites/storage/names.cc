@@ -1,6 +1,7 @@
 // Names.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "suites/rules/coded.h"
@@ -77,6 +78,18 @@ RULE(NM9) {
   const Dict both{{"state", Dict{{Key(int64_t{1}), rules::Coded({2}, 1)}, {"1", rules::Coded({2}, 2)}}}};
   IsRefused(t, "an int key beside its text", {"state.1"}, [&] { world.Save(both, "checkpoint"); });
   t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "checkpoint").complete));
+}
+
+RULE(NM11) {
+  List layers;
+  for (int64_t i = 0; i < 12; ++i) layers.push_back(rules::Coded({2}, i));
+  const Dict state{{"layers", layers}};
+  FlatState flat = FlattenState(t.caller(), state);
+  std::vector<std::string> names = flat.flat.Keys();
+  std::ranges::sort(names);  // layers.0, layers.1, layers.10, …
+  Dict sorted;
+  for (const std::string& name : names) sorted.Set(name, flat.flat.At(name));
+  t.Rule(SameValue("put together", state, UnflattenState(t.caller(), {sorted, flat.paths})));
 }
 
 }  // namespace shardcts::storage

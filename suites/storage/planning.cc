@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "contract/storage.h"
+#include "contract/tensor_bytes.h"
 #include "rank/trial.h"
 #include "suites/storage/rule.h"
 
@@ -139,6 +140,44 @@ RULE(FM13) {
                    fmt::format("expected {} to {} elements, actual {}", row, run, counted)));
     }
   }
+}
+
+RULE(HX16) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1LL << 32, 1LL << 32}, {1LL << 40, 1LL << 23, 2}}) {
+    const std::vector<std::string> problems = CheckChunks(t.caller(), shape, {});
+    t.Rule(Holds(!problems.empty(), ShapeToString(shape), "has all of its elements in no chunk at all"));
+  }
+}
+
+RULE(SC7) {
+  const auto whole = [](int64_t elements) { return ChunkBox{{0}, {elements}}; };
+  HeldLayout layout{.ranks = 2, .tensors = {}, .values = {}};
+  // Rank 0 alone has 1,000 bytes; of what both have, 8 times 100 bytes in 100 or 13 elements, rank 1 writes the most.
+  layout.tensors.push_back({"own", {"float32", {250}, {{0, whole(250)}}}});
+  for (int64_t i = 0; i < 8; ++i) {
+    const int64_t elements = i % 2 == 0 ? 104 : 13;
+    layout.tensors.push_back({fmt::format("both{}", i), {i % 2 == 0 ? "uint8" : "float64", {elements},
+                                                          {{0, whole(elements)}, {1, whole(elements)}}}});
+  }
+  const SavePlan plan = PlanSave(t.caller(), layout);
+  for (const auto& [name, chunks] : plan.chunks) {
+    const int64_t writer = chunks.empty() ? -1 : chunks.front().rank;
+    t.Rule(Equal("who writes " + name, int64_t{name == "own" ? 0 : 1}, writer));
+  }
+}
+
+RULE(SC8) {
+  const auto layout_of = [](const char* dtype) {
+    HeldLayout layout{.ranks = 1, .tensors = {}, .values = {}};
+    layout.tensors.push_back({"weight", {dtype, {4}, {{0, {{0}, {4}}}}}});
+    return layout;
+  };
+  const auto reused = [&](const char* dtype) {
+    return bool{PlanSave(t.caller(), layout_of(dtype), {.series = "series"}).reused.at(0)};
+  };
+  t.Rule(Equal("the first plan is reused", false, reused("float32")));
+  t.Rule(Equal("the same plan is reused", true, reused("float32")));
+  t.Rule(Equal("a plan of another dtype is reused", false, reused("float64")));
 }
 
 }  // namespace shardcts::storage

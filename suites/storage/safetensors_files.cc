@@ -9,19 +9,32 @@
 #include <optional>
 
 #include "contract/json_codec.h"
+#include "contract/tensor_bytes.h"
+#include "rank/session.h"
 #include "suites/storage/files_on_disk.h"
 
 namespace shardcts::storage {
 namespace {
 
-std::optional<at::ScalarType> DtypeNamed(const std::string& name) {
-  static const std::map<std::string, at::ScalarType> kNames = {
+const std::map<std::string, at::ScalarType>& DtypesByName() {
+  static const std::map<std::string, at::ScalarType> names = {
       {"BOOL", at::kBool},     {"U8", at::kByte},    {"I8", at::kChar},   {"I16", at::kShort}, {"I32", at::kInt},
       {"I64", at::kLong},      {"F16", at::kHalf},   {"BF16", at::kBFloat16}, {"F32", at::kFloat}, {"F64", at::kDouble},
       {"U16", at::kUInt16},    {"U32", at::kUInt32}, {"U64", at::kUInt64}, {"C64", at::kComplexFloat},
       {"F8_E4M3", at::kFloat8_e4m3fn}, {"F8_E5M2", at::kFloat8_e5m2}};
-  const auto found = kNames.find(name);
-  return found == kNames.end() ? std::nullopt : std::optional(found->second);
+  return names;
+}
+
+std::optional<at::ScalarType> DtypeNamed(const std::string& name) {
+  const auto found = DtypesByName().find(name);
+  return found == DtypesByName().end() ? std::nullopt : std::optional(found->second);
+}
+
+std::string NameOf(at::ScalarType dtype) {
+  for (const auto& [name, named] : DtypesByName()) {
+    if (named == dtype) return name;
+  }
+  throw HarnessError("safetensors has no " + DtypeName(dtype));
 }
 
 // One file while it is read.
@@ -147,7 +160,7 @@ void WriteSafetensors(const std::string& path, const Dict& tensors) {
     const size_t begin = data.size();
     data.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
     header[ToString(name)] = {
-        {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
+        {"dtype", NameOf(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
   }
   const std::string text = header.dump();
   std::string length;

@@ -29,7 +29,7 @@ std::map<std::string, StoredPart> ReadSafetensors(const std::string& path, std::
 // files have.
 std::map<std::string, at::Tensor> ReadSafetensorsBelow(const std::string& folder, std::vector<std::string>& problems);
 
-// A file with these float32 tensors; its folder is made.
+// A file with these tensors; its folder is made.
 void WriteSafetensors(const std::string& path, const Dict& tensors);
 // model.safetensors in the folder, and its index.
 void WriteIndexedSafetensors(const std::string& folder, const Dict& tensors);

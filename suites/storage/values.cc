@@ -114,4 +114,17 @@ RULE(DT9) {
   for (const auto& [name, value] : expected) t.Rule(SameValue(ToString(name), value, loaded.At(name)));
 }
 
+RULE(RT9) {
+  Dict ints;
+  for (const int64_t bits : {8, 16, 31, 32, 40, 62}) {
+    const int64_t power = int64_t{1} << bits;
+    for (const int64_t value : {power - 1, power, power + 1, -power - 1, -power, 1 - power}) {
+      ints.Set(fmt::format("{}", value), value);
+    }
+  }
+  const World world = FirstRanks(t);
+  world.Save(ints, "checkpoint", {.format = FormatOf(t)});
+  t.Rule(SameValue("what was read", ints, InOrderOf(ints, ReadCheckpoint(t.caller(), "checkpoint"))));
+}
+
 }  // namespace shardcts::storage

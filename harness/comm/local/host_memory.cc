@@ -40,6 +40,14 @@ c10::DataPtr HostMemory::allocate(size_t bytes) {
   return {begin, begin, [](void* freed) { OfThisProcess()->Free(freed); }, c10::DeviceType::CPU};
 }
 
+c10::DeleterFnPtr HostMemory::raw_deleter() const {
+  return [](void* freed) {
+    HostMemory& memory = *OfThisProcess();
+    if (memory.OffsetOf(freed, 1)) return memory.Free(freed);
+    c10::GetDefaultCPUAllocator()->raw_deleter()(freed);
+  };
+}
+
 // The first hole that is large enough: what is in use stays close together, and holes are filled before more is touched.
 int64_t HostMemory::Take(int64_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);

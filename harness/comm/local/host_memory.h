@@ -29,7 +29,8 @@ class HostMemory final : public c10::Allocator {
 
   // c10::OutOfMemoryError when there is no room left.
   c10::DataPtr allocate(size_t bytes) override;
-  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+  // Libraries that LibTorch calls take and free memory without a DataPtr, as oneDNN does: of either kind.
+  c10::DeleterFnPtr raw_deleter() const override;
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
 
   // The offset of these bytes in it; nullopt: they are elsewhere.

@@ -157,6 +157,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("as_strided", AsStrided);
   m.impl("view", View);
   m.impl("_reshape_alias", ReshapeAlias);
+  m.impl("view_as_real", at::native::view_as_real);
+  m.impl("view_as_complex", at::native::view_as_complex);
   m.impl("resize_", Resize);
   m.impl("set_.source_Storage", SetWholeStorage);
   m.impl("set_.source_Storage_storage_offset", SetStorage);
