@@ -65,7 +65,8 @@ class Options:
             name, value = place + field["name"], given.get(field["name"], default_of(field))
             if value is None:
                 continue
-            self.tried.add(name)
+            if field["name"] in given:
+                self.tried.add(name)
             self.tried.add(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
             if "record " in field["type"]:
                 by_name = field["type"].startswith("dict of ")
@@ -89,12 +90,16 @@ class Options:
 
 def options_of(traces: pathlib.Path) -> Options:
     options = Options(json.loads(TABLE.read_text()))
+    blobs = traces.parent.parent / "blobs"
     for path in traces.rglob("rank-*.jsonl"):
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 entry = json.loads(line)
                 if "op" in entry:
-                    options.add_call(entry["op"], entry["args"])
+                    arguments = entry["args"]
+                    if "$blob" in arguments:  # of more than 1 KiB
+                        arguments = json.loads((blobs / arguments["$blob"]).read_text())
+                    options.add_call(entry["op"], arguments)
     return options
 
 

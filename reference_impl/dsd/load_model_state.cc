@@ -117,7 +117,7 @@ LoadResult SetModelStateDict(models::Module& model, const Dict& state_dict, cons
   }
   LoadResult result;
   agreement.Try([&] {
-    StateDictTypeScope scope(model, UnitSettings(options, model, context));
+    StateDictTypeScope scope(model, UnitSettings(options));
     result = LoadStateDict(model, entries, load);
     if (load.assign_meta) NameBuffersOnMeta(model, result);
     scope.End();

@@ -2,6 +2,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "dsd/flattened_state.h"
@@ -121,7 +122,7 @@ class PlainLoading {
         const Value* given = state.Find(key);
         const Value* own = own_.Find(id);
         all.push_back({key, parameter, given ? &given->AsDict() : nullptr, own ? &own->AsDict() : nullptr,
-                       optimizer_.ExampleState(*parameter, groups[i].AsDict())});
+                       optimizer_.LargestExampleState(*parameter)});
       }
     }
     std::ranges::sort(all, {}, &NamedState::key);
@@ -311,7 +312,7 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
   AgreeOnTexts(context.world, agreement, "state dicts", {});
   if (!options.strict) AddMissingState(model, optimizer, mine, options, context, agreement);
   std::vector<std::string> user_warnings;
-  const bool rank0_only = UnitSettings(options, model, context).optim_config.rank0_only;
+  const bool rank0_only = UnitSettings(options).optim_config.rank0_only;
   Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),
                                  {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
@@ -348,14 +349,18 @@ void LoadOfPlain(Optimizer& optimizer, const ParameterNames& names, std::optiona
 void SetNamedStateDict(NamedOptimizer& optimizer, const Dict& state_dict, const StateDictContext& context) {
   const Dict& given = EntryOf(state_dict, "state").AsDict();
   Dict states = given;
+  std::map<Key, const models::Parameter*> sharded;  // in the same order on all ranks
   int64_t id = 0;
   for (const models::ParameterPtr& parameter : ParametersById(optimizer)) {
     const Key key = optimizer.StateKey(id++);
     const Value* state = given.Find(key);
     if (!state || !FindDistribution(*parameter)) continue;
     CheckStateShapes(optimizer, *parameter, ToString(key), GlobalShape(*parameter), state->AsDict());
+    sharded[key] = parameter.get();
+  }
+  for (const auto& [key, parameter] : sharded) {
     const Value example = optimizer.LargestExampleState(*parameter);
-    states.Set(key, LocalState(*parameter, *state, &example, /*is_whole=*/false, context.meshes));
+    states.Set(key, LocalState(*parameter, given.At(key), &example, /*is_whole=*/false, context.meshes));
   }
   Dict local = state_dict;
   local.Set("state", std::move(states));

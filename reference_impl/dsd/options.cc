@@ -1,9 +1,6 @@
 #include "dsd/options.h"
 
-#include <algorithm>
-
 #include "agreement/rank_agreement.h"
-#include "fsdp/fsdp_module.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -68,20 +65,15 @@ void CheckOptions(const StateDictOptions& options, const StateDictContext& conte
   if (!context.world) throw SemanticError("ValueError", "Default process group has not been initialized");
 }
 
-StateDictSettings UnitSettings(const StateDictOptions& options, models::Module& model, const StateDictContext& context) {
+StateDictSettings UnitSettings(const StateDictOptions& options) {
   const bool offload = options.cpu_offload;
-  // Units keep whole values on the first rank of their group, which need not be the first one of all.
-  const bool on_first = !context.world || std::ranges::all_of(FsdpUnits(model), [&](const FsdpModule* unit) {
-    const std::shared_ptr<Communicator>& group = unit->options().shard_group;
-    return !group || group->global_ranks().front() == context.world->global_ranks().front();
-  });
   if (!options.full_state_dict) {
     return MakeStateDictSettings(StateDictType::kSharded, StateDictConfig{"ShardedStateDictConfig", offload},
                                  StateDictConfig{"ShardedOptimStateDictConfig", offload});
   }
   return MakeStateDictSettings(
-      StateDictType::kFull, StateDictConfig{"FullStateDictConfig", offload, /*rank0_only=*/offload && on_first},
-      StateDictConfig{"FullOptimStateDictConfig", offload, /*rank0_only=*/(offload && on_first) || options.broadcast_from_rank0});
+      StateDictType::kFull, StateDictConfig{"FullStateDictConfig", offload, /*rank0_only=*/offload},
+      StateDictConfig{"FullOptimStateDictConfig", offload, /*rank0_only=*/offload || options.broadcast_from_rank0});
 }
 
 bool KeepsResult(const StateDictOptions& options, const StateDictContext& context) {

@@ -10,7 +10,6 @@
 #include "comm/communicator.h"
 #include "contract/outcome.h"
 #include "fsdp/state_dict_type.h"
-#include "models/module.h"
 #include "tensor/mesh_registry.h"
 
 namespace shardcts::reference {
@@ -47,7 +46,7 @@ void CheckOptions(const StateDictOptions& options, const StateDictContext& conte
 StateDictOptions AgreedOptions(const std::function<StateDictOptions()>& read, const StateDictContext& context);
 
 // *Local*. How FSDP1's units save and load under these options.
-StateDictSettings UnitSettings(const StateDictOptions& options, models::Module& model, const StateDictContext& context);
+StateDictSettings UnitSettings(const StateDictOptions& options);
 
 // *Local*. Whether saving returns anything on this rank.
 bool KeepsResult(const StateDictOptions& options, const StateDictContext& context);

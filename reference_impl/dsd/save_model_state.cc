@@ -1,5 +1,7 @@
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 #include "dsd/model_state.h"
 #include "dsd/parameter_names.h"
 #include "dsd/whole_values.h"
@@ -47,6 +49,16 @@ void WarnOfSubmodules(const StateDictContext& context) {
                               "2.5: filter the names of a whole state dict."});
 }
 
+// Whether rank 0 of all is in this rank's groups, but not their first, which is the one that has whole values.
+bool HidesRank0(models::Module& model, const StateDictContext& context) {
+  if (!context.world) return false;
+  const int64_t rank0 = context.world->global_ranks().front();
+  return std::ranges::any_of(FsdpUnits(model), [&](const FsdpModule* unit) {
+    const std::shared_ptr<Communicator>& group = unit->options().shard_group;
+    return group && group->global_ranks().front() != rank0 && std::ranges::count(group->global_ranks(), rank0) > 0;
+  });
+}
+
 }  // namespace
 
 Dict GetModelStateDict(models::Module& model, const std::vector<std::string>& submodules,
@@ -55,7 +67,9 @@ Dict GetModelStateDict(models::Module& model, const std::vector<std::string>& su
   if (!submodules.empty()) WarnOfSubmodules(context);
   CheckOptions(options, context);
   std::vector<std::string> user_warnings;
-  StateDictTypeScope scope(model, UnitSettings(options, model, context));
+  StateDictSettings settings = UnitSettings(options);
+  if (HidesRank0(model, context)) settings.config.rank0_only = false;
+  StateDictTypeScope scope(model, settings);
   Dict saved = StateDictValue(SaveStateDict(model, {}, &user_warnings));
   scope.End();
   WarnUser(context, user_warnings);

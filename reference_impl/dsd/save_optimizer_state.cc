@@ -71,7 +71,7 @@ void Merge(const Dict& saved, Dict& state, List& groups) {
 
 Dict StateOfUnits(models::Module& model, const Optimizer& optimizer, const StateDictOptions& options,
                   const StateDictContext& context) {
-  const StateDictSettings settings = UnitSettings(options, model, context);
+  const StateDictSettings settings = UnitSettings(options);
   const SaveOptimOptions save{.rank0_only = settings.optim_config.rank0_only,
                               .shard_state = settings.type != StateDictType::kFull,
                               .offload_to_cpu = settings.optim_config.offload_to_cpu};

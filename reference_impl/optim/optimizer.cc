@@ -156,7 +156,7 @@ const OptimizerGroup* Optimizer::GroupOf(const models::Parameter& parameter) con
 
 // The rule steps a copy.
 Dict Optimizer::StateAtRest(const at::Tensor& value, const OptimizerGroup& group) const {
-  if (!value.is_floating_point() && !value.is_complex()) return {};
+  if (!value.is_floating_point() && !value.is_complex()) return rule_->StateAtCreation(value.detach(), rule_->defaults());
   at::NoGradGuard no_grad;
   Dict options = rule_->defaults();  // a load may have left some out
   for (const auto& [name, value] : group.options) options.Set(name, value);

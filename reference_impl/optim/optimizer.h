@@ -50,8 +50,8 @@ class Optimizer {
   const Dict* FindState(const models::Parameter& parameter) const;
 
   // The state of a parameter of this optimizer as after one step with a zero gradient that changes nothing (learning
-  // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none, or the parameter is of integers or bools, which
-  // never have gradients. The optimizer does not change.
+  // rate and weight decay 0): step 1, moments 0; {} if the rule keeps none. Of integers and bools, which
+  // never have gradients, what the optimizer makes at its creation. The optimizer does not change.
   Dict StateAtRest(const models::Parameter& parameter) const;
   // The state that the rule would make for a parameter of ExampleShape, which shows what of a parameter's state has the
   // parameter's shape, at every depth; with these options over those of its group. {}: it is not one of this

@@ -20,7 +20,7 @@ std::optional<std::vector<int64_t>> ShapeOf(const Value& value) {
 void CheckStateShapes(const Optimizer& optimizer, const models::Parameter& parameter, const std::string& name,
                       const std::vector<int64_t>& shape, const Dict& given) {
   const std::vector<int64_t> example = ExampleShape(parameter.value.dim());
-  for (const auto& [state, kept] : optimizer.ExampleState(parameter)) {
+  for (const auto& [state, kept] : optimizer.LargestExampleState(parameter)) {
     const auto* tensor = kept.TryAs<Tensor>();
     if (!tensor) continue;
     const bool is_shaped = tensor->data.dim() > 0;

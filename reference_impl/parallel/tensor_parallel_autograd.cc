@@ -1,4 +1,5 @@
 #include "parallel/tensor_parallel_autograd.h"
+#include "tensor/as_real.h"
 
 #include <ATen/ATen.h>
 #include <torch/autograd.h>
@@ -18,7 +19,7 @@ struct GroupHolder : torch::CustomClassHolder {
 
 at::Tensor Sum(const at::Tensor& tensor, Communicator& group) {
   const at::Tensor sum = tensor.detach().clone(at::MemoryFormat::Contiguous);
-  group.AllReduce(sum, ReduceOp::kSum);
+  group.AllReduce(AsReal(sum), ReduceOp::kSum);
   return sum;
 }
 

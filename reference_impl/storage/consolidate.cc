@@ -16,7 +16,6 @@
 namespace shardcts::reference {
 namespace {
 
-
 using FileNumbers = std::map<std::string, int64_t>;  // by the tensor's name
 
 void CheckConsolidated(const Manifest& manifest, const FileNumbers& file_of) {

@@ -70,7 +70,11 @@ struct Node {
 
   Value Finish() const {
     if (value) return *value;
-    if (!steps.empty() && steps.front().is_index) {
+    const auto is_index = [](const PathStep& step) { return step.is_index; };
+    if (std::ranges::any_of(steps, is_index)) {
+      if (!std::ranges::all_of(steps, is_index)) {
+        throw SemanticError("ValueError", "one place is a list in some paths and a dict in others");
+      }
       std::map<int64_t, const Node*> in_order;
       for (size_t i = 0; i < steps.size(); ++i) in_order[std::get<int64_t>(steps[i].key)] = &inner[i];
       List list;

@@ -88,10 +88,10 @@ Numbers NumbersIn(const std::vector<std::string>& names) {
   return numbers;
 }
 
-// The files that the index of the folder names. nullopt: there is none, or it is damaged, which only verify says.
-std::optional<std::vector<std::string>> IndexedFiles(Files& files, const std::string& path) {
+// The files that the index of the folder names. None: there is no index, or it is damaged, which only verify says.
+std::vector<std::string> IndexedFiles(Files& files, const std::string& path) {
   const std::string file = path + "/" + kSafetensorsIndex;
-  if (!files.Exists(file)) return std::nullopt;
+  if (!files.Exists(file)) return {};
   std::vector<std::string> names;
   try {
     const FileJson json = ParseUntrusted(ReadText(files, file, kMaxIndexBytes), file);
@@ -99,21 +99,21 @@ std::optional<std::vector<std::string>> IndexedFiles(Files& files, const std::st
     root.At("weight_map").ForEach(
         [&](const std::string&, const UntrustedPlace& place) { names.push_back(place.Text()); });
   } catch (const SemanticError&) {
-    return std::nullopt;
+    return {};
   }
   return names;
 }
 
 // A tensor whose last chunk is missing looks like a smaller tensor: only the names of the files tell.
-// `indexed`: the files that an index names; then no others need be there. nullopt: there is no index.
-void CheckNumbers(const std::vector<std::string>& names, const std::optional<std::vector<std::string>>& indexed,
+// `indexed`: the files that an index names; of a series of which it names some no others need be there.
+void CheckNumbers(const std::vector<std::string>& names, const std::vector<std::string>& indexed,
                   Complaints& complaints) {
-  const Numbers numbers = NumbersIn(names), needed = NumbersIn(indexed.value_or(std::vector<std::string>{}));
+  const Numbers numbers = NumbersIn(names), needed = NumbersIn(indexed);
   for (const auto& [series, there] : numbers) {
     int64_t missing = 0;
     for (int64_t number = 1; number <= series.second && missing < kMostNamed; ++number) {
       if (there.contains(number)) continue;
-      if (indexed && (!needed.contains(series) || !needed.at(series).contains(number))) continue;
+      if (needed.contains(series) && !needed.at(series).contains(number)) continue;
       ++missing;
       complaints.Problem("file " + std::to_string(number) + " of " + std::to_string(series.second) + " is missing: " +
                          series.first + "-…" + kSuffix);

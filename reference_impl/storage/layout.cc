@@ -115,12 +115,12 @@ std::vector<std::string> TilingProblems(const std::vector<int64_t>& shape, const
   if (!problems.empty()) return problems;
   AddOverlaps(chunks, problems);
   if (!problems.empty()) return problems;
+  const std::optional<int64_t> all = CheckedNumElements(shape);
+  if (!all) return {"the shape has more elements than can be counted"};
   // Disjoint chunks inside the shape: their sizes cannot overflow.
   int64_t covered = 0;
   for (const Box& chunk : chunks) covered += NumElements(chunk.sizes);
-  const std::optional<int64_t> all = CheckedNumElements(shape);
-  if (!all) problems.push_back("the shape has more elements than can be counted");
-  if (all && *all > covered) problems.push_back(std::to_string(*all - covered) + " elements are in no chunk");
+  if (*all > covered) problems.push_back(std::to_string(*all - covered) + " elements are in no chunk");
   return problems;
 }
 

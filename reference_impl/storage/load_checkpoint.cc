@@ -33,11 +33,13 @@ struct Destination {
   std::vector<Piece> pieces;
 };
 
-// Float8 types, which LibTorch promotes to nothing, fit into all larger floats.
+// Float8 types, which LibTorch promotes to nothing, fit into all larger floats with their exponents.
 bool FitsInto(at::ScalarType saved, at::ScalarType held) {
   if (saved == held) return true;
   if (c10::isFloat8Type(held)) return false;
-  if (c10::isFloat8Type(saved)) return c10::isFloatingType(held);
+  if (c10::isFloat8Type(saved)) {
+    return c10::isFloatingType(held) && (held != at::kHalf || saved != at::kFloat8_e8m0fnu);
+  }
   return at::promote_types(saved, held) == held;
 }
 
@@ -236,7 +238,9 @@ Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std
       }
     }
   });
-  return Unflatten(entries);
+  Dict state;
+  Alone([&] { state = Unflatten(entries); });
+  return state;
 }
 
 std::vector<std::string> VerifyCheckpoint(Files& files, const std::string& path) {

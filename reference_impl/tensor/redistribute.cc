@@ -7,6 +7,7 @@
 #include <set>
 #include <span>
 
+#include "tensor/as_real.h"
 #include "tensor/exchange.h"
 #include "tensor/semantic_error.h"
 #include "tensor/sharding.h"
@@ -59,7 +60,9 @@ class Redistribution {
   void ReducePartial(int64_t mesh_dim) {
     if (source_[mesh_dim].kind != Placement::Kind::kPartial || source_[mesh_dim] == target_[mesh_dim]) return;
     data_ = data_.clone();
-    mesh_.group(mesh_dim).AllReduce(data_, ToReduceOp(source_[mesh_dim].reduce_op));
+    const ReduceOp op = ToReduceOp(source_[mesh_dim].reduce_op);
+    const bool adds = op == ReduceOp::kSum || op == ReduceOp::kAvg;
+    mesh_.group(mesh_dim).AllReduce(adds ? AsReal(data_) : data_, op);
   }
 
   // Converts full values to partial ones, so that their reduction gives the full values again (up to rounding).

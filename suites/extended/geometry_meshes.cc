@@ -10,7 +10,6 @@
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/refusals.h"
-#include "suites/extended/refusals.h"
 #include "suites/extended/rule.h"
 #include "suites/extended/tiling.h"
 #include "suites/extended/twin.h"

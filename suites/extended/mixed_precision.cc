@@ -87,6 +87,7 @@ RULE(TR20) {
   t.Rule(SameValue("output", input.matmul(weight.t()), output.AsTensor().detach().to(at::kFloat).to(at::kCPU)));
   model.BackwardFrom(output, at::ones({1, 3}, output.AsTensor().options().requires_grad(false)));
   for (const auto& [name, value] : model.Gradients()) {
+    t.Rule(Holds(!value.IsNone(), ToString(name), "has no gradient"));
     if (value.IsNone()) continue;
     for (const at::Tensor& part : PartsOf(value)) {
       t.Rule(Equal("dtype of the gradient", std::string("float32"), DtypeName(part.scalar_type())));

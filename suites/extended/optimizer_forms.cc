@@ -169,15 +169,18 @@ RULE(OP38) {
   const Optimizer loading = t.subject().CreateOptimizer(model, kind, larger);
   CodedStep(t, model, loading, 1);
   SetOptimizerState(model, {loading}, "dsd_full", saved);
-  FollowsLayouts(t, model.Parameters(), GetOptimizerState(model, {loading}, "dsd_sharded").At("state").AsDict());
   const Dict parameters = Twin(ThreeBranches()).Parameters();
-  for (const auto& [name, state] : GetOptimizerState(model, {loading}, "dsd_full").At("state").AsDict()) {
-    for (const auto& [entry, value] : state.AsDict()) {
-      if (entry == Key("step")) continue;
-      t.Rule(Equal(ToString(name) + "." + ToString(entry) + ": shape", parameters.At(name).AsTensor().sizes().vec(),
-                   value.AsTensor().sizes().vec()));
+  const auto is_placed = [&](const Optimizer& optimizer) {
+    FollowsLayouts(t, model.Parameters(), GetOptimizerState(model, {optimizer}, "dsd_sharded").At("state").AsDict());
+    for (const auto& [name, state] : GetOptimizerState(model, {optimizer}, "dsd_full").At("state").AsDict()) {
+      for (const auto& [entry, value] : state.AsDict()) {
+        if (entry == Key("step")) continue;
+        t.Rule(Equal(ToString(name) + "." + ToString(entry) + ": shape", parameters.At(name).AsTensor().sizes().vec(),
+                     value.AsTensor().sizes().vec()));
+      }
     }
-  }
+  };
+  is_placed(loading);
 }
 
 RULE(OP39) {
@@ -240,6 +243,9 @@ RULE(OP42) {
   model.Backward(model.Forward({Value(at::ones({1, 3}).to(c10::Device(t.device())))}));
   optimizer.InitState();
   t.Rule(SameValue("parameters", before, GetState(model, "dsd_full")));
+  for (const auto& [name, state] : GetOptimizerState(model, {optimizer}, "dsd_full").At("state").AsDict()) {
+    t.Rule(AllElementsAre("momentum of " + ToString(name), 0, state.AsDict().At("momentum_buffer")));
+  }
 }
 
 }  // namespace shardcts::extended

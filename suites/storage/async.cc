@@ -220,6 +220,7 @@ RULE(AS13) {
   world.Save(CodedState(t, world, kAsync), "foreground", options);
   SaveCheckpointAsync(t.caller(), CodedState(t, world, kAsync), "background", options).Wait();
   HoldsCoded(t, "what was read", kAsync, "background");
+  // Names of one length: a path may stand in a file.
   const Dict expected = SizesByName(t.Folder("foreground")), actual = SizesByName(t.Folder("background"));
   t.Rule(SameValue("files and their sizes", expected, InOrderOf(expected, actual)));
 }

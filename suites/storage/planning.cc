@@ -152,7 +152,7 @@ RULE(HX16) {
 RULE(SC7) {
   const auto whole = [](int64_t elements) { return ChunkBox{{0}, {elements}}; };
   HeldLayout layout{.ranks = 2, .tensors = {}, .values = {}};
-  // Rank 0 alone has 1,000 bytes; of what both have, 8 times 100 bytes in 100 or 13 elements, rank 1 writes the most.
+  // Rank 0 alone has 1,000 bytes; of what both have, 8 times 104 bytes in 104 or 13 elements, rank 1 writes all.
   layout.tensors.push_back({"own", {"float32", {250}, {{0, whole(250)}}}});
   for (int64_t i = 0; i < 8; ++i) {
     const int64_t elements = i % 2 == 0 ? 104 : 13;

@@ -122,6 +122,7 @@ RULE(RT9) {
       ints.Set(fmt::format("{}", value), value);
     }
   }
+  for (const int64_t value : {INT64_MIN, INT64_MAX}) ints.Set(fmt::format("{}", value), value);
   const World world = FirstRanks(t);
   world.Save(ints, "checkpoint", {.format = FormatOf(t)});
   t.Rule(SameValue("what was read", ints, InOrderOf(ints, ReadCheckpoint(t.caller(), "checkpoint"))));

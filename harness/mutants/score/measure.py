@@ -124,9 +124,9 @@ def run_batch(program, mutants, tests, options, out):
         if not broken:
             raise MeasureFailed(f"`shardcts mutants` made no table: {out}.log")
         for number in broken:
-            table[mutants[number]["name"]] = {"verdict": "killed", "killed_by": ["before the first test"]}
+            table[mutants[number]["name"]] = {"verdict": "killed", "killed_by": [{"test": "before the first test"}]}
             del tests[number]
-        shutil.rmtree(out)
+        shutil.rmtree(out, ignore_errors=True)
     if tests:
         for folder in ("traces", "blobs", "runs"):  # large; the table has what counts
             shutil.rmtree(out / folder, ignore_errors=True)

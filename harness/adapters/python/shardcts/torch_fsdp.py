@@ -80,7 +80,8 @@ class FsdpOperations:
 
     def _fsdp_arguments(self, root: nn.Module, options: dict) -> dict:
         """The keyword arguments of FullyShardedDataParallel; what the options do not name keeps PyTorch's default."""
-        parameters = dict(root.named_parameters())
+        parameters = {torch_modules.clean_name(root, name): parameter
+                      for name, parameter in root.named_parameters(remove_duplicate=False)}
         converters = {
             "process_group": self.group_of,
             "device_mesh": self.mesh_of,

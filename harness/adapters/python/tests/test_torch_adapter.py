@@ -12,6 +12,7 @@ TESTS = Path(__file__).resolve().parent
 
 ANY_WORLD = [
     "describes_itself",
+    "ignored_states_have_names_without_wrappers",
     "readers_of_groups_give_way",
     "parameters_share_storage_with_the_state_dict",
     "uneven_shards_are_those_of_ceil_chunking",

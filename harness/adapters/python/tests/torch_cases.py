@@ -30,6 +30,14 @@ def describes_itself(run):
     assert all(patch["reason"] for patch in described["patches"])
 
 
+def ignored_states_have_names_without_wrappers(run):
+    model = run("model.build", model="linear_stack", args={"sizes": [2, 2, 2]})
+    run("model.wrap", model=model, path="0", wrapper="fsdp", options={"ignored_states": ["0.bias"]})
+    run("model.wrap", model=model, path="", wrapper="fsdp", options={"ignored_states": ["0.bias", "1.bias"]})
+    managed = {unit["path"]: unit["flat_parameter"]["fqns"] for unit in run("fsdp.units", model=model)}
+    assert managed == {"": ["1.weight"], "0": ["weight"]}, managed
+
+
 def readers_of_groups_give_way(run):
     """The first case that makes groups. A reader that has peers has run, and so has its name, before its group is there;
     that of a rank alone may still be without one. It has nothing to read."""
