@@ -88,10 +88,12 @@ def test_safetensors_are_shown_with_their_index(look, tmp_path):
     code, text, _ = look(tmp_path, "--json")
     problems = "\n".join(json.loads(text)["problems"])
     assert code == 1
-    assert "file 2 of 2 is missing" in problems
+    assert "file 2 of 2 is missing" not in problems, "the index says which numbers there are"
     assert 'the folder has no file "../b.safetensors"' in problems
     assert "total_size is 9, the tensors have 8 bytes" in problems
     assert look(tmp_path / "model-00001-of-00002.safetensors")[0] == 0
+    (tmp_path / "model.safetensors.index.json").unlink()
+    assert "file 2 of 2 is missing" in look(tmp_path)[1]
 
 
 def test_wrong_use_is_another_exit_code(look, tmp_path):
