@@ -50,6 +50,8 @@ def main() -> int:
             return 1
         print(f"ok {case}", flush=True)
     rank.dispatcher.close()
+    for child in multiprocessing.active_children():
+        child.join(timeout=30)  # PyTorch sends SIGTERM to a process that needs more than 5 s, and does not wait for its end
     left = multiprocessing.active_children()
     if left:
         print(f"FAILED: after close() rank {rank.rank} still has {left}", flush=True)
