@@ -150,7 +150,9 @@ std::shared_ptr<WarmProcess> WarmStart::Get(milliseconds limit, const std::atomi
   const std::lock_guard lock(mutex_);
   if (process_ && !process_->HowItEnded()) return process_;
   process_.reset();
-  if (!SurvivesFork(implementation_.device)) problem_ = "a device other than the CPU and the emulated accelerator is not opened before a fork";
+  if (!SurvivesFork(implementation_.device)) {
+    problem_ = "a device other than the CPU and the emulated accelerator is not opened before a fork";
+  }
   if (!problem_.empty()) return nullptr;
   const std::string folder = FolderName(implementation_.label);
   try {

@@ -29,7 +29,7 @@ struct NamedState {
   const models::Parameter* parameter = nullptr;
   const Dict* given = nullptr;  // nullptr: the state dict has no state of it
   const Dict* own = nullptr;    // nullptr: the optimizer has none
-  Dict example;                 // Optimizer::ExampleState
+  Dict example;                 // Optimizer::LargestExampleState
 };
 
 std::vector<int64_t> GlobalShape(const models::Parameter& parameter) {

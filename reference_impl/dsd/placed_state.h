@@ -12,7 +12,7 @@
 
 namespace shardcts::reference {
 
-// In the following, `example` is Optimizer::ExampleState of the parameter, or the part of it that stands where the
+// In the following, `example` is Optimizer::LargestExampleState of the parameter, or the part of it that stands where the
 // value does; nullptr: the rule keeps nothing there. It says which tensors are cut like the parameter: state of a shape
 // of its own is not, even if it happens to have the parameter's. What the rule does not know is kept as it is given.
 

@@ -55,7 +55,8 @@ class Selection {
   std::vector<std::string> SavedNames(const NamesOfParameter& names) const {
     if (!names.is_tied) return names.fqns;
     std::vector<std::string> saved;
-    std::ranges::copy_if(names.fqns, std::back_inserter(saved), [&](const std::string& name) { return GroupWith(name).has_value(); });
+    std::ranges::copy_if(names.fqns, std::back_inserter(saved),
+                         [&](const std::string& name) { return GroupWith(name).has_value(); });
     return saved;
   }
 

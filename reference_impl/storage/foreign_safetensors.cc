@@ -105,15 +105,15 @@ std::vector<std::string> IndexedFiles(Files& files, const std::string& path) {
 }
 
 // A tensor whose last chunk is missing looks like a smaller tensor: only the names of the files tell.
-// `indexed`: the files that an index names; of a series of which it names some no others need be there.
-void CheckNumbers(const std::vector<std::string>& names, const std::vector<std::string>& indexed,
-                  Complaints& complaints) {
-  const Numbers numbers = NumbersIn(names), needed = NumbersIn(indexed);
-  for (const auto& [series, there] : numbers) {
+// Of a series of which an index names some, no others need be there.
+void CheckNumbers(Files& files, const std::string& path, const std::vector<std::string>& names, Complaints& complaints) {
+  std::optional<Numbers> needed;  // by the index, which is read only where a number is missing
+  for (const auto& [series, there] : NumbersIn(names)) {
     int64_t missing = 0;
     for (int64_t number = 1; number <= series.second && missing < kMostNamed; ++number) {
       if (there.contains(number)) continue;
-      if (needed.contains(series) && !needed.at(series).contains(number)) continue;
+      if (!needed) needed = NumbersIn(IndexedFiles(files, path));
+      if (needed->contains(series) && !needed->at(series).contains(number)) continue;
       ++missing;
       complaints.Problem("file " + std::to_string(number) + " of " + std::to_string(series.second) + " is missing: " +
                          series.first + "-…" + kSuffix);
@@ -135,7 +135,7 @@ Manifest ManifestOfSafetensors(Files& files, const std::string& path, Complaints
     throw SemanticError("RuntimeError", path + ": neither " + kManifestName +
                                             " nor .metadata nor files of safetensors" + OtherFormat(files, path));
   }
-  CheckNumbers(names, IndexedFiles(files, path), complaints);
+  CheckNumbers(files, path, names, complaints);
   return ManifestOfSafetensors(files, path, names, complaints);
 }
 

@@ -124,7 +124,7 @@ def run_batch(program, mutants, tests, options, out):
         if not broken:
             raise MeasureFailed(f"`shardcts mutants` made no table: {out}.log")
         for number in broken:
-            table[mutants[number]["name"]] = {"verdict": "killed", "killed_by": [{"test": "before the first test"}]}
+            table[mutants[number]["name"]] = {"verdict": "killed", "killed_by": [{"test": "before the first test", "check": ""}]}
             del tests[number]
         shutil.rmtree(out, ignore_errors=True)
     if tests:
