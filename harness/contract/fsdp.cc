@@ -170,8 +170,10 @@ Dict GatherStateDict(Caller& caller, const Dict& state_dict) {
   if (std::ranges::all_of(state_dict, is_whole)) return state_dict;  // the same on every rank, or empty
   return Require(caller, "sharded.gather", {{"value", state_dict}}).AsDict();
 }
-Value GatherSharded(Caller& caller, const Value& sharded) {
-  return Require(caller, "sharded.gather", {{"value", sharded}});
+Value GatherSharded(Caller& caller, const Value& sharded, const std::optional<ProcessGroup>& group) {
+  Dict arguments{{"value", sharded}};
+  if (group) arguments.Set("group", group->handle());
+  return Require(caller, "sharded.gather", arguments);
 }
 
 Bytes Serialize(Caller& caller, const Dict& state_dict) {

@@ -102,7 +102,8 @@ List Modules(const Model& model);    // of dicts
 
 // The entries, with every ShardedTensor replaced by the full tensor. Of plain tensors alone: themselves, no operation.
 Dict GatherStateDict(Caller& caller, const Dict& state_dict);
-Value GatherSharded(Caller& caller, const Value& sharded);
+// `group`: its members call, nobody else.
+Value GatherSharded(Caller& caller, const Value& sharded, const std::optional<ProcessGroup>& group = {});
 
 Bytes Serialize(Caller& caller, const Dict& state_dict);
 Dict Deserialize(Caller& caller, const Bytes& data);

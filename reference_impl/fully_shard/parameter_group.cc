@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
 
+#include "contract/tensor_bytes.h"
 #include "fully_shard/backward_call.h"
 #include "fully_shard/collectives.h"
 #include "tensor/semantic_error.h"
@@ -49,6 +51,7 @@ void ParameterGroup::LazyInit() {
     was_reset_ = true;
   }
   ValidateDevices();
+  ValidateDtypes();
   for (const auto& parameter : parameters_) parameter->InitComputeDtype(options_.mixed_precision);
   RegisterStateDictHooks();
 }
@@ -78,6 +81,18 @@ void ParameterGroup::ValidateDevices() const {
                         "load a CPU state dict or call module.to_empty(device=\"cpu\"). Found following parameters "
                         "on non-CPU device: " + Joined(not_on_cpu) + "\n");
   }
+}
+
+// What trains is reduced in one collective.
+void ParameterGroup::ValidateDtypes() const {
+  std::set<std::string> dtypes;
+  for (const auto& parameter : parameters_) {
+    const at::Tensor& value = parameter->sharded()->value;
+    if (value.requires_grad()) dtypes.insert(DtypeName(value.scalar_type()));
+  }
+  if (dtypes.size() <= 1) return;
+  throw SemanticError("AssertionError", "FSDP expects uniform original parameter dtype but got " +
+                                            Joined({dtypes.begin(), dtypes.end()}));
 }
 
 std::vector<models::Module*> ParameterGroup::OwningModules() const {

@@ -60,6 +60,7 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   // RuntimeError: in the forward of the group's module, which needs the gathered parameters.
   void ToShardedForSave();
   void ValidateDevices() const;
+  void ValidateDtypes() const;
   void RegisterStateDictHooks();
   std::vector<models::Module*> OwningModules() const;
 

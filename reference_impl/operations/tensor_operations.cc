@@ -54,7 +54,14 @@ Value Full(const Call& call) {
 }
 
 Value Redistribution(const Call& call) {
-  return DTensorValue(Redistribute(TheDTensor(call), PlacementsFrom(call.Get("placements"))));
+  const DTensor tensor = TheDTensor(call);
+  const std::vector<Placement> placements = PlacementsFrom(call.Get("placements"));
+  for (size_t i = 0; i < std::min(placements.size(), tensor.placements.size()); ++i) {
+    if (placements[i].kind != Placement::Kind::kPartial || placements[i] == tensor.placements[i]) continue;
+    throw SemanticError("RuntimeError", "cannot redistribute from " + tensor.placements[i].ToString() + " to " +
+                                            placements[i].ToString() + ": partial values are made by operators only");
+  }
+  return DTensorValue(Redistribute(tensor, placements));
 }
 
 Value Distribution(const Call& call) {

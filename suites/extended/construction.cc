@@ -353,4 +353,17 @@ RULE(WR24) {
   AreWholeAfterForward(t, model, strategy == "_HYBRID_SHARD_ZERO2");
 }
 
+RULE(WR25) {
+  const bool trained = t.BoolParam("trained");
+  const Dict other = TensorNode({4}, "bfloat16", {{"unused", true}});
+  Model model = BuildCoded(t, TreeSpec(LinearNode(4, {{"parameters", Dict{{"other", other}}}}), {{"in", 2}}));
+  if (!trained) model.SetRequiresGrad({"other"}, false);
+  model.FullyShard("");
+  const auto forward = [&] { model.Forward({Value(at::ones({1, 2}).to(c10::Device(t.device())))}); };
+  if (trained) return void(Refused(t, "a forward with trained parameters of two dtypes", {"AssertionError"}, forward));
+  forward();
+  HasState(t, "the model afterwards", Twin(TreeSpec(LinearNode(4, {{"parameters", Dict{{"other", other}}}}), {{"in", 2}})).StateDict(),
+           model, "dsd_full");
+}
+
 }  // namespace shardcts::extended

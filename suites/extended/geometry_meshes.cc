@@ -224,4 +224,17 @@ RULE(GE22) {
                mesh.Submesh({"row"}).Layout().ranks));
 }
 
+RULE(GE23) {
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  const Placement target = Placement::Partial(t.TextParam("op"));
+  const at::Tensor whole = Coded({4, 2}, 1);
+  for (const Placement& placement : {Placement::Shard(0), Placement::Replicate()}) {
+    const Value tensor = t.subject().Distribute(whole.to(c10::Device(t.device())), mesh, {placement});
+    if (!Refused(t, "a redistribution from " + placement.ToString(), {"RuntimeError"},
+                 [&] { t.subject().Redistribute(tensor, {target}); })) {
+      return;
+    }
+  }
+}
+
 }  // namespace shardcts::extended

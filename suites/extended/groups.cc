@@ -346,4 +346,20 @@ RULE(GR21) {
   HasOptions(t, "the only group", loaded, 0, {{"lr", 0.25}, {"weight_decay", 0.5}});
 }
 
+RULE(GR22) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  Optimizer saved = t.subject().CreateOptimizer(model, "adam", {.lr = 0.5});
+  saved.Schedule(0.5);
+  for (int epoch = 0; epoch < 2; ++epoch) saved.AdvanceSchedule();
+  Optimizer loaded = t.subject().CreateOptimizer(model, "adam", {.lr = 8});
+  t.RuleRaises("KeyError", "initial_lr", [&] { loaded.Schedule(0.5, /*epoch=*/2); });
+  loaded.LoadStateDict(saved.StateDict());
+  loaded.Schedule(0.5, /*epoch=*/2);
+  HasOptions(t, "a schedule resumed at epoch 2", loaded, 0, {{"lr", 0.125}, {"initial_lr", 0.5}});
+  loaded.AdvanceSchedule();
+  HasOptions(t, "the epoch after it", loaded, 0, {{"lr", 0.0625}, {"initial_lr", 0.5}});
+  loaded.Schedule(0.25, /*epoch=*/1);
+  HasOptions(t, "another schedule at epoch 1", loaded, 0, {{"lr", 0.125}, {"initial_lr", 0.5}});
+}
+
 }  // namespace shardcts::extended

@@ -282,4 +282,36 @@ RULE(OP36) {
   create({.momentum = 0.5, .nesterov = true});
 }
 
+// The loading optimizer has no third moment itself. After one step it is equal to the second.
+RULE(OP43) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  OptimizerOptions larger = CodedAdam();
+  larger.amsgrad = true;
+  const Optimizer saving = t.subject().CreateOptimizer(model, "adam", larger);
+  CodedStep(t, model, saving, 0);
+  const Dict saved = t.subject().Clone(GetOptimizerState(model, {saving}, form)).AsDict();
+  const Optimizer loading = t.subject().CreateOptimizer(model, "adam", CodedAdam());
+  if (t.BoolParam("stepped")) CodedStep(t, model, loading, 1);
+  SetOptimizerState(model, {loading}, form, GivenBy(t, form, saved));
+  ExpectedAdamState given;
+  given.Step(CodedGradients(t, 0));
+  Dict expected = given.state();
+  for (auto& [name, state] : expected) state.AsDict().Set("max_exp_avg_sq", state.AsDict().At("exp_avg_sq"));
+  HasStateByName(t, "after the load", "dsd_sharded", expected, GetOptimizerState(model, {loading}, "dsd_sharded"));
+  t.Rule(SameValue("amsgrad", true, GroupOf(loading, 0).At("amsgrad")));
+}
+
+RULE(OP44) {
+  const std::string form = t.TextParam("form");
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  const auto make = [&](double lr) {
+    return t.subject().CreateOptimizer(model, "adam", {.lr_tensor = at::full({1}, lr, at::kFloat)});
+  };
+  const Optimizer saving = make(0.25), loading = make(0.5);
+  const Dict saved = t.subject().Clone(GetOptimizerState(model, {saving}, form)).AsDict();
+  SetOptimizerState(model, {loading}, form, GivenBy(t, form, saved));
+  t.Rule(SameValue("lr", at::full({1}, 0.25, at::kFloat), GroupOf(loading, 0).At("lr")));
+}
+
 }  // namespace shardcts::extended

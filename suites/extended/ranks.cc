@@ -355,4 +355,49 @@ RULE(RK16) {
   HasState(t, "what was loaded", expected, loading, "dsd_full");
 }
 
+RULE(RK17) {
+  HalfModel mine = BuildHalf(t, t.TextParam("wrapper"), Halves::kInterleaved);
+  SetOptimizerState(mine.model, {mine.optimizer}, "full", mine.state);
+  const Dict pieces = ShardedOptimStateDict(mine.model, mine.optimizer, mine.group).At("state").AsDict();
+  Dict gathered;
+  for (const auto& [name, state] : pieces) gathered.Set(name, GatherSharded(t.caller(), state, mine.group));
+  HasState(t, "the gathered pieces of this group", mine.state, {{"state", gathered}});
+  const Dict whole =
+      FullOptimStateDict(mine.model, mine.optimizer, {.rank0_only = t.BoolParam("rank0_only"), .group = mine.group});
+  const bool has_entries = mine.is_first || !t.BoolParam("rank0_only");
+  t.Rule(Equal("whether there is whole state here", has_entries, whole.Contains("state")));
+  if (whole.Contains("state")) HasState(t, "whole state of this group", mine.state, whole);
+  const std::optional<Dict> given = mine.is_first ? std::optional(mine.state) : std::nullopt;
+  Optimizer loaded = t.subject().CreateOptimizer(mine.model, "adam");
+  loaded.LoadStateDict(ScatterFullOptimStateDict(given, mine.model, {.optimizer = &loaded}, mine.group));
+  HasState(t, "what the first rank of this group scattered", mine.state,
+           GetOptimizerState(mine.model, {loaded}, "full"));
+}
+
+RULE(RK18) {
+  std::optional<ProcessGroup> mine;
+  for (const std::vector<int64_t>& ranks : {std::vector<int64_t>{2, 0}, {3, 1}}) {  // every rank takes part in both
+    const ProcessGroup group = NewGroup(t.caller(), ranks);
+    if (ranks.back() == t.rank() % 2) mine = group;
+  }
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildCoded(t, spec);
+  FsdpOptions options = FsdpOptionsOf(t, t.TextParam("wrapper"));
+  options.process_group = mine;
+  WrapFsdp(model, "", options);
+  Dict whole;
+  WithStateDictType(model, StateDictKind::kFull, {.rank0_only = true}, [&] { whole = model.StateDict(); });
+  const bool is_first = t.rank() < 2;
+  t.Rule(Equal("whether the whole state dict is here", is_first, !whole.empty()));
+  if (is_first) SameState(t, "the whole state dict", Twin(spec).StateDict(), whole);
+  for (const auto& [name, value] : GetState(model, "sharded")) {
+    const ShardedTensor& tensor = value.AsShardedTensor();
+    t.Rule(Equal(ToString(name) + ": ranks", std::vector<int64_t>{t.rank() % 2, t.rank() % 2 + 2}, tensor.ranks));
+    for (const LocalShard& shard : tensor.local_shards) {
+      t.Rule(Equal(ToString(name) + ": whether this rank's part begins the tensor", is_first,
+                   shard.metadata.offsets.at(0) == 0));
+    }
+  }
+}
+
 }  // namespace shardcts::extended

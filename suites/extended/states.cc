@@ -198,4 +198,21 @@ RULE(SM24) {
   }
 }
 
+RULE(SM25) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const bool writeback = t.BoolParam("writeback");
+  const auto trained = [&](bool with_scope) {
+    Model model = BuildTrained(t, TrainedStack(), wrapper);
+    const Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+    for (int64_t step = 0; step < 2; ++step) {
+      if (with_scope) WithFullParams(model, [] {}, {.writeback = writeback, .offload_to_cpu = true});
+      Train(t, model, {optimizer}, step, step + 1, PartOf(t, wrapper));
+    }
+    return std::pair(TrainedParameters(model, wrapper), TrainedState(model, optimizer, wrapper));
+  };
+  const auto expected = trained(false), actual = trained(true);
+  SameState(t, "parameters", expected.first, actual.first);
+  t.Rule(SameValue("optimizer state", expected.second, actual.second));
+}
+
 }  // namespace shardcts::extended

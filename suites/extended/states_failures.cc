@@ -336,4 +336,14 @@ RULE(SM22) {
   t.Rule(SameValue("the registered parameters after the refused scope", before, model.Parameters()));
 }
 
+RULE(SM26) {
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  WithFullParams(model, [&] {
+    const Dict saved = GetState(model, "sharded");
+    const Dict before = t.subject().Clone(saved).AsDict();
+    model.Fill(-1);
+    t.Rule(SameValue("what was saved, after a change", before, saved));
+  });
+}
+
 }  // namespace shardcts::extended

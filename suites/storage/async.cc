@@ -246,4 +246,18 @@ RULE(AS15) {
   HoldsCoded(t, "what was read", kAsync, "checkpoint");
 }
 
+RULE(AS16) {
+  const World world = FirstRanks(t);
+  Dict state = CodedState(t, world, kAsync);
+  if (t.rank() == t.world_size() - 1) state.Set("x.y", at::zeros({1})), state.Set("x", Dict{{"y", at::zeros({1})}});
+  std::optional<BackgroundSave> save;
+  IsRefused(t, "a save that fails on the last rank", {"x.y"}, [&] {
+    save = SaveCheckpointAsync(t.caller(), state, "bad");
+    save->Wait();
+  });
+  if (!save) return;  // refused before there was anything to wait for
+  IsRefused(t, "the second wait", {"x.y"}, [&] { save->Wait(); });
+  t.Rule(Equal("done", true, save->Progress().done));
+}
+
 }  // namespace shardcts::storage

@@ -131,4 +131,12 @@ RULE(LD14) {
   t.Rule(Equal("whether what is missing stays on meta", true, loaded.At("missing").AsTensor().is_meta()));
 }
 
+RULE(LD15) {
+  const World world = FirstRanks(t);
+  world.Save({{"model", Dict{{"weight", rules::Coded({2, 2}, 1)}}}}, "checkpoint");
+  const Dict model_state{{"weight", rules::Coded({2, 2}, 1)}};
+  IsRefused(t, "optimizer state under a key that the checkpoint lacks", {"optim"},
+            [&] { LoadOptimizerCheckpoint(t.caller(), model_state, "optim", "checkpoint"); });
+}
+
 }  // namespace shardcts::storage

@@ -180,4 +180,20 @@ RULE(SC8) {
   t.Rule(Equal("a plan of another dtype is reused", false, reused("float64")));
 }
 
+// Rank 0 has nothing of the second tensor, and of the third each rank has its own half.
+RULE(RK9) {
+  HeldLayout layout{.ranks = 3, .tensors = {}, .values = {{"text", {1, 2}}}};
+  const auto rows = [](int64_t first, int64_t count) { return ChunkBox{{first}, {count}}; };
+  layout.tensors.push_back({"everywhere", {"float32", {6}, {{0, rows(0, 6)}, {1, rows(0, 6)}, {2, rows(0, 6)}}}});
+  layout.tensors.push_back({"not_on_0", {"float32", {6}, {{1, rows(0, 6)}, {2, rows(0, 6)}}}});
+  layout.tensors.push_back({"halves", {"float32", {6}, {{0, rows(0, 3)}, {1, rows(3, 3)}, {2, rows(3, 3)}}}});
+  const SavePlan plan = PlanSave(t.caller(), layout, {.lowest_rank = true});
+  const std::map<std::string, std::vector<HeldChunk>> expected = {
+      {"everywhere", {{0, rows(0, 6)}}}, {"not_on_0", {{1, rows(0, 6)}}}, {"halves", {{0, rows(0, 3)}, {1, rows(3, 3)}}}};
+  for (const auto& [name, chunks] : expected) {
+    t.Rule(Holds(plan.chunks.at(name) == chunks, name, "is not written once, by the lowest rank that has it"));
+  }
+  t.Rule(Equal("who writes the value", int64_t{1}, plan.values.at("text")));
+}
+
 }  // namespace shardcts::storage

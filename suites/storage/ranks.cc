@@ -86,4 +86,22 @@ RULE(RK8) {
   HasCoded(t, "the next load", world, kTwo, world.Load(BlankState(t, world, kTwo), "good"));
 }
 
+RULE(RK10) {
+  std::vector<int64_t> others;
+  for (int64_t rank = 1; rank < t.world_size(); ++rank) others.push_back(rank);
+  const World world(t, others);
+  const std::string last = fmt::format("rank {}", t.world_size() - 1);
+  const auto refused = [&](const char* what, const char* name, const std::function<void()>& call) {
+    world.Has(t.rank()) ? IsRefused(t, what, {last, name}, call) : call();
+  };
+  world.Save(CodedState(t, world, kTwo), "good");
+  refused("a save that fails on the last rank", "x.y",
+          [&] { world.Save(ClashingOnLast(t, CodedState(t, world, kTwo)), "bad"); });
+  Dict destination = BlankState(t, world, kTwo);
+  if (t.rank() == t.world_size() - 1) destination.Set("missing", at::zeros({2}));
+  refused("a load that fails on the last rank", "missing", [&] { world.Load(destination, "good"); });
+  t.AllGather(Value());
+  t.Rule(Equal("whether what failed is complete", false, DescribeCheckpoint(t.caller(), "bad").complete));
+}
+
 }  // namespace shardcts::storage
