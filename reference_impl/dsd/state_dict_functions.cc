@@ -22,7 +22,7 @@ LoadResult SetStateDict(models::Module& model, const std::vector<Optimizer*>& op
     if (!optimizers.empty() || !state.model.empty()) return;
     throw SemanticError("RuntimeError", "Optimizers are not passed in but optim_only is set to True.");
   });
-  bool has_model = !state.model.empty() || options.broadcast_from_rank0;  // some rank has
+  bool has_model = !state.model.empty();  // of some rank
   if (context.world) {
     for (const Value& theirs : agreement.Exchange(*context.world, has_model)) {
       has_model |= theirs.type() == Value::Type::kBool && theirs.AsBool();

@@ -198,7 +198,9 @@ void FlatParameter::ExposeFull(const at::Tensor& flat, const at::Tensor& gradien
 
 void FlatParameter::HideFull() {
   for (size_t i = 0; i < shapes_.size(); ++i) {
+    const bool trains = requires_grad(i);  // with use_orig_params it may have been changed while the parameter was full
     *slices_[i] = at_rest_[i];
+    if (options_.use_orig_params) slices_[i]->value.set_requires_grad(trains);
   }
   at_rest_.clear();
   full_.clear();
@@ -206,6 +208,7 @@ void FlatParameter::HideFull() {
 }
 
 void FlatParameter::BeforeApply() {
+  AdoptRequiresGrad();
   const at::Tensor gradient = ShardedGradient();
   Expose(Exposure::kFlat);
   flat_->value.mutable_grad() = gradient;

@@ -91,7 +91,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   // *Collective* over the shard group. The sharded gradient, gathered; undefined when there is none.
   at::Tensor GatherGradient() const;
 
-  // Called before a forward: adopts requires_grad of the parameter objects at rest, which their owner may have changed.
+  // Called before a forward, a move and a scope of full parameters: adopts requires_grad of the parameter objects at rest, which their owner may have changed.
   void AdoptRequiresGrad();
   // *Collective* over the shard group, unless unsharded: gathers, in the compute dtype.
   void Unshard();
@@ -111,6 +111,7 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   // *Collective* over the shard and replicate groups when there is a gradient. Averages the gradient of the gathered
   // parameter over all ranks and adds it to the gradients of the sharded parameters.
   void ReduceGradient();
+  void DropUnshardedGradient();  // *Local*
   // The gradient of the shard, padding included; undefined when there is none.
   at::Tensor ShardedGradient() const;
   void SetShardedGradient(const at::Tensor& gradient);

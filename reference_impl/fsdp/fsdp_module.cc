@@ -103,6 +103,7 @@ at::Tensor FsdpModule::PrepareInput(at::Tensor input) const {
 
 at::Tensor FsdpModule::ForwardAll(std::vector<at::Tensor> inputs) {
   LazyInit();
+  if (root_->backward_end_queued && !IsInBackward()) AbandonBackward();  // the last one failed
   // Recomputed in backward, or in summon_full_params: the parameters are unsharded already.
   if (phase_ == Phase::kPreBackward || is_summoned_) return wrapped().CallAll(std::move(inputs));
   phase_ = Phase::kForward;
@@ -155,6 +156,13 @@ void FsdpModule::FinishBackward() {
     unit->phase_ = Phase::kIdle;
   }
   root_->backward_end_queued = false;
+}
+
+void FsdpModule::AbandonBackward() {
+  for (FsdpModule* unit : root_->units) {
+    if (unit->flat_) unit->flat_->DropUnshardedGradient();
+  }
+  FinishBackward();
 }
 
 void FsdpModule::BeforeApply() {

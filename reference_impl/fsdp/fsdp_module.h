@@ -82,6 +82,7 @@ class FsdpModule : public models::Module, public StateDictHooks, public ApplyHoo
   void PreBackward();
   void PostBackward();
   void FinishBackward();
+  void AbandonBackward();  // of all units below the root: what a backward that ended with an error has left is dropped
   bool FreesAfterForward() const;
   // With use_orig_params the full parameters stay registered, too, until the backward.
   bool StaysWholeAfterForward() const;

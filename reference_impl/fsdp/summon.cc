@@ -52,6 +52,7 @@ void SummonScope::Begin(FsdpModule& unit) {
   unit.LazyInit();
   Summoned summoned{&unit, {}, {}};
   if (FlatParameter* flat = unit.flat()) {
+    flat->AdoptRequiresGrad();
     summoned.whole = options_.rank0_only ? flat->GatherToFirst() : flat->Gather();
     if (options_.with_grads) summoned.gradient = flat->GatherGradient();
     if (summoned.whole.defined()) {

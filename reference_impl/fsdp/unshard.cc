@@ -256,6 +256,11 @@ void FlatParameter::ReduceGradient() {
   if (gradient.defined()) AddShardedGradient(AverageOverRanks(gradient.to(ReduceDtype()).contiguous()));
 }
 
+void FlatParameter::DropUnshardedGradient() {
+  if (unsharded_.defined()) unsharded_.mutable_grad() = at::Tensor();
+  views_.clear();
+}
+
 void FlatParameter::AddShardedGradient(at::Tensor reduced) {
   if (!options_.mixed_precision.keep_low_precision_grads) reduced = reduced.to(dtype());
   reduced = reduced.to(shard_.device());

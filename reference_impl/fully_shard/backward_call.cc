@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/autograd.h>
 #include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/custom_class.h>
 
 namespace shardcts::reference {
@@ -51,5 +52,7 @@ void CallBeforeBackwardOf(const at::Tensor& output, std::function<void()> callba
 void CallAfterBackward(std::function<void()> callback) {
   torch::autograd::Engine::get_default_engine().queue_callback(std::move(callback));
 }
+
+bool IsInBackward() { return torch::autograd::get_current_graph_task_id() != -1; }
 
 }  // namespace shardcts::reference

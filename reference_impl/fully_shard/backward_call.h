@@ -18,4 +18,7 @@ void CallBeforeBackwardOf(const at::Tensor& output, std::function<void()> callba
 // `callback` runs once, at the end of the backward pass that is running in this thread.
 void CallAfterBackward(std::function<void()> callback);
 
+// Whether a backward pass is running in this thread.
+bool IsInBackward();
+
 }  // namespace shardcts::reference

@@ -27,6 +27,7 @@ void FsdpState::RegisterForwardHooks() {
 
 at::Tensor FsdpState::PreForward(at::Tensor input) {
   LazyInit();
+  if (root_->final_callback_queued && !IsInBackward()) AbandonBackward(*root_);  // the last one failed
   if (options_.mixed_precision.cast_forward_inputs) {
     input = CastIfFloating(std::move(input), options_.mixed_precision.param_dtype);
   }
@@ -51,6 +52,14 @@ void FsdpState::FinishBackward(Root& root) {
   for (const std::weak_ptr<FsdpState>& weak : root.states) {
     const std::shared_ptr<FsdpState> state = weak.lock();
     if (state && state->group_) state->group_->FinishBackward();
+  }
+  root.final_callback_queued = false;
+}
+
+void FsdpState::AbandonBackward(Root& root) {
+  for (const std::weak_ptr<FsdpState>& weak : root.states) {
+    const std::shared_ptr<FsdpState> state = weak.lock();
+    if (state && state->group_) state->group_->AbandonBackward();
   }
   root.final_callback_queued = false;
 }

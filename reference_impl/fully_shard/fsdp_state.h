@@ -45,6 +45,7 @@ class FsdpState : public models::ModuleExtension, public std::enable_shared_from
   void NameParameters() const;
   void ValidateNoDuplicates() const;
   static void FinishBackward(Root& root);
+  static void AbandonBackward(Root& root);  // what a backward that ended with an error has left is dropped
 
   models::Module* module_;  // owns this
   FullyShardOptions options_;

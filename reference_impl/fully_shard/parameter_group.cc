@@ -164,6 +164,12 @@ void ParameterGroup::AbandonForward() {
   ToSharded();
 }
 
+void ParameterGroup::AbandonBackward() {
+  for (const auto& parameter : parameters_) parameter->TakeUnshardedGradient();
+  ToSharded();
+  phase_ = Phase::kIdle;
+}
+
 void ParameterGroup::PreBackward() {
   if (phase_ == Phase::kPreBackward) return;
   phase_ = Phase::kPreBackward;

@@ -36,6 +36,7 @@ class ParameterGroup : public std::enable_shared_from_this<ParameterGroup> {
   // the group notices that its gradients are complete.
   at::Tensor PreForward(at::Tensor input);
   void PostForward();  // *Local*
+  void AbandonBackward();  // *Local*; a backward has ended with an exception: its gradients are dropped
   void AbandonForward();  // *Local*; a forward has ended with an exception: if it was this group's, it is resharded
   void PreBackward();  // *Collective* like Unshard
   // *Collective* over the mesh when there are gradients; ranks agree on that because they run the same model. May be

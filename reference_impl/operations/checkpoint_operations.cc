@@ -105,7 +105,7 @@ Value LoadFrom(const Call& call) {
 
 Value ReadFrom(const Call& call) {
   const Value* keys = call.Find("keys");
-  return ReadCheckpoint(Disk(), call.Get("path").AsString(), keys ? keys->AsStrings() : std::vector<std::string>());
+  return ReadCheckpoint(Disk(), call.Get("path").AsString(), keys ? std::optional(keys->AsStrings()) : std::nullopt);
 }
 
 std::map<std::string, int64_t> FileNumbersOf(const Call& call) {

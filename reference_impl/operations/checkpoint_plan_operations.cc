@@ -9,6 +9,7 @@
 #include "storage/flat_state.h"
 #include "storage/layout.h"
 #include "storage/save_plan.h"
+#include "storage/together.h"
 #include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
@@ -139,7 +140,8 @@ std::vector<bool> Reused(const Call& call, int64_t ranks, const std::vector<Plan
 
 Value PlannedSave(const Call& call) {
   const int64_t ranks = call.Get("ranks").AsInt();
-  const std::vector<PlannedEntry> plan = PlanSave(HeldFrom(call), ranks, call.Flag("lowest_rank", false));
+  std::vector<PlannedEntry> plan;
+  Alone([&] { plan = PlanSave(HeldFrom(call), ranks, call.Flag("lowest_rank", false)); });
   Dict chunks, values;
   for (const PlannedEntry& planned : plan) {
     if (planned.entry.is_tensor) {

@@ -136,8 +136,8 @@ Value Modules(const Call& call) {
       wrappers.push_back("checkpoint");
     } else if (dynamic_cast<CompileWrapper*>(module)) {
       wrappers.push_back("compile");
-    } else if (dynamic_cast<DataParallel*>(module)) {
-      wrappers.push_back("ddp");
+    } else if (const auto* replicated = dynamic_cast<DataParallel*>(module)) {
+      if (replicated->is_module()) wrappers.push_back("ddp");
     } else {
       modules.push_back(Dict{{"path", path}, {"class", module->class_name()}, {"wrappers", std::move(wrappers)}});
       wrappers.clear();

@@ -82,11 +82,11 @@ void WrapInCheckpoint(const Call& call, const std::string& path) {
          [](models::ModulePtr wrapped) { return std::make_shared<CheckpointWrapper>(std::move(wrapped)); });
 }
 
-void WrapInDataParallel(const Call& call, const std::string& path) {
+void WrapInDataParallel(const Call& call, const std::string& path, bool is_module) {
   const Value* given = call.Options().Find("process_group");
   const std::shared_ptr<Communicator> group = given ? call.session.Group(given->AsHandle()) : WorldGroup(call.session);
   WrapAt(call, path, /*innermost=*/false,
-         [&](models::ModulePtr wrapped) { return std::make_shared<DataParallel>(std::move(wrapped), group); });
+         [&](models::ModulePtr wrapped) { return std::make_shared<DataParallel>(std::move(wrapped), group, is_module); });
 }
 
 Value Wrap(const Call& call) {
@@ -102,7 +102,7 @@ Value Wrap(const Call& call) {
     WrapAt(call, path, /*innermost=*/false,
            [](models::ModulePtr wrapped) { return std::make_shared<CompileWrapper>(std::move(wrapped)); });
   } else {  // ddp, replicate
-    WrapInDataParallel(call, path);
+    WrapInDataParallel(call, path, wrapper == "ddp");
   }
   return {};
 }

@@ -10,6 +10,22 @@
 namespace shardcts::reference {
 namespace {
 
+// Nothing of it shares storage with what was given.
+Value Copied(const Value& value) {
+  if (const auto* tensor = value.TryAs<Tensor>()) return tensor->data.clone();
+  if (const auto* dict = value.TryAs<Dict>()) {
+    Dict copied;
+    for (const auto& [key, entry] : *dict) copied.Set(key, Copied(entry));
+    return copied;
+  }
+  if (const auto* list = value.TryAs<List>()) {
+    List copied;
+    for (const Value& entry : *list) copied.push_back(Copied(entry));
+    return copied;
+  }
+  return value;
+}
+
 void CopyState(const std::string& name, const Dict& given, Dict& state) {
   if (given.size() != state.size()) {
     throw SemanticError("ValueError", "Expects equal length as " + std::to_string(state.size()) + " for parameter " +
@@ -23,7 +39,7 @@ void CopyState(const std::string& name, const Dict& given, Dict& state) {
     if (const auto* into = value.TryAs<Tensor>()) {
       at::Tensor(into->data).copy_(from->AsTensor());
     } else {
-      value = *from;
+      value = Copied(*from);
     }
   }
 }
@@ -41,7 +57,7 @@ void CopyOptions(const std::string& names, const Dict& given, Dict& options) {
       throw SemanticError("ValueError", "Expects group key " + ToString(key) + " to be in group " + names +
                                             " in `state_dict` but is missing.");
     }
-    *option = value;
+    *option = Copied(value);
   }
 }
 

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,9 +59,9 @@ struct LoadedCheckpoint {
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
                                 bool partial, const AtStep& at_step = {}, int64_t block_size = 0);
 
-// *Local*. Whole tensors on the CPU and plain values, nested as they were; with keys those whose flat name, or that of a
+// *Local*. Whole tensors on the CPU and plain values, nested as they were; with `keys` those whose flat name, or that of a
 // dict or list around them, is one of the keys. A key that selects nothing is an error.
-Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys);
+Dict ReadCheckpoint(Files& files, const std::string& path, const std::optional<std::vector<std::string>>& keys);
 
 enum class CheckpointFormat { kOwn, kDcp, kSafetensors };
 // *Local*. By the files that are there; kSafetensors if there are none of the others'.

@@ -95,9 +95,9 @@ const Path& PathOf(const Manifest& manifest, const std::string& name) {
 }
 
 // The names that are a key, or are in a dict or list that is one.
-std::vector<std::string> SelectedNames(const Manifest& manifest, const std::vector<std::string>& keys) {
-  if (keys.empty()) return manifest.order;
-  const std::set<std::string> wanted(keys.begin(), keys.end());
+std::vector<std::string> SelectedNames(const Manifest& manifest, const std::optional<std::vector<std::string>>& keys) {
+  if (!keys) return manifest.order;
+  const std::set<std::string> wanted(keys->begin(), keys->end());
   std::set<std::string> unseen = wanted;
   std::vector<std::string> names;
   for (const std::string& name : manifest.order) {
@@ -223,7 +223,7 @@ LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& s
   return {loaded, LeftOutByAll(saves)};
 }
 
-Dict ReadCheckpoint(Files& files, const std::string& path, const std::vector<std::string>& keys) {
+Dict ReadCheckpoint(Files& files, const std::string& path, const std::optional<std::vector<std::string>>& keys) {
   std::vector<FlatEntry> entries;
   Alone([&] {
     const Manifest manifest = ReadManifest(files, path);

@@ -90,10 +90,17 @@ bool IsZip(const ReadableFile& file) {
 }  // namespace
 
 void WriteTorchFile(Files& files, const std::string& path, const Dict& state_dict) {
-  const std::string bytes = TorchFileBytes(DictToIValue(state_dict, ""));
-  const std::unique_ptr<WritableFile> file = files.Create(path);
-  file->Append(bytes);
-  file->Finish();
+  const std::string bytes = TorchFileBytes(DictToIValue(state_dict, "")), unfinished = path + ".unfinished";
+  files.RemoveIfPossible(unfinished);
+  try {
+    const std::unique_ptr<WritableFile> file = files.Create(unfinished);
+    file->Append(bytes);
+    file->Finish();
+    files.Rename(unfinished, path);
+  } catch (...) {
+    files.RemoveIfPossible(unfinished);
+    throw;
+  }
 }
 
 Dict ReadTorchFile(Files& files, const std::string& path) {

@@ -63,7 +63,7 @@ at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group)
   const int64_t numel = c10::multiply_integers(tensor.shape);
   const int64_t chunk = rows == 0 ? 0 : ChunkSize(rows, group.size()) * (numel / rows);
   at::Tensor mine = at::zeros({chunk}, at::TensorOptions().dtype(tensor.dtype).device(group.device()));
-  at::Device home = at::kCPU;
+  at::Device home = group.device();
   if (!tensor.local_shards.empty()) {
     const at::Tensor local = tensor.local_shards.front().tensor.detach();
     home = local.device();

@@ -10,8 +10,11 @@
 
 namespace shardcts::reference {
 
-DataParallel::DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group)
-    : Module("DistributedDataParallel"), group_(std::move(group)), self_(std::make_shared<DataParallel*>(this)) {
+DataParallel::DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group, bool is_module)
+    : Module("DistributedDataParallel"),
+      group_(std::move(group)),
+      self_(std::make_shared<DataParallel*>(this)),
+      is_module_(is_module) {
   at::NoGradGuard no_grad;
   RegisterChild("module", std::move(wrapped));
   for (const auto& [name, parameter] : models::NamedParameters(*this)) {
@@ -30,6 +33,7 @@ models::ModulePtr DataParallel::ShallowCopy() const {
 }
 
 at::Tensor DataParallel::ForwardAll(std::vector<at::Tensor> inputs) {
+  if (!IsInBackward()) is_queued_ = false;  // also where the last backward failed
   BroadcastBuffers();
   at::Tensor output = children().front().second->CallAll(std::move(inputs));
   CallBeforeBackwardOf(output, [weak = std::weak_ptr(self_)] {

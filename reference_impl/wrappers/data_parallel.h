@@ -12,10 +12,12 @@ namespace shardcts::reference {
 
 class DataParallel : public models::Module {
  public:
-  // *Collective* over the group: parameters and buffers become those of its first rank.
-  DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group);
+  // *Collective* over the group: parameters and buffers become those of its first rank. `is_module`: the user sees a
+  // module around the wrapped one, as DistributedDataParallel is; replicate puts nothing around it.
+  DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicator> group, bool is_module = true);
 
   bool IsTransparent() const override { return true; }
+  bool is_module() const { return is_module_; }
   Communicator& group() const { return *group_; }
   models::ModulePtr ShallowCopy() const override;  // throws: it cannot be copied
   at::Tensor Forward(at::Tensor input) override { return ForwardAll({std::move(input)}); }
@@ -29,6 +31,7 @@ class DataParallel : public models::Module {
 
   std::shared_ptr<Communicator> group_;
   std::shared_ptr<DataParallel*> self_;  // callbacks in backward hold it weakly: a graph may outlive the model
+  bool is_module_;
   bool is_queued_ = false;
 };
 

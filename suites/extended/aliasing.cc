@@ -462,4 +462,22 @@ RULE(AL23) {
   t.Rule(Holds(!Compare(copy, live).Equal(), "a step", "must change the entries"));
 }
 
+RULE(AL24) {
+  Model model = BuildTrained(t, TrainedStack(), t.TextParam("wrapper"));
+  const auto make = [&](double lr) {
+    return t.subject().CreateOptimizer(model, "adam", {.lr_tensor = at::scalar_tensor(lr, at::kFloat)},
+                                       {{model.Parameters().Keys(), {}}}, /*named=*/true);
+  };
+  Optimizer saving = make(0.5), loading = make(4);
+  saving.InitState();
+  loading.InitState();
+  const Dict given = t.subject().Clone(saving.StateDict()).AsDict();
+  const Dict before = CopyOf(t, given);
+  loading.LoadStateDict(given);
+  loading.Schedule(0.5);
+  loading.AdvanceSchedule();
+  Train(t, model, {loading}, 0, 1, PartOf(t, t.TextParam("wrapper")));
+  t.Rule(SameValue("what was loaded, after a step of the schedule and of the optimizer", before, given));
+}
+
 }  // namespace shardcts::extended

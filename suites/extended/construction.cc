@@ -366,4 +366,13 @@ RULE(WR25) {
            model, "dsd_full");
 }
 
+RULE(WR26) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildCoded(t, {.name = "linear", .args = {{"in", 2}, {"out", 2}}});
+  Wrap(t, model, {}, wrapper);
+  const List modules = Modules(model);
+  const Value expected = wrapper == "ddp" ? List{"ddp"} : wrapper == "fsdp" ? List{"fsdp"} : List{};
+  t.Rule(SameValue("wrappers of the root", expected, modules.at(0).AsDict().At("wrappers")));
+}
+
 }  // namespace shardcts::extended

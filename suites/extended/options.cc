@@ -220,4 +220,20 @@ RULE(OC7) {
   t.Rule(SameNames("names", {}, state.Keys()));
 }
 
+RULE(OC8) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const Trained source = TrainedWithFrozen(t, wrapper, 0, 2);
+  Model model_of_source = source.model;
+  StateDictOptions saved_with = OptionsOf(t);
+  saved_with.broadcast_from_rank0 = false;
+  const Value saved = t.subject().Clone(GetOptimizerStateDict(source.model, {source.optimizer}, saved_with));
+  const Dict state = StateOf(t, model_of_source, source.optimizer, wrapper);
+  Trained target = TrainedWithFrozen(t, wrapper, 3, 4);
+  const Dict parameters = t.subject().Clone(ParametersOf(t, target.model, wrapper)).AsDict();
+  const LoadResult result = SetStateDict(target.model, {target.optimizer}, {{}, saved.AsDict()}, OptionsOf(t));
+  t.Rule(SameNames("missing keys", {}, result.missing_keys));
+  t.Rule(SameValue("parameters", parameters, ParametersOf(t, target.model, wrapper)));
+  t.Rule(SameValue("optimizer state", state, InOrderOf(state, StateOf(t, target.model, target.optimizer, wrapper))));
+}
+
 }  // namespace shardcts::extended

@@ -346,4 +346,40 @@ RULE(SM26) {
   });
 }
 
+// Its graph is gone: the second backward ends with an error somewhere in the middle.
+RULE(SM27) {
+  const std::string wrapper = t.TextParam("wrapper");
+  const BatchPart part = PartOf(t, wrapper);
+  Model model = BuildTrained(t, TrainedStack(), wrapper), other = BuildTrained(t, TrainedStack(), wrapper);
+  const Value output = model.Forward({Value(at::ones({2, 3}).to(c10::Device(t.device())))});
+  model.Backward(output);
+  model.ZeroGrad();
+  if (!Refused(t, "a second backward of one output", {"RuntimeError"}, [&] { model.Backward(output); })) return;
+  model.ZeroGrad();
+  Accumulate(t, model, 1, part);
+  Accumulate(t, other, 1, part);
+  t.Rule(SameValue("gradients of the next backward", other.Gradients(), model.Gradients()));
+}
+
+RULE(SM28) {
+  const std::string frozen = "0.weight";
+  Model model = BuildTrained(t, TrainedStack(), "fsdp_orig");
+  const auto trains = [&](const std::string& when, bool expected) {
+    Accumulate(t, model, 0, PartOf(t, "fsdp_orig"));
+    const Dict gradients = model.Gradients();
+    t.Rule(Equal("whether " + frozen + " has a gradient " + when, expected, !gradients.At(frozen).IsNone()));
+    model.ZeroGrad();
+  };
+  Accumulate(t, model, 0, PartOf(t, "fsdp_orig"));
+  model.ZeroGrad();
+  const std::string changed = t.TextParam("changed");
+  if (changed == "in a scope") {
+    WithFullParams(model, [&] { model.SetRequiresGrad({frozen}, false); });
+  } else {
+    model.SetRequiresGrad({frozen}, false);
+    changed == "before a move" ? model.Reallocate() : WithFullParams(model, [] {});
+  }
+  trains("after it was frozen", false);
+}
+
 }  // namespace shardcts::extended

@@ -7,6 +7,7 @@
 
 #include "rank/session.h"
 #include "suites/storage/crash_points.h"
+#include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
 #include "suites/storage/versions.h"
 
@@ -169,6 +170,36 @@ RULE(IO6) {
     if (!failed_everywhere || !loaded.refused) return;  // told by IO1, or done before it failed
     t.Rule(Equal<std::string>(save.text + ": files that are left", "nothing", left));
   });
+}
+
+RULE(IO8) {
+  const World world = FirstRanks(t);
+  const int last = t.world_size() - 1;
+  const auto begin = [&](const std::string& path) {
+    return SaveCheckpointAsync(t.caller(), VersionState(t, world, kOldVersion), path + "/checkpoint");
+  };
+  const SeenSave seen = Watch(t, "first", [&] { begin("first").Wait(); });
+  RequireSeen(seen);
+  const auto write = std::ranges::find_if(
+      seen.operations, [&](const Operation& one) { return one.rank == last && one.kind == Kind::kWrite; });
+  if (write == seen.operations.end()) throw OptionNotSupported("the last rank writes nothing in a background save");
+  if (t.rank() == last) {
+    faults::Arm({.root = t.Folder("second"), .rank = last, .at = write->number, .action = Action::kFailFromHere,
+                 .error = ENOSPC});
+  }
+  std::optional<BackgroundSave> save;
+  const std::string rank = fmt::format("rank {}", last);
+  IsRefused(t, "a background save to a disk that is full", {rank}, [&] {
+    save = begin("second");
+    save->Wait();
+  });
+  if (t.rank() == last) faults::Disarm();
+  if (save) {
+    IsRefused(t, "the second wait", {rank}, [&] { save->Wait(); });
+    t.Rule(Equal("done", true, save->Progress().done));
+  }
+  t.AllGather(Value());
+  t.Rule(Equal("whether it is complete", false, IsDescribedComplete(t, "second/checkpoint")));
 }
 
 }  // namespace shardcts::storage

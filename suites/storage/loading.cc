@@ -139,4 +139,11 @@ RULE(LD15) {
             [&] { LoadOptimizerCheckpoint(t.caller(), model_state, "optim", "checkpoint"); });
 }
 
+RULE(LD16) {
+  const World world = FirstRanks(t);
+  world.Save(CodedState(t, world, kSaved), "checkpoint");
+  const Value read = Require(t.caller(), "storage.read", {{"path", "checkpoint"}, {"keys", List{}}});
+  t.Rule(SameValue("a read of no names", Value(Dict{}), read));
+}
+
 }  // namespace shardcts::storage

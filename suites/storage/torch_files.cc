@@ -78,4 +78,17 @@ RULE(FM14) {
   HoldsCoded(t, "converted back", kFiled, "back");
 }
 
+RULE(FM18) {
+  const std::string to = t.TextParam("to"), target = to == "torch_save" ? kFile : "target";
+  const World world = FirstRanks(t);
+  for (const int64_t number : {1, 2}) {
+    const std::string source = fmt::format("source{}", number);
+    world.Save({{"rows", rules::Coded({4, 3}, number)}}, source);
+    Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), source, target, to); });
+  }
+  const Dict read = to == "torch_save" ? LoadTorchFile(t.caller(), {{"rows", at::zeros({4, 3})}}, target)
+                                       : ReadCheckpoint(t.caller(), target);
+  t.Rule(SameValue("rows", rules::Coded({4, 3}, 2), read.At("rows")));
+}
+
 }  // namespace shardcts::storage
