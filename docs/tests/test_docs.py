@@ -275,6 +275,8 @@ EXAMPLES = {
     ("legacy_state_of_another_group", "reference"): PASSES,
     ("optimizer_state_under_a_missing_key", "torch"): ("storage.load_optimizer: expected CheckpointException", 1),
     ("optimizer_state_under_a_missing_key", "reference"): PASSES,
+    ("redistribution_with_two_placements", "torch"): ("tensor.redistribute: expected ValueError, actual DTensor", 1),
+    ("redistribution_with_two_placements", "reference"): PASSES,
     ("two_backwards_of_fsdp", "torch"): ("weight: index (0,): expected 2, actual 1", 1),
     ("two_backwards_of_fsdp", "reference"): PASSES,
     ("hybrid_of_one_rank_groups", "torch"): ("weight: index (0, 0): expected 2, actual 0.5", 1),

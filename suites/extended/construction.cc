@@ -375,4 +375,12 @@ RULE(WR26) {
   t.Rule(SameValue("wrappers of the root", expected, modules.at(0).AsDict().At("wrappers")));
 }
 
+RULE(WR27) {
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), Dict{{"kind", "layer_norm"}}}}});
+  Model model = BuildCoded(t, spec);
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  Refused(t, t.TextParam("style") + " on a layer norm", {"NotImplementedError"},
+          [&] { model.Parallelize(mesh, {{"1", t.TextParam("style")}}); });
+}
+
 }  // namespace shardcts::extended

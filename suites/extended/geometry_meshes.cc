@@ -237,4 +237,23 @@ RULE(GE23) {
   }
 }
 
+RULE(GE24) {
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  const at::Tensor whole = Coded({4, 2}, 1).to(c10::Device(t.device()));
+  const std::vector<Placement> two = {Placement::Shard(0), Placement::Replicate()};
+  const std::vector<std::string> kinds = {"ValueError", "RuntimeError", "IndexError", "AssertionError"};
+  if (!Refused(t, "a distribution with two placements over one dimension", kinds,
+               [&] { t.subject().Distribute(whole, mesh, two); })) {
+    return;
+  }
+  const Value tensor = t.subject().Distribute(whole, mesh, {Placement::Shard(0)});
+  Refused(t, "a redistribution with two placements", kinds, [&] { t.subject().Redistribute(tensor, two); });
+}
+
+RULE(GE25) {
+  const std::vector<int64_t> ranks = {0, 1};
+  Refused(t, "a mesh of 3 over two ranks", {"RuntimeError"}, [&] { t.subject().InitMesh({3}, {}, ranks); });
+  Refused(t, "a mesh of 2 by 2 over two ranks", {"RuntimeError"}, [&] { t.subject().InitMesh({2, 2}, {}, ranks); });
+}
+
 }  // namespace shardcts::extended

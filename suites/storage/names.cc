@@ -19,6 +19,17 @@ Dict Nested(const at::Tensor& first, const at::Tensor& second, const Value& plai
           {"numbers", List{1, 2, 3}}};
 }
 
+void NestedComesBack(Trial& t, const SaveOptions& options) {
+  const World world = FirstRanks(t);
+  const at::Tensor first = rules::Coded({2, 3}, 1), second = rules::Coded({4}, 2);
+  const Dict saved = Nested(first, second, 5);
+  world.Save(saved, "nested", options);
+  const Dict loaded =
+      world.Load(Nested(at::zeros({2, 3}), at::zeros({4}), 0), "nested", {.format = options.format});
+  t.Rule(SameValue("what was loaded", saved, loaded));
+  t.Rule(SameValue("what was read", saved, InOrderOf(saved, ReadCheckpoint(t.caller(), "nested"))));
+}
+
 }  // namespace
 
 RULE(NM1) {
@@ -49,15 +60,9 @@ RULE(NM2) {
   t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "index").complete));
 }
 
-RULE(NM3) {
-  const World world = FirstRanks(t);
-  const at::Tensor first = rules::Coded({2, 3}, 1), second = rules::Coded({4}, 2);
-  const Dict saved = Nested(first, second, 5);
-  world.Save(saved, "nested");
-  const Dict loaded = world.Load(Nested(at::zeros({2, 3}), at::zeros({4}), 0), "nested");
-  t.Rule(SameValue("what was loaded", saved, loaded));
-  t.Rule(SameValue("what was read", saved, InOrderOf(saved, ReadCheckpoint(t.caller(), "nested"))));
-}
+RULE(NM3) { NestedComesBack(t, {}); }
+
+RULE(NM12) { NestedComesBack(t, {.format = FormatOf(t)}); }
 
 RULE(NM8) {
   const at::Tensor tensor = at::arange(6, at::kFloat);

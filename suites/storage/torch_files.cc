@@ -86,8 +86,8 @@ RULE(FM18) {
     world.Save({{"rows", rules::Coded({4, 3}, number)}}, source);
     Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), source, target, to); });
   }
-  const Dict read = to == "torch_save" ? LoadTorchFile(t.caller(), {{"rows", at::zeros({4, 3})}}, target)
-                                       : ReadCheckpoint(t.caller(), target);
+  if (to == "torch_save") Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), target, "read", "default"); });
+  const Dict read = ReadCheckpoint(t.caller(), to == "torch_save" ? "read" : target);
   t.Rule(SameValue("rows", rules::Coded({4, 3}, 2), read.At("rows")));
 }
 

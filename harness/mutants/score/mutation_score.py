@@ -44,6 +44,11 @@ def options_of(arguments):
     return options
 
 
+def is_left_out(file):
+    """Programs beside the library: no test of a suite can reach them."""
+    return schemata.is_of_tests(file) or "fuzz" in file.parts
+
+
 def fates(mutants, reach, rows):
     """What became of each mutant, in the order of `mutants`."""
     judged = []
@@ -96,7 +101,7 @@ def main(arguments=None):
     say = lambda text: print(text, flush=True)  # noqa: E731
     say(f"seed {options.seed}")
     sources = HERE.parents[2] / "reference_impl"
-    mutants = random_mutants.draw(sources, options.count, options.seed, schemata.is_of_tests)
+    mutants = random_mutants.draw(sources, options.count, options.seed, is_left_out)
     try:
         build_mutants.build(options.build, mutants, options.jobs, say)
         program = measure.program_beside(options.build)
