@@ -90,7 +90,9 @@ class ScriptRunner {
     callbacks.on_test_over = [&](size_t, const std::vector<RankReport>& ranks, const std::optional<Incident>& incident,
                                  double seconds) { result = CombinePhase(test_, index, ranks, incident, seconds); };
     const PoolEnd end = RunPool(pool, callbacks, InterruptFlag());
-    if (end.kind == PoolEnd::Kind::kInputError) throw InputError(end.reason);
+    if (end.kind == PoolEnd::Kind::kInputError || end.implementation_failed) {
+      throw InputError(pool.plan.implementation.label + ": " + end.reason);
+    }
     if (end.kind == PoolEnd::Kind::kStartFailed) result.verdict = {Verdict::kHarnessError, end.reason, {}};
     if (end.kind == PoolEnd::Kind::kInterrupted) result.verdict = {Verdict::kNotRun, "interrupted", {}};
     result.implementation = pool.plan.implementation.label;

@@ -46,6 +46,8 @@ std::vector<std::string> EventTail::ReadLines() {
 std::string LastLine(const std::filesystem::path& file) {
   constexpr std::streamoff kTailBytes = 4096;
   constexpr size_t kLongest = 300;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) return "";  // a rank may have put a pipe there
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
   if (!stream) return "";
   stream.seekg(std::max<std::streamoff>(0, stream.tellg() - kTailBytes));

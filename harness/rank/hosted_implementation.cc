@@ -1,5 +1,7 @@
 #include "rank/hosted_implementation.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 namespace shardcts {
@@ -10,7 +12,10 @@ HostedImplementation::HostedImplementation(MakeCommunicator make_communicator, M
 }
 
 Outcome HostedImplementation::Invoke(std::string_view operation, const Dict& arguments) {
-  return implementation_->Invoke(operation, arguments);
+  const pid_t rank = getpid();
+  Outcome outcome = implementation_->Invoke(operation, arguments);
+  if (getpid() != rank) _exit(0);  // a process that the operation has forked: the rank alone goes on
+  return outcome;
 }
 
 void HostedImplementation::Renew() {

@@ -126,6 +126,7 @@ class StepReader {
   void ReadRanks(const Json& json, ScriptStep& step) const {
     if (!json.contains("ranks") || json.at("ranks") == "all") return;
     step.ranks = json.at("ranks").get<std::vector<int>>();
+    if (step.ranks.empty()) Fail(step.place, "ranks is empty: nobody would do this step");
     for (int rank : step.ranks) {
       if (rank < 0 || rank >= world_size_) Fail(step.place, fmt::format("rank {} of {} ranks", rank, world_size_));
     }
@@ -142,6 +143,9 @@ class StepReader {
     if (!step.expect.is_object() || step.expect.size() != 1 ||
         !(step.expect.contains("error") || step.expect.contains("value"))) {
       Fail(step.place, "expect needs \"error\" or \"value\"");
+    }
+    if (step.expect.contains("error") && !step.expect.at("error").is_string()) {
+      Fail(step.place, "expect: the kind of an error is a text");
     }
     if (!step.expect.contains("value")) return;
     CheckReferences(step.expect.at("value"), step.place);

@@ -90,6 +90,10 @@ TEST_F(ScriptTest, BadScriptsNameThePlace) {
             "steps[0]: $ref [4] names no earlier step");
   EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "ranks": [5]}])"),
             "steps[0]: rank 5 of 2 ranks");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "ranks": []}])"),
+            "steps[0]: ranks is empty: nobody would do this step");
+  EXPECT_EQ(Wrong(R"([{"op": "implementation.seed", "args": {"seed": 1}, "expect": {"error": 5}}])"),
+            "steps[0]: expect: the kind of an error is a text");
   EXPECT_EQ(Wrong(R"([{"op": "mesh.init", "args": {"shape": [2]}, "ranks": [0]}])"),
             "steps[0]: mesh.init is collective: all ranks must call it (or these \"among\" themselves)");
   EXPECT_EQ(Wrong(R"([{"op": "mesh.init", "args": {"shape": [1]}, "ranks": [0], "among": true}])"), "nothing");

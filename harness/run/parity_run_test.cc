@@ -3,6 +3,7 @@
 
 #include "run/run.h"
 #include "run/tests/pool_setup.h"
+#include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {
@@ -24,6 +25,17 @@ TEST_F(ParityRunTest, ParityComparesWithTheBaseline) {
   const Json results = RunAndRead(options);
   EXPECT_EQ(results["tests"][0]["parity"], Json::parse(R"({"against": "other", "waived": false, "first_difference": "other fake"})"));
   EXPECT_EQ(results["tests"][1]["parity"], Json());
+}
+
+TEST_F(ParityRunTest, LabelsThatShareAFolderAreRefused) {
+  RunOptions options = FakeRun(folder_, {"a"});
+  options.implementations = {{"a/b", "reference", {}, "cpu", std::nullopt}, {"a:b", "reference", {}, "cpu", std::nullopt}};
+  try {
+    RunAndRead(options);
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("a:b and a/b have one folder, a_b"), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(ParityRunTest, ParityOfATestWithAKnownDifferenceIsNoNews) {

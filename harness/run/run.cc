@@ -380,8 +380,17 @@ PoolPlan NewPool(const RunOptions& options, const ImplementationSpec& spec, int 
 
 std::vector<ImplementationSpec> AllImplementations(const RunOptions& options) {
   std::vector<ImplementationSpec> all = options.implementations;
-  if (!options.load_with) return all;
-  if (!std::ranges::count(all, options.load_with->label, &ImplementationSpec::label)) all.push_back(*options.load_with);
+  if (options.load_with && !std::ranges::count(all, options.load_with->label, &ImplementationSpec::label)) {
+    all.push_back(*options.load_with);
+  }
+  std::map<std::string, std::string> folders;  // two in one would take each other's events for their own
+  for (const ImplementationSpec& spec : all) {
+    const auto [known, is_new] = folders.emplace(FolderName(spec.label), spec.label);
+    if (!is_new) {
+      throw InputError("--impl " + spec.label + " and " + known->second + " have one folder, " + known->first +
+                       ", for their labels differ in signs only: run them one after the other");
+    }
+  }
   return all;
 }
 

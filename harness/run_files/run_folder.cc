@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
@@ -41,6 +42,16 @@ bool WriteAll(int descriptor, const std::string& text) {
     done += static_cast<size_t>(written);
   }
   return ::fsync(descriptor) == 0;
+}
+
+// Whether the file is one that a run has written: other programs have files of this name, too, and folders like ours.
+bool HoldsResults(const fs::path& file) {
+  std::error_code error;
+  if (!fs::is_regular_file(file, error)) return false;
+  std::string begin(4096, '\0');
+  std::ifstream stream(file, std::ios::binary);
+  stream.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  return begin.find("\"complete\"") != begin.npos;
 }
 
 }  // namespace
@@ -96,7 +107,7 @@ FolderLock PrepareRunFolder(const fs::path& folder) {
   }
   const bool empty = std::ranges::all_of(
       fs::directory_iterator(folder), [](const fs::directory_entry& entry) { return entry.path().filename() == "run.lock"; });
-  if (!empty && !fs::exists(folder / "results.json")) {
+  if (!empty && !HoldsResults(folder / "results.json")) {
     throw InputError(folder.string() + ": is not empty and holds no earlier run; give another folder with --out");
   }
   FolderLock lock(folder);

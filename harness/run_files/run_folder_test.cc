@@ -47,6 +47,14 @@ TEST(RunFolderTest, EarlierRunIsRemovedAndStrangersAreNot) {
   EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }), HasSubstr("is not empty and holds no earlier run"));
 }
 
+TEST(RunFolderTest, FolderOfAnotherProgramIsLeftAlone) {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "results.json") << "{\"loss\": 0.5}";
+  std::filesystem::create_directories(folder.path() / "runs/mine");
+  EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }), HasSubstr("holds no earlier run"));
+  EXPECT_TRUE(std::filesystem::exists(folder.path() / "runs/mine"));
+}
+
 TEST(RunFolderTest, FileInItsPlaceIsAnInputError) {
   const TemporaryFolder folder;
   std::ofstream(folder.path() / "file") << "x";

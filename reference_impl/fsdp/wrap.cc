@@ -7,6 +7,7 @@
 
 #include "fsdp/ignored_states.h"
 #include "fsdp/wrap_policy.h"
+#include "parameter/dtensor_parameter.h"
 #include "parameter/flat_slice.h"
 #include "tensor/on_group_device.h"
 #include "tensor/semantic_error.h"
@@ -65,6 +66,13 @@ void MoveToDevice(models::Module& module, const std::vector<models::ParameterPtr
   }
 }
 
+// RuntimeError: a parameter is a DTensor, of whose parts a flat parameter would make wholes.
+void CheckNotDistributed(const std::vector<models::ParameterPtr>& managed) {
+  const auto is_distributed = [](const models::ParameterPtr& parameter) { return FindDistribution(*parameter) != nullptr; };
+  if (std::ranges::none_of(managed, is_distributed)) return;
+  throw SemanticError("RuntimeError", "a parameter that is a DTensor cannot be flattened: it got mixed torch.Tensor and DTensor");
+}
+
 // Buffers may have been synchronized by an inner unit already; repeating it changes nothing.
 void SyncModuleStates(models::Module& module, const std::vector<models::ParameterPtr>& managed,
                       const FsdpOptions& options) {
@@ -105,6 +113,7 @@ std::shared_ptr<FsdpModule> WrapFsdp(models::ModulePtr module, const FsdpOptions
   std::vector<BufferRecord> buffers = RecordBuffers(*module, ignored);
   const std::vector<models::ParameterPtr> managed = ManagedParameters(*module, ignored);
   CheckDevices(managed, options);
+  CheckNotDistributed(managed);
   if (options.move_to_device) MoveToDevice(*module, managed, options);
   if (options.sync_module_states) SyncModuleStates(*module, managed, options);
   std::shared_ptr<FlatParameter> flat;

@@ -66,12 +66,19 @@ struct LoadPlan {
   std::vector<std::pair<Path, const SavedValue*>> values;
 };
 
+// A dict or list without entries, of which a checkpoint need not have anything.
+bool IsEmptyContainer(const Value& value) {
+  const auto* dict = value.TryAs<Dict>();
+  const auto* list = value.TryAs<List>();
+  return (dict && dict->empty()) || (list && list->empty());
+}
+
 void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partial, bool scaled) {
   const auto tensor = plan.manifest.tensors.find(entry.name);
   const auto value = plan.manifest.values.find(entry.name);
   const bool is_tensor = tensor != plan.manifest.tensors.end();
   if (!is_tensor && value == plan.manifest.values.end()) {
-    if (!partial) Fail(entry.name, "the checkpoint has no such name");
+    if (!partial && !IsEmptyContainer(entry.value)) Fail(entry.name, "the checkpoint has no such name");
     return;
   }
   if (is_tensor != IsTensorValue(entry.value)) {

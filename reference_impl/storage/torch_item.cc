@@ -25,7 +25,7 @@ constexpr int kMaxValueDepth = 100;
 std::vector<std::string_view> NamesOfItems() {
   std::vector<std::string_view> names{"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3",
                                       "torch._utils _rebuild_parameter", "torch.storage UntypedStorage",
-                                      "collections OrderedDict", "_codecs encode", "_io BytesIO", "torch Size"};
+                                      "collections OrderedDict", "_codecs encode", "__builtin__ bytes", "_io BytesIO", "torch Size"};
   for (const TorchDtype& one : TorchDtypes()) {
     names.push_back(one.name);
     if (!one.storage.empty()) names.push_back(one.storage);
@@ -218,6 +218,7 @@ class ValueReader {
       if (!Latin1OfUtf8(arguments[0].Text(), bytes)) place.Fail("bytes with a character beyond 255");
       return Bytes{std::move(bytes)};
     }
+    if (place.IsMadeBy("__builtin__ bytes") && arguments.empty()) return Bytes{};
     if (place.IsMadeBy("_io BytesIO") && arguments.empty() && place.HasState()) {
       const std::vector<PicklePlace> state = place.State().Items();
       if (!state.empty()) return Read(state.front(), depth + 1);

@@ -6,7 +6,9 @@
 #include <stdexcept>
 
 #include "fully_shard/backward_call.h"
+#include "parameter/dtensor_parameter.h"
 #include "tensor/on_group_device.h"
+#include "tensor/semantic_error.h"
 
 namespace shardcts::reference {
 
@@ -16,6 +18,10 @@ DataParallel::DataParallel(models::ModulePtr wrapped, std::shared_ptr<Communicat
       self_(std::make_shared<DataParallel*>(this)),
       is_module_(is_module) {
   at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : models::NamedParameters(*wrapped)) {
+    if (!FindDistribution(*parameter)) continue;
+    throw SemanticError("RuntimeError", "\"" + name + "\" is a DTensor: its parts are no replicas");
+  }
   RegisterChild("module", std::move(wrapped));
   for (const auto& [name, parameter] : models::NamedParameters(*this)) {
     BroadcastValues(*group_, parameter->value.detach(), 0);

@@ -1,6 +1,7 @@
 """shardcts merge A B… --out DIR: one run of several, which shards or hosts have made. What overlaps must agree."""
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from .model import Report, read_report
 from .verdicts import VERDICTS
 from .write import write_files
 
+SHARD = re.compile(r"--shard[ =]'?(\d{1,9})/(\d{1,9})")
+MOST_SHARDS = 10_000
 SAME_IN_RUN = ("seed", "suite_commit", "pool", "repeat", "require", "require_should", "load_with")
 SAME_IN_IMPLEMENTATION = ("label", "name", "version", "source", "device", "options", "mutant", "capabilities", "patches")
 
@@ -32,9 +35,18 @@ def merge(reports: list[Report]) -> dict:
                        "started": min(report.run["started"] for report in reports),
                        "seconds": max(report.run["seconds"] for report in reports),
                        "environment": _agreed([report.run["environment"] for report in reports])}
-    return first.document | {"complete": all(report.complete for report in reports), "run": run,
+    complete = all(report.complete for report in reports) and not missing_shards(reports)
+    return first.document | {"complete": complete, "run": run,
                              "implementations": implementations, "summary": summary, "suites": _suites(reports),
                              "pools": [pool for report in reports for pool in report.document["pools"]], "tests": tests}
+
+
+def missing_shards(reports: list[Report]) -> list[str]:
+    """Those that the commands of the parts (`--shard I/N`) ask for and that are not there: "3/3"."""
+    there = {(int(index), int(count)) for report in reports
+             for index, count in SHARD.findall(report.run["command"])}
+    counts = {count for _, count in there if count <= MOST_SHARDS}
+    return [f"{index}/{count}" for count in sorted(counts) for index in range(1, count + 1) if (index, count) not in there]
 
 
 def _implementations(reports: list[Report]) -> list[dict]:
@@ -101,7 +113,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.out.exists() and any(options.out.iterdir()):
         raise InputError(f"{options.out}: is not empty")
-    document = merge([read_report(folder) for folder in options.folders])
+    reports = [read_report(folder) for folder in options.folders]
+    document = merge(reports)
+    for shard in missing_shards(reports)[:20]:
+        print(f"shardcts merge: shard {shard} is missing: the run is not complete", file=sys.stderr)
     for number, folder in enumerate(options.folders):
         if (folder / "runs").is_dir():
             shutil.copytree(folder / "runs", options.out / f"parts/{number}/runs", symlinks=True)

@@ -37,3 +37,14 @@ def test_one_part_that_was_cut_short_makes_the_whole_incomplete(tmp_path):
     example_run.write_run(parts[1], document)
     assert run_module("shardcts_reports.merge", *parts, "--out", tmp_path / "all").returncode == 0
     assert not read_report(tmp_path / "all").complete
+
+
+def test_shards_that_are_missing_make_the_whole_incomplete(tmp_path):
+    parts = [run_of(tmp_path / name, {dim: "pass"}, command=f"shardcts run --shard {shard}")
+             for name, dim, shard in (("a", 2, "1/3"), ("b", 3, "2/3"), ("c", 4, "3/3"))]
+    for number, complete in ((2, False), (3, True)):
+        out = tmp_path / f"of{number}"
+        done = run_module("shardcts_reports.merge", *parts[:number], "--out", out)
+        assert done.returncode == 0, done
+        assert read_report(out).complete == complete
+        assert ("shard 3/3 is missing" in done.stdout + done.stderr) != complete

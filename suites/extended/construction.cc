@@ -383,4 +383,16 @@ RULE(WR27) {
           [&] { model.Parallelize(mesh, {{"1", t.TextParam("style")}}); });
 }
 
+RULE(WR28) {
+  const std::string outer = t.TextParam("outer"), inner = t.TextParam("inner");
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), LinearNode(2)}}}, {{"in", 2}});
+  Model model = BuildCoded(t, spec);
+  const Mesh mesh = t.subject().InitMesh({t.world_size()});
+  inner == "tp" ? model.Parallelize(mesh, {{"0", "colwise"}}) : model.FullyShard("0");
+  const Value before = t.subject().Clone(model.Parameters());
+  const auto wrap = [&] { outer == "fsdp" ? WrapFsdp(model, "") : WrapDdp(model); };
+  if (!Refused(t, outer + " over DTensors", {"RuntimeError", "ValueError", "AssertionError"}, wrap)) return;
+  t.Rule(SameValue("parameters after the refused wrap", before, model.Parameters()));
+}
+
 }  // namespace shardcts::extended

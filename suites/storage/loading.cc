@@ -146,4 +146,17 @@ RULE(LD16) {
   t.Rule(SameValue("a read of no names", Value(Dict{}), read));
 }
 
+RULE(LD17) {
+  const World world = FirstRanks(t);
+  const Dict groups{{"lr", 0.5}};
+  world.Save({{"optimizer", Dict{{"param_groups", List{groups}}}}, {"weight", rules::Coded({2}, 1)}}, "checkpoint",
+             {.format = FormatOf(t)});
+  const Dict wanted{{"optimizer", Dict{{"state", Dict{}}, {"param_groups", List{Dict{{"lr", 0.0}}}}}},
+                    {"weight", at::zeros({2})}};
+  const Dict loaded = world.Load(wanted, "checkpoint", {.format = FormatOf(t)});
+  t.Rule(SameValue("weight", rules::Coded({2}, 1), loaded.At("weight")));
+  t.Rule(SameValue("groups", Value(List{groups}), loaded.At("optimizer").AsDict().At("param_groups")));
+  t.Rule(SameValue("state", Value(Dict{}), loaded.At("optimizer").AsDict().At("state")));
+}
+
 }  // namespace shardcts::storage

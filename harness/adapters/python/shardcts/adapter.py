@@ -173,6 +173,11 @@ def _one_line(exception: BaseException) -> str:
 
 def _forget_frames(exception: BaseException | None) -> None:
     """A traceback keeps the locals of every frame alive: models and their storage must not outlive the operation."""
-    while exception is not None:
+    waiting, seen = [exception], set()
+    while waiting:
+        exception = waiting.pop()
+        if exception is None or id(exception) in seen:  # causes may go round in a circle
+            continue
+        seen.add(id(exception))
         traceback.clear_frames(exception.__traceback__)
-        exception = exception.__cause__ or exception.__context__
+        waiting += [exception.__cause__, exception.__context__, *getattr(exception, "exceptions", ())]

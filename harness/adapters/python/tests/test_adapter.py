@@ -78,6 +78,22 @@ def test_wrong_arguments_are_a_type_error():
     assert error[0] == "TypeError" and "sideways" in error[1]
 
 
+def test_causes_that_go_round_in_a_circle_end():
+    class Circular:
+        @operation("x")
+        def x(self) -> None:
+            error = RuntimeError("x")
+            raise error from error
+
+    class Grouped(Circular):
+        @operation("y")
+        def y(self) -> None:
+            raise ExceptionGroup("y", [ValueError("inner")])
+
+    assert Dispatcher(Circular(), "cpu").invoke("x", {})[0][:2] == ("RuntimeError", "x")
+    assert Dispatcher(Grouped(), "cpu").invoke("y", {})[0][0] == "ExceptionGroup"
+
+
 def test_close_is_called():
     counter = Counter()
     Dispatcher(counter, "cpu").close()

@@ -167,3 +167,14 @@ s.synchronize(); assert device_bytes(address, 4) == b'\\xff' * 4
 def test_settings_that_do_not_exist_are_said(name, value, message):
     done = run("torch.ones(2, device='hostdev').cpu(); torch.hostdev.device_count()", **{name: value})
     assert done.returncode == 1 and message in done.stderr, done.stderr
+
+
+def test_conjugated_and_negated_tensors_are_copied_by_their_values():
+    passes("""
+t = torch.tensor([1 + 2j, 3 - 4j], dtype=torch.complex64)
+d = t.to("hostdev")
+assert torch.equal(d.conj().cpu(), t.conj().resolve_conj())
+assert torch.equal(d.conj().clone().cpu(), t.conj().resolve_conj())
+assert torch.equal((d * d.conj()).cpu(), (t * t.conj()).resolve_conj())
+assert torch.equal(d.conj().imag.cpu(), torch.tensor([-2.0, 4.0]))
+""")
