@@ -122,7 +122,7 @@ def test_examples_do_on_hostdev_what_they_do_on_the_cpu(shardcts, tmp_path):
     name = "scripts/groups_into_a_rank_without_rows"
     assert "Torch not compiled with CUDA enabled" in outcomes["hostdev"].pop(name)[1] and outcomes["cpu"].pop(name)[0] == "fail"
     # Faults of PyTorch on a CPU (docs/deviations.md, SM25 and TR26).
-    for name in ("scripts/forward_after_an_offloaded_scope", "scripts/dropped_gradient_of_offloaded_parameters"):
+    for name in ("scripts/forward_after_an_offloaded_scope", "scripts/dropped_offloaded_gradient"):
         assert outcomes["hostdev"].pop(name)[0] == "pass" and outcomes["cpu"].pop(name)[0] == "fail", name
     # The operators that take lists have other names: maximum.out, _foreach_maximum_.List.
     name = "scripts/moment_that_the_loader_lacks"
