@@ -29,7 +29,8 @@ TEST_F(ParityRunTest, ParityComparesWithTheBaseline) {
 
 TEST_F(ParityRunTest, LabelsThatShareAFolderAreRefused) {
   RunOptions options = FakeRun(folder_, {"a"});
-  options.implementations = {{"a/b", "reference", {}, "cpu", std::nullopt}, {"a:b", "reference", {}, "cpu", std::nullopt}};
+  options.implementations = {{"a/b", "reference", {}, "cpu", std::nullopt},
+                             {"a:b", "reference", {}, "cpu", std::nullopt}};
   try {
     RunAndRead(options);
     FAIL() << "no error";

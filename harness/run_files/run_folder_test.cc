@@ -51,7 +51,8 @@ TEST(RunFolderTest, FolderOfAnotherProgramIsLeftAlone) {
   const TemporaryFolder folder;
   std::ofstream(folder.path() / "results.json") << "{\"loss\": 0.5}";
   std::filesystem::create_directories(folder.path() / "runs/mine");
-  EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }), HasSubstr("holds no earlier run"));
+  EXPECT_THAT(ErrorOfFolder([&] { const FolderLock lock = PrepareRunFolder(folder.path()); }),
+              HasSubstr("holds no earlier run"));
   EXPECT_TRUE(std::filesystem::exists(folder.path() / "runs/mine"));
 }
 

@@ -91,7 +91,8 @@ class FlatParameter : public std::enable_shared_from_this<FlatParameter> {
   // *Collective* over the shard group. The sharded gradient, gathered; undefined when there is none.
   at::Tensor GatherGradient() const;
 
-  // Called before a forward, a move and a scope of full parameters: adopts requires_grad of the parameter objects at rest, which their owner may have changed.
+  // Called before a forward, a move and a scope of full parameters: adopts requires_grad of the parameter objects at
+  // rest, which their owner may have changed.
   void AdoptRequiresGrad();
   // *Collective* over the shard group, unless unsharded: gathers, in the compute dtype.
   void Unshard();

@@ -68,9 +68,9 @@ void MoveToDevice(models::Module& module, const std::vector<models::ParameterPtr
 
 // RuntimeError: a parameter is a DTensor, of whose parts a flat parameter would make wholes.
 void CheckNotDistributed(const std::vector<models::ParameterPtr>& managed) {
-  const auto is_distributed = [](const models::ParameterPtr& parameter) { return FindDistribution(*parameter) != nullptr; };
-  if (std::ranges::none_of(managed, is_distributed)) return;
-  throw SemanticError("RuntimeError", "a parameter that is a DTensor cannot be flattened: it got mixed torch.Tensor and DTensor");
+  const auto is_plain = [](const models::ParameterPtr& parameter) { return !FindDistribution(*parameter); };
+  if (std::ranges::all_of(managed, is_plain)) return;
+  throw SemanticError("RuntimeError", "a flat parameter takes no DTensors: it got mixed torch.Tensor and DTensor");
 }
 
 // Buffers may have been synchronized by an inner unit already; repeating it changes nothing.

@@ -85,8 +85,9 @@ void WrapInCheckpoint(const Call& call, const std::string& path) {
 void WrapInDataParallel(const Call& call, const std::string& path, bool is_module) {
   const Value* given = call.Options().Find("process_group");
   const std::shared_ptr<Communicator> group = given ? call.session.Group(given->AsHandle()) : WorldGroup(call.session);
-  WrapAt(call, path, /*innermost=*/false,
-         [&](models::ModulePtr wrapped) { return std::make_shared<DataParallel>(std::move(wrapped), group, is_module); });
+  WrapAt(call, path, /*innermost=*/false, [&](models::ModulePtr wrapped) {
+    return std::make_shared<DataParallel>(std::move(wrapped), group, is_module);
+  });
 }
 
 Value Wrap(const Call& call) {

@@ -59,8 +59,8 @@ struct LoadedCheckpoint {
 LoadedCheckpoint LoadCheckpoint(Communicator& group, Files& files, const Dict& state_dict, const std::string& path,
                                 bool partial, const AtStep& at_step = {}, int64_t block_size = 0);
 
-// *Local*. Whole tensors on the CPU and plain values, nested as they were; with `keys` those whose flat name, or that of a
-// dict or list around them, is one of the keys. A key that selects nothing is an error.
+// *Local*. Whole tensors on the CPU and plain values, nested as they were; with `keys` those whose flat name, or that of
+// a dict or list around them, is one of the keys. A key that selects nothing is an error.
 Dict ReadCheckpoint(Files& files, const std::string& path, const std::optional<std::vector<std::string>>& keys);
 
 enum class CheckpointFormat { kOwn, kDcp, kSafetensors };

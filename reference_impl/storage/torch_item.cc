@@ -25,7 +25,8 @@ constexpr int kMaxValueDepth = 100;
 std::vector<std::string_view> NamesOfItems() {
   std::vector<std::string_view> names{"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3",
                                       "torch._utils _rebuild_parameter", "torch.storage UntypedStorage",
-                                      "collections OrderedDict", "_codecs encode", "__builtin__ bytes", "_io BytesIO", "torch Size"};
+                                      "collections OrderedDict", "_codecs encode", "__builtin__ bytes",
+                                      "_io BytesIO", "torch Size"};
   for (const TorchDtype& one : TorchDtypes()) {
     names.push_back(one.name);
     if (!one.storage.empty()) names.push_back(one.storage);

@@ -46,7 +46,8 @@ def missing_shards(reports: list[Report]) -> list[str]:
     there = {(int(index), int(count)) for report in reports
              for index, count in SHARD.findall(report.run["command"])}
     counts = {count for _, count in there if count <= MOST_SHARDS}
-    return [f"{index}/{count}" for count in sorted(counts) for index in range(1, count + 1) if (index, count) not in there]
+    return [f"{index}/{count}" for count in sorted(counts) for index in range(1, count + 1)
+            if (index, count) not in there]
 
 
 def _implementations(reports: list[Report]) -> list[dict]:

@@ -356,14 +356,14 @@ RULE(WR24) {
 RULE(WR25) {
   const bool trained = t.BoolParam("trained");
   const Dict other = TensorNode({4}, "bfloat16", {{"unused", true}});
-  Model model = BuildCoded(t, TreeSpec(LinearNode(4, {{"parameters", Dict{{"other", other}}}}), {{"in", 2}}));
+  const ModelSpec spec = TreeSpec(LinearNode(4, {{"parameters", Dict{{"other", other}}}}), {{"in", 2}});
+  Model model = BuildCoded(t, spec);
   if (!trained) model.SetRequiresGrad({"other"}, false);
   model.FullyShard("");
   const auto forward = [&] { model.Forward({Value(at::ones({1, 2}).to(c10::Device(t.device())))}); };
   if (trained) return void(Refused(t, "a forward with trained parameters of two dtypes", {"AssertionError"}, forward));
   forward();
-  HasState(t, "the model afterwards", Twin(TreeSpec(LinearNode(4, {{"parameters", Dict{{"other", other}}}}), {{"in", 2}})).StateDict(),
-           model, "dsd_full");
+  HasState(t, "the model afterwards", Twin(spec).StateDict(), model, "dsd_full");
 }
 
 RULE(WR26) {
@@ -376,7 +376,8 @@ RULE(WR26) {
 }
 
 RULE(WR27) {
-  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), Dict{{"kind", "layer_norm"}}}}});
+  const List layers{LinearNode(4), Dict{{"kind", "layer_norm"}}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", layers}});
   Model model = BuildCoded(t, spec);
   const Mesh mesh = t.subject().InitMesh({t.world_size()});
   Refused(t, t.TextParam("style") + " on a layer norm", {"NotImplementedError"},
@@ -385,7 +386,8 @@ RULE(WR27) {
 
 RULE(WR28) {
   const std::string outer = t.TextParam("outer"), inner = t.TextParam("inner");
-  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", List{LinearNode(4), LinearNode(2)}}}, {{"in", 2}});
+  const List layers{LinearNode(4), LinearNode(2)};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", layers}}, {{"in", 2}});
   Model model = BuildCoded(t, spec);
   const Mesh mesh = t.subject().InitMesh({t.world_size()});
   inner == "tp" ? model.Parallelize(mesh, {{"0", "colwise"}}) : model.FullyShard("0");

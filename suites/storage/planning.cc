@@ -189,7 +189,9 @@ RULE(RK9) {
   layout.tensors.push_back({"halves", {"float32", {6}, {{0, rows(0, 3)}, {1, rows(3, 3)}, {2, rows(3, 3)}}}});
   const SavePlan plan = PlanSave(t.caller(), layout, {.lowest_rank = true});
   const std::map<std::string, std::vector<HeldChunk>> expected = {
-      {"everywhere", {{0, rows(0, 6)}}}, {"not_on_0", {{1, rows(0, 6)}}}, {"halves", {{0, rows(0, 3)}, {1, rows(3, 3)}}}};
+      {"everywhere", {{0, rows(0, 6)}}},
+      {"not_on_0", {{1, rows(0, 6)}}},
+      {"halves", {{0, rows(0, 3)}, {1, rows(3, 3)}}}};
   for (const auto& [name, chunks] : expected) {
     t.Rule(Holds(plan.chunks.at(name) == chunks, name, "is not written once, by the lowest rank that has it"));
   }
