@@ -109,9 +109,7 @@ void SaveThenOverwrite(Trial& t, const std::string& path, const SaveOptions& opt
 // A save to "bad" that fails on the last rank, then one that does not.
 void FailThenSave(Trial& t, const SaveOptions& options, const std::string& path, bool in_background = true) {
   const World world = FirstRanks(t);
-  const bool is_last = t.rank() == t.world_size() - 1;
-  Dict state = CodedState(t, world, kAsync);
-  if (is_last) state.Set("x.y", at::zeros({1})), state.Set("x", Dict{{"y", at::zeros({1})}});
+  const Dict state = ClashingOnLast(t, CodedState(t, world, kAsync));
   IsRefused(t, "a save that fails on the last rank", {fmt::format("rank {}", t.world_size() - 1), "x.y"},
             [&] { SaveCheckpointAsync(t.caller(), state, "bad", options).Wait(); });
   t.Rule(Equal("complete", false, DescribeCheckpoint(t.caller(), "bad").complete));
@@ -248,8 +246,7 @@ RULE(AS15) {
 
 RULE(AS16) {
   const World world = FirstRanks(t);
-  Dict state = CodedState(t, world, kAsync);
-  if (t.rank() == t.world_size() - 1) state.Set("x.y", at::zeros({1})), state.Set("x", Dict{{"y", at::zeros({1})}});
+  const Dict state = ClashingOnLast(t, CodedState(t, world, kAsync));
   std::optional<BackgroundSave> save;
   IsRefused(t, "a save that fails on the last rank", {"x.y"}, [&] {
     save = SaveCheckpointAsync(t.caller(), state, "bad");

@@ -28,6 +28,8 @@ struct PlacedTensor {
 Dict CodedState(const Trial& t, const World& world, const std::vector<PlacedTensor>& tensors);
 // The same with other values: where to load.
 Dict BlankState(const Trial& t, const World& world, const std::vector<PlacedTensor>& tensors);
+// The state with one entry more on the last rank, which its flat name clashes with: a save of it fails there.
+Dict ClashingOnLast(const Trial& t, Dict state);
 // Whole tensors.
 Dict WholeState(const std::vector<PlacedTensor>& tensors);
 

@@ -13,15 +13,6 @@ namespace {
 
 constexpr int64_t kLarge = 40'000;  // elements of a tensor that no format's own bytes hide
 
-// One entry more on the last rank, which its flat name clashes with.
-Dict ClashingOnLast(const Trial& t, Dict state) {
-  if (t.rank() == t.world_size() - 1) {
-    state.Set("x.y", at::zeros({1}));
-    state.Set("x", Dict{{"y", at::zeros({1})}});
-  }
-  return state;
-}
-
 const std::vector<PlacedTensor> kTwo = {{"weight", {5, 2}, "S0"}, {"bias", {5}, "R"}};
 
 }  // namespace
