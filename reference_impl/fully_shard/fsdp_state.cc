@@ -27,7 +27,7 @@ void FsdpState::RegisterForwardHooks() {
 
 at::Tensor FsdpState::PreForward(at::Tensor input) {
   LazyInit();
-  if (root_->final_callback_queued && !IsInBackward()) AbandonBackward(*root_);  // the last one failed
+  if (root_->final_callback_queued && !IsInBackward()) EndBackward(*root_, &ParameterGroup::AbandonBackward);  // failed
   if (options_.mixed_precision.cast_forward_inputs) {
     input = CastIfFloating(std::move(input), options_.mixed_precision.param_dtype);
   }
@@ -43,23 +43,15 @@ at::Tensor FsdpState::PostForward(at::Tensor output) {
 void FsdpState::PreBackward() {
   if (!root_->final_callback_queued) {
     root_->final_callback_queued = true;
-    CallAfterBackward([root = root_] { FinishBackward(*root); });
+    CallAfterBackward([root = root_] { EndBackward(*root, &ParameterGroup::FinishBackward); });
   }
   if (group_) group_->PreBackward();
 }
 
-void FsdpState::FinishBackward(Root& root) {
+void FsdpState::EndBackward(Root& root, void (ParameterGroup::*end)()) {
   for (const std::weak_ptr<FsdpState>& weak : root.states) {
     const std::shared_ptr<FsdpState> state = weak.lock();
-    if (state && state->group_) state->group_->FinishBackward();
-  }
-  root.final_callback_queued = false;
-}
-
-void FsdpState::AbandonBackward(Root& root) {
-  for (const std::weak_ptr<FsdpState>& weak : root.states) {
-    const std::shared_ptr<FsdpState> state = weak.lock();
-    if (state && state->group_) state->group_->AbandonBackward();
+    if (state && state->group_) (state->group_.get()->*end)();
   }
   root.final_callback_queued = false;
 }

@@ -44,8 +44,7 @@ class FsdpState : public models::ModuleExtension, public std::enable_shared_from
   void CollectStates();
   void NameParameters() const;
   void ValidateNoDuplicates() const;
-  static void FinishBackward(Root& root);
-  static void AbandonBackward(Root& root);  // what a backward that ended with an error has left is dropped
+  static void EndBackward(Root& root, void (ParameterGroup::*end)());  // of each group
 
   models::Module* module_;  // owns this
   FullyShardOptions options_;
