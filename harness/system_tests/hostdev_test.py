@@ -45,7 +45,7 @@ def test_the_gradient_that_no_stream_waits_for_is_found(run_shardcts):
     """A defect of PyTorch that needs work to be late (docs/deviations.md)."""
     ended, run = run_shardcts("torch,device=hostdev", "--world", 2, "--filter", TREC)
     (implementation,) = run.document["implementations"]
-    assert run.verdicts == ["pass"] and [patch["target"] for patch in implementation["patches"]] == [WRITE_BACK], ended
+    assert run.verdicts == ["pass"] and [patch["target"] for patch in implementation["patches"]][:1] == [WRITE_BACK], ended
     ended, run = run_shardcts("torch,device=hostdev,grad_writeback=as_is", "--world", 2, "--filter", TREC, out="as_is")
     assert run.verdicts == ["fail"] and "nan" in run.tests[0]["reason"], ended
 

@@ -6,11 +6,15 @@ Each patch is declared in the results with its reason. A patch never touches wha
 from __future__ import annotations
 
 import functools
+import itertools
+import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch.distributed import _state_dict_utils
+from torch.distributed.checkpoint import _async_process_executor
 from torch.distributed.fsdp import _init_utils, _optim_utils
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 
@@ -100,6 +104,30 @@ def _copy_gathered_optimizer_states() -> None:
     _optim_utils._unflatten_orig_param_states = copy_and_unflatten
 
 
+_PORTS = range(16384, 32768)  # below the ports that Linux gives to outgoing connections
+
+
+def _free_port_of_no_connection() -> int:
+    """A port that is free now and that no outgoing connection gets later; each process begins its search at another one.
+
+    Raises OSError if there is none.
+    """
+    start = os.getpid() * 97 % len(_PORTS)
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    for port in itertools.chain(_PORTS[start:], _PORTS[:start]):
+        with socket.socket(family) as probe:
+            try:
+                probe.bind(("", port))
+                return port
+            except OSError:
+                continue
+    raise OSError(f"no free port from {_PORTS.start} to {_PORTS.stop - 1}")
+
+
+def _let_background_stores_keep_their_port() -> None:
+    _async_process_executor.get_free_port = _free_port_of_no_connection
+
+
 PATCHES = [
     Patch(
         target="torch.cpu.Stream.synchronize",
@@ -147,6 +175,13 @@ PATCHES = [
         is_needed=_has_streams,
         apply=_let_streams_wait_for_written_gradients,
         option="grad_writeback",
+    ),
+    Patch(
+        target="torch.distributed.checkpoint._async_process_executor.get_free_port",
+        reason="the process that saves in the background gets a port that is free and is listened to later; any outgoing "
+               "connection may have taken it by then (EADDRINUSE). The port is chosen below those of outgoing connections.",
+        is_needed=lambda device_type: True,
+        apply=_let_background_stores_keep_their_port,
     ),
     Patch(
         target="torch.Tensor.pin_memory",

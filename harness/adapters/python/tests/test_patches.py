@@ -1,13 +1,17 @@
 """A patch that is declared is one that is needed."""
 
 import pkgutil
+import socket
 from unittest import mock
 
 import pytest
 import torch
+from torch.distributed.checkpoint import _async_process_executor
 from torch.distributed.fsdp._flat_param import FlatParamHandle
 
 from shardcts import patches
+
+GET_FREE_PORT = "torch.distributed.checkpoint._async_process_executor.get_free_port"
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +78,23 @@ def test_every_patch_is_declared_once_with_its_reason():
     assert all(patch.reason for patch in patches.PATCHES)
 
 
-def test_accelerators_need_no_patch_but_that_of_their_streams():
+def test_accelerators_need_no_patch_but_those_of_their_streams_and_of_ports():
     original = torch.Tensor.pin_memory
     declared = [patch["target"] for patch in patches.apply_needed("cuda")]
-    assert declared == ["torch.distributed.fsdp._flat_param.FlatParamHandle._writeback_orig_params"]
+    assert declared == ["torch.distributed.fsdp._flat_param.FlatParamHandle._writeback_orig_params", GET_FREE_PORT]
     assert torch.Tensor.pin_memory is original
-    assert patches.apply_needed("cuda", {"grad_writeback": "as_is"}) == []
+    assert [patch["target"] for patch in patches.apply_needed("cuda", {"grad_writeback": "as_is"})] == [GET_FREE_PORT]
+
+
+def test_the_port_of_a_background_store_is_free_and_never_that_of_an_outgoing_connection():
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as range_of_system:
+        lowest, highest = map(int, range_of_system.read().split())
+    assert lowest <= _async_process_executor.get_free_port() <= highest  # PyTorch's own: a connection may take it
+    patches.apply_needed("cpu")
+    port = _async_process_executor.get_free_port()
+    assert port < lowest
+    with socket.create_server(("", port)):
+        assert _async_process_executor.get_free_port() != port
 
 
 def test_an_option_leaves_its_patch_out():
