@@ -8,6 +8,7 @@
 #include "dsd/flattened_state.h"
 #include "dsd/optimizer_state.h"
 #include "dsd/part_from_rank0.h"
+#include "dsd/placed_beside_units.h"
 #include "dsd/placed_state.h"
 #include "dsd/selected_state.h"
 #include "fsdp_optim/incoming_state.h"
@@ -316,6 +317,7 @@ void LoadOfUnits(models::Module& model, Optimizer& optimizer, const Parts* parts
   Dict loaded = OptimStateToLoad(model, {&optimizer, {}}, mine ? &*mine : nullptr, UnitsGroup(model, *context.world),
                                  {.rank0_only = rank0_only}, user_warnings);
   WarnUser(context, user_warnings);
+  TakePartsBesideUnits(model, optimizer, loaded, options, context, agreement);
   loaded = WithoutStorageOf(mine ? Value(*mine) : Value(), std::move(loaded)).AsDict();
   agreement.Try([&] { optimizer.CheckLoad(loaded); });
   AgreeOnTexts(context.world, agreement, "state dicts", {});

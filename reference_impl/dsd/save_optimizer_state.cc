@@ -5,6 +5,7 @@
 #include "agreement/rank_agreement.h"
 #include "dsd/flattened_state.h"
 #include "dsd/optimizer_state.h"
+#include "dsd/placed_beside_units.h"
 #include "dsd/placed_state.h"
 #include "dsd/whole_values.h"
 #include "fsdp_optim/save_optim_state.h"
@@ -76,8 +77,8 @@ Dict StateOfUnits(models::Module& model, const Optimizer& optimizer, const State
                               .shard_state = settings.type != StateDictType::kFull,
                               .offload_to_cpu = settings.optim_config.offload_to_cpu};
   std::vector<std::string> user_warnings;
-  Dict saved = SaveOptimState(model, {&optimizer, {}}, optimizer.CompleteStateDict(), UnitsGroup(model, *context.world), save,
-                              user_warnings);
+  Dict saved = SaveOptimState(model, {&optimizer, {}}, StateBesideUnits(model, optimizer, options, context),
+                              UnitsGroup(model, *context.world), save, user_warnings);
   WarnUser(context, user_warnings);
   return saved;
 }

@@ -85,7 +85,7 @@ void FlatParameter::Flatten() {
       options_.mixed_precision.param_dtype.value_or(originals_.front()->value.scalar_type());
   const int64_t aligned =
       options_.use_orig_params ? kAlignmentBytes / static_cast<int64_t>(c10::elementSize(compute_dtype)) : 0;
-  layout_ = LayOut(numels, aligned, is_sharded() ? options_.shard_group->size() : 1);
+  layout_ = LayOut(numels, aligned, is_sharded() ? options_.shard_group->size() : 1, options_.shard_group->size());
 
   // Only what this rank keeps is copied.
   at::Tensor shard = at::zeros({layout_.ShardNumel()}, like);

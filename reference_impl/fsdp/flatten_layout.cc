@@ -30,7 +30,7 @@ FlatSlice FlattenLayout::SliceOf(size_t parameter, int64_t rank) const {
   return {begin - whole.begin, begin - owned.begin, end - begin};
 }
 
-FlattenLayout LayOut(const std::vector<int64_t>& numels, int64_t aligned_numel, int64_t ranks) {
+FlattenLayout LayOut(const std::vector<int64_t>& numels, int64_t aligned_numel, int64_t ranks, int64_t group_size) {
   FlattenLayout layout;
   layout.ranks = ranks;
   for (int64_t numel : numels) {
@@ -38,7 +38,7 @@ FlattenLayout LayOut(const std::vector<int64_t>& numels, int64_t aligned_numel, 
     layout.parameters.push_back({layout.numel, numel});
     layout.numel += numel;
   }
-  if (aligned_numel > 0) PadToMultipleOf(ranks, layout);
+  if (aligned_numel > 0) PadToMultipleOf(group_size, layout);
   return layout;
 }
 

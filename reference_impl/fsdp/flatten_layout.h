@@ -44,8 +44,8 @@ struct FlattenLayout {
   FlatSlice SliceOf(size_t parameter, int64_t rank) const;
 };
 
-// `aligned_numel` > 0: every parameter begins at a multiple of it, and the total is a multiple of `ranks`.
-// 0: parameters follow each other without a gap.
-FlattenLayout LayOut(const std::vector<int64_t>& numels, int64_t aligned_numel, int64_t ranks);
+// `ranks`: those that share the flat parameter, one with NO_SHARD. `aligned_numel` > 0: every parameter begins at a
+// multiple of it, and the total is a multiple of `group_size`, also with NO_SHARD. 0: parameters follow each other without a gap.
+FlattenLayout LayOut(const std::vector<int64_t>& numels, int64_t aligned_numel, int64_t ranks, int64_t group_size);
 
 }  // namespace shardcts::reference

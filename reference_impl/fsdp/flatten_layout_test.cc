@@ -10,7 +10,7 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(FlattenLayoutTest, ParametersFollowEachOtherWithoutAlignment) {
-  const FlattenLayout layout = LayOut({20, 5}, 0, 4);  // Linear(4, 5) over 4 ranks
+  const FlattenLayout layout = LayOut({20, 5}, 0, 4, 4);  // Linear(4, 5) over 4 ranks
   EXPECT_THAT(layout.parameters, ElementsAre(FlatRange{0, 20}, FlatRange{20, 5}));
   EXPECT_EQ(layout.numel, 25);
   EXPECT_EQ(layout.ShardNumel(), 7);
@@ -20,7 +20,7 @@ TEST(FlattenLayoutTest, ParametersFollowEachOtherWithoutAlignment) {
 }
 
 TEST(FlattenLayoutTest, AlignmentGoesBetweenParametersAndTheTotalDividesByRanks) {
-  const FlattenLayout layout = LayOut({10, 10}, 4, 2);  // a BatchNorm1d(10) in float32
+  const FlattenLayout layout = LayOut({10, 10}, 4, 2, 2);  // a BatchNorm1d(10) in float32
   EXPECT_THAT(layout.parameters, ElementsAre(FlatRange{0, 10}, FlatRange{12, 10}));
   EXPECT_THAT(layout.padding, ElementsAre(FlatRange{10, 2}));
   EXPECT_EQ(layout.numel, 22);
@@ -28,15 +28,16 @@ TEST(FlattenLayoutTest, AlignmentGoesBetweenParametersAndTheTotalDividesByRanks)
   EXPECT_EQ(layout.SliceOf(0, 1).numel, 0);
   EXPECT_EQ(layout.SliceOf(1, 0).numel, 0);
   EXPECT_EQ(layout.SliceOf(1, 1), (FlatSlice{0, 1, 10}));
-  EXPECT_THAT(LayOut({3, 2}, 4, 4).padding, ElementsAre(FlatRange{3, 1}, FlatRange{6, 2}));
+  EXPECT_THAT(LayOut({3, 2}, 4, 4, 4).padding, ElementsAre(FlatRange{3, 1}, FlatRange{6, 2}));
+  EXPECT_EQ(LayOut({13}, 4, /*ranks=*/1, /*group_size=*/7).numel, 14);  // NO_SHARD
 }
 
 TEST(FlattenLayoutTest, RanksBehindTheEndHoldOnlyPadding) {
-  const FlattenLayout one = LayOut({1}, 0, 2);
+  const FlattenLayout one = LayOut({1}, 0, 2, 2);
   EXPECT_EQ(one.ShardNumel(), 1);
   EXPECT_EQ(one.PaddingOf(0), 0);
   EXPECT_EQ(one.PaddingOf(1), 1);
-  const FlattenLayout five = LayOut({5}, 0, 4);  // 2, 2, 1, 0
+  const FlattenLayout five = LayOut({5}, 0, 4, 4);  // 2, 2, 1, 0
   EXPECT_EQ(five.Owned(2).numel, 1);
   EXPECT_EQ(five.Owned(3).numel, 0);
   EXPECT_EQ(five.SliceOf(0, 3).numel, 0);

@@ -69,6 +69,10 @@ void CheckSameKind(const StateDictSettings& first, const StateDictSettings& othe
 
 }  // namespace
 
+bool StateDictConfig::operator==(const StateDictConfig& other) const {
+  return class_name == other.class_name && offload_to_cpu == other.offload_to_cpu && rank0_only == other.rank0_only;
+}
+
 StateDictConfig DefaultStateDictConfig(const std::string& class_name) {
   return {class_name, ConfigClassNamed(class_name).offload_to_cpu};
 }
@@ -108,7 +112,10 @@ std::optional<StateDictSettings> SetStateDictType(models::Module& root, const St
 std::optional<StateDictSettings> GetStateDictType(models::Module& root) {
   std::optional<StateDictSettings> settings;
   for (FsdpModule* unit : FsdpUnits(root)) {
-    if (!settings) settings = unit->settings();
+    if (!settings) {
+      settings = unit->settings();
+      settings->optim_config.use_dtensor |= unit->options().mesh != nullptr;
+    }
     if (*settings == unit->settings()) continue;
     throw SemanticError("AssertionError",
                         "All FSDP modules must have the same state dict settings. Got different "

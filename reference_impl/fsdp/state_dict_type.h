@@ -23,7 +23,8 @@ struct StateDictConfig {
   bool offload_to_cpu = false;
   bool rank0_only = false;   // kFull: other ranks get no values that units manage
   bool use_dtensor = false;  // kSharded: DTensors; set for a unit that was created with a mesh
-  bool operator==(const StateDictConfig&) const = default;
+  // Whether both are the same but for use_dtensor, which the unit decides.
+  bool operator==(const StateDictConfig& other) const;
 };
 
 struct StateDictSettings {
@@ -47,7 +48,7 @@ StateDictSettings MakeStateDictSettings(StateDictType type, const std::optional<
 // unit. AssertionError: the units did not have the same type and config classes; the units visited before stay set.
 std::optional<StateDictSettings> SetStateDictType(models::Module& root, const StateDictSettings& settings);
 
-// AssertionError: the units differ.
+// With use_dtensor of the optimizer's config where the first unit has a mesh. AssertionError: the units differ.
 std::optional<StateDictSettings> GetStateDictType(models::Module& root);
 
 // SetStateDictType during its lifetime. Destruction restores the previous settings, also when an exception passes.

@@ -95,8 +95,16 @@ Value WithoutStorageOf(const Value& other, const Value& value) {
 Dict CopiedToCpu(const Dict& state) {
   Dict copied;
   for (const auto& [name, value] : state) {
-    const auto* tensor = value.TryAs<Tensor>();
-    copied.Set(name, tensor ? Value(tensor->data.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true)) : value);
+    const auto copy = [](const at::Tensor& tensor) { return tensor.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true); };
+    if (const auto* tensor = value.TryAs<Tensor>()) {
+      copied.Set(name, copy(tensor->data));
+    } else if (const auto* distributed = value.TryAs<shardcts::DTensor>()) {
+      shardcts::DTensor moved = *distributed;
+      moved.local = copy(moved.local);
+      copied.Set(name, std::move(moved));
+    } else {
+      copied.Set(name, value);
+    }
   }
   return copied;
 }

@@ -20,7 +20,7 @@ std::vector<Dict::Entry> SortedEntries(const Dict& state);
 // `other` is a copy. A tensor that several parameter groups share has one copy, which they share.
 Value WithoutStorageOf(const Value& other, const Value& value);
 
-// The state with copies of all plain tensors on the CPU.
+// The state with copies of all plain tensors and of the local parts of DTensors on the CPU.
 Dict CopiedToCpu(const Dict& state);
 
 // ['a', 'b']

@@ -1,4 +1,5 @@
 // Optimizer state of FSDP1: by original parameter names, and back.
+#include "dsd/optimizer_state.h"
 #include "fsdp_optim/load_optim_state.h"
 #include "fsdp_optim/rekey.h"
 #include "fsdp_optim/save_optim_state.h"
@@ -50,7 +51,7 @@ OptimizerInput ReadInput(const Call& call) {
 
 Value SaveAs(const Call& call, const SaveOptimOptions& options) {
   const Value* given = call.Find("state_dict");
-  const Dict state_dict = given ? given->AsDict() : call.TheOptimizer().StateDict();
+  const Dict state_dict = given ? given->AsDict() : GetPlacedStateDict(call.TheOptimizer());
   std::vector<std::string> user_warnings;
   Dict saved = SaveOptimState(call.Model(), ReadInput(call), state_dict, call.GroupOrWorld(), options, user_warnings);
   WarnUser(call, user_warnings);
@@ -89,7 +90,8 @@ Value ToLoad(const Call& call) {
                                     .is_named_optimizer = call.Flag("is_named_optimizer", false)});
   if (call.Flag("load_directly", false)) {
     const Value* given = call.Find("state_dict");
-    call.TheOptimizer().LoadStateDict(WithoutStorageOf(given ? *given : Value(), loaded).AsDict());
+    SetPlacedStateDict(call.TheOptimizer(), WithoutStorageOf(given ? *given : Value(), loaded).AsDict(),
+                       {nullptr, call.session.meshes, call.warnings});
   }
   return loaded;
 }

@@ -91,6 +91,9 @@ FsdpOptions ReadFsdpOptions(const Call& call, const std::string& path) {
   }
   read.offload_params = options.Flag("cpu_offload", read.offload_params);
   read.use_orig_params = options.Flag("use_orig_params", read.use_orig_params);
+  if (options.Find("ignored_modules") && options.Find("ignored_states")) {
+    throw SemanticError("ValueError", "Cannot pass both ignored_modules and ignored_states");
+  }
   for (const std::string& below : options.Texts("ignored_modules")) {
     read.ignored_modules.push_back(&ModuleAt(model, below));
   }

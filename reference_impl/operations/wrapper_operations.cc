@@ -6,6 +6,7 @@
 #include "parallel/parallelize.h"
 #include "wrappers/checkpoint_wrapper.h"
 #include "wrappers/compile_wrapper.h"
+#include "tensor/semantic_error.h"
 #include "wrappers/data_parallel.h"
 
 namespace shardcts::reference {
@@ -85,6 +86,10 @@ void WrapInCheckpoint(const Call& call, const std::string& path) {
 void WrapInDataParallel(const Call& call, const std::string& path, bool is_module) {
   const Value* given = call.Options().Find("process_group");
   const std::shared_ptr<Communicator> group = given ? call.session.Group(given->AsHandle()) : WorldGroup(call.session);
+  const auto* present = dynamic_cast<const DataParallel*>(&ModuleAt(call.Model(), path));
+  if (!is_module && present && !present->is_module()) {
+    throw SemanticError("AssertionError", "replicate has been applied to the module at \"" + path + "\" before");
+  }
   WrapAt(call, path, /*innermost=*/false, [&](models::ModulePtr wrapped) {
     return std::make_shared<DataParallel>(std::move(wrapped), group, is_module);
   });

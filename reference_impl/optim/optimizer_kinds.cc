@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <limits>
 #include <map>
+#include <set>
 
 #include "optim/rule_state.h"
 #include "tensor/semantic_error.h"
@@ -59,6 +62,37 @@ const Kind& KindNamed(const std::string& name) {
   return found->second;
 }
 
+struct Range {
+  const char* option;
+  double end;  // of [0, end)
+  std::set<std::string> kinds = {};  // that check it; empty: all that have it
+};
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+const double kAfterOne = std::nextafter(1.0, 2.0);
+const Range kRanges[] = {{"momentum", kUnbounded}, {"weight_decay", kUnbounded}, {"eps", kUnbounded},
+                         {"lr_decay", kUnbounded}, {"initial_accumulator_value", kUnbounded},
+                         {"momentum_decay", kUnbounded}, {"alpha", kUnbounded, {"rmsprop"}},
+                         {"betas", 1}, {"rho", kAfterOne}};
+
+void CheckInRange(const std::string& option, const Value& value, double end) {
+  const double number = value.AsDouble();
+  if (number >= 0 && number < end) return;
+  throw SemanticError("ValueError", "Invalid " + option + " value: " + std::to_string(number));
+}
+
+// Of what an optimizer is created with; groups of their own are not checked, as in PyTorch.
+void CheckRanges(const std::string& kind, const Dict& options) {
+  for (const Range& range : kRanges) {
+    const Value* value = options.Find(range.option);
+    if (!value || (!range.kinds.empty() && !range.kinds.contains(kind))) continue;
+    if (const auto* list = value->TryAs<List>()) {
+      for (const Value& one : *list) CheckInRange(range.option, one, range.end);
+    } else {
+      CheckInRange(range.option, *value, range.end);
+    }
+  }
+}
+
 }  // namespace
 
 Dict DefaultOptions(const std::string& kind) { return KindNamed(kind).defaults; }
@@ -75,13 +109,15 @@ Dict WithOptions(Dict options, const Dict& given) {
     }
   }
   const double lr = LearningRate(options).value();
-  if (lr < 0) throw SemanticError("ValueError", "Invalid learning rate: " + std::to_string(lr));
+  if (!(lr >= 0)) throw SemanticError("ValueError", "Invalid learning rate: " + std::to_string(lr));
   return options;
 }
 
 std::unique_ptr<UpdateRule> MakeRule(const std::string& kind, const Dict& given) {
   const Kind& found = KindNamed(kind);
-  return found.make(WithOptions(found.defaults, given));
+  Dict options = WithOptions(found.defaults, given);
+  CheckRanges(kind, options);
+  return found.make(std::move(options));
 }
 
 }  // namespace shardcts::reference

@@ -102,9 +102,11 @@ bool IsWritten(const models::Parameter& parameter, const StateValue& entry) {
 }
 
 // The parameter that replaces `old`: the given tensor itself, not a copy of it.
+// RuntimeError: a plain tensor for a DTensor.
 models::ParameterPtr Replacement(const models::Parameter& old, const StateValue& value) {
   const bool requires_grad = old.value.requires_grad();
   const DTensorDistribution* layout = FindDistribution(old);
+  if (layout && std::holds_alternative<at::Tensor>(value)) throw SemanticError("RuntimeError", kMixedTensors);
   const auto* whole = std::get_if<WholeTensor>(&value);
   if (whole && layout) {
     at::Tensor part = whole->fetch_part(*layout, {});
@@ -112,7 +114,10 @@ models::ParameterPtr Replacement(const models::Parameter& old, const StateValue&
     if (part.storage().nbytes() != part.nbytes()) part = part.clone();
     return MakeDTensorParameter(WithDistribution(*layout, part), requires_grad);
   }
-  if (const auto* distributed = std::get_if<DTensor>(&value)) return MakeDTensorParameter(*distributed, requires_grad);
+  if (const auto* distributed = std::get_if<DTensor>(&value)) {
+    const bool same_mesh = layout && layout->mesh->layout() == distributed->mesh->layout();
+    return MakeDTensorParameter(same_mesh ? Redistribute(*distributed, layout->placements) : *distributed, requires_grad);
+  }
   at::Tensor plain = whole ? whole->fetch().detach() : std::get<at::Tensor>(value).detach();
   plain.set_requires_grad(requires_grad);
   return std::make_shared<models::Parameter>(models::Parameter{plain, nullptr});
@@ -231,7 +236,7 @@ class Loader {
     if (known != replaced_.end()) slot = known->second;
     if (known == replaced_.end() && Replaces(slot->value) && !IsKept(*slot)) {
       const models::ParameterPtr old = slot;
-      slot = Replacement(*slot, *entry);
+      Record(key, shape, *entry, FailureOf([&] { slot = Replacement(*old, *entry); }));
       if (options_.keep_ties) replaced_.emplace(old, slot);
     } else {
       Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
@@ -272,6 +277,12 @@ class Loader {
     const std::string failure = std::holds_alternative<ShardedTensor>(entry)
                                     ? "'" + type + "' object has no attribute 'local_shards'"
                                     : FailureOf([&] { CopyInto(target, distribution, entry); });
+    Record(key, shape, entry, failure);
+  }
+
+  // `failure`: its text; empty: none.
+  void Record(const std::string& key, const std::vector<int64_t>& shape, const StateValue& entry,
+              const std::string& failure) {
     if (failure.empty()) return;
     errors_.push_back("While copying the parameter named \"" + key + "\", whose dimensions in the model are " +
                       SizeText(shape) + " and whose dimensions in the checkpoint are " + SizeText(GlobalShape(entry)) +

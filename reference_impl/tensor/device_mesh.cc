@@ -12,7 +12,10 @@ namespace {
 
 void CheckArguments(int world_size, const std::vector<int64_t>& shape, const std::vector<std::string>& dim_names) {
   int64_t size = 1;
-  for (int64_t dim_size : shape) size *= dim_size;
+  for (int64_t dim_size : shape) {
+    if (dim_size < 1) throw SemanticError("RuntimeError", "a mesh dimension of size " + std::to_string(dim_size));
+    size *= dim_size;
+  }
   if (shape.empty() || size != world_size) {
     throw SemanticError("RuntimeError", "a mesh of " + std::to_string(size) + " ranks over a world of " +
                                             std::to_string(world_size));

@@ -5,9 +5,8 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <algorithm>
+#include <map>
 
-#include "tensor/semantic_error.h"
-#include "tensor/sharding.h"
 
 namespace shardcts::reference {
 namespace {
@@ -18,6 +17,43 @@ std::string DeviceOfRank(int64_t rank, at::Device local) {
   if (local.is_cpu() || local.is_meta()) return local.str();
   const int64_t devices = c10::impl::getDeviceGuardImpl(local.type())->deviceCount();
   return at::Device(local.type(), static_cast<c10::DeviceIndex>(rank % devices)).str();
+}
+
+// Each rank's shards, as it packs them and as all unpack them.
+std::vector<ShardMetadata> InCommonOrder(std::vector<ShardMetadata> shards) {
+  std::ranges::sort(shards, {}, &ShardMetadata::offsets);
+  return shards;
+}
+
+void Pack(std::vector<LocalShard> shards, const at::Tensor& into) {
+  std::ranges::sort(shards, {}, [](const LocalShard& shard) { return shard.metadata.offsets; });
+  int64_t place = 0;
+  for (const LocalShard& shard : shards) {
+    const int64_t numel = shard.tensor.numel();
+    into.narrow(0, place, numel).copy_(shard.tensor.detach().reshape({-1}));
+    place += numel;
+  }
+}
+
+// Whether the shards, one after the other, are the tensor: equal numbers of rows on the ranks in order, fewer on the last.
+bool AreEqualRows(const std::vector<int64_t>& shape, const std::vector<ShardMetadata>& shards,
+                  const std::vector<int64_t>& ranks) {
+  int64_t begin = 0;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const ShardMetadata& shard = shards[i];
+    std::vector<int64_t> rows = shape;
+    rows.front() = std::min(shards.front().sizes.front(), shape.front() - begin);
+    if (i >= ranks.size() || shard.rank != ranks[i] || shard.sizes != rows || shard.offsets.front() != begin) return false;
+    begin += rows.front();
+  }
+  return !shape.empty() && begin == shape.front();
+}
+
+at::Tensor PartOf(at::Tensor whole, const ShardMetadata& shard) {
+  for (size_t dim = 0; dim < shard.sizes.size(); ++dim) {
+    whole = whole.narrow(static_cast<int64_t>(dim), shard.offsets[dim], shard.sizes[dim]);
+  }
+  return whole;
 }
 
 }  // namespace
@@ -59,23 +95,33 @@ ShardedTensor WithLocalTensors(const ShardedTensor& tensor,
 
 at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group) {
   at::NoGradGuard no_grad;
-  const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape.front();
-  const int64_t numel = c10::multiply_integers(tensor.shape);
-  const int64_t chunk = rows == 0 ? 0 : ChunkSize(rows, group.size()) * (numel / rows);
-  at::Tensor mine = at::zeros({chunk}, at::TensorOptions().dtype(tensor.dtype).device(group.device()));
-  at::Device home = group.device();
-  if (!tensor.local_shards.empty()) {
-    const at::Tensor local = tensor.local_shards.front().tensor.detach();
-    home = local.device();
-    if (local.numel() > chunk) {
-      throw SemanticError("RuntimeError", "a local shard of " + std::to_string(local.numel()) +
-                                              " elements does not fit into chunks of " + std::to_string(chunk));
-    }
-    mine.narrow(0, 0, local.numel()).copy_(local.reshape({-1}));
+  const std::vector<int64_t> ranks = group.global_ranks();
+  const std::vector<ShardMetadata> shards = InCommonOrder(tensor.metadata);
+  std::map<int64_t, int64_t> held;  // elements by global rank
+  for (const ShardMetadata& shard : shards) held[shard.rank] += c10::multiply_integers(shard.sizes);
+  int64_t most = 0;
+  for (const auto& [rank, numel] : held) most = std::max(most, numel);
+  const auto options = at::TensorOptions().dtype(tensor.dtype).device(group.device());
+  const at::Device home =
+      tensor.local_shards.empty() ? group.device() : tensor.local_shards.front().tensor.device();
+  const at::Tensor mine = at::zeros({most}, options);
+  Pack(tensor.local_shards, mine);
+  at::Tensor all = at::empty({most * group.size()}, options);
+  if (most > 0) group.AllGatherInto(all, mine);
+  if (AreEqualRows(tensor.shape, shards, ranks)) {
+    return all.narrow(0, 0, c10::multiply_integers(tensor.shape)).view(tensor.shape).to(home);
   }
-  at::Tensor whole = at::empty({chunk * group.size()}, mine.options());
-  if (chunk > 0) group.AllGatherInto(whole, mine);
-  return whole.narrow(0, 0, numel).view(tensor.shape).to(home);
+  at::Tensor whole = at::zeros(tensor.shape, options);
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    int64_t place = static_cast<int64_t>(i) * most;
+    for (const ShardMetadata& shard : shards) {
+      if (shard.rank != ranks[i]) continue;
+      const int64_t numel = c10::multiply_integers(shard.sizes);
+      PartOf(whole, shard).copy_(all.narrow(0, place, numel).view(shard.sizes));
+      place += numel;
+    }
+  }
+  return whole.to(home);
 }
 
 }  // namespace shardcts::reference

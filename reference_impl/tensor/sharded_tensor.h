@@ -21,9 +21,8 @@ ShardedTensor MakeShardedTensor(const std::vector<int64_t>& shape, int64_t rows,
 // *Local*. The same with every local tensor replaced by `change` of it; the metadata name the devices of the results.
 ShardedTensor WithLocalTensors(const ShardedTensor& tensor, const std::function<at::Tensor(const at::Tensor&)>& change);
 
-// *Collective* over the group, whose ranks hold the chunks in order, each of ceil(size of dimension 0 / ranks) rows
-// except the last ones. The full tensor on every rank, without autograd history, on the device of the local shard.
-// RuntimeError: a local shard larger than that.
+// *Collective* over the group, whose ranks hold the shards, cut in any way. The full tensor on every rank, without
+// autograd history, on the device of the local shard; 0 where there is no shard.
 at::Tensor GatherShardedTensor(const ShardedTensor& tensor, Communicator& group);
 
 }  // namespace shardcts::reference
