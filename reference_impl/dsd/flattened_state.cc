@@ -71,6 +71,9 @@ class ByName {
     }
     return nested;
   }
+  bool HasOneOf(const std::vector<std::string>& names) const {
+    return std::ranges::any_of(names, [&](const std::string& name) { return OptionsOf(name) != nullptr; });
+  }
   // nullptr: none.
   const Dict* OptionsOf(const std::string& name) const {
     const auto found = options_.find(name);
@@ -103,13 +106,16 @@ Dict EntriesOf(const Dict& given, const Dict* own) {
   return entries;
 }
 
-// The options saved for this parameter, in the order of the group's own.
-Dict OptionsOf(const ByName& saved, const std::string& name, const Optimizer& optimizer, const Dict& own) {
+// The options saved for the first of these parameters, without `strict` of the first that has any; in the order of the
+// group's own.
+Dict OptionsOf(const ByName& saved, const List& params, const Optimizer& optimizer, const Dict& own, bool strict) {
+  std::string name = params.front().AsString();
+  for (size_t i = 1; !strict && i < params.size() && !saved.OptionsOf(name); ++i) name = params[i].AsString();
   const Dict* given = saved.OptionsOf(name);
   Dict options;
   for (const auto& [option, value] : own) {
     const Value* found = given ? given->Find(option) : nullptr;
-    if (!found && optimizer.HasDefault(option)) {
+    if (strict && !found && optimizer.HasDefault(option)) {
       throw SemanticError("KeyError", "'" + (kGroups + name) + "." + ToString(option) + "'");
     }
     options.Set(option, found ? *found : value);
@@ -174,7 +180,7 @@ List FlatEmptyGroups(const Dict& flat) {
 }
 
 Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, const ParameterNames& names,
-                 SavedEmptyGroups& empty_groups, bool strict) {
+                 SavedEmptyGroups& empty_groups, const UnflattenOptions& options) {
   const ByName saved(flat, names);
   Dict state;
   List groups;
@@ -184,18 +190,20 @@ Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, 
     for (const models::ParameterPtr& parameter : group.parameters) {
       const Value* mine = own.Find(id++);
       const NamesOfParameter& all = names.Of(*parameter);
+      const std::string unsaved = saved.HasOneOf(all.fqns) ? "" : all.fqns.front();
       for (const std::string& name : all.fqns) {
-        if (all.is_tied && !saved.OptionsOf(name)) continue;
+        if (all.is_tied && !saved.OptionsOf(name) && name != unsaved) continue;
         params.push_back(name);
         Dict entries = EntriesOf(saved.StateOf(name), mine ? &mine->AsDict() : nullptr);
-        const bool is_needed = strict && mine && parameter->value.requires_grad();
-        if (is_needed && LacksOneOf(mine->AsDict(), entries)) ThrowMissingState(name);
+        const bool is_needed = options.strict && mine && parameter->value.requires_grad();
+        const bool lacks = options.complete ? LacksOneOf(mine ? mine->AsDict() : Dict{}, entries) : entries.empty();
+        if (is_needed && lacks && !mine->AsDict().empty()) ThrowMissingState(name);
         if (!entries.empty()) state.Set(name, std::move(entries));
       }
     }
-    if (strict) CheckSameOptions(saved, params);
+    if (options.strict) CheckSameOptions(saved, params);
     Dict unflattened = params.empty() ? empty_groups.TakeFor(group.options).value_or(group.options)
-                                      : OptionsOf(saved, params.front().AsString(), optimizer, group.options);
+                                      : OptionsOf(saved, params, optimizer, group.options, options.strict);
     unflattened.Set("params", std::move(params));
     groups.push_back(std::move(unflattened));
   }

@@ -25,9 +25,14 @@ List FlatEmptyGroups(const Dict& flat);
 // begin with, the longer one is meant ("a.b" before "a"). For a tied parameter the name that is in `flat` is used; a
 // group takes the options of its first parameter, and keeps options of its own that the update rule does not know; one
 // without parameters takes those of a saved one, or keeps its own where `flat` has none.
-// `own`: by id, the state that the optimizer has. KeyError: an option that the rule needs is missing. RuntimeError,
-// under strict: `flat` lacks an entry that the optimizer's own state of a trainable parameter has.
+// `own`: by id, the state that the optimizer has. Under strict: KeyError: an option that the rule needs is missing;
+// RuntimeError: `flat` lacks the state of a trainable parameter or, with `complete`, an entry that the optimizer's own
+// state has. Without it an option that is missing is the group's own.
+struct UnflattenOptions {
+  bool strict = true;
+  bool complete = true;
+};
 Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, const ParameterNames& names,
-                 SavedEmptyGroups& empty_groups, bool strict);
+                 SavedEmptyGroups& empty_groups, const UnflattenOptions& options);
 
 }  // namespace shardcts::reference

@@ -60,7 +60,7 @@ class PlainLoading {
         if (text.empty()) continue;
         communications.push_back("has " + ToString(one.key) + "." + ToString(entry.key) + " of shape " + text);
       }
-      Dict all = options_.full_state_dict && one.own ? *one.own : Dict{};
+      Dict all = CompletesWithOwn() && one.own ? *one.own : Dict{};
       for (const auto& [name, value] : *one.given) all.Set(name, value);
       merged.Set(one.key, std::move(all));
     }
@@ -79,14 +79,15 @@ class PlainLoading {
   }
 
   // *Collective* with broadcast_from_rank0, or where Check says so. `given`: with the optimizer's groups, or {}.
-  void Load(const Dict& given) {
+  // `keeps_lacking`: parameters of which it has no state keep their own, as the options say.
+  void Load(const Dict& given, bool keeps_lacking) {
     const List& groups = EntryOf(given, "param_groups").AsList();
     const Dict& state = EntryOf(given, "state").AsDict();
     Dict local = state;  // the order of its entries becomes the optimizer's
     for (const NamedState& one : InCommonOrder(groups, state)) {
       if (one.given) {
         local.Set(one.key, Adapted(one));
-      } else if (one.own && KeepsOwn(*one.parameter)) {
+      } else if (one.own && keeps_lacking && KeepsOwn(*one.parameter)) {
         local.Set(one.key, *one.own);
       }
     }
@@ -97,6 +98,9 @@ class PlainLoading {
   }
 
  private:
+  // Entries that a given state lacks are the optimizer's own.
+  bool CompletesWithOwn() const { return options_.full_state_dict || !options_.strict; }
+
   // State that the state dict lacks is kept, unless it must have it.
   bool KeepsOwn(const models::Parameter& parameter) const {
     return options_.full_state_dict || !options_.strict || !parameter.value.requires_grad();
@@ -132,7 +136,7 @@ class PlainLoading {
 
   Dict Adapted(const NamedState& one) const {
     Dict adapted;
-    if ((options_.full_state_dict || !options_.strict) && one.own) adapted = *one.own;
+    if (CompletesWithOwn() && one.own) adapted = *one.own;
     for (const auto& [name, value] : *one.given) adapted.Set(name, {});  // their order
     for (const Dict::Entry& entry : SortedEntries(*one.given)) {
       const Value* mine = one.own ? one.own->Find(entry.key) : nullptr;
@@ -206,7 +210,7 @@ class Parts {
   // For the next of the optimizers.
   Dict For(const Optimizer& optimizer) {
     if (is_flat_) {
-      return Unflattened(state_dict_, optimizer, optimizer.CompleteState(), names_, empty_groups_, strict_);
+      return Unflattened(state_dict_, optimizer, optimizer.CompleteState(), names_, empty_groups_, {strict_, complete_});
     }
     if (IsKeyedByIds(state_dict_)) return state_dict_;
     Dict part = SelectedState(state_dict_, optimizer, names_, empty_groups_, strict_);
@@ -344,7 +348,7 @@ void LoadOfPlain(Optimizer& optimizer, const ParameterNames& names, std::optiona
     if (mine) communications = loading.Check(*mine);
   });
   AgreeOnTexts(context.world, agreement, "optimizer state", communications);
-  if (mine) loading.Load(*mine);
+  if (mine) loading.Load(*mine, /*keeps_lacking=*/true);
 }
 
 // Of an optimizer whose state dicts have names for ids. *Collective* where state is given in other placements.
@@ -375,7 +379,7 @@ void SetPlacedStateDict(Optimizer& optimizer, const Dict& state_dict, const Stat
   if (auto* named = dynamic_cast<NamedOptimizer*>(&optimizer)) return SetNamedStateDict(*named, state_dict, context);
   PlainLoading loading(optimizer, {}, context);
   loading.CheckDistributed(state_dict);
-  loading.Load(state_dict);
+  loading.Load(state_dict, /*keeps_lacking=*/false);
 }
 
 void SetOptimizerStateDict(models::Module& model, const std::vector<Optimizer*>& optimizers, const Dict& state_dict,

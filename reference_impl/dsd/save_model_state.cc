@@ -34,6 +34,9 @@ List LiveTensors(models::Module& model) {
 
 // The further names of frozen tied parameters of units.
 void EraseFrozenAliases(models::Module& model, Dict& saved) {
+  for (const auto& [name, parameter] : models::NamedParameters(model, /*remove_duplicate=*/false)) {
+    if (!parameter->value.requires_grad()) saved.Erase(name);
+  }
   for (const auto& [path, module] : models::NamedModules(model)) {
     const auto* unit = dynamic_cast<const FsdpModule*>(module);
     if (!unit || !unit->flat()) continue;

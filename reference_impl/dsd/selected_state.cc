@@ -57,7 +57,7 @@ class Selection {
     std::vector<std::string> saved;
     std::ranges::copy_if(names.fqns, std::back_inserter(saved),
                          [&](const std::string& name) { return GroupWith(name).has_value(); });
-    return saved;
+    return saved.empty() ? std::vector{names.fqns.front()} : saved;
   }
 
   // nullopt: no saved group has this parameter.

@@ -67,6 +67,12 @@ void CheckSameKind(const StateDictSettings& first, const StateDictSettings& othe
   }
 }
 
+StateDictSettings SettingsOf(const FsdpModule& unit) {
+  StateDictSettings settings = unit.settings();
+  settings.optim_config.use_dtensor |= unit.options().mesh != nullptr;
+  return settings;
+}
+
 }  // namespace
 
 bool StateDictConfig::operator==(const StateDictConfig& other) const {
@@ -102,7 +108,7 @@ StateDictSettings MakeStateDictSettings(StateDictType type, const std::optional<
 std::optional<StateDictSettings> SetStateDictType(models::Module& root, const StateDictSettings& settings) {
   std::optional<StateDictSettings> previous;
   for (FsdpModule* unit : FsdpUnits(root)) {
-    if (!previous) previous = unit->settings();
+    if (!previous) previous = SettingsOf(*unit);
     CheckSameKind(*previous, unit->settings());
     unit->set_settings(settings);
   }
@@ -113,8 +119,7 @@ std::optional<StateDictSettings> GetStateDictType(models::Module& root) {
   std::optional<StateDictSettings> settings;
   for (FsdpModule* unit : FsdpUnits(root)) {
     if (!settings) {
-      settings = unit->settings();
-      settings->optim_config.use_dtensor |= unit->options().mesh != nullptr;
+      settings = SettingsOf(*unit);
     }
     if (*settings == unit->settings()) continue;
     throw SemanticError("AssertionError",

@@ -59,6 +59,15 @@ void FsdpState::EndBackward(Root& root, void (ParameterGroup::*end)()) {
 void FsdpState::LazyInit() {
   if (is_root_) return;
   is_root_ = true;
+  try {
+    InitAsRoot();
+  } catch (...) {
+    for (const auto& weak : root_->states) weak.lock()->is_root_.reset();  // what was refused is tried again
+    throw;
+  }
+}
+
+void FsdpState::InitAsRoot() {
   CollectStates();
   if (group_ && !options_.reshard_after_forward) group_->set_reshard_after_forward(false);
   NameParameters();

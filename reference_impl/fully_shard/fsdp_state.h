@@ -41,6 +41,7 @@ class FsdpState : public models::ModuleExtension, public std::enable_shared_from
   // RuntimeError: a state below is already a root. ValueError: a tied parameter is in two groups. Also throws what
   // ParameterGroup::LazyInit throws.
   void LazyInit();
+  void InitAsRoot();
   void CollectStates();
   void NameParameters() const;
   void ValidateNoDuplicates() const;

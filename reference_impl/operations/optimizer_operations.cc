@@ -107,7 +107,9 @@ Value Schedule(const Call& call) {
     schedule.initial_rates.push_back(InitialRate(optimizer, i, schedule.epoch > 0));
   }
   for (size_t i = 0; i < schedule.initial_rates.size(); ++i) {
-    optimizer.SetOption(i, "initial_lr", schedule.initial_rates[i]);
+    Value& rate = schedule.initial_rates[i];
+    optimizer.SetOption(i, "initial_lr", rate);
+    if (rate.TryAs<Tensor>()) rate = rate.AsTensor().clone();  // the rates of now
   }
   Apply(schedule, optimizer);
   call.session.schedules[call.Get("optimizer").AsHandle().id] = std::move(schedule);

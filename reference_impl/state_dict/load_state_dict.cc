@@ -63,6 +63,12 @@ std::string QuotedKeys(const std::vector<std::string>& keys) {
   return text;
 }
 
+void CheckSameMesh(const DTensorDistribution& layout, const DTensor& given) {
+  if (given.mesh->layout() == layout.mesh->layout()) return;
+  throw SemanticError("RuntimeError", "Sharding propagation failed: the two DTensors are on different meshes, " +
+                                          layout.mesh->layout().ToString() + " and " + given.mesh->layout().ToString());
+}
+
 // The part of `value` that belongs to a parameter of this distribution. If it has been written already, the result is
 // `place`.
 at::Tensor PartFor(const models::Distribution* target, const StateValue& value, const at::Tensor& place) {
@@ -73,11 +79,7 @@ at::Tensor PartFor(const models::Distribution* target, const StateValue& value, 
   const auto* distributed = std::get_if<DTensor>(&value);
   if ((layout != nullptr) != (distributed != nullptr)) throw SemanticError("RuntimeError", kMixedTensors);
   if (!layout) return std::get<at::Tensor>(value);
-  if (distributed->mesh->layout() != layout->mesh->layout()) {
-    throw SemanticError("RuntimeError", "Sharding propagation failed: the two DTensors are on different meshes, " +
-                                            layout->mesh->layout().ToString() + " and " +
-                                            distributed->mesh->layout().ToString());
-  }
+  CheckSameMesh(*layout, *distributed);
   if (distributed->placements == layout->placements) return distributed->local;
   return Redistribute(*distributed, layout->placements).local;
 }
@@ -115,10 +117,12 @@ models::ParameterPtr Replacement(const models::Parameter& old, const StateValue&
     return MakeDTensorParameter(WithDistribution(*layout, part), requires_grad);
   }
   if (const auto* distributed = std::get_if<DTensor>(&value)) {
-    const bool same_mesh = layout && layout->mesh->layout() == distributed->mesh->layout();
-    return MakeDTensorParameter(same_mesh ? Redistribute(*distributed, layout->placements) : *distributed, requires_grad);
+    if (!layout) return MakeDTensorParameter(*distributed, requires_grad);
+    CheckSameMesh(*layout, *distributed);
+    return MakeDTensorParameter(Redistribute(*distributed, layout->placements), requires_grad);
   }
   at::Tensor plain = whole ? whole->fetch().detach() : std::get<at::Tensor>(value).detach();
+  if (old.value.dim() == 0) plain = plain.view({});
   plain.set_requires_grad(requires_grad);
   return std::make_shared<models::Parameter>(models::Parameter{plain, nullptr});
 }
@@ -144,6 +148,16 @@ class Loader {
     }
     hooks_around_.pop_back();
     hooks->AfterLoad();
+  }
+
+  // Names that were one parameter are one afterwards, also those that the state dict lacks.
+  void TieAgain(models::Module& root) {
+    for (const auto& [path, module] : models::NamedModules(root)) {
+      for (auto& [name, slot] : module->parameters()) {
+        const auto known = replaced_.find(slot);
+        if (known != replaced_.end()) slot = known->second;
+      }
+    }
   }
 
   LoadResult Finish(const std::string& root_name) {
@@ -237,7 +251,7 @@ class Loader {
     if (known == replaced_.end() && Replaces(slot->value) && !IsKept(*slot)) {
       const models::ParameterPtr old = slot;
       Record(key, shape, *entry, FailureOf([&] { slot = Replacement(*old, *entry); }));
-      if (options_.keep_ties) replaced_.emplace(old, slot);
+      if (options_.keep_ties && slot != old) replaced_.emplace(old, slot);
     } else {
       Copy(key, shape, "Parameter", slot->value, slot->distribution.get(), *entry);
     }
@@ -255,7 +269,8 @@ class Loader {
     const StateValue* entry = FindEntry(key, buffer.sizes().vec());
     if (!entry) return;
     if (Replaces(buffer) && std::holds_alternative<at::Tensor>(*entry)) {
-      buffer = std::get<at::Tensor>(*entry);
+      const at::Tensor& given = std::get<at::Tensor>(*entry);
+      buffer = buffer.dim() == 0 ? given.view({}) : given;
     } else if (const auto* whole = std::get_if<WholeTensor>(entry); Replaces(buffer) && whole) {
       buffer = whole->fetch().detach();
     } else {
@@ -342,6 +357,7 @@ at::Tensor PartOf(const at::Tensor& whole, const DTensorDistribution& layout) {
 LoadResult LoadStateDict(models::Module& root, const StateDict& state_dict, const LoadOptions& options) {
   Loader loader(state_dict, options);
   loader.Load(root, "");
+  loader.TieAgain(root);
   return loader.Finish(root.type_name());
 }
 

@@ -44,7 +44,7 @@ const std::vector<std::string>& AsyncSave::Wait() {
   if (!told_ && !complaint_) {
     try {
       WaitAndPublish();
-    } catch (const SemanticError& error) {
+    } catch (const std::exception& error) {  // also a peer that is gone
       complaint_ = error.what();
     }
     steps_.reset();

@@ -5,7 +5,9 @@
 
 #include <map>
 
+#include "contract/tensor_bytes.h"
 #include "storage/checkpoint.h"
+#include "storage/dtype_fit.h"
 #include "storage/flat_state.h"
 #include "storage/one_rank.h"
 #include "storage/pieces.h"
@@ -48,6 +50,9 @@ void AddParts(std::vector<FilePart>& parts, const FlatEntry& entry, const Value*
   const at::Tensor& whole = found->AsTensor();
   if (whole.sizes() != at::IntArrayRef(held.shape)) {
     fail("the saved tensor is " + ShapeToString(whole.sizes()) + ", the given one " + ShapeToString(held.shape));
+  }
+  if (!FitsInto(whole.scalar_type(), held.dtype)) {
+    fail("the saved " + DtypeName(whole.scalar_type()) + " does not fit into " + DtypeName(held.dtype));
   }
   for (const Piece& piece : held.pieces) {
     if (piece.tensor.numel() > 1 && at::has_internal_overlap(piece.tensor) == at::MemOverlap::Yes) {

@@ -9,6 +9,7 @@
 #include "storage/checkpoint.h"
 #include "storage/dcp_checkpoint.h"
 #include "storage/dcp_metadata.h"
+#include "storage/dtype_fit.h"
 #include "storage/foreign_safetensors.h"
 #include "storage/inspect_checkpoint.h"
 #include "storage/quantized.h"
@@ -32,16 +33,6 @@ struct Destination {
   const SavedTensor* saved;
   std::vector<Piece> pieces;
 };
-
-// Float8 types, which LibTorch promotes to nothing, fit into all larger floats with their exponents.
-bool FitsInto(at::ScalarType saved, at::ScalarType held) {
-  if (saved == held) return true;
-  if (c10::isFloat8Type(held)) return false;
-  if (c10::isFloat8Type(saved)) {
-    return c10::isFloatingType(held) && (held != at::kHalf || saved != at::kFloat8_e8m0fnu);
-  }
-  return at::promote_types(saved, held) == held;
-}
 
 // `scaled`: what is loaded are the products of the saved elements and factors, floats of any type.
 void CheckFits(const std::string& name, const SavedTensor& saved, const HeldTensor& held, bool scaled) {

@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "tensor/sharded_tensor.h"
+
 namespace shardcts::reference {
 namespace {
 
@@ -37,9 +39,7 @@ class Stager {
       return copy;
     }
     if (const auto* sharded = value.TryAs<ShardedTensor>()) {
-      ShardedTensor copy = *sharded;
-      for (LocalShard& shard : copy.local_shards) shard.tensor = Copy(shard.tensor);
-      return copy;
+      return WithLocalTensors(*sharded, [this](const at::Tensor& local) { return Copy(local); });
     }
     if (const Dict* dict = value.TryAs<Dict>()) return Copy(*dict);
     if (const List* list = value.TryAs<List>()) {

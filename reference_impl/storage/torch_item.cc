@@ -82,10 +82,11 @@ std::vector<int64_t> Sizes(const PicklePlace& place) {
 // Every element of the view is among the first `count`.
 void CheckView(const TensorItem& item, int64_t count, const PicklePlace& place) {
   if (item.strides.size() != item.sizes.size()) place.Fail("other numbers of sizes and strides");
-  int64_t elements = 1, last = item.first;
+  int64_t elements = 1, last = item.first;  // elements with a place of their own: not of a dimension of stride 0
   for (size_t dim = 0; dim < item.sizes.size(); ++dim) {
     int64_t reach = 0;
-    if (__builtin_mul_overflow(elements, std::max<int64_t>(item.sizes[dim], 1), &elements) ||
+    const int64_t places = item.strides[dim] == 0 ? 1 : std::max<int64_t>(item.sizes[dim], 1);
+    if (__builtin_mul_overflow(elements, places, &elements) ||
         __builtin_mul_overflow(std::max<int64_t>(item.sizes[dim] - 1, 0), item.strides[dim], &reach) ||
         __builtin_add_overflow(last, reach, &last)) {
       place.Fail("an impossible shape");

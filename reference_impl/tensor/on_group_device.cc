@@ -18,7 +18,11 @@ void OnDeviceOf(const Communicator& group, const at::Tensor& tensor, const Colle
 }  // namespace
 
 void BroadcastValues(Communicator& group, const at::Tensor& tensor, int root) {
-  OnDeviceOf(group, tensor, [&](const at::Tensor& there) { group.Broadcast(there, root); });
+  OnDeviceOf(group, tensor, [&](const at::Tensor& there) {
+    const at::Tensor contiguous = there.contiguous();
+    group.Broadcast(contiguous, root);
+    if (!contiguous.is_same(there)) there.variable_data().copy_(contiguous);
+  });
 }
 
 void ReduceValues(Communicator& group, const at::Tensor& tensor, ReduceOp op) {
