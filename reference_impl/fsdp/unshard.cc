@@ -287,10 +287,9 @@ void FlatParameter::SetShardedGradient(const at::Tensor& gradient) {
     return;
   }
   for (size_t i = 0; i < slices_.size(); ++i) {
-    if (!requires_grad_[i]) continue;  // what is there stays
     const FlatSlice slice = layout_.SliceOf(i, rank());
     at::Tensor part;
-    if (gradient.defined() && slice.numel > 0) {
+    if (gradient.defined() && requires_grad_[i] && slice.numel > 0) {
       part = gradient.narrow(0, slice.begin_in_shard, slice.numel).view(slices_[i]->value.sizes());
     }
     slices_[i]->value.mutable_grad() = part;

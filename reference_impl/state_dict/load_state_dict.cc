@@ -122,7 +122,7 @@ models::ParameterPtr Replacement(const models::Parameter& old, const StateValue&
     return MakeDTensorParameter(Redistribute(*distributed, layout->placements), requires_grad);
   }
   at::Tensor plain = whole ? whole->fetch().detach() : std::get<at::Tensor>(value).detach();
-  if (old.value.dim() == 0) plain = plain.view({});
+  if (old.value.dim() == 0) plain = plain.reshape(at::IntArrayRef());
   plain.set_requires_grad(requires_grad);
   return std::make_shared<models::Parameter>(models::Parameter{plain, nullptr});
 }
@@ -270,7 +270,7 @@ class Loader {
     if (!entry) return;
     if (Replaces(buffer) && std::holds_alternative<at::Tensor>(*entry)) {
       const at::Tensor& given = std::get<at::Tensor>(*entry);
-      buffer = buffer.dim() == 0 ? given.view({}) : given;
+      buffer = buffer.dim() == 0 ? given.reshape(at::IntArrayRef()) : given;
     } else if (const auto* whole = std::get_if<WholeTensor>(entry); Replaces(buffer) && whole) {
       buffer = whole->fetch().detach();
     } else {

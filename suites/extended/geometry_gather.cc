@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "rank/whole.h"
+#include "contract/fsdp.h"
 #include "suites/extended/chunks.h"
 #include "suites/extended/coded.h"
 #include "suites/extended/comparison.h"
@@ -183,6 +184,25 @@ RULE(GE15) {
   HasState(t, "saved model", Twin(spec).StateDict(), saved, form);
   Model loaded = LoadedFromCoded(t, spec, wrapper, form);
   HasState(t, "loaded model", Twin(spec).StateDict(), loaded, form);
+}
+
+// Each rank has a part, but not the rows that come next in the order of ranks.
+RULE(GE26) {
+  const bool columns = t.TextParam("cut") == "columns";
+  const at::Tensor whole = Coded({2 * t.world_size(), 2 * t.world_size()}, 1).to(c10::Device(t.device()));
+  ShardedTensor sharded{.shape = whole.sizes().vec()};
+  for (int64_t rank = 0; rank < t.world_size(); ++rank) {
+    const int64_t first = 2 * (columns ? rank : t.world_size() - 1 - rank);
+    ShardMetadata part;
+    part.offsets = columns ? std::vector<int64_t>{0, first} : std::vector<int64_t>{first, 0};
+    part.sizes = columns ? std::vector<int64_t>{whole.size(0), 2} : std::vector<int64_t>{2, whole.size(1)};
+    part.rank = rank;
+    part.device = whole.device().str();
+    if (rank == t.rank()) sharded.local_shards = {{part, whole.narrow(columns ? 1 : 0, first, 2).clone()}};
+    sharded.metadata.push_back(part);
+    sharded.ranks.push_back(rank);
+  }
+  t.Rule(SameValue("the whole", whole, GatherSharded(t.caller(), sharded)));
 }
 
 }  // namespace shardcts::extended

@@ -48,4 +48,14 @@ RULE(TR26) {
   t.Rule(SameValue("gradients of the next backward", other.Gradients(), model.Gradients()));
 }
 
+RULE(TR27) {
+  const std::string wrapper = t.TextParam("wrapper"), frozen = "0.weight";
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Accumulate(t, model, 0, PartOf(t, wrapper));
+  const Dict before = t.subject().Clone(model.Gradients()).AsDict();
+  model.SetRequiresGrad({frozen}, false);
+  Accumulate(t, model, 1, PartOf(t, wrapper));
+  t.Rule(SameValue("the gradient of what is frozen", before.At(frozen), model.Gradients().At(frozen)));
+}
+
 }  // namespace shardcts::extended

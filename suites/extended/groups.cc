@@ -362,4 +362,15 @@ RULE(GR22) {
   HasOptions(t, "another schedule at epoch 1", loaded, 0, {{"lr", 0.125}, {"initial_lr", 0.5}});
 }
 
+RULE(GR23) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", {.lr_tensor = at::full({}, 0.5, at::kFloat)});
+  optimizer.Schedule(0.5);
+  const Value initial = optimizer.StateDict().At("param_groups").AsList().at(0).AsDict().At("initial_lr");
+  t.subject().Fill(initial, 8);
+  optimizer.AdvanceSchedule();
+  const Value rate = optimizer.StateDict().At("param_groups").AsList().at(0).AsDict().At("lr");
+  t.Rule(SameValue("the rate after an epoch", at::full({}, 0.25, at::kFloat), rate));
+}
+
 }  // namespace shardcts::extended

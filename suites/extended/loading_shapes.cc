@@ -131,4 +131,14 @@ RULE(LO24) {
   }
 }
 
+RULE(LO26) {
+  const ModelSpec spec = TreeSpec(BareNode({{"scale", TensorNode({})}}, {{"count", TensorNode({})}}));
+  Model model = BuildCoded(t, spec);
+  const at::Tensor one = at::full({1}, 8, at::kFloat).to(c10::Device(t.device()));
+  model.LoadStateDict({{"scale", one}, {"count", one.clone()}}, {.assign = t.BoolParam("assign")});
+  for (const auto& [name, value] : model.StateDict()) {
+    t.Rule(SameValue(ToString(name), at::full({}, 8, at::kFloat).to(one), value.AsTensor().detach()));
+  }
+}
+
 }  // namespace shardcts::extended

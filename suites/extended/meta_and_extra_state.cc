@@ -137,4 +137,20 @@ RULE(TB11) {
   }
 }
 
+RULE(TB19) {
+  const ModelSpec spec{.name = "tied_embedding", .args = {{"vocab", 12}, {"dim", 3}}};
+  Model model = BuildCoded(t, spec, "meta");
+  Wrap(t, model, spec, t.TextParam("wrapper"));
+  Dict given = Twin(spec).StateDict();
+  given.Erase(t.TextParam("missing"));
+  SetModelStateDict(model, given, {.full_state_dict = true, .strict = false});
+  const Dict parameters = model.Parameters(/*remove_duplicate=*/false);
+  const Value &first = parameters.At("embedding.weight"), &second = parameters.At("decoder.weight");
+  if (!t.Rule(Holds(!LocalPart(first).is_meta() && !LocalPart(second).is_meta(), "a name of the tied parameter",
+                    "is on the meta device"))) {
+    return;
+  }
+  t.Rule(Equal("address", StoragePointer(first), StoragePointer(second)));
+}
+
 }  // namespace shardcts::extended

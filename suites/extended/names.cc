@@ -6,6 +6,7 @@
 
 #include "contract/dsd.h"
 #include "rank/session.h"
+#include "contract/fsdp.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/optimizer_state.h"
 #include "suites/extended/rule.h"
@@ -292,6 +293,18 @@ RULE(NA11) {
   for (const Value& unit : FsdpUnits(model)) units.push_back(unit.AsDict().At("path").AsString());
   t.Rule(SameNameSet("paths of units", expected, units));
   SameWholeState(t, "model", Twin(spec).StateDict(), GetState(model, "full"));
+}
+
+// Layers "first" and "second" have one weight, and are in no unit.
+RULE(NA12) {
+  const Dict children{{"unit", LinearNode(3)}, {"first", LinearNode(3)}, {"second", LinearNode(3)}};
+  const ModelSpec spec = TreeSpec({{"kind", "sequential"}, {"children", children}},
+                                  {{"in", 3}, {"ties", List{List{"first.weight", "second.weight"}}}});
+  Model model = BuildCoded(t, spec);
+  WrapFsdp(model, "unit", FsdpOptionsOf(t, t.TextParam("wrapper")));
+  model.SetRequiresGrad({"first.weight"}, false);
+  const Dict saved = GetModelStateDict(model, {.ignore_frozen_params = true});
+  t.Rule(SameNameSet("names", {"unit.weight", "unit.bias", "first.bias", "second.bias"}, saved.Keys()));
 }
 
 }  // namespace shardcts::extended

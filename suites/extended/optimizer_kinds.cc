@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "rank/whole.h"
+#include <map>
 #include "suites/extended/coded_step.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
@@ -120,6 +121,24 @@ RULE(OP19) {
   group.Erase("params");
   const Dict& expected = DefaultOptions().at(kind);
   t.Rule(SameValue("options of the group", expected, InOrderOf(expected, group)));
+}
+
+RULE(OP46) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  const auto create = [&](const OptimizerOptions& options) {
+    t.subject().CreateOptimizer(model, t.TextParam("optimizer"), options);
+  };
+  const std::map<std::string, std::vector<OptimizerOptions>> wrong = {
+      {"sgd", {{.momentum = -0.5}, {.weight_decay = -0.5}}},
+      {"adam", {{.beta1 = -0.5}, {.beta1 = 1}, {.beta2 = -0.5}, {.beta2 = 1}, {.eps = -0.5}, {.weight_decay = -0.5}}},
+      {"adagrad", {{.eps = -0.5}, {.lr_decay = -0.5}, {.initial_accumulator_value = -0.5}}},
+      {"rmsprop", {{.momentum = -0.5}, {.alpha = -0.5}}},
+      {"nadam", {{.beta2 = 1}, {.momentum_decay = -0.5}}},
+      {"adadelta", {{.rho = -0.5}, {.rho = 1.5}}}};
+  for (const OptimizerOptions& options : wrong.at(t.TextParam("optimizer"))) {
+    t.RuleRaises("ValueError", "", [&] { create(options); });
+  }
+  create({.weight_decay = 0});
 }
 
 }  // namespace shardcts::extended

@@ -137,4 +137,17 @@ RULE(OP31) {
   t.Rule(SameValue("state after a load and a get", expected, InOrderOf(expected, gotten)));
 }
 
+RULE(OP47) {
+  const std::string wrapper = t.TextParam("wrapper"), frozen = "0.weight";  // of the first id
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  Dict given = t.subject().Clone(optimizer.StateDict()).AsDict();
+  if (t.BoolParam("frozen")) model.SetRequiresGrad({frozen}, false);
+  given.Find("state")->AsDict().Erase(Key(int64_t{0}));
+  optimizer.LoadStateDict(given);
+  const bool is_there = optimizer.StateDict().At("state").AsDict().Contains(Key(int64_t{0}));
+  t.Rule(Equal("whether there is state of " + frozen + ", of which the state dict has none", false, is_there));
+}
+
 }  // namespace shardcts::extended

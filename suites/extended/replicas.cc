@@ -1,3 +1,4 @@
+#include "suites/extended/coded.h"
 #include "suites/extended/replicas.h"
 
 #include "rank/whole.h"
@@ -75,6 +76,16 @@ RULE(RK10) {
   const Dict loaded = SavedPieces(model, optimizer, wrapper);
   ReplicasAreEqual(t, "after a load", loaded);
   SameWholeState(t, "after a load", twin.StateDict(), loaded.At("model").AsDict());
+}
+
+RULE(RK20) {
+  const std::string way = t.TextParam("way");
+  Model model = t.subject().Build("linear", {{"in", 3}, {"out", 4}, {"bias", false}}, t.device());
+  const auto turned = [&](int64_t rank) { return Coded({3, 4}, rank).t().to(c10::Device(t.device())); };
+  model.LoadStateDict({{"weight", turned(t.rank())}}, {.assign = true});
+  way == "ddp" ? Wrap(t, model, {.name = "linear"}, "ddp") : model.BroadcastParameters(0);
+  t.Rule(SameValue("weight", at::Tensor(turned(0).contiguous()),
+                   at::Tensor(model.Parameters().At("weight").AsTensor().detach().contiguous())));
 }
 
 }  // namespace shardcts::extended

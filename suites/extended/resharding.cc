@@ -5,6 +5,7 @@
 #include "contract/fsdp_optim.h"
 #include "rank/session.h"
 #include "rank/whole.h"
+#include "suites/extended/refusals.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
 #include "suites/extended/optimizer_state.h"
@@ -154,6 +155,17 @@ RULE(RS6) {
     given.Set("1.weight", GetState(pieces, "native").At("1.weight"));
   }
   t.RuleRaises("RuntimeError", "1.weight", [&] { SetState(model, "native", given); });
+}
+
+RULE(RS7) {
+  const ModelSpec spec = TrainedStack();
+  Model model = BuildTrained(t, spec, t.TextParam("wrapper"));
+  const Dict before = t.subject().Clone(model.Parameters()).AsDict();
+  Dict given = t.subject().Clone(model.StateDict()).AsDict();
+  given.Set("0.weight", Twin(spec).StateDict().At("0.weight").AsTensor().to(c10::Device(t.device())));
+  const auto load = [&] { model.LoadStateDict(given, {.assign = true}); };
+  if (!Refused(t, "a plain tensor in the place of a sharded parameter", {"RuntimeError"}, load)) return;
+  t.Rule(SameValue("the parameters after the refused load", before, model.Parameters()));
 }
 
 }  // namespace shardcts::extended

@@ -382,4 +382,17 @@ RULE(SM28) {
   trains("after it was frozen", false);
 }
 
+RULE(SM29) {
+  const ModelSpec spec = TrainedStack();
+  const FullyShardOptions options{.mp_policy = MixedPrecisionPolicy{.param_dtype = "bfloat16"}};
+  Model source = BuildTrained(t, spec, "plain"), model = BuildCoded(t, spec, "meta");
+  for (Model* one : {&source, &model}) one->FullyShard("", options);
+  const std::vector<Value> inputs = {Value(BatchInput(0, 3).to(c10::Device(t.device())))};
+  if (!Refused(t, "a forward of parameters on meta", {"RuntimeError"}, [&] { model.Forward(inputs); })) return;
+  model.LoadStateDict(t.subject().Clone(source.StateDict()).AsDict(), {.assign = true});
+  const Value expected = source.Forward(inputs), actual = model.Forward(inputs);
+  t.Rule(SameValue("the output", expected.AsTensor().detach(), actual.AsTensor().detach()));
+  t.Rule(SameValue("the state dict after the forward", source.StateDict(), model.StateDict()));
+}
+
 }  // namespace shardcts::extended

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <fmt/ranges.h>
 
+#include "contract/tensor_bytes.h"
 #include "suites/rules/coded.h"
 #include "suites/storage/placed.h"
 #include "suites/storage/rule.h"
@@ -89,6 +90,16 @@ RULE(FM18) {
   if (to == "torch_save") Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), target, "read", "default"); });
   const Dict read = ReadCheckpoint(t.caller(), to == "torch_save" ? "read" : target);
   t.Rule(SameValue("rows", rules::Coded({4, 3}, 2), read.At("rows")));
+}
+
+RULE(FM19) {
+  const World world = FirstRanks(t);
+  world.Save({{"rows", rules::Coded({4, 3}, 1)}}, "checkpoint", {});
+  Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), "checkpoint", kFile, "torch_save"); });
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kInt}) {
+    IsRefused(t, "a load into " + DtypeName(dtype), {"rows"},
+              [&] { LoadTorchFile(t.caller(), {{"rows", at::zeros({4, 3}, dtype)}}, kFile); });
+  }
 }
 
 }  // namespace shardcts::storage

@@ -38,7 +38,10 @@ RULE(DT5) {
   world.Save({{"weight", rules::Coded({4, 3}, 1)}, {"count", rules::Coded({4}, 2, 0, at::kLong)}}, "casts");
   IsRefused(t, "float32 into bfloat16", {"weight"},
             [&] { world.Load({{"weight", at::zeros({4, 3}, at::kBFloat16)}}, "casts"); });
-  IsRefused(t, "int64 into int32", {"count"}, [&] { world.Load({{"count", at::zeros({4}, at::kInt)}}, "casts"); });
+  for (const at::ScalarType dtype : {at::kInt, at::kFloat, at::kDouble}) {
+    IsRefused(t, "int64 into " + DtypeName(dtype), {"count"},
+              [&] { world.Load({{"count", at::zeros({4}, dtype)}}, "casts"); });
+  }
 }
 
 RULE(DT8) {
