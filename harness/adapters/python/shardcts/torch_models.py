@@ -134,7 +134,11 @@ class ModelOperations:
 
     @operation("model.set_local")
     def model_set_local(self, model: Handle, values: dict) -> None:
-        parameters = dict(self.model_of(model).named_parameters(remove_duplicate=False))
+        module = self.model_of(model)
+        parameters = {
+            torch_modules.clean_name(module, name): parameter
+            for name, parameter in module.named_parameters(remove_duplicate=False)
+        }
         with torch.no_grad():
             for name, value in values.items():
                 local = _local(parameters[name])

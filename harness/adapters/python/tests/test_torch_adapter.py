@@ -36,6 +36,7 @@ ANY_WORLD = [
     "optimizers_of_every_kind_step_shards",
     "options_and_entries_of_groups",
     "schedules_move_on_and_resume",
+    "local_values_are_set_by_the_names_of_parameters",
     "meshes_of_some_ranks_are_smaller_worlds",
     "chunks_are_those_of_every_rank",
     "views_share_storage",

@@ -356,3 +356,14 @@ def saved_optimizer_state_is_that_of_an_unsharded_twin(run):
         for name, entry in expected.items():
             for state, value in entry.items():
                 assert torch.allclose(saved[name][state], value), (iteration, name, state)
+
+
+def local_values_are_set_by_the_names_of_parameters(run):
+    """Under wrappers that PyTorch's own names show."""
+    for wrapper in ("fsdp", "ddp"):
+        model = run("model.build", model="linear_stack", args={"sizes": [3, 4, 2]})
+        run("model.wrap", model=model, path="", wrapper=wrapper)
+        values = {name: torch.ones_like(value) for name, value in run("model.parameters", model=model).items()}
+        run("model.set_local", model=model, values=values)
+        for name, value in run("model.parameters", model=model).items():
+            assert torch.equal(value, values[name]), (wrapper, name)
