@@ -30,7 +30,7 @@ void SaveFull(FsdpModule& unit, const StateDictConfig& config, SavedEntries& ent
         entries.Drop(slot.fqn);
       } else if (whole.defined()) {
         const at::Tensor value = flat.ViewIn(whole, slot.parameter);
-        entries.Set(slot.fqn, is_alias ? value.clone() : value);
+        entries.At(slot.fqn) = is_alias ? value.clone() : value;
       } else {
         auto& summoned = std::get<at::Tensor>(entries.At(slot.fqn));
         summoned = config.offload_to_cpu ? summoned.cpu().clone() : summoned.clone();

@@ -46,7 +46,7 @@ StateValue* SavedEntries::Find(const std::string& name) {
 
 StateValue& SavedEntries::At(const std::string& name) {
   if (StateValue* entry = Find(name)) return *entry;
-  throw std::logic_error("FSDP assumes " + prefix_ + name + " is in the state_dict");
+  throw SemanticError("AssertionError", "FSDP assumes " + prefix_ + name + " is in the state_dict");
 }
 
 void SavedEntries::Set(const std::string& name, StateValue value) {

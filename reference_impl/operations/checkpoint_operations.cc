@@ -108,11 +108,11 @@ Value ReadFrom(const Call& call) {
   return ReadCheckpoint(Disk(), call.Get("path").AsString(), keys ? std::optional(keys->AsStrings()) : std::nullopt);
 }
 
-std::map<std::string, int64_t> FileNumbersOf(const Call& call) {
+std::optional<std::map<std::string, int64_t>> FileNumbersOf(const Call& call) {
+  const Value* numbers = call.Find("files");
+  if (!numbers) return std::nullopt;
   std::map<std::string, int64_t> file_of;
-  if (const Value* numbers = call.Find("files")) {
-    for (const auto& [name, number] : numbers->AsDict()) file_of[ToString(name)] = number.AsInt();
-  }
+  for (const auto& [name, number] : numbers->AsDict()) file_of[ToString(name)] = number.AsInt();
   return file_of;
 }
 

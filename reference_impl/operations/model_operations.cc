@@ -176,6 +176,9 @@ Value To(const Call& call) {
   if (device) target = target.device(DeviceFrom(device->AsString()));
   at::TensorOptions floating = target;
   if (dtype) floating = floating.dtype(DtypeFrom(dtype->AsString()));
+  if (dtype && !c10::isFloatingType(c10::typeMetaToScalarType(floating.dtype()))) {
+    throw SemanticError("TypeError", "a model is cast to floating-point dtypes only, not to " + dtype->AsString());
+  }
   const Value* path = call.Find("path");
   ApplyToTensors(ModuleAt(call.Model(), path ? path->AsString() : ""),
                  [&](const at::Tensor& tensor) { return tensor.to(tensor.is_floating_point() ? floating : target); });

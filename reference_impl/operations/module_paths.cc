@@ -8,9 +8,9 @@ namespace shardcts::reference {
 
 models::Module& ModuleAt(models::Module& model, const std::string& path) {
   models::Module* module = &model;
-  std::istringstream parts(path);
+  std::istringstream parts(path.empty() ? "" : path + ".");  // so that an empty last part is one, too
   for (std::string part; std::getline(parts, part, '.');) {
-    models::Module* child = models::FindModule(*module, part);
+    models::Module* child = part.empty() ? nullptr : models::FindModule(*module, part);
     if (!child) throw SemanticError("AttributeError", module->type_name() + " has no attribute `" + part + "`");
     module = child;
   }

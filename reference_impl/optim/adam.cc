@@ -27,7 +27,7 @@ class Adam : public UpdateRule {
     at::Tensor exp_avg = AsReal(Entry(state, "exp_avg"));
     at::Tensor exp_avg_sq = AsReal(Entry(state, "exp_avg_sq"));
     exp_avg.lerp_(grad, 1 - beta1);
-    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, 1 - beta2);
+    ScaleInPlace(exp_avg_sq, beta2).addcmul_(grad, grad, 1 - beta2);
     if (amsgrad) {
       at::Tensor largest = AsReal(Entry(state, "max_exp_avg_sq"));
       exp_avg_sq = at::maximum_out(largest, largest, exp_avg_sq);

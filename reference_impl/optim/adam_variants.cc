@@ -19,7 +19,7 @@ Moments NextMoments(const at::Tensor& grad, const Dict& state, const Dict& optio
   const double beta2 = Beta(options, 1);
   Moments moments{AsReal(Entry(state, "exp_avg")), AsReal(Entry(state, "exp_avg_sq"))};
   moments.exp_avg.lerp_(grad, 1 - Beta(options, 0));
-  moments.exp_avg_sq.mul_(beta2).addcmul_(grad, grad, 1 - beta2);
+  ScaleInPlace(moments.exp_avg_sq, beta2).addcmul_(grad, grad, 1 - beta2);
   return moments;
 }
 
@@ -39,7 +39,7 @@ class NAdam : public UpdateRule {
     grad = Decayed(value, grad, options);
     const double mu = Momentum(step, options);
     const double next_mu = Momentum(step + 1, options);
-    const double product = Entry(state, "mu_product").mul_(mu).item<double>();
+    const double product = ScaleInPlace(Entry(state, "mu_product"), mu).item<double>();
     const Moments moments = NextMoments(grad, state, options);
     const double bias_correction2 = 1 - std::pow(Beta(options, 1), step);
     const at::Tensor denominator = moments.exp_avg_sq.div(bias_correction2).sqrt().add_(Number(options, "eps"));
@@ -113,7 +113,7 @@ class Adamax : public UpdateRule {
     at::Tensor exp_avg = AsReal(Entry(state, "exp_avg"));
     at::Tensor exp_inf = AsReal(Entry(state, "exp_inf"));
     exp_avg.lerp_(grad, 1 - Beta(options, 0));
-    at::maximum_out(exp_inf, exp_inf.mul_(Beta(options, 1)), grad.abs().add_(Number(options, "eps")));
+    at::maximum_out(exp_inf, ScaleInPlace(exp_inf, Beta(options, 1)), grad.abs().add_(Number(options, "eps")));
     const double bias_correction = 1 - std::pow(Beta(options, 0), step);
     AsReal(value).addcdiv_(exp_avg, exp_inf, (-(LearningRate(options) / bias_correction)).value());
   }

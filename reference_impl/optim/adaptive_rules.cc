@@ -50,7 +50,7 @@ class RmsProp : public UpdateRule {
     const double rate = (-LearningRate(options)).value();
     if (momentum > 0) {
       at::Tensor buffer = AsReal(Entry(state, "momentum_buffer"));
-      value.add_(buffer.mul_(momentum).addcdiv_(grad, average), rate);
+      value.add_(ScaleInPlace(buffer, momentum).addcdiv_(grad, average), rate);
     } else {
       value.addcdiv_(grad, average, rate);
     }
@@ -69,7 +69,7 @@ class RmsProp : public UpdateRule {
   static at::Tensor Average(const at::Tensor& grad, const Dict& state, const Dict& options) {
     const double alpha = Number(options, "alpha");
     at::Tensor squares = AsReal(Entry(state, "square_avg"));
-    squares.mul_(alpha).addcmul_(grad, grad, 1 - alpha);
+    ScaleInPlace(squares, alpha).addcmul_(grad, grad, 1 - alpha);
     if (!Flag(options, "centered")) return squares.sqrt();
     at::Tensor mean = AsReal(Entry(state, "grad_avg"));
     mean.lerp_(grad, 1 - alpha);
@@ -94,11 +94,11 @@ class Adadelta : public UpdateRule {
     const double eps = Number(options, "eps");
     at::Tensor squares = AsReal(Entry(state, "square_avg"));
     at::Tensor deltas = AsReal(Entry(state, "acc_delta"));
-    squares.mul_(rho).addcmul_(grad, grad, 1 - rho);
+    ScaleInPlace(squares, rho).addcmul_(grad, grad, 1 - rho);
     const at::Tensor deviation = squares.add(eps).sqrt_();
     at::Tensor delta = deltas.add(eps).sqrt_();
     delta.div_(deviation).mul_(grad);
-    deltas.mul_(rho).addcmul_(delta, delta, 1 - rho);
+    ScaleInPlace(deltas, rho).addcmul_(delta, delta, 1 - rho);
     AsReal(value).add_(delta, (-LearningRate(options)).value());
   }
 

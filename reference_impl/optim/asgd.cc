@@ -27,7 +27,7 @@ class Asgd : public UpdateRule {
     const double lambd = Number(options, "lambd");
     at::Tensor eta = Entry(state, "eta");
     at::Tensor mu = Entry(state, "mu");
-    value.mul_(1 - lambd * eta.item<double>());
+    ScaleInPlace(value, 1 - lambd * eta.item<double>());
     value.add_(grad, -eta.item<double>());
     if (mu.item<double>() != 1) {
       average.add_(value.sub(average).mul_(mu));

@@ -164,9 +164,16 @@ Dict Optimizer::StateAtRest(const at::Tensor& value, const OptimizerGroup& group
     if (options.Contains(name)) options.Set(name, 0.0);
   }
   if (options.Contains("maximize")) options.Set("maximize", false);  // the gradient would be -0
-  Dict state;
-  rule_->Update(value.detach().clone(), at::zeros_like(value.detach()), state, options);
-  return state;
+  const auto state_with = [&](const Dict& used) {
+    Dict state;
+    rule_->Update(value.detach().clone(), at::zeros_like(value.detach()), state, used);
+    return state;
+  };
+  try {
+    return state_with(options);
+  } catch (const SemanticError&) {  // a load has made an option useless
+    return state_with(rule_->defaults());
+  }
 }
 
 Dict Optimizer::StateAtRest(const models::Parameter& parameter) const {
@@ -179,11 +186,17 @@ Dict Optimizer::ExampleState(const models::Parameter& parameter, const Dict& opt
   if (!group) return {};
   OptimizerGroup changed = *group;
   for (const auto& [name, value] : options) changed.options.Set(name, value);
-  return StateAtRest(at::zeros(ExampleShape(parameter.value.dim()), parameter.value.scalar_type()), changed);
+  return ExampleOf(parameter, changed);
+}
+
+Dict Optimizer::ExampleOf(const models::Parameter& parameter, const OptimizerGroup& group) const {
+  return StateAtRest(at::zeros(ExampleShape(parameter.value.dim()), parameter.value.scalar_type()), group);
 }
 
 Dict Optimizer::LargestExampleState(const models::Parameter& parameter) const {
-  return ExampleState(parameter, {{"amsgrad", true}, {"centered", true}, {"momentum", 0.5}});
+  // Of the rule's own options: a load may have made the group's useless.
+  const OptimizerGroup largest{.options = {{"amsgrad", true}, {"centered", true}, {"momentum", 0.5}}};
+  return GroupOf(parameter) ? ExampleOf(parameter, largest) : Dict();
 }
 
 Dict Optimizer::CompleteState() const {

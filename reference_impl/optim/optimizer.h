@@ -85,6 +85,7 @@ class Optimizer {
 
  private:
   Dict StateAtRest(const at::Tensor& value, const OptimizerGroup& group) const;
+  Dict ExampleOf(const models::Parameter& parameter, const OptimizerGroup& group) const;
   const OptimizerGroup* GroupOf(const models::Parameter& parameter) const;
   void StepOne(int64_t id, const at::Tensor& value, const Dict& options);
   void LoadGroups(const List& groups);

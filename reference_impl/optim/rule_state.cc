@@ -1,6 +1,7 @@
 #include "optim/rule_state.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ScalarOps.h>
 
 #include "tensor/semantic_error.h"
 
@@ -17,6 +18,21 @@ at::Tensor Entry(const Dict& state, const char* name) {
 
 double NextStep(const Dict& state) { return Entry(state, "step").add_(1).item<double>(); }
 
+const Value& Option(const Dict& options, const char* name) {
+  if (const Value* value = options.Find(name)) return *value;
+  throw SemanticError("KeyError", std::string("'") + name + "'");
+}
+
+double Beta(const Dict& options, size_t i) {
+  const List& betas = Option(options, "betas").AsList();
+  if (betas.size() != 2) throw SemanticError("ValueError", "betas are two, not " + std::to_string(betas.size()));
+  return betas[i].AsDouble();
+}
+
+at::Tensor ScaleInPlace(at::Tensor tensor, double factor) {
+  return tensor.mul_(at::native::wrapped_scalar_tensor(factor));
+}
+
 void AdoptCounter(Dict& state, const char* name) {
   if (state.empty()) return;
   Value* counter = state.Find(name);
@@ -31,7 +47,7 @@ at::Tensor Decayed(at::Tensor value, const at::Tensor& grad, const Dict& options
   if (weight_decay == 0) return grad;
   const Value* decoupled = options.Find("decoupled_weight_decay");
   if (!decoupled || !decoupled->AsBool()) return grad.add(value, weight_decay);
-  value.mul_((1 - LearningRate(options) * weight_decay).value());
+  ScaleInPlace(value, (1 - LearningRate(options) * weight_decay).value());
   return grad;
 }
 

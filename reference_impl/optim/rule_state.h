@@ -20,10 +20,17 @@ double NextStep(const Dict& state);
 // A counter that an older state dict holds as a number becomes a tensor. KeyError: it is not there.
 void AdoptCounter(Dict& state, const char* name);
 
-inline Rate LearningRate(const Dict& options) { return Rate(options.At("lr")); }
-inline double Number(const Dict& options, const char* name) { return options.At(name).AsDouble(); }
-inline bool Flag(const Dict& options, const char* name) { return options.At(name).AsBool(); }
-inline double Beta(const Dict& options, size_t i) { return options.At("betas").AsList().at(i).AsDouble(); }
+// KeyError: a load has left the option out.
+const Value& Option(const Dict& options, const char* name);
+inline Rate LearningRate(const Dict& options) { return Rate(Option(options, "lr")); }
+inline double Number(const Dict& options, const char* name) { return Option(options, name).AsDouble(); }
+inline bool Flag(const Dict& options, const char* name) { return Option(options, name).AsBool(); }
+// ValueError: there are not two.
+double Beta(const Dict& options, size_t i);
+
+// The tensor times the factor, in place. Of 16-bit floats the factor keeps its digits, as in Python; Tensor::mul_(Scalar)
+// rounds it to the tensor's dtype first.
+at::Tensor ScaleInPlace(at::Tensor tensor, double factor);
 
 // The gradient to minimize along: the negative one with `maximize`.
 at::Tensor Downhill(const at::Tensor& grad, const Dict& options);

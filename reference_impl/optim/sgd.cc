@@ -32,7 +32,7 @@ class Sgd : public UpdateRule {
     const Value* known = state.Find("momentum_buffer");
     if (known && !known->IsNone()) {
       at::Tensor buffer = known->AsTensor();
-      return buffer.mul_(momentum).add_(grad, 1 - dampening);
+      return ScaleInPlace(buffer, momentum).add_(grad, 1 - dampening);
     }
     at::Tensor buffer = grad.detach().clone();
     state.Set("momentum_buffer", buffer);

@@ -83,10 +83,10 @@ struct Consolidation {
   int64_t count = 0;                                  // of files
 };
 
-Consolidation PlanOf(Files& files, const std::string& path, const FileNumbers& given) {
-  Consolidation plan{.manifest = ReadManifest(files, path), .file_of = given, .names = {}};
+Consolidation PlanOf(Files& files, const std::string& path, const std::optional<FileNumbers>& given) {
+  Consolidation plan{.manifest = ReadManifest(files, path), .file_of = given.value_or(FileNumbers()), .names = {}};
   for (const auto& [name, tensor] : plan.manifest.tensors) {
-    if (given.empty()) plan.file_of[name] = 1;
+    if (!given) plan.file_of[name] = 1;
   }
   CheckConsolidated(plan.manifest, plan.file_of);
   for (const auto& [name, number] : plan.file_of) plan.names[number].push_back(name);
@@ -127,7 +127,7 @@ void RemoveFiles(Files& files, const std::string& target, const Consolidation& p
 }  // namespace
 
 void ConsolidateCheckpoint(Files& files, const std::string& path, const std::string& target,
-                           const FileNumbers& given) {
+                           const std::optional<FileNumbers>& given) {
   Alone([&] {
     const Consolidation plan = PlanOf(files, path, given);
     PrepareTarget(files, target);
@@ -142,7 +142,7 @@ void ConsolidateCheckpoint(Files& files, const std::string& path, const std::str
 }
 
 void ConsolidateTogether(Communicator& group, Files& files, const std::string& path, const std::string& target,
-                         const FileNumbers& given) {
+                         const std::optional<FileNumbers>& given) {
   Consolidation plan;
   const std::vector<Value> of_ranks = Together(group, [&]() -> Value {
     plan = PlanOf(files, path, given);

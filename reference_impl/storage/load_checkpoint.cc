@@ -57,11 +57,10 @@ struct LoadPlan {
   std::vector<std::pair<Path, const SavedValue*>> values;
 };
 
-// A dict or list without entries, of which a checkpoint need not have anything.
-bool IsEmptyContainer(const Value& value) {
+// A dict without entries, of which a checkpoint need not have anything.
+bool IsEmptyDict(const Value& value) {
   const auto* dict = value.TryAs<Dict>();
-  const auto* list = value.TryAs<List>();
-  return (dict && dict->empty()) || (list && list->empty());
+  return dict && dict->empty();
 }
 
 void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partial, bool scaled) {
@@ -69,7 +68,7 @@ void PlanEntry(LoadPlan& plan, const FlatEntry& entry, int64_t rank, bool partia
   const auto value = plan.manifest.values.find(entry.name);
   const bool is_tensor = tensor != plan.manifest.tensors.end();
   if (!is_tensor && value == plan.manifest.values.end()) {
-    if (!partial && !IsEmptyContainer(entry.value)) Fail(entry.name, "the checkpoint has no such name");
+    if (!partial && !IsEmptyDict(entry.value)) Fail(entry.name, "the checkpoint has no such name");
     return;
   }
   if (is_tensor != IsTensorValue(entry.value)) {

@@ -373,4 +373,17 @@ RULE(GR23) {
   t.Rule(SameValue("the rate after an epoch", at::full({}, 0.25, at::kFloat), rate));
 }
 
+RULE(OP49) {
+  Model model = BuildWrapped(t, kThreeLayers, t.TextParam("wrapper"));
+  const auto make = [&](double first, double second) {
+    return t.subject().CreateOptimizer(model, "adam", {},
+                                       {{{}, {.lr = first}}, {model.Parameters().Keys(), {.lr = 0.5}}, {{}, {.lr = second}}});
+  };
+  const Optimizer source = make(0.25, 0.125), loaded = make(4, 8);
+  const Dict flat = t.subject().Clone(GetOptimizerState(model, {source}, "dsd_flat")).AsDict();
+  SetOptimizerState(model, {loaded}, "dsd_flat", flat);
+  HasOptions(t, "the first empty group", loaded, 0, {{"lr", 0.25}});
+  HasOptions(t, "the second empty group", loaded, 2, {{"lr", 0.125}});
+}
+
 }  // namespace shardcts::extended

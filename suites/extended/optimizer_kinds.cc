@@ -3,6 +3,7 @@
 
 #include "rank/whole.h"
 #include <map>
+#include "suites/extended/trees.h"
 #include "suites/extended/coded_step.h"
 #include "suites/extended/comparison.h"
 #include "suites/extended/forms.h"
@@ -139,6 +140,37 @@ RULE(OP46) {
     t.RuleRaises("ValueError", "", [&] { create(options); });
   }
   create({.weight_decay = 0});
+}
+
+// 16-bit moments of which a factor that is rounded to their dtype first loses digits in a few steps.
+RULE(OP50) {
+  const at::ScalarType dtype = t.TextParam("dtype") == "bfloat16" ? at::kBFloat16 : at::kHalf;
+  const ModelSpec spec = TreeSpec(BareNode({{"w", TensorNode({64}, t.TextParam("dtype"))}}));
+  Model model = BuildCoded(t, spec);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "sgd", {.lr = 0.0, .momentum = 0.9});
+  const at::Tensor buffer = at::arange(1, 65, at::kFloat).div(7).to(dtype);
+  Dict state = optimizer.StateDict();
+  state.Set("state", Dict{{int64_t{0}, Dict{{"momentum_buffer", buffer.clone().to(c10::Device(t.device()))}}}});
+  optimizer.LoadStateDict(state);
+  optimizer.InitState();
+  const at::Tensor expected = buffer.to(at::kDouble).mul(0.9).to(dtype);
+  const Value actual = optimizer.StateDict().At("state").AsDict().At(int64_t{0}).AsDict().At("momentum_buffer");
+  t.Rule(SameValue("momentum_buffer", expected, actual, {.tolerance = {.rtol = 0x1p-12, .atol = 0}}));
+}
+
+RULE(OP51) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  const Dict right = t.subject().Clone(optimizer.StateDict()).AsDict();
+  Dict group = right.At("param_groups").AsList().at(0).AsDict(), wrong = right;
+  group.Set("betas", List{0.5});
+  wrong.Set("param_groups", List{group});
+  try {
+    optimizer.LoadStateDict(wrong);
+  } catch (const OperationFailed&) {  // may be refused at once
+  }
+  optimizer.LoadStateDict(right);
+  t.Rule(SameValue("the state dict after the right load", right, optimizer.StateDict()));
 }
 
 }  // namespace shardcts::extended

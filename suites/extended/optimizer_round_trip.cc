@@ -150,4 +150,19 @@ RULE(OP47) {
   t.Rule(Equal("whether there is state of " + frozen + ", of which the state dict has none", false, is_there));
 }
 
+RULE(OP48) {
+  const std::string form = t.TextParam("form"), frozen = "a.weight";
+  Model model = BuildWrapped(t, ThreeBranches(), t.TextParam("wrapper"));
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", CodedAdam());
+  CodedStep(t, model, optimizer, 0);
+  model.SetRequiresGrad({frozen}, false);
+  Dict given = t.subject().Clone(GetOptimizerState(model, {optimizer}, form)).AsDict();
+  const Dict whole = GetOptimizerState(model, {optimizer}, "dsd_full");
+  given.Find("state")->AsDict().Erase(frozen);
+  SetOptimizerState(model, {optimizer}, form, given);
+  const Dict after = GetOptimizerState(model, {optimizer}, "dsd_full").At("state").AsDict();
+  if (!t.Rule(Holds(after.Contains(frozen), frozen, "has no state any more"))) return;
+  t.Rule(SameValue(frozen, whole.At("state").AsDict().At(frozen), after.At(frozen)));
+}
+
 }  // namespace shardcts::extended

@@ -395,4 +395,20 @@ RULE(SM29) {
   t.Rule(SameValue("the state dict after the forward", source.StateDict(), model.StateDict()));
 }
 
+RULE(SM30) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  WrapFsdp(model, "1", FsdpOptionsOf(t, "fsdp"));
+  SetStateDictType(model, StateDictKind::kFull, {.offload_to_cpu = true});
+  WrapFsdp(model, "", FsdpOptionsOf(t, "fsdp"));
+  Refused(t, "the type of units that differ in a config", {"AssertionError"}, [&] { GetStateDictType(model); });
+}
+
+RULE(SM31) {
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  const Dict before = t.subject().Clone(model.Parameters()).AsDict();
+  model.SetRequiresGrad({"0.weight"}, false);
+  Refused(t, "a cast to integers", {"TypeError"}, [&] { model.Cast("int64"); });
+  t.Rule(SameValue("the parameters after the refused cast", before, model.Parameters()));
+}
+
 }  // namespace shardcts::extended

@@ -159,4 +159,11 @@ RULE(LD17) {
   t.Rule(SameValue("state", Value(Dict{}), loaded.At("optimizer").AsDict().At("state")));
 }
 
+RULE(LD18) {
+  const World world = FirstRanks(t);
+  world.Save({{"lists", List{rules::Coded({2}, 1)}}}, "checkpoint");
+  IsRefused(t, "an empty list in the place of a list of tensors", {}, [&] { world.Load({{"lists", List{}}}, "checkpoint"); });
+  IsRefused(t, "an empty list that is not there", {"missing"}, [&] { world.Load({{"missing", List{}}}, "checkpoint"); });
+}
+
 }  // namespace shardcts::storage

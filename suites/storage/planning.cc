@@ -108,6 +108,7 @@ RULE(DT4) {
   gap[1].sizes[0] -= 1;
   overlap[1].sizes[0] += 1;
   excess[2].sizes[0] += 1;
+  t.Rule(Holds(!problems_of({}).empty(), "a shape without chunks", "is not found"));
   t.Rule(Holds(!problems_of(gap).empty(), "a gap", "is not found"));
   t.Rule(Holds(!problems_of(overlap).empty(), "an overlap", "is not found"));
   t.Rule(Holds(!problems_of(excess).empty(), "a row beyond the shape", "is not found"));
@@ -196,6 +197,19 @@ RULE(RK9) {
     t.Rule(Holds(plan.chunks.at(name) == chunks, name, "is not written once, by the lowest rank that has it"));
   }
   t.Rule(Equal("who writes the value", int64_t{1}, plan.values.at("text")));
+}
+
+RULE(RK11) {
+  HeldLayout layout{.ranks = 2, .tensors = {}, .values = {}};
+  for (const int64_t size : {1000, 10, 20, 30}) {
+    const ChunkBox whole{{0}, {size}};
+    layout.tensors.push_back({std::to_string(size), {"float32", {size}, {{0, whole}, {1, whole}}}});
+  }
+  const SavePlan plan = PlanSave(t.caller(), layout, {});
+  const auto writer_of = [&](const std::string& name) { return plan.chunks.at(name).at(0).rank; };
+  for (const char* small : {"10", "20", "30"}) {
+    t.Rule(Holds(writer_of(small) != writer_of("1000"), small, "elements are written by the rank that writes 1000"));
+  }
 }
 
 }  // namespace shardcts::storage

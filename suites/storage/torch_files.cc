@@ -102,4 +102,11 @@ RULE(FM19) {
   }
 }
 
+RULE(FM20) {
+  const World world = FirstRanks(t);
+  world.Save({{"rows", rules::Coded({4, 3}, 1)}, {"epoch", 3}}, "checkpoint", {});
+  IsRefused(t, "a conversion of a plain value to safetensors", {},
+            [&] { Rank0Does(t, [&] { ConvertCheckpoint(t.caller(), "checkpoint", "whole", "safetensors"); }); });
+}
+
 }  // namespace shardcts::storage
