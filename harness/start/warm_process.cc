@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "process/event_tail.h"
+#include "process/watched_time.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
@@ -19,7 +20,6 @@
 namespace shardcts {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 using std::chrono::milliseconds;
 
@@ -81,12 +81,13 @@ bool WarmProcess::TakeEnd(const std::string& message) {
 
 void WarmProcess::AwaitReady(milliseconds limit, const std::atomic<bool>& interrupted) {
   const std::lock_guard lock(mutex_);
-  const auto begin = Clock::now();
-  while (Clock::now() - begin < limit && !interrupted) {
+  WatchedTime time;
+  const auto begin = time.Now();
+  while (time.Now() - begin < limit && !interrupted) {
     const Json said = Json::parse(Receive(kLookAtInterrupted), nullptr, false);
     if (said.is_object() && said.contains("failed")) throw InputError(said.value("failed", ""));
     if (said.is_object() && said.contains("ready")) {
-      seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
+      seconds_ = std::chrono::duration<double>(time.Now() - begin).count();
       return;
     }
     if (const std::optional<int> status = process_->Poll()) {
@@ -103,7 +104,8 @@ std::vector<pid_t> WarmProcess::Fork(const std::filesystem::path& plan_file, int
   if (::send(socket_.number(), request.data(), request.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     throw std::runtime_error(std::string("the warm process cannot be asked: ") + std::strerror(errno));
   }
-  for (const auto until = Clock::now() + kForkLimit; Clock::now() < until;) {
+  WatchedTime time;
+  for (const auto until = time.Now() + kForkLimit; time.Now() < until;) {
     const std::string message = Receive(kLookAtInterrupted);
     if (message.empty() && process_->Poll()) throw std::runtime_error("the warm process ended");
     if (message.empty() || TakeEnd(message)) continue;

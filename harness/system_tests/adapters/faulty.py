@@ -55,6 +55,17 @@ class Sleeping(FaultOnOneRank):
         return super().model_forward(model, inputs)
 
 
+class Slow(FaultOnOneRank):
+    """The rank takes its time once, and comes back."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            time.sleep(2)
+            self.armed = False
+        return super().model_forward(model, inputs)
+
+
 class RaisingBeforeCollective(FaultOnOneRank):
     """The rank fails in a local operation; its peers go on to the next collective one."""
 
