@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include "process/log_limit.h"
+#include "process/orphans.h"
 #include "process/stacks.h"
 #include "run_files/run_folder.h"
 #include "start/warm_process.h"
@@ -23,6 +24,7 @@ RankWatch::RankWatch(const PoolPlan& plan)
       bound_to_(watched_.size(), AllowedProcessors()) {}
 
 void RankWatch::Start() {
+  AdoptOrphans();
   Plan plan = plan_.plan;
   plan.host = host_;
   plan.launched = !plan_.launcher.empty();
@@ -50,8 +52,7 @@ std::string RankWatch::End() {
     LimitLogs();
     return left;
   }
-  EndProcessesWithEnvironment(kPoolTokenName, token_, grace);
-  return "";
+  return EndByToken(token_, grace);
 }
 
 bool RankWatch::ReadEvents() {

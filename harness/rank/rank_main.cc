@@ -179,6 +179,7 @@ std::optional<CommandLine> ReadCommandLine(int argc, char** argv) {
 }
 
 int Main(int argc, char** argv, bool warm) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // process/orphans.h
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive the process that has started it
   testing::InitGoogleTest(&argc, argv);
   const std::optional<CommandLine> command = ReadCommandLine(argc, argv);

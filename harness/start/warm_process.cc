@@ -6,15 +6,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
 
 #include "process/event_tail.h"
+#include "process/orphans.h"
 #include "process/watched_time.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "start/rank_processes.h"
 #include "start/warm_server.h"
 
 namespace shardcts {
@@ -60,7 +63,7 @@ WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const Implem
 
 WarmProcess::~WarmProcess() {
   process_.reset();
-  EndProcessesWithEnvironment(kPoolTokenName, token_, milliseconds(0));  // what preloading may have started
+  EndByToken(token_, milliseconds(0));  // what preloading may have started
 }
 
 std::string WarmProcess::Receive(milliseconds limit) {
@@ -88,6 +91,7 @@ void WarmProcess::AwaitReady(milliseconds limit, const std::atomic<bool>& interr
     if (said.is_object() && said.contains("failed")) throw InputError(said.value("failed", ""));
     if (said.is_object() && said.contains("ready")) {
       seconds_ = std::chrono::duration<double>(time.Now() - begin).count();
+      std::ranges::copy(ChildrenOf(process_->pid()), std::inserter(own_, own_.end()));
       return;
     }
     if (const std::optional<int> status = process_->Poll()) {
@@ -111,7 +115,9 @@ std::vector<pid_t> WarmProcess::Fork(const std::filesystem::path& plan_file, int
     if (message.empty() || TakeEnd(message)) continue;
     const Json said = Json::parse(message, nullptr, false);
     if (said.is_object() && said.contains("forked")) {
-      return said["forked"].get<std::vector<pid_t>>();
+      const auto pids = said["forked"].get<std::vector<pid_t>>();
+      own_.insert(pids.begin(), pids.end());
+      return pids;
     }
     throw std::runtime_error("the warm process forks no ranks: " + message.substr(0, kMaxWarmMessageBytes));
   }
@@ -126,6 +132,17 @@ std::optional<int> WarmProcess::StatusOf(pid_t rank) {
   }
   const auto found = statuses_.find(rank);
   return found == statuses_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::vector<pid_t> WarmProcess::EndOrphans(const std::vector<pid_t>& ranks, milliseconds grace) {
+  const auto find = [&] {
+    const std::lock_guard lock(mutex_);  // no ranks are forked meanwhile
+    for (const pid_t rank : ranks) own_.erase(rank);
+    std::vector<pid_t> orphans = ChildrenOf(process_->pid());
+    std::erase_if(orphans, [&](pid_t pid) { return own_.contains(pid); });
+    return orphans;
+  };
+  return EndAll(find, grace);
 }
 
 std::optional<std::string> WarmProcess::HowItEnded() {

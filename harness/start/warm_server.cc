@@ -76,15 +76,12 @@ class WarmServer {
     ::poll(watched.data(), watched.size(), -1);
   }
 
+  // Others than ranks are what ended ranks have left behind (process/orphans.h), and the controller has ended.
   void TellEndedRanks() {
-    for (auto rank = ranks_.begin(); rank != ranks_.end();) {
-      int status = 0;
-      if (::waitpid(rank->pid, &status, WNOHANG) == rank->pid) {
-        Say({{"ended", rank->pid}, {"status", status}});
-        rank = ranks_.erase(rank);
-      } else {
-        ++rank;
-      }
+    int status = 0;
+    for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (std::erase_if(ranks_, [&](const ForkedRank& rank) { return rank.pid == pid; }) == 0) continue;
+      Say({{"ended", pid}, {"status", status}});
     }
   }
 
@@ -160,6 +157,7 @@ ImplementationSpec ReadTask(const std::filesystem::path& file) {
 
 std::vector<std::string> ForkRanks(const std::filesystem::path& task, const Preload& preload) {
   ::prctl(PR_SET_NAME, "shardcts-warm");
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::syscall(SYS_close_range, kGivenDescriptor + 1, ~0u, 0);
   ::fcntl(kGivenDescriptor, F_SETFD, FD_CLOEXEC);
   WarmServer server;

@@ -1,5 +1,9 @@
 """One rank breaks in the middle of a test: that test gets the verdict that says so, every other one its own."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
 from conftest import CACHED
@@ -33,6 +37,26 @@ def test_a_rank_that_sleeps_for_ever_is_a_hang(run_shardcts):
     assert "did not come back within 10 s" in faulty["reason"]
     assert 10 <= faulty["seconds"] < 20
     assert run.starts() == 2
+
+
+@pytest.mark.parametrize("then", ["go on", "die"])
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_what_a_rank_leaves_behind_is_ended_however_its_environment_looks(run_shardcts, start, then):
+    seconds = "7" + "".join(filter(str.isdigit, os.urandom(20).hex()))[:8]  # no other sleeps as long
+    ended, run = run_shardcts(f"python:faulty:LeavingProcesses,rank=1,seconds={seconds},then={then}", "--start", start,
+                              "--filter", CACHED.format(2))
+    left = [folder for folder in Path("/proc").glob("[0-9]*") if sleeps(folder, seconds)]
+    for process in left:
+        os.kill(int(process.name), signal.SIGKILL)
+    assert left == [], ended
+    assert verdict_of_the_faulty_test(run)["verdict"] == {"go on": "pass", "die": "crash"}[then], ended
+
+
+def sleeps(folder, seconds):
+    try:
+        return (folder / "cmdline").read_bytes() == f"/bin/sleep\0{seconds}\0".encode()
+    except OSError:
+        return False  # it ended in the meantime
 
 
 def test_an_error_on_one_rank_stops_its_peers_and_the_pool_lives_on(run_shardcts):

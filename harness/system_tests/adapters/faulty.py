@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 from shardcts.adapter import operation
@@ -63,6 +64,34 @@ class Slow(FaultOnOneRank):
         if self.armed:
             time.sleep(2)
             self.armed = False
+        return super().model_forward(model, inputs)
+
+
+class LeavingProcesses(FaultOnOneRank):
+    """The rank starts processes that know nothing of its environment, then goes on; with then=die it dies."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._words = ["/bin/sleep", options["seconds"]]
+        self._dies = options.get("then") == "die"
+        super().__init__(rank, world_size, device, options)
+
+    def _detach(self):
+        """A grandchild of its own session; the process between ends."""
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execve(self._words[0], self._words, {})
+            os._exit(0)
+        os.wait()
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            self.armed = False
+            subprocess.Popen(self._words, env={}, start_new_session=True)
+            self._detach()
+            if self._dies:
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().model_forward(model, inputs)
 
 
