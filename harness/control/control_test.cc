@@ -242,6 +242,16 @@ TEST_F(ControlTest, AFarewellIsNoLoss) {
   EXPECT_TRUE(hub_->Standings()[1].left);
 }
 
+TEST_F(ControlTest, ARankThatCannotGoOnIsLostAndSaysWhy) {
+  Hub(2);
+  const auto peer = Rank(0);
+  Rank(1)->Tell(Farewell{"the disk is full"});
+  EXPECT_THAT([&] { peer->Exchange({}, End()); }, testing::ThrowsMessage<ExchangeEnded>("rank 1 is gone"));
+  EXPECT_EQ(hub_->Lost(), (std::vector<std::vector<int>>{{1}}));
+  EXPECT_EQ(hub_->Standings()[1].failure, "the disk is full");
+  EXPECT_FALSE(hub_->Standings()[1].left);
+}
+
 TEST_F(ControlTest, AnExchangeOfOthersDoesNotEndWithARank) {
   Hub(3);
   const auto first = Rank(0), second = Rank(1);

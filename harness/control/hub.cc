@@ -192,9 +192,10 @@ class ControlHub::Loop {
       if (standing.errors.size() < kMaxErrors) standing.errors.push_back(Describe(*error));
     } else if (const auto* stop = std::get_if<StopNotice>(&message)) {
       ForwardStop(rank, stop->test);
-    } else if (std::holds_alternative<Farewell>(message)) {
-      standing.left = true;
-      End(connection, "has left the pool");
+    } else if (const auto* farewell = std::get_if<Farewell>(&message)) {
+      standing.failure = farewell->failure.substr(0, kMaxNoteBytes);
+      standing.left = standing.failure.empty();
+      End(connection, standing.left ? "has left the pool" : standing.failure);
     } else {
       throw ProtocolViolation("a message that ranks do not send");
     }

@@ -140,7 +140,8 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   events.Write("pool_finished");
 }
 
-// Errors are written to the event file, unless they follow from a peer's end. Returns the exit code.
+// Errors are written to the event file, unless they follow from a peer's end. Returns the exit code. Throws
+// EventFileFailure.
 int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
   try {
     CheckPortsAgainstInventory(AllTests(), AllPorts());
@@ -148,6 +149,8 @@ int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
   } catch (const InputError& error) {
     events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
     return 2;
+  } catch (const EventFileFailure&) {
+    throw;
   } catch (const std::exception& error) {
     if (control.must_leave()) return kPeerGoneExitCode;
     events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
@@ -211,9 +214,14 @@ int Main(int argc, char** argv, bool warm) {
                                 {"start", warm ? "warm" : "cold"}});
   if (!command->rank) EndWithParent(EventFile(plan.pool_folder, rank), rank);
   ControlPlane control(connection);
-  const int code = RunRank(plan, control, events);
-  connection.Tell(Farewell{});
-  return code;
+  try {
+    const int code = RunRank(plan, control, events);
+    connection.Tell(Farewell{});
+    return code;
+  } catch (const EventFileFailure& failure) {
+    connection.Tell(Farewell{failure.what()});
+    throw;
+  }
 }
 
 // What libraries do at the end of a process says nothing of the tests, and CPython and LibTorch take a second for it.

@@ -59,6 +59,17 @@ def sleeps(folder, seconds):
         return False  # it ended in the meantime
 
 
+@pytest.mark.parametrize("how, verdict, code, said", [
+    ("full", "harness_error", 3, "rank 1 could not go on: event file: No space left on device"),
+    ("closed", "crash", 1, "event file: Bad file descriptor"),
+])
+def test_a_full_disk_is_nobodys_fault_but_a_closed_file_is(run_shardcts, how, verdict, code, said):
+    ended, run = run_shardcts(f"python:faulty:FullDisk,rank=1,how={how}", "--filter", CACHED.format(2))
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == (verdict, code), ended
+    assert said in faulty["reason"]
+
+
 def test_an_error_on_one_rank_stops_its_peers_and_the_pool_lives_on(run_shardcts):
     ended, run = run_shardcts("python:faulty:RaisingBeforeCollective,rank=1", "--filter", CACHED.format(2))
     faulty = verdict_of_the_faulty_test(run)

@@ -95,6 +95,23 @@ class LeavingProcesses(FaultOnOneRank):
         return super().model_forward(model, inputs)
 
 
+class FullDisk(FaultOnOneRank):
+    """The event file of the rank goes to a disk that is full, or is closed (how=closed)."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._closes = options["how"] == "closed"
+        super().__init__(rank, world_size, device, options)
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            files = {int(number): os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")
+                     if os.path.exists(f"/proc/self/fd/{number}")}
+            for number in [number for number, name in files.items() if name.endswith(f"rank-{self._rank}.events.jsonl")]:
+                os.close(number) if self._closes else os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+        return super().model_forward(model, inputs)
+
+
 class RaisingBeforeCollective(FaultOnOneRank):
     """The rank fails in a local operation; its peers go on to the next collective one."""
 
