@@ -16,9 +16,8 @@ constexpr int kHarnessErrorCode = 3;
 constexpr size_t kLongestErrorBytes = 2000;
 
 int Fail(const std::string& message, int code) {
-  std::string line = Bounded(message.substr(0, message.find_last_not_of(" \n") + 1), kLongestErrorBytes);
-  for (char& c : line) c = c == '\n' ? ' ' : c;
-  std::cerr << "shardcts: " << line << std::endl;
+  const std::string text = Bounded(message.substr(0, message.find_last_not_of(" \n") + 1), kLongestErrorBytes);
+  std::cerr << "shardcts: " << OneLine(text) << std::endl;
   return code;
 }
 

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "control/address.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -193,7 +194,7 @@ class ControlHub::Loop {
     } else if (const auto* stop = std::get_if<StopNotice>(&message)) {
       ForwardStop(rank, stop->test);
     } else if (const auto* farewell = std::get_if<Farewell>(&message)) {
-      standing.failure = farewell->failure.substr(0, kMaxNoteBytes);
+      standing.failure = Beginning(farewell->failure, kMaxNoteBytes);
       standing.left = standing.failure.empty();
       End(connection, standing.left ? "has left the pool" : standing.failure);
     } else {
@@ -202,7 +203,7 @@ class ControlHub::Loop {
   }
 
   static std::string Describe(const RaisedError& error) {
-    return error.text.substr(0, kMaxNoteBytes) + " in " + error.operation.substr(0, kMaxNoteBytes) + " (step " +
+    return Beginning(error.text, kMaxNoteBytes) + " in " + error.operation.substr(0, kMaxNoteBytes) + " (step " +
            std::to_string(error.step) + ")";
   }
 

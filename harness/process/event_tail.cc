@@ -8,6 +8,8 @@
 #include <iterator>
 #include <utility>
 
+#include "run_files/foreign_text.h"
+
 namespace shardcts {
 
 constexpr size_t kShownBytes = 500;
@@ -54,7 +56,7 @@ std::string LastLine(const std::filesystem::path& file) {
   std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
   text.erase(text.find_last_not_of(" \t\r\n") + 1);
   const size_t begin = text.rfind('\n');
-  return text.substr(begin == text.npos ? 0 : begin + 1).substr(0, kLongest);
+  return Beginning(text.substr(begin == text.npos ? 0 : begin + 1), kLongest);
 }
 
 }  // namespace shardcts

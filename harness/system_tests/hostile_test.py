@@ -1,6 +1,8 @@
 """Whatever an implementation says or does is bounded, typed and its own fault, in its own test."""
 
+import json
 import resource
+import unicodedata
 
 import pytest
 
@@ -46,6 +48,21 @@ def test_an_error_of_a_million_characters_is_shortened(run_shardcts, shardcts, t
     assert "(1000001 bytes)" in run.tests[0]["failures"][0]["message"]
     assert (tmp_path / "out/results.json").stat().st_size < 4_000_000
     assert shardcts("report", "out").code == 0
+
+
+FORWARD = {"contract": 1, "world_size": 1, "steps": [
+    {"let": "model", "op": "model.build", "args": {"model": "linear", "args": {"in": 2, "out": 2}}},
+    {"op": "model.forward", "args": {"model": "$model", "inputs": []}}]}
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_nothing_that_an_implementation_says_controls_the_terminal(shardcts, tmp_path, command):
+    (tmp_path / "script.json").write_text(json.dumps(FORWARD))
+    words = {"run": ("--filter", CACHED.format(2)), "exec": ("script.json",)}[command]
+    ended = shardcts(command, *words, "--impl", "python:hostile:ControlsTheTerminal", "--out", "out")
+    assert ended.code == 1 and "?[2J?[8mevil??2J ?gnp.exe??" in ended.out, ended
+    assert [one for one in ended.out + ended.err if unicodedata.category(one) in ("Cc", "Cf", "Zl") and one != "\n"] == []
+    assert "\ufffd" not in ended.out
 
 
 @pytest.mark.parametrize("name, said", [

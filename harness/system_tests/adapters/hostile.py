@@ -65,6 +65,14 @@ class LongTexts(TorchAdapter):
         raise RuntimeError("x" * 1_000_001)
 
 
+class ControlsTheTerminal(TorchAdapter):
+    """Its error clears the screen, hides its own text and writes backwards; over two lines."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        raise RuntimeError("\x1b[2J\x1b[8mevil\x07\x9b2J\n\u202egnp.exe\u2028\x85" + "ä" * 300)
+
+
 class NumberForName(TorchAdapter):
     name = 5
 
