@@ -25,6 +25,7 @@
 #include "control/connection.h"
 #include "inventory/inventory.h"
 #include "mutants/mutant.h"
+#include "process/pool_temporaries.h"
 #include "process/process.h"
 #include "rank/crash_report.h"
 #include "rank/data_communicator.h"
@@ -212,6 +213,7 @@ int Main(int argc, char** argv, bool warm) {
                                 {"world_size", number && number->world_size ? *number->world_size : plan.world_size},
                                 {"stack_signal", AnswerStackSignal()},
                                 {"start", warm ? "warm" : "cold"}});
+  UsePoolTemporaries();
   if (!command->rank) EndWithParent(EventFile(plan.pool_folder, rank), rank);
   ControlPlane control(connection);
   try {

@@ -13,6 +13,7 @@
 
 #include "process/event_tail.h"
 #include "process/orphans.h"
+#include "process/pool_temporaries.h"
 #include "process/watched_time.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
@@ -53,6 +54,7 @@ WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const Implem
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = folder / "warm.json";
   WriteFileAtomically(file, Json{{"implementation", ToJson(implementation)}}.dump(1) + "\n");
+  MakePoolTemporaries(token_);
   auto [own, given] = SocketPair();
   socket_ = std::move(own);
   ProcessCommand command{{rank_program.string(), "--warm", file.string()}, PoolEnvironment(token_), folder / "log"};
@@ -64,6 +66,7 @@ WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const Implem
 WarmProcess::~WarmProcess() {
   process_.reset();
   EndByToken(token_, milliseconds(0));  // what preloading may have started
+  RemovePoolTemporaries(token_);
 }
 
 std::string WarmProcess::Receive(milliseconds limit) {

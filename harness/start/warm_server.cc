@@ -21,6 +21,7 @@
 #include <stdexcept>
 
 #include "control/descriptor.h"
+#include "process/pool_temporaries.h"
 #include "process/process.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
@@ -160,6 +161,7 @@ std::vector<std::string> ForkRanks(const std::filesystem::path& task, const Prel
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::syscall(SYS_close_range, kGivenDescriptor + 1, ~0u, 0);
   ::fcntl(kGivenDescriptor, F_SETFD, FD_CLOEXEC);
+  UsePoolTemporaries();
   WarmServer server;
   const auto begin = std::chrono::steady_clock::now();
   try {

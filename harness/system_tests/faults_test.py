@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_what_a_rank_leaves_behind_is_ended_however_its_environment_looks(run_sh
         os.kill(int(process.name), signal.SIGKILL)
     assert left == [], ended
     assert verdict_of_the_faulty_test(run)["verdict"] == {"go on": "pass", "die": "crash"}[then], ended
+
+
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_no_temporary_file_outlives_its_pool(run_shardcts, monkeypatch, short_folder, start):
+    monkeypatch.setenv("TMPDIR", str(short_folder))
+    ended, run = run_shardcts("python:faulty:LeavingFiles,rank=1", "--start", start, "--filter", CACHED.format(2))
+    assert verdict_of_the_faulty_test(run)["verdict"] == "crash", ended
+    assert list(short_folder.iterdir()) == []
+
+
+@pytest.fixture
+def short_folder():
+    """Names of Unix sockets in it may have 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="t") as folder:
+        yield Path(folder)
 
 
 def sleeps(folder, seconds):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
+import tempfile
 import time
 
 from shardcts.adapter import operation
@@ -65,6 +67,20 @@ class Slow(FaultOnOneRank):
             time.sleep(2)
             self.armed = False
         return super().model_forward(model, inputs)
+
+
+class LeavingFiles(Killed):
+    """The ranks make temporary files, as libraries do, and one that other processes cannot enter; one rank dies."""
+
+    @operation("model.build")
+    def model_build(self, model, args=None, device="cpu"):
+        tempfile.mkstemp()
+        folder = tempfile.mkdtemp()
+        with open(f"{folder}/file", "w"):
+            os.chmod(folder, 0)
+        with multiprocessing.Manager() as manager:  # has a Unix socket there
+            manager.list([1])
+        return super().model_build(model, args, device)
 
 
 class LeavingProcesses(FaultOnOneRank):
