@@ -91,7 +91,7 @@ ChildProcess::ChildProcess(const ProcessCommand& command) {
   std::vector<std::string> environment = MergedEnvironment(command.environment);
   const std::vector<char*> argument_pointers = Pointers(arguments);
   const std::vector<char*> environment_pointers = Pointers(environment);
-  const int output = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const int output = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
   if (output < 0) throw InputError(command.output.string() + ": cannot be written: " + std::strerror(errno));
   int report[2];
   if (::pipe2(report, O_CLOEXEC) != 0) throw InputError(std::string("pipe: ") + std::strerror(errno));

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conftest import BUILD, CACHED, SUITE, read_json
+from conftest import BUILD, CACHED, REPOSITORY, SUITE, read_json
 
 SMALL = ("--filter", f"{SUITE}.test_cached_state_dict/world_size=2,mlp_dim=2,mutate_after_state_dict=false")
 NO_ENTRY_POINT = BUILD / "harness/adapters/libshardcts_test_no_entry_point.so"
@@ -166,3 +166,13 @@ def test_handle_of_nothing_is_the_implementations_error(shardcts, tmp_path):
     ended = shardcts("exec", "script.json", "--impl", "reference", "--out", "out")
     assert ended.code == 1, ended
     assert "steps[0] model.parameters: ValueError: no model has the handle model:7" in ended.out
+
+
+def test_scripts_whose_recordings_would_be_in_one_folder(shardcts, tmp_path):
+    script = (REPOSITORY / "docs/examples/assign_into_fsdp.json").read_text()
+    (tmp_path / "scripts").mkdir()
+    for name in ("a b", "a_b"):
+        (tmp_path / f"scripts/{name}.json").write_text(script)
+    ended = shardcts("exec", "scripts", "--impl", "reference", "--out", "out")
+    assert ended.code == 2, ended
+    assert "a b.json and " in ended.err and "a_b.json: these names differ in signs only" in ended.err, ended

@@ -69,6 +69,25 @@ class Slow(FaultOnOneRank):
         return super().model_forward(model, inputs)
 
 
+class LogIsAPipe(FaultOnOneRank):
+    """A pipe takes the place of the rank's log; then it ends, or hangs."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._ends = options["then"] == "end"
+        super().__init__(rank, world_size, device, options)
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            log = os.readlink("/proc/self/fd/1")
+            os.remove(log)
+            os.mkfifo(log)
+            if self._ends:
+                os._exit(5)
+            time.sleep(600)
+        return super().model_forward(model, inputs)
+
+
 class LeavingFiles(Killed):
     """The ranks make temporary files, as libraries do, and one that other processes cannot enter; one rank dies."""
 
