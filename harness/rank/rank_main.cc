@@ -20,6 +20,7 @@
 #include "adapters/loader.h"
 #include "comm/mpi_session.h"
 #include "contract/capability_tree.h"
+#include "contract/nearest_name.h"
 #include "contract/operation_table.h"
 #include "contract/torch_version.h"
 #include "control/connection.h"
@@ -78,6 +79,22 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   return description;
 }
 
+// *Collective*. Ranks that load different things are no implementation: the results are of one name and version.
+void ExpectOneSoftware(const Json& description, ControlPlane& control) {
+  const std::string based_on = description.value("based_on", "");
+  if (!based_on.empty() && FindShipped(based_on) == nullptr) {
+    std::vector<std::string_view> names;
+    for (const ShippedImplementation& shipped : kShippedImplementations) names.push_back(shipped.name);
+    throw InputError("implementation.describe: based_on: " + UnknownName("implementation", based_on, names));
+  }
+  const std::vector<std::string> said =
+      control.AllGather(description.value("name", "") + " " + description.value("version", ""));
+  const auto other = std::ranges::find_if(said, [&](const std::string& one) { return one != said.front(); });
+  if (other == said.end()) return;
+  throw InputError("implementation.describe: rank 0 is " + said.front() + ", rank " +
+                   std::to_string(other - said.begin()) + " is " + *other);
+}
+
 // *Collective*. The index of this rank within the ranks of its host.
 int LocalRank(ControlPlane& control) {
   const std::vector<std::string> hosts = control.AllGather(HostName());
@@ -128,6 +145,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
 
   std::vector<std::string> capabilities;
   Json description = Describe(implementation, &capabilities);
+  ExpectOneSoftware(description, control);
   AddNotes(plan.implementation.device, implementation.backend(), data_kind.nccl_version(), description["notes"]);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
