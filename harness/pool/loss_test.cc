@@ -71,6 +71,9 @@ TEST(LossTest, AConnectionThatIsLostWhileTheRankLives) {
   RankEnd cut_off = {.ended = true, .alive = true, .lost = "its connection to the controller ended"};
   EXPECT_EQ(Text(ExplainLoss({cut_off, Lives()}, {{0}}, std::nullopt)),
             "crash 0: rank 0 cannot be reached any more: its connection to the controller ended");
+  cut_off.status = kFollowed;
+  EXPECT_EQ(Text(ExplainLoss({cut_off, Lives()}, {{0}}, std::nullopt)),
+            "crash 0: rank 0 cannot be reached any more: its connection to the controller ended: exit code 4");
 }
 
 TEST(LossTest, RanksThatWereDoneAreNotMeant) {

@@ -15,6 +15,7 @@
 #include "process/orphans.h"
 #include "process/pool_temporaries.h"
 #include "process/watched_time.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
@@ -122,7 +123,9 @@ std::vector<pid_t> WarmProcess::Fork(const std::filesystem::path& plan_file, int
       own_.insert(pids.begin(), pids.end());
       return pids;
     }
-    throw std::runtime_error("the warm process forks no ranks: " + message.substr(0, kMaxWarmMessageBytes));
+    const bool refused = said.is_object() && said.contains("refused");
+    throw std::runtime_error("the warm process forks no ranks: " +
+                             (refused ? said.value("refused", "") : "it answers " + Bounded(message, kMaxNameBytes)));
   }
   throw std::runtime_error("the warm process has not forked the ranks within " + std::to_string(kForkLimit.count() / 1000) +
                    " s");

@@ -23,6 +23,7 @@
 #include "control/descriptor.h"
 #include "process/pool_temporaries.h"
 #include "process/process.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
 #include "run_files/plan.h"
@@ -36,11 +37,6 @@ int ThreadCount() {
   int count = 0;
   for ([[maybe_unused]] const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) ++count;
   return count;
-}
-
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
 }
 
 struct ForkedRank {
