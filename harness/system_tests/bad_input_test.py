@@ -1,6 +1,7 @@
 """Wrong commands, files and adapters: one line that names the thing, exit code 2, and nothing taken for a result."""
 
 import json
+import resource
 
 import pytest
 
@@ -26,6 +27,7 @@ def is_one_line_that_names(ended, *parts):
     (["run", "--impl", "reference", "--suite", "nothing"], "--suite nothing"),
     (["run", "--impl", "reference", "--filter", "nothing"], "--filter nothing: fits no test"),
     (["run", "--impl", "reference", "--fast"], "--fast"),
+    (["run", "--impl", "reference", "--out", ""], "--out: is empty"),
     (["run", "--impl", "reference,timngs=1"], 'unknown option "timngs"; the nearest known one is "timings"'),
     (["run", "--impl", "reference+mutant=state_dict_clone", *SMALL],
      'unknown mutant "state_dict_clone"; the nearest known one is "state_dict_cloned"'),
@@ -176,3 +178,13 @@ def test_scripts_whose_recordings_would_be_in_one_folder(shardcts, tmp_path):
     ended = shardcts("exec", "scripts", "--impl", "reference", "--out", "out")
     assert ended.code == 2, ended
     assert "a b.json and " in ended.err and "a_b.json: these names differ in signs only" in ended.err, ended
+
+
+def test_a_limit_of_the_size_of_files_is_named(shardcts, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        ended = shardcts("run", "--impl", "reference", *SMALL, "--out", "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert is_one_line_that_names(ended, "File too large")
