@@ -27,8 +27,8 @@ void RequireUtf8(int argc, char** argv) {
   }
 }
 
-// A reader of the output that has gone must not end a run (`shardcts run … | head -1`), nor must a limit of the size of
-// files end it without a word: writing fails, and the error says why. Programs that are started have the signals'
+// A reader of the output that has gone must not end a run (`shardcts run … | head -1`), nor must a limit of the size
+// of files end it without a word: writing fails, and the error says why. Programs that are started have the signals'
 // defaults again, which SIG_IGN would not give them.
 void OutliveFailingWrites() {
   for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, [](int) {});

@@ -115,7 +115,8 @@ int Replay(const ScriptCommand& command) {
   if (!run.trace.empty()) {
     const Parity parity = CompareRecordings(recording, ReadRecording(run.trace));
     std::cout << parity.Counts() << "\n";
-    if (!parity.FirstDifference().empty()) std::cout << "first difference: " << OneLine(parity.FirstDifference()) << "\n";
+    const std::string first = OneLine(parity.FirstDifference());
+    if (!first.empty()) std::cout << "first difference: " << first << "\n";
     if (verdict == Verdict::kPass && !parity.Agree()) {
       verdict = Verdict::kFail;
       reason = "the outcomes are not the recorded ones";

@@ -37,7 +37,8 @@ std::string DescribeStandings(const std::vector<RankStanding>& standings) {
   for (const auto& [does, ranks] : groups) {
     std::string who = ranks.size() == 1 ? "rank " : "ranks ";
     for (const size_t rank : ranks) who += (rank == ranks.front() ? "" : ", ") + std::to_string(rank);
-    parts.emplace_back(standings[ranks.front()].waits.has_value(), ranks.front(), who + " " + WhatItDoes(standings[ranks.front()], ranks.size() > 1));
+    const RankStanding& first = standings[ranks.front()];
+    parts.emplace_back(first.waits.has_value(), ranks.front(), who + " " + WhatItDoes(first, ranks.size() > 1));
   }
   std::ranges::sort(parts);
   std::string text;

@@ -80,7 +80,8 @@ Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::v
   const RankEnd& rank = ranks[static_cast<size_t>(culprit)];
   const std::string name = Listing(culprits);
   if (rank.lost && !rank.crashed_signal && (rank.alive || HasLeft(rank))) {
-    return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost + (HasLeft(rank) ? HowItEnded(rank) : "")};
+    const std::string code = HasLeft(rank) ? HowItEnded(rank) : "";
+    return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost + code};
   }
   return {Verdict::kCrash, culprit, name + " ended without finishing its tests" + HowItEnded(rank)};
 }

@@ -213,7 +213,8 @@ class PoolRun {
       const RankState& state = record_.ranks()[static_cast<size_t>(rank)];
       const RankStanding& standing = standings[static_cast<size_t>(rank)];
       ends.push_back({ended[static_cast<size_t>(rank)], watch_.IsAlive(rank), state.pool_finished, state.orphaned,
-                      state.crashed_signal, watch_.processes().StatusOf(rank), standing.left, standing.lost, standing.failure});
+                      state.crashed_signal, watch_.processes().StatusOf(rank), standing.left, standing.lost,
+                      standing.failure});
     }
     return ends;
   }

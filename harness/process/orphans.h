@@ -23,8 +23,8 @@ void AdoptOrphans();
 // Ends the orphans that this process has adopted: all children that are no ChildProcess. Returns those left.
 std::vector<pid_t> EndAdoptedOrphans(std::chrono::milliseconds grace);
 
-// Ends all processes that `find` gives: SIGTERM, after `grace` SIGKILL, then up to 5 s until none is left. Returns those
-// left.
+// Ends all processes that `find` gives: SIGTERM, after `grace` SIGKILL, then up to 5 s until none is left. Returns
+// those left.
 std::vector<pid_t> EndAll(const std::function<std::vector<pid_t>()>& find, std::chrono::milliseconds grace);
 
 }  // namespace shardcts

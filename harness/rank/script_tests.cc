@@ -47,8 +47,8 @@ std::vector<TestCase> TestsOfScripts(const fs::path& folder) {
   for (const fs::path& file : ScriptFiles(folder)) {
     const auto [other, is_new] = recordings.emplace(FolderName(file.stem().string()), file);
     if (!is_new) {
-      throw InputError(other->second.string() + " and " + file.string() + ": these names differ in signs only that names "
-                       "of recordings do not have; rename one");
+      throw InputError(other->second.string() + " and " + file.string() +
+                       ": these names differ in signs only that names of recordings do not have; rename one");
     }
     const std::string name = file.stem().string();
     TestCase test = AsTest(ReadScripts(ReadRecording(file), file.string()), std::string(kSuite) + "/" + name);

@@ -46,8 +46,8 @@ TEST(ReproduceCommandTest, SaysHowTheRanksWereStarted) {
   options.limits.start = std::chrono::seconds(600);
   options.limits.stop_peers = std::chrono::seconds(1);
   EXPECT_EQ(command(),
-            "shardcts run --impl torch --filter s --seed 1234 --pool fresh --start cold --launcher 'mpiexec -n {ranks}' "
-            "--control-address 10.0.0.1 --timeout 1.5 --start-timeout 600 --stop-timeout 1 --out out/reproduce");
+            "shardcts run --impl torch --filter s --seed 1234 --pool fresh --start cold "
+            "--launcher 'mpiexec -n {ranks}' --control-address 10.0.0.1 --timeout 1.5 --start-timeout 600 --stop-timeout 1 --out out/reproduce");
 }
 
 }  // namespace

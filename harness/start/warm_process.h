@@ -40,7 +40,8 @@ class WarmProcess {
   // How one of its ranks has ended (waitpid's form), once it has.
   std::optional<int> StatusOf(pid_t rank);
 
-  // Ends what ended ranks have left to it (process/orphans.h). `ranks`: that have to be over by now. Returns those left.
+  // Ends what ended ranks have left to it (process/orphans.h). `ranks`: that have to be over by now. Returns those that
+  // are left.
   std::vector<pid_t> EndOrphans(const std::vector<pid_t>& ranks, std::chrono::milliseconds grace);
 
   // "Killed (signal 9)" when it has ended, else nullopt.

@@ -63,7 +63,8 @@ def test_no_temporary_file_outlives_its_pool(run_shardcts, monkeypatch, short_fo
 
 @pytest.mark.parametrize("then, verdict", [("end", "crash"), ("hang", "hang")])
 def test_a_pipe_in_place_of_a_log_stops_nobody(run_shardcts, then, verdict):
-    ended, run = run_shardcts(f"python:faulty:LogIsAPipe,rank=1,then={then}", "--filter", CACHED.format(2), "--timeout", "10")
+    ended, run = run_shardcts(f"python:faulty:LogIsAPipe,rank=1,then={then}", "--filter", CACHED.format(2),
+                              "--timeout", "10")
     assert verdict_of_the_faulty_test(run)["verdict"] == verdict, ended
 
 

@@ -5,7 +5,7 @@ from .load import InputError
 
 
 def run_as_command(main) -> int:
-    for stream in (sys.stdout, sys.stderr):  # what it cannot say (half a character, another alphabet) is a question mark
+    for stream in (sys.stdout, sys.stderr):  # what it cannot say (half a character, another script) is "?"
         stream.reconfigure(errors="replace")
     try:
         return main(sys.argv[1:])

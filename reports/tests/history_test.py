@@ -37,7 +37,8 @@ def test_wrong_input(tmp_path):
 
 @pytest.mark.parametrize("key, value", [
     ("started", 5), ("commit", None), ("implementation", []), ("complete", "no"), ("seconds", "x"), ("seconds", None),
-    ("verdicts", None), ("verdicts", {"pass": "1"}), ("parity", None), ("parity", {"torch": {}}), ("red", 5), ("red", [None])])
+    ("verdicts", None), ("verdicts", {"pass": "1"}), ("parity", None), ("parity", {"torch": {}}), ("red", 5),
+    ("red", [None])])
 def test_an_entry_of_a_wrong_type_is_wrong_input(tmp_path, key, value):
     store = tmp_path / "h"
     assert run_module("shardcts_reports.history", run_of(tmp_path, 1, {2: "pass"}), "--store", store).returncode == 0
@@ -47,7 +48,8 @@ def test_an_entry_of_a_wrong_type_is_wrong_input(tmp_path, key, value):
 
 def test_a_store_that_cannot_be_read_is_wrong_input(tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe{}\n")
-    assert_one_line_error(run_module("shardcts_reports.history", "--store", tmp_path / "bytes"), "bytes: byte 0: not UTF-8")
+    said = run_module("shardcts_reports.history", "--store", tmp_path / "bytes")
+    assert_one_line_error(said, "bytes: byte 0: not UTF-8")
     os.mkfifo(tmp_path / "pipe")
     assert_one_line_error(run_module("shardcts_reports.history", "--store", tmp_path / "pipe"), "pipe: empty file")
 

@@ -142,7 +142,8 @@ class FullDisk(FaultOnOneRank):
         if self.armed:
             files = {int(number): os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")
                      if os.path.exists(f"/proc/self/fd/{number}")}
-            for number in [number for number, name in files.items() if name.endswith(f"rank-{self._rank}.events.jsonl")]:
+            own = f"rank-{self._rank}.events.jsonl"
+            for number in [number for number, name in files.items() if name.endswith(own)]:
                 os.close(number) if self._closes else os.dup2(os.open("/dev/full", os.O_WRONLY), number)
         return super().model_forward(model, inputs)
 
