@@ -9,7 +9,6 @@
 #include "contract/torch_version.h"
 #include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
-#include "run_files/one_line.h"
 #include "run_files/program_folder.h"
 #include "run_files/shipped_implementations.h"
 

@@ -12,6 +12,7 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "run_files/foreign_text.h"
 #include "contract/capability_tree.h"
 
 namespace shardcts {
@@ -119,7 +120,7 @@ int Execute(const CapabilitiesCommand& command) {
   std::cout << Columns("capability", "tests", "answered") << "\n";
   bool all_work = true;
   for (const Row& row : MakeRows(small, declared, results)) {
-    std::cout << Columns(row.name, row.tests, row.answered) << "  " << Says(row) << "\n";
+    std::cout << Columns(row.name, row.tests, row.answered) << "  " << OneLine(Says(row)) << "\n";
     all_work &= !row.declared || row.tried->verdict == Verdict::kNotSupported || Works(row);
   }
   std::cout << "results: " << (options.run_folder / "results.json").string() << std::endl;

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "contract/json_codec.h"
 #include "contract/tensor_bytes.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "storage/inspect_checkpoint.h"
 
@@ -30,20 +31,6 @@ struct CheckpointCommand {
   bool chunks = false;
   bool structure_only = false;
 };
-
-// Names are somebody else's: what would move the cursor is written as a number.
-std::string Printable(const std::string& text) {
-  std::string printable;
-  for (const char one : text) {
-    const auto byte = static_cast<unsigned char>(one);
-    if (byte < 0x20 || byte == 0x7f) {
-      printable += fmt::format("\\x{:02x}", byte);
-    } else {
-      printable += one;
-    }
-  }
-  return printable;
-}
 
 const char* NameOf(CheckpointFormat format) {
   if (format == CheckpointFormat::kOwn) return "shardcts";
@@ -90,18 +77,18 @@ using Row = std::vector<std::string>;
 std::vector<Row> Rows(const CheckpointReport& report, bool with_chunks) {
   std::vector<Row> rows{{"name", "kind", "dtype", "shape", "chunks", "bytes", "checksum"}};
   for (const auto& [name, tensor] : report.manifest.tensors) {
-    rows.push_back({Printable(name), "tensor", DtypeName(tensor.dtype), fmt::format("{}", tensor.shape),
+    rows.push_back({OneLine(name), "tensor", DtypeName(tensor.dtype), fmt::format("{}", tensor.shape),
                     std::to_string(tensor.chunks.size()), std::to_string(BytesOf(tensor)), ChecksumsOf(tensor)});
     for (const SavedChunk& chunk : tensor.chunks) {
       if (!with_chunks) break;
-      rows.push_back({"  " + Printable(chunk.file), "chunk", "", BoxText(chunk.box), "",
+      rows.push_back({"  " + OneLine(chunk.file), "chunk", "", BoxText(chunk.box), "",
                       fmt::format("{}-{}", chunk.begin, chunk.end), ChecksumOf(chunk)});
     }
   }
   for (const auto& [name, saved] : report.manifest.values) {
-    std::string text = Printable(Encode(saved.value).dump());
-    if (text.size() > kLongestValue) text = text.substr(0, kLongestValue) + "…";
-    rows.push_back({Printable(name), "value", std::string(saved.value.TypeName()), text, "", "", ""});
+    std::string text = OneLine(Encode(saved.value).dump());
+    if (text.size() > kLongestValue) text = Beginning(text, kLongestValue) + "…";
+    rows.push_back({OneLine(name), "value", std::string(saved.value.TypeName()), text, "", "", ""});
   }
   return rows;
 }
@@ -121,7 +108,7 @@ void PrintTable(const std::vector<Row>& rows) {
 void PrintList(const char* title, const std::vector<std::string>& texts) {
   if (texts.empty()) return;
   std::cout << "\n" << title << ":\n";
-  for (const std::string& text : texts) std::cout << "  " << Printable(text) << "\n";
+  for (const std::string& text : texts) std::cout << "  " << OneLine(text) << "\n";
 }
 
 void Print(const CheckpointCommand& command, const CheckpointReport& report) {

@@ -223,11 +223,12 @@ int JobsFlag::Jobs(const RunOptions& options) const {
 }
 
 void OutFlag::AddTo(CLI::App& command) {
-  command.add_option("--out", folder_, "the run folder (default out/YYYYMMDD-HHMMSS)")->type_name("DIR");
+  option_ = command.add_option("--out", folder_, "the run folder (default out/YYYYMMDD-HHMMSS)")->type_name("DIR");
 }
 
 std::filesystem::path OutFlag::Folder() const {
   if (!folder_.empty()) return folder_;
+  if (option_->count() > 0) throw InputError("--out: is empty");
   const std::time_t now = std::time(nullptr);
   std::tm utc{};
   ::gmtime_r(&now, &utc);

@@ -118,6 +118,7 @@ class OutFlag {
 
  private:
   std::string folder_;
+  CLI::Option* option_ = nullptr;
 };
 
 }  // namespace shardcts

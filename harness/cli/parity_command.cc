@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "parity/parity.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
 
@@ -99,7 +100,7 @@ int Execute(const ParityCommand& command) {
     }
     const Parity parity = CompareTraces(trace, other->second);
     total.Add(parity);
-    if (!parity.Agree()) std::cout << "differs: " << id << ": " << parity.FirstDifference() << "\n";
+    if (!parity.Agree()) std::cout << "differs: " << id << ": " << OneLine(parity.FirstDifference()) << "\n";
   }
   for (const auto& [id, trace] : actual) {
     if (!expected.contains(id)) only_in(command.actual_folder, id);

@@ -16,9 +16,8 @@ constexpr int kHarnessErrorCode = 3;
 constexpr size_t kLongestErrorBytes = 2000;
 
 int Fail(const std::string& message, int code) {
-  std::string line = Bounded(message.substr(0, message.find_last_not_of(" \n") + 1), kLongestErrorBytes);
-  for (char& c : line) c = c == '\n' ? ' ' : c;
-  std::cerr << "shardcts: " << line << std::endl;
+  const std::string text = Bounded(message.substr(0, message.find_last_not_of(" \n") + 1), kLongestErrorBytes);
+  std::cerr << "shardcts: " << OneLine(text) << std::endl;
   return code;
 }
 
@@ -28,10 +27,11 @@ void RequireUtf8(int argc, char** argv) {
   }
 }
 
-// A reader of the output that has gone must not end a run (`shardcts run … | head -1`). Programs that are started have
-// the signal's default again, which SIG_IGN would not give them.
-void OutliveReaders() {
-  ::signal(SIGPIPE, [](int) {});
+// A reader of the output that has gone must not end a run (`shardcts run … | head -1`), nor must a limit of the size
+// of files end it without a word: writing fails, and the error says why. Programs that are started have the signals'
+// defaults again, which SIG_IGN would not give them.
+void OutliveFailingWrites() {
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, [](int) {});
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ int RunProgram(int argc, char** argv, const std::function<void(CLI::App&)>& add_
   CLI::App app("Conformance tests for distributed sharded state dicts.", "shardcts");
   app.require_subcommand(0, 1);
   add_commands(app);
-  OutliveReaders();
+  OutliveFailingWrites();
   try {
     RequireUtf8(argc, argv);
     app.parse(argc, argv);

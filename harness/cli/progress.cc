@@ -11,7 +11,7 @@
 #include <sstream>
 #include <vector>
 
-#include "run_files/one_line.h"
+#include "run_files/foreign_text.h"
 
 namespace shardcts {
 namespace {
@@ -24,7 +24,7 @@ std::string Colored(const std::string& text, const char* color, bool colors) {
 
 std::string Short(const std::string& message) {
   const std::string line = OneLine(message);
-  return line.size() > kLongestMessage ? line.substr(0, kLongestMessage) + "…" : line;
+  return line.size() > kLongestMessage ? Beginning(line, kLongestMessage) + "…" : line;
 }
 
 // "advice" and "waived" are one of the two verdicts; all other texts describe a known difference.
@@ -81,7 +81,7 @@ void ProgressPrinter::ShowLine(const std::string& what) {
   std::string line = "[" + std::to_string(done_) + "/" + std::to_string(total_) + "]";
   for (const auto& [verdict, count] : counts_) line += " " + ToString(verdict) + " " + std::to_string(count);
   line += "  " + what;
-  out_ << "\r\033[K" << line.substr(0, style_.width - 1) << std::flush;
+  out_ << "\r\033[K" << Beginning(OneLine(line), style_.width - 1) << std::flush;
 }
 
 void ProgressPrinter::Clear() {

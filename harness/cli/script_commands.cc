@@ -14,6 +14,7 @@
 #include "rank/script.h"
 #include "rank/script_tests.h"
 #include "recording/recording.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/run_folder.h"
 
@@ -59,12 +60,14 @@ ScriptRun RunScriptCommand(const ScriptCommand& command, std::vector<Script> scr
   const fs::path folder = fs::absolute(command.out.Folder());
   const FolderLock lock = PrepareRunFolder(folder);
   ScriptRun run = RunScripts(options, scripts, folder);
-  for (const Failure& failure : run.failures) std::cout << "rank " << failure.rank << ": " << failure.message << "\n";
+  for (const Failure& failure : run.failures) {
+    std::cout << "rank " << failure.rank << ": " << OneLine(failure.message) << "\n";
+  }
   return run;
 }
 
 void PrintVerdict(const ScriptRun& run, Verdict verdict, const std::string& reason) {
-  std::cout << ToString(verdict) << (reason.empty() ? "" : ": " + reason) << "\n"
+  std::cout << ToString(verdict) << (reason.empty() ? "" : ": " + OneLine(reason)) << "\n"
             << "recorded: " << (run.trace.empty() ? "nothing" : run.trace.string()) << std::endl;
 }
 
@@ -112,7 +115,8 @@ int Replay(const ScriptCommand& command) {
   if (!run.trace.empty()) {
     const Parity parity = CompareRecordings(recording, ReadRecording(run.trace));
     std::cout << parity.Counts() << "\n";
-    if (!parity.FirstDifference().empty()) std::cout << "first difference: " << parity.FirstDifference() << "\n";
+    const std::string first = OneLine(parity.FirstDifference());
+    if (!first.empty()) std::cout << "first difference: " << first << "\n";
     if (verdict == Verdict::kPass && !parity.Agree()) {
       verdict = Verdict::kFail;
       reason = "the outcomes are not the recorded ones";

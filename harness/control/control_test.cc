@@ -242,6 +242,16 @@ TEST_F(ControlTest, AFarewellIsNoLoss) {
   EXPECT_TRUE(hub_->Standings()[1].left);
 }
 
+TEST_F(ControlTest, ARankThatCannotGoOnIsLostAndSaysWhy) {
+  Hub(2);
+  const auto peer = Rank(0);
+  Rank(1)->Tell(Farewell{"the disk is full"});
+  EXPECT_THAT([&] { peer->Exchange({}, End()); }, testing::ThrowsMessage<ExchangeEnded>("rank 1 is gone"));
+  EXPECT_EQ(hub_->Lost(), (std::vector<std::vector<int>>{{1}}));
+  EXPECT_EQ(hub_->Standings()[1].failure, "the disk is full");
+  EXPECT_FALSE(hub_->Standings()[1].left);
+}
+
 TEST_F(ControlTest, AnExchangeOfOthersDoesNotEndWithARank) {
   Hub(3);
   const auto first = Rank(0), second = Rank(1);
@@ -297,14 +307,14 @@ TEST_F(ControlTest, StandingsSayWhereEachRankIs) {
   Hub(3);
   const auto first = Rank(0), second = Rank(1), third = Rank(2);
   EXPECT_EQ(DescribeStandings(hub_->Standings()), "");
-  first->Tell(Position{"tensor.full", 2});
+  third->Tell(Position{"tensor.full", 2});
   second->Tell(RaisedError{"model.forward", 3, "RuntimeError: no\nway"});
   std::jthread waits([&] { EXPECT_THROW(second->Exchange({}, Operation("model.backward", 4)), ControlError); });
-  std::jthread waits_too([&] { EXPECT_THROW(third->Exchange({}, Operation("model.backward", 4)), ControlError); });
+  std::jthread waits_too([&] { EXPECT_THROW(first->Exchange({}, Operation("model.backward", 4)), ControlError); });
+  AwaitStanding(0, &RankStanding::waits);
   AwaitStanding(1, &RankStanding::waits);
-  AwaitStanding(2, &RankStanding::waits);
   EXPECT_EQ(DescribeStandings(hub_->Standings()),
-            "rank 0 in tensor.full (step 2), ranks 1, 2 wait for their peers before model.backward (step 4); rank 1 "
+            "rank 2 in tensor.full (step 2), ranks 0, 1 wait for their peers before model.backward (step 4); rank 1 "
             "raised RuntimeError: no way in model.forward (step 3)");
   hub_.reset();
 }

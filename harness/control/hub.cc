@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "control/address.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
@@ -192,16 +193,17 @@ class ControlHub::Loop {
       if (standing.errors.size() < kMaxErrors) standing.errors.push_back(Describe(*error));
     } else if (const auto* stop = std::get_if<StopNotice>(&message)) {
       ForwardStop(rank, stop->test);
-    } else if (std::holds_alternative<Farewell>(message)) {
-      standing.left = true;
-      End(connection, "has left the pool");
+    } else if (const auto* farewell = std::get_if<Farewell>(&message)) {
+      standing.failure = Beginning(farewell->failure, kMaxNoteBytes);
+      standing.left = standing.failure.empty();
+      End(connection, standing.left ? "has left the pool" : standing.failure);
     } else {
       throw ProtocolViolation("a message that ranks do not send");
     }
   }
 
   static std::string Describe(const RaisedError& error) {
-    return error.text.substr(0, kMaxNoteBytes) + " in " + error.operation.substr(0, kMaxNoteBytes) + " (step " +
+    return Beginning(error.text, kMaxNoteBytes) + " in " + error.operation.substr(0, kMaxNoteBytes) + " (step " +
            std::to_string(error.step) + ")";
   }
 

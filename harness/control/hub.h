@@ -18,6 +18,7 @@ struct RankStanding {
   bool connected = false;
   bool left = false;                   // it has said farewell
   std::optional<std::string> lost;     // its connection ended otherwise: how
+  std::string failure;                 // of ShardCTS itself, which the rank has told in place of a farewell
   int64_t pid = 0;
   std::string host;
   int64_t test = 0;                    // how many tests of the pool it has ended

@@ -84,7 +84,8 @@ struct StopNotice {
 
 // The rank ends its connection intentionally.
 struct Farewell {
-  static auto Fields(auto&) { return std::tie(); }
+  std::string failure;  // of ShardCTS itself, for which the rank cannot go on; empty: none, it is done
+  static auto Fields(auto& self) { return std::tie(self.failure); }
 };
 
 // --- sent by the hub ---

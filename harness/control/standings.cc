@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "control/hub.h"
 
@@ -32,15 +33,16 @@ std::string DescribeStandings(const std::vector<RankStanding>& standings) {
     const std::string does = WhatItDoes(standings[rank], false);
     if (!does.empty()) groups[does].push_back(rank);
   }
-  std::vector<std::pair<size_t, std::string>> parts;  // by the first rank
+  std::vector<std::tuple<bool, size_t, std::string>> parts;  // those that do not wait first, then by the first rank
   for (const auto& [does, ranks] : groups) {
     std::string who = ranks.size() == 1 ? "rank " : "ranks ";
     for (const size_t rank : ranks) who += (rank == ranks.front() ? "" : ", ") + std::to_string(rank);
-    parts.emplace_back(ranks.front(), who + " " + WhatItDoes(standings[ranks.front()], ranks.size() > 1));
+    const RankStanding& first = standings[ranks.front()];
+    parts.emplace_back(first.waits.has_value(), ranks.front(), who + " " + WhatItDoes(first, ranks.size() > 1));
   }
   std::ranges::sort(parts);
   std::string text;
-  for (const auto& [first, part] : parts) text += (text.empty() ? "" : ", ") + part;
+  for (const auto& [waits, first, part] : parts) text += (text.empty() ? "" : ", ") + part;
   for (size_t rank = 0; rank < standings.size(); ++rank) {
     for (const std::string& error : standings[rank].errors) {
       text += (text.empty() ? "" : "; ") + ("rank " + std::to_string(rank)) + " raised " + error;

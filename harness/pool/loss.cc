@@ -61,6 +61,11 @@ Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::v
                      const std::optional<std::string>& support_ended) {
   const bool told = std::ranges::any_of(ranks, [](const RankEnd& rank) { return rank.crashed_signal.has_value(); });
   if (support_ended && !told) return {Verdict::kHarnessError, -1, *support_ended};
+  const auto failed = std::ranges::find_if(ranks, [](const RankEnd& rank) { return !rank.failure.empty(); });
+  if (failed != ranks.end() && !told) {
+    const int rank = static_cast<int>(failed - ranks.begin());
+    return {Verdict::kHarnessError, rank, "rank " + std::to_string(rank) + " could not go on: " + failed->failure};
+  }
   const std::vector<int> culprits = Culprits(ranks, lost_in_order);
   const bool all_orphaned =
       std::ranges::all_of(culprits, [&](int rank) { return ranks[static_cast<size_t>(rank)].orphaned; });
@@ -75,7 +80,8 @@ Incident ExplainLoss(const std::vector<RankEnd>& ranks, const std::vector<std::v
   const RankEnd& rank = ranks[static_cast<size_t>(culprit)];
   const std::string name = Listing(culprits);
   if (rank.lost && !rank.crashed_signal && (rank.alive || HasLeft(rank))) {
-    return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost};
+    const std::string code = HasLeft(rank) ? HowItEnded(rank) : "";
+    return {Verdict::kCrash, culprit, name + " cannot be reached any more: " + *rank.lost + code};
   }
   return {Verdict::kCrash, culprit, name + " ended without finishing its tests" + HowItEnded(rank)};
 }

@@ -19,6 +19,7 @@ struct RankEnd {
   std::optional<int> status;           // waitpid's form, if its parent reported it
   bool left = false;                   // it has said farewell to the controller
   std::optional<std::string> lost;     // how its connection ended
+  std::string failure;                 // of ShardCTS itself, for which it could not go on
 };
 
 // The rank whose end is the cause. `incident.rank` -1: no single rank.

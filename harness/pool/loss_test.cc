@@ -60,10 +60,20 @@ TEST(LossTest, WhatRanksHangOnIsNobodysFault) {
             "harness_error -1: the process that had started rank 0 ended, and the rank with it");
 }
 
+TEST(LossTest, AFullDiskIsNobodysFault) {
+  RankEnd full = Ended(kExit3);
+  full.lost = full.failure = "event file: No space left on device";
+  EXPECT_EQ(Text(ExplainLoss({Ended(kFollowed), full}, {{1}}, std::nullopt)),
+            "harness_error 1: rank 1 could not go on: event file: No space left on device");
+}
+
 TEST(LossTest, AConnectionThatIsLostWhileTheRankLives) {
   RankEnd cut_off = {.ended = true, .alive = true, .lost = "its connection to the controller ended"};
   EXPECT_EQ(Text(ExplainLoss({cut_off, Lives()}, {{0}}, std::nullopt)),
             "crash 0: rank 0 cannot be reached any more: its connection to the controller ended");
+  cut_off.status = kFollowed;
+  EXPECT_EQ(Text(ExplainLoss({cut_off, Lives()}, {{0}}, std::nullopt)),
+            "crash 0: rank 0 cannot be reached any more: its connection to the controller ended: exit code 4");
 }
 
 TEST(LossTest, RanksThatWereDoneAreNotMeant) {

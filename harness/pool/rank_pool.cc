@@ -5,13 +5,13 @@
 #include "pool/loss.h"
 #include "pool/rank_watch.h"
 #include "pool/test_clock.h"
+#include "process/watched_time.h"
 #include "run_files/death_note.h"
 #include "run_files/input_error.h"
 
 namespace shardcts {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kShortestPoll{5};
@@ -54,7 +54,7 @@ class PoolRun {
 
  private:
   void Start() {
-    begin_ = Clock::now();
+    begin_ = time_.Now();
     try {
       watch_.Start();
     } catch (const InputError&) {
@@ -90,11 +90,11 @@ class PoolRun {
 
   void NoteRunning() {
     if (!start_seconds_ && record_.AllReady()) {
-      start_seconds_ = std::chrono::duration<double>(Clock::now() - begin_).count();
-      clock_.Begin(Clock::now());
+      start_seconds_ = std::chrono::duration<double>(time_.Now() - begin_).count();
+      clock_.Begin(time_.Now());
       if (callbacks_.on_ready) callbacks_.on_ready(record_.ranks().front().implementation);
     }
-    if (clock_.Note(Clock::now()) && clock_.running() && callbacks_.on_test_started) {
+    if (clock_.Note(time_.Now()) && clock_.running() && callbacks_.on_test_started) {
       callbacks_.on_test_started(*clock_.running());
     }
   }
@@ -103,7 +103,7 @@ class PoolRun {
     over_[test] = true;
     double seconds = 0;
     for (const RankReport& report : record_.Reports(test)) seconds = std::max(seconds, report.seconds);
-    if (incident && clock_.running() == test) seconds = clock_.SecondsRunning(Clock::now());
+    if (incident && clock_.running() == test) seconds = clock_.SecondsRunning(time_.Now());
     callbacks_.on_test_over(test, record_.Reports(test), incident, seconds);
   }
 
@@ -120,7 +120,7 @@ class PoolRun {
       const RankState& rank = record_.ranks()[static_cast<size_t>(*record_.FailedRank())];
       EndWith(rank.failed_kind == "input" ? PoolEnd::Kind::kInputError : PoolEnd::Kind::kStartFailed,
               rank.failed_message);
-    } else if (!start_seconds_ && Clock::now() - begin_ > plan_.limits.start) {
+    } else if (!start_seconds_ && time_.Now() - begin_ > plan_.limits.start) {
       EndWith(PoolEnd::Kind::kStartFailed,
               "ranks were not ready within " + SecondsText(plan_.limits.start) + watch_.LastLogLine(SlowestRank()));
     }
@@ -133,7 +133,7 @@ class PoolRun {
 
   // A peer's failure follows from the first one; the rank that names wrong input may be a little later.
   void AwaitOtherFailures() {
-    for (const auto until = Clock::now() + kFailureGrace; Clock::now() < until && !end_;) {
+    for (const auto until = time_.Now() + kFailureGrace; time_.Now() < until && !end_;) {
       const int failed = *record_.FailedRank();
       if (record_.ranks()[static_cast<size_t>(failed)].failed_kind == "input") return;
       watch_.Wait(kShortestPoll);
@@ -180,8 +180,8 @@ class PoolRun {
       if (!rank.ended || rank.crashed_signal) return false;
       return rank.alive || (plan_.UsesLauncher() ? !support_ended && !rank.orphaned : !rank.status);
     };
-    for (const auto until = Clock::now() + kFailureGrace;
-         Clock::now() < until && std::ranges::any_of(ranks, undecided) && !end_; ranks = RankEnds()) {
+    for (const auto until = time_.Now() + kFailureGrace;
+         time_.Now() < until && std::ranges::any_of(ranks, undecided) && !end_; ranks = RankEnds()) {
       watch_.Wait(kShortestPoll);
       if (!support_ended) support_ended = SupportEndedFirst();
     }
@@ -213,7 +213,8 @@ class PoolRun {
       const RankState& state = record_.ranks()[static_cast<size_t>(rank)];
       const RankStanding& standing = standings[static_cast<size_t>(rank)];
       ends.push_back({ended[static_cast<size_t>(rank)], watch_.IsAlive(rank), state.pool_finished, state.orphaned,
-                      state.crashed_signal, watch_.processes().StatusOf(rank), standing.left, standing.lost});
+                      state.crashed_signal, watch_.processes().StatusOf(rank), standing.left, standing.lost,
+                      standing.failure});
     }
     return ends;
   }
@@ -255,7 +256,7 @@ class PoolRun {
 
   void CheckDeadlines() {
     if (!start_seconds_) return;
-    switch (clock_.WhatIsLate(Clock::now())) {
+    switch (clock_.WhatIsLate(time_.Now())) {
       case TestClock::Late::kNone: return;
       case TestClock::Late::kIdle:
         return EndWith(PoolEnd::Kind::kBroken, "no rank started a test within " + SecondsText(plan_.limits.test));
@@ -293,7 +294,7 @@ class PoolRun {
   }
 
   void AwaitExit() {
-    for (const auto until = Clock::now() + plan_.limits.finish; Clock::now() < until && !interrupted_;) {
+    for (const auto until = time_.Now() + plan_.limits.finish; time_.Now() < until && !interrupted_;) {
       if (watch_.processes().AllEnded()) break;
       watch_.Wait(kShortestPoll);
     }
@@ -311,10 +312,11 @@ class PoolRun {
   RankWatch watch_;
   PoolRecord& record_;
   TestClock clock_;
+  WatchedTime time_;  // of all deadlines
   std::vector<bool> over_;
   size_t next_ = 0;  // tests before it are over
   std::optional<double> start_seconds_;
-  Clock::time_point begin_;
+  WatchedTime::Clock::time_point begin_;
   milliseconds interval_ = kShortestPoll;
   std::optional<PoolEnd> end_;
 };

@@ -3,6 +3,8 @@
 #include <poll.h>
 
 #include "process/log_limit.h"
+#include "process/orphans.h"
+#include "process/pool_temporaries.h"
 #include "process/stacks.h"
 #include "run_files/run_folder.h"
 #include "start/warm_process.h"
@@ -23,11 +25,13 @@ RankWatch::RankWatch(const PoolPlan& plan)
       bound_to_(watched_.size(), AllowedProcessors()) {}
 
 void RankWatch::Start() {
+  AdoptOrphans();
   Plan plan = plan_.plan;
   plan.host = host_;
   plan.launched = !plan_.launcher.empty();
   plan.test_timeout_seconds = static_cast<double>(plan_.limits.test.count()) / 1000;
   WritePlan(plan);
+  MakePoolTemporaries(token_);
   hub_ = std::make_unique<ControlHub>(ControlHub::Options{plan.world_size, plan.pool_folder, plan.launched,
                                                           plan_.control_address});
   for (int rank = 0; rank < plan.world_size; ++rank) tails_.emplace_back(EventFile(plan.pool_folder, rank));
@@ -45,13 +49,10 @@ void RankWatch::Start() {
 
 std::string RankWatch::End() {
   const milliseconds grace = plan_.limits.terminate;
-  if (processes_ != nullptr) {
-    std::string left = processes_->End(token_, grace);
-    LimitLogs();
-    return left;
-  }
-  EndProcessesWithEnvironment(kPoolTokenName, token_, grace);
-  return "";
+  const std::string left = processes_ != nullptr ? processes_->End(token_, grace) : EndByToken(token_, grace);
+  if (processes_ != nullptr) LimitLogs();
+  RemovePoolTemporaries(token_);
+  return left;
 }
 
 bool RankWatch::ReadEvents() {

@@ -4,9 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <utility>
+
+#include "run_files/file_text.h"
+#include "run_files/foreign_text.h"
 
 namespace shardcts {
 
@@ -23,7 +24,7 @@ EventTail::EventTail(EventTail&& other) noexcept
 
 std::vector<std::string> EventTail::ReadLines() {
   std::vector<std::string> lines;
-  if (descriptor_ < 0) descriptor_ = ::open(file_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0) descriptor_ = OpenRegularFile(file_, O_RDONLY);
   if (descriptor_ < 0) return lines;
   char buffer[1 << 16];
   for (ssize_t got = 0; (got = ::read(descriptor_, buffer, sizeof(buffer))) > 0;) {
@@ -44,17 +45,15 @@ std::vector<std::string> EventTail::ReadLines() {
 }
 
 std::string LastLine(const std::filesystem::path& file) {
-  constexpr std::streamoff kTailBytes = 4096;
+  constexpr uintmax_t kTailBytes = 4096;
   constexpr size_t kLongest = 300;
   std::error_code error;
-  if (!std::filesystem::is_regular_file(file, error)) return "";  // a rank may have put a pipe there
-  std::ifstream stream(file, std::ios::binary | std::ios::ate);
-  if (!stream) return "";
-  stream.seekg(std::max<std::streamoff>(0, stream.tellg() - kTailBytes));
-  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  const uintmax_t size = std::filesystem::file_size(file, error);
+  if (error) return "";
+  std::string text = FileText(file, size - std::min(size, kTailBytes));
   text.erase(text.find_last_not_of(" \t\r\n") + 1);
   const size_t begin = text.rfind('\n');
-  return text.substr(begin == text.npos ? 0 : begin + 1).substr(0, kLongest);
+  return Beginning(text.substr(begin == text.npos ? 0 : begin + 1), kLongest);
 }
 
 }  // namespace shardcts

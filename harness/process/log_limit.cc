@@ -6,14 +6,16 @@
 
 #include <string>
 
+#include "run_files/file_text.h"
+
 namespace shardcts {
 
 void LimitLog(const std::filesystem::path& file, uintmax_t max_bytes) noexcept try {
   struct stat info {};
-  if (::stat(file.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return;
+  if (::stat(file.c_str(), &info) != 0) return;
   const auto size = static_cast<uintmax_t>(info.st_size);
   if (size <= max_bytes) return;
-  const int descriptor = ::open(file.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+  const int descriptor = OpenRegularFile(file, O_RDWR | O_APPEND);
   if (descriptor < 0) return;
   const uintmax_t kept = max_bytes / 4;
   std::string tail(kept, '\0');

@@ -71,17 +71,32 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 
 }  // namespace
 
+pid_t StartedChildren::Fork() {
+  const std::lock_guard lock(mutex_);
+  const pid_t pid = ::fork();
+  if (pid > 0) all_.insert(pid);
+  return pid;
+}
+
+std::optional<int> StartedChildren::Reap(pid_t pid, int flags) {
+  const std::lock_guard lock(mutex_);  // its number may be another's right after
+  int status = 0;
+  if (::waitpid(pid, &status, flags) != pid) return std::nullopt;
+  all_.erase(pid);
+  return status;
+}
+
 ChildProcess::ChildProcess(const ProcessCommand& command) {
   std::vector<std::string> arguments = command.arguments;
   std::vector<std::string> environment = MergedEnvironment(command.environment);
   const std::vector<char*> argument_pointers = Pointers(arguments);
   const std::vector<char*> environment_pointers = Pointers(environment);
-  const int output = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const int output = ::open(command.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
   if (output < 0) throw InputError(command.output.string() + ": cannot be written: " + std::strerror(errno));
   int report[2];
   if (::pipe2(report, O_CLOEXEC) != 0) throw InputError(std::string("pipe: ") + std::strerror(errno));
   const pid_t parent = ::getpid();
-  pid_ = ::fork();
+  pid_ = StartedChildren::Fork();
   if (pid_ == 0) ExecuteChild(argument_pointers.data(), environment_pointers.data(), output, report[1], parent, command);
   const int fork_error = errno;
   ::close(output);
@@ -91,7 +106,7 @@ ChildProcess::ChildProcess(const ProcessCommand& command) {
   ::close(report[0]);
   if (pid_ < 0) throw InputError(arguments[0] + ": cannot be started: " + std::strerror(fork_error));
   if (got == sizeof(error)) {
-    ::waitpid(pid_, nullptr, 0);
+    StartedChildren::Reap(pid_, 0);
     throw InputError(arguments[0] + ": cannot be started: " + std::strerror(error));
   }
 }
@@ -103,8 +118,7 @@ ChildProcess::~ChildProcess() {
 }
 
 std::optional<int> ChildProcess::Poll() {
-  int status = 0;
-  if (!status_ && ::waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
+  if (!status_) status_ = StartedChildren::Reap(pid_, WNOHANG);
   return status_;
 }
 
@@ -169,38 +183,27 @@ std::string HostName() {
   return name;
 }
 
-std::vector<pid_t> ProcessesWithEnvironment(const std::string& name, const std::string& value) {
-  std::string entry(1, '\0');
-  entry += name + "=" + value + '\0';
+std::vector<pid_t> AllProcesses() {
   std::vector<pid_t> found;
   std::error_code error;
   for (const auto& folder : std::filesystem::directory_iterator("/proc", error)) {
     const std::string number = folder.path().filename().string();
     pid_t pid = 0;
     const auto [end, failure] = std::from_chars(number.data(), number.data() + number.size(), pid);
-    if (failure != std::errc() || end != number.data() + number.size() || pid == ::getpid()) continue;
-    const std::string environment = '\0' + FileText(folder.path() / "environ");
-    if (environment.find(entry) != environment.npos) found.push_back(pid);
+    if (failure == std::errc() && end == number.data() + number.size()) found.push_back(pid);
   }
   return found;
 }
 
-std::vector<pid_t> EndProcessesWithEnvironment(const std::string& name, const std::string& value, milliseconds grace) {
-  const auto begin = Clock::now();
-  const auto signal_all = [&](int signal) {
-    const std::vector<pid_t> left = ProcessesWithEnvironment(name, value);
-    for (pid_t pid : left) {
-      const WatchedProcess process(pid);
-      process.Signal(signal);
-    }
-    return left;
-  };
-  std::vector<pid_t> left = signal_all(SIGTERM);
-  while (!left.empty() && Clock::now() < begin + grace + milliseconds(5000)) {
-    std::this_thread::sleep_for(milliseconds(10));
-    left = Clock::now() < begin + grace ? ProcessesWithEnvironment(name, value) : signal_all(SIGKILL);
-  }
-  return left;
+std::vector<pid_t> ProcessesWithEnvironment(const std::string& name, const std::string& value) {
+  std::string entry(1, '\0');
+  entry += name + "=" + value + '\0';
+  std::vector<pid_t> found = AllProcesses();
+  std::erase_if(found, [&](pid_t pid) {
+    const std::string environment = '\0' + FileText("/proc/" + std::to_string(pid) + "/environ");
+    return pid == ::getpid() || environment.find(entry) == environment.npos;
+  });
+  return found;
 }
 
 std::optional<std::string> CaptureOutput(const std::vector<std::string>& arguments, milliseconds limit) {

@@ -8,8 +8,11 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace shardcts {
@@ -44,6 +47,23 @@ class ChildProcess {
   std::optional<int> status_;
 };
 
+// The children of this process that it has started as a ChildProcess and not waited for. Any thread.
+class StartedChildren {
+ public:
+  static pid_t Fork();  // fork(), whose child is one of them
+  static std::optional<int> Reap(pid_t pid, int flags);  // waitpid; it is none of them once that has its status
+  // Calls `use` with all of them; none is started or reaped in the meantime.
+  template <class Use>
+  static auto WithAll(Use use) {
+    const std::lock_guard lock(mutex_);
+    return use(std::as_const(all_));
+  }
+
+ private:
+  inline static std::mutex mutex_;
+  inline static std::set<pid_t> all_;
+};
+
 // A process of this host that need not be a child, pinned against reuse of its number.
 class WatchedProcess {
  public:
@@ -75,12 +95,10 @@ std::map<std::string, std::string> PoolEnvironment(const std::string& token);
 std::string DescribeStatus(int status);
 std::string HostName();
 
+std::vector<pid_t> AllProcesses();  // of this host
+
 // All processes of this host whose environment holds NAME=VALUE, this one excepted.
 std::vector<pid_t> ProcessesWithEnvironment(const std::string& name, const std::string& value);
-
-// Ends all of them: SIGTERM, after `grace` SIGKILL, then up to 5 s until none is left. Returns those left.
-std::vector<pid_t> EndProcessesWithEnvironment(const std::string& name, const std::string& value,
-                                               std::chrono::milliseconds grace);
 
 // Standard output of a short program; nullopt when it cannot be started, fails or takes longer than `limit`.
 std::optional<std::string> CaptureOutput(const std::vector<std::string>& arguments, std::chrono::milliseconds limit);

@@ -1,13 +1,14 @@
 #include "process/stacks.h"
 
 #include <cxxabi.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <regex>
 #include <set>
@@ -35,7 +36,10 @@ uintmax_t SizeOf(const std::filesystem::path& file) {
 }
 
 void Append(const std::filesystem::path& log, const std::string& line) {
-  std::ofstream(log, std::ios::app) << "shardcts: " << line << "\n";
+  const int descriptor = OpenRegularFile(log, O_WRONLY | O_APPEND);
+  const std::string text = "shardcts: " + line + "\n";
+  [[maybe_unused]] const ssize_t written = ::write(descriptor, text.data(), text.size());
+  ::close(descriptor);
 }
 
 // The state letter of /proc/PID/stat, behind the name in parentheses; ' ' when the process is gone.

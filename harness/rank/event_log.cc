@@ -10,6 +10,16 @@
 
 namespace shardcts {
 
+namespace {
+
+[[noreturn]] void Fail(int error) {
+  const std::string text = std::string("event file: ") + std::strerror(error);
+  if (error == ENOSPC || error == EDQUOT || error == EIO) throw EventFileFailure(text);
+  throw std::runtime_error(text);
+}
+
+}  // namespace
+
 EventLog::EventLog(const std::string& path, int rank)
     : descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)), rank_(rank) {
   if (descriptor_ < 0) throw std::runtime_error(path + ": " + std::strerror(errno));
@@ -27,7 +37,7 @@ void EventLog::Write(const std::string& event, Json fields) {
   while (done < text.size()) {
     const ssize_t count = write(descriptor_, text.data() + done, text.size() - done);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw std::runtime_error(std::string("event file: ") + std::strerror(errno));
+    if (count < 0) Fail(errno);
     done += static_cast<size_t>(count);
   }
 }

@@ -20,11 +20,13 @@
 #include "adapters/loader.h"
 #include "comm/mpi_session.h"
 #include "contract/capability_tree.h"
+#include "contract/nearest_name.h"
 #include "contract/operation_table.h"
 #include "contract/torch_version.h"
 #include "control/connection.h"
 #include "inventory/inventory.h"
 #include "mutants/mutant.h"
+#include "process/pool_temporaries.h"
 #include "process/process.h"
 #include "rank/crash_report.h"
 #include "rank/data_communicator.h"
@@ -77,6 +79,22 @@ Json Describe(Implementation& implementation, std::vector<std::string>* capabili
   return description;
 }
 
+// *Collective*. Ranks that load different things are no implementation: the results are of one name and version.
+void ExpectOneSoftware(const Json& description, ControlPlane& control) {
+  const std::string based_on = description.value("based_on", "");
+  if (!based_on.empty() && FindShipped(based_on) == nullptr) {
+    std::vector<std::string_view> names;
+    for (const ShippedImplementation& shipped : kShippedImplementations) names.push_back(shipped.name);
+    throw InputError("implementation.describe: based_on: " + UnknownName("implementation", based_on, names));
+  }
+  const std::vector<std::string> said =
+      control.AllGather(description.value("name", "") + " " + description.value("version", ""));
+  const auto other = std::ranges::find_if(said, [&](const std::string& one) { return one != said.front(); });
+  if (other == said.end()) return;
+  throw InputError("implementation.describe: rank 0 is " + said.front() + ", rank " +
+                   std::to_string(other - said.begin()) + " is " + *other);
+}
+
 // *Collective*. The index of this rank within the ranks of its host.
 int LocalRank(ControlPlane& control) {
   const std::vector<std::string> hosts = control.AllGather(HostName());
@@ -127,6 +145,7 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
 
   std::vector<std::string> capabilities;
   Json description = Describe(implementation, &capabilities);
+  ExpectOneSoftware(description, control);
   AddNotes(plan.implementation.device, implementation.backend(), data_kind.nccl_version(), description["notes"]);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   events.Write("pool_ready", {{"seconds", seconds}, {"implementation", description}});
@@ -140,7 +159,8 @@ void RunPool(const Plan& plan, ControlPlane& control, EventLog& events) {
   events.Write("pool_finished");
 }
 
-// Errors are written to the event file, unless they follow from a peer's end. Returns the exit code.
+// Errors are written to the event file, unless they follow from a peer's end. Returns the exit code. Throws
+// EventFileFailure.
 int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
   try {
     CheckPortsAgainstInventory(AllTests(), AllPorts());
@@ -148,6 +168,8 @@ int RunRank(const Plan& plan, ControlPlane& control, EventLog& events) {
   } catch (const InputError& error) {
     events.Write("pool_failed", {{"kind", "input"}, {"message", error.what()}});
     return 2;
+  } catch (const EventFileFailure&) {
+    throw;
   } catch (const std::exception& error) {
     if (control.must_leave()) return kPeerGoneExitCode;
     events.Write("pool_failed", {{"kind", "harness"}, {"message", error.what()}});
@@ -179,6 +201,7 @@ std::optional<CommandLine> ReadCommandLine(int argc, char** argv) {
 }
 
 int Main(int argc, char** argv, bool warm) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // process/orphans.h
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // a rank does not outlive the process that has started it
   testing::InitGoogleTest(&argc, argv);
   const std::optional<CommandLine> command = ReadCommandLine(argc, argv);
@@ -208,11 +231,17 @@ int Main(int argc, char** argv, bool warm) {
                                 {"world_size", number && number->world_size ? *number->world_size : plan.world_size},
                                 {"stack_signal", AnswerStackSignal()},
                                 {"start", warm ? "warm" : "cold"}});
+  UsePoolTemporaries();
   if (!command->rank) EndWithParent(EventFile(plan.pool_folder, rank), rank);
   ControlPlane control(connection);
-  const int code = RunRank(plan, control, events);
-  connection.Tell(Farewell{});
-  return code;
+  try {
+    const int code = RunRank(plan, control, events);
+    connection.Tell(Farewell{});
+    return code;
+  } catch (const EventFileFailure& failure) {
+    connection.Tell(Farewell{failure.what()});
+    throw;
+  }
 }
 
 // What libraries do at the end of a process says nothing of the tests, and CPython and LibTorch take a second for it.

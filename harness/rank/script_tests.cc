@@ -1,10 +1,12 @@
 #include "rank/script_tests.h"
 
 #include <algorithm>
+#include <map>
 
 #include "recording/recording.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
+#include "run_files/run_folder.h"
 
 namespace shardcts {
 namespace {
@@ -41,7 +43,13 @@ bool HoldsScripts(const fs::path& folder) { return fs::is_directory(folder) && !
 
 std::vector<TestCase> TestsOfScripts(const fs::path& folder) {
   std::vector<TestCase> tests;
+  std::map<std::string, fs::path> recordings;  // by their folder
   for (const fs::path& file : ScriptFiles(folder)) {
+    const auto [other, is_new] = recordings.emplace(FolderName(file.stem().string()), file);
+    if (!is_new) {
+      throw InputError(other->second.string() + " and " + file.string() +
+                       ": these names differ in signs only that names of recordings do not have; rename one");
+    }
     const std::string name = file.stem().string();
     TestCase test = AsTest(ReadScripts(ReadRecording(file), file.string()), std::string(kSuite) + "/" + name);
     test.suite = kSuite;

@@ -114,6 +114,9 @@ Outcome Session::Call(std::string_view operation, Dict arguments) {
       outcome = Error{"ContractViolation", fmt::format("the result must be {}, it is {}", spec->result_type, given)};
     }
   }
+  if (!outcome.ok() && outcome.error().kind.empty()) {
+    outcome = Error{"ContractViolation", "the error has no kind; its text is \"" + outcome.error().message + '"'};
+  }
   const bool refused = !outcome.ok() && outcome.error().kind == kNotSupported;
   const std::optional<std::string> wrong_refusal =
       refused ? WrongRefusal(*spec, arguments, outcome.error()) : std::nullopt;

@@ -34,6 +34,14 @@ TEST(Session, AResultOfTheWrongTypeIsTheImplementationsFault) {
   EXPECT_EQ(outcome.error().message, "the result must be handle model, it is \"a model\"");
 }
 
+TEST(Session, AnErrorWithoutAKindIsTheImplementationsFault) {
+  LoneRank rank([](std::string_view, const Dict&) { return Outcome(Error{"", ""}); });
+  const Outcome outcome = rank.session().Call("model.build", {{"model", "mlp"}});
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.error().kind, "ContractViolation");
+  EXPECT_EQ(outcome.error().message, "the error has no kind; its text is \"\"");
+}
+
 LoneRank Refusing(const std::string& message, std::vector<std::string> capabilities = {}) {
   return LoneRank([message](std::string_view, const Dict&) { return Outcome(Error{"NotSupported", message}); },
                   std::move(capabilities));

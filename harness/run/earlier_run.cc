@@ -59,6 +59,13 @@ bool IsTime(const std::string& text) {
                              });
 }
 
+// "[json.exception.out_of_range.403] key 'x' not found" -> "key 'x' not found"
+std::string WithoutItsNumber(const Json::exception& error) {
+  const std::string_view text = error.what();
+  const size_t place = text.find("] ");
+  return std::string(place == text.npos ? text : text.substr(place + 2));
+}
+
 std::vector<std::string> Texts(const Json& json) { return json.get<std::vector<std::string>>(); }
 
 }  // namespace
@@ -74,7 +81,7 @@ EarlierRun::EarlierRun(const std::filesystem::path& run_folder) : file_(run_fold
   } catch (const InputError& error) {
     throw InputError(file_.string() + ": " + error.what());
   } catch (const Json::exception& error) {
-    throw InputError(file_.string() + ": " + error.what());
+    throw InputError(file_.string() + ": is no run of this program: " + WithoutItsNumber(error));
   }
 }
 

@@ -108,6 +108,8 @@ TEST_F(RecoverTest, AFolderWithoutARunIsNotContinued) {
   EXPECT_THAT(ErrorOf([&] { GoOn(options); }), HasSubstr("results.json: cannot be read"));
   std::ofstream(options.run_folder / "results.json") << "{\"complete\": false}";
   EXPECT_THAT(ErrorOf([&] { GoOn(options); }), HasSubstr("results.json: holds no run"));
+  std::ofstream(options.run_folder / "results.json") << R"({"schema_version": 1, "run": {}})";
+  EXPECT_THAT(ErrorOf([&] { GoOn(options); }), HasSubstr("results.json: is no run of this program: key '"));
 }
 
 TEST_F(RecoverTest, EventFilesThatAreWrongCountUntilTheWrongLine) {

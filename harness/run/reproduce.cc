@@ -1,6 +1,8 @@
 #include "run/reproduce.h"
 
+#include <chrono>
 #include <cstdlib>
+#include <sstream>
 
 #include "run/run.h"
 
@@ -12,6 +14,26 @@ std::string PlaceOfModules(const ImplementationSpec& spec) {
   const char* folders = std::getenv("SHARDCTS_PYTHONPATH");
   if (folders == nullptr || !spec.source.starts_with("python:")) return "";
   return std::string("SHARDCTS_PYTHONPATH=") + ShellWord(folders) + " ";
+}
+
+std::string Seconds(const char* flag, std::chrono::milliseconds given, std::chrono::milliseconds otherwise) {
+  if (given == otherwise) return "";
+  std::ostringstream text;
+  text << " " << flag << " " << static_cast<double>(given.count()) / 1000;
+  return text.str();
+}
+
+// How the ranks were started and how long they had, where that is not the default.
+std::string FlagsOfPools(const RunOptions& options) {
+  const PoolLimits defaults;
+  std::string flags;
+  if (options.pool_mode == PoolMode::kFresh) flags += " --pool fresh";
+  if (options.start_mode == StartMode::kCold) flags += " --start cold";
+  if (!options.launcher.empty()) flags += " --launcher " + ShellWord(options.launcher);
+  if (!options.control_address.empty()) flags += " --control-address " + ShellWord(options.control_address);
+  return flags + Seconds("--timeout", options.limits.test, defaults.test) +
+         Seconds("--start-timeout", options.limits.start, defaults.start) +
+         Seconds("--stop-timeout", options.limits.stop_peers, defaults.stop_peers);
 }
 
 }  // namespace
@@ -27,9 +49,7 @@ std::string ReproduceCommand(const RunOptions& options, const ImplementationSpec
                ShellWord(spec.label);
   }
   if (options.trace != RunOptions{}.trace) command += " --trace " + options.trace;
-  if (options.limits.test != PoolLimits{}.test) {
-    command += " --timeout " + std::to_string(static_cast<double>(options.limits.test.count()) / 1000);
-  }
+  command += FlagsOfPools(options);
   if (options.repeat > 1) command += " --repeat " + std::to_string(options.repeat);
   for (const std::string& capability : options.required_capabilities) command += " --require " + ShellWord(capability);
   if (options.require_should) command += " --require-should";

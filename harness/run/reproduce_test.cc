@@ -31,5 +31,24 @@ TEST(ReproduceCommandTest, SaysWherePythonFindsTheModule) {
   if (before != nullptr) ::setenv("SHARDCTS_PYTHONPATH", kept.c_str(), 1);
 }
 
+TEST(ReproduceCommandTest, SaysHowTheRanksWereStarted) {
+  RunOptions options;
+  options.program = "shardcts";
+  TestCase test;
+  test.id = "s";
+  const auto command = [&] { return ReproduceCommand(options, ParseImplementationSpec("torch"), test); };
+  EXPECT_EQ(command(), "shardcts run --impl torch --filter s --seed 1234 --out out/reproduce");
+  options.start_mode = StartMode::kCold;
+  options.pool_mode = PoolMode::kFresh;
+  options.launcher = "mpiexec -n {ranks}";
+  options.control_address = "10.0.0.1";
+  options.limits.test = std::chrono::milliseconds(1'500);
+  options.limits.start = std::chrono::seconds(600);
+  options.limits.stop_peers = std::chrono::seconds(1);
+  EXPECT_EQ(command(),
+            "shardcts run --impl torch --filter s --seed 1234 --pool fresh --start cold "
+            "--launcher 'mpiexec -n {ranks}' --control-address 10.0.0.1 --timeout 1.5 --start-timeout 600 --stop-timeout 1 --out out/reproduce");
+}
+
 }  // namespace
 }  // namespace shardcts

@@ -12,6 +12,7 @@
 #include "process/process.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
+#include "run_files/remove_tree.h"
 #include "run_files/run_folder.h"
 
 namespace shardcts {
@@ -41,16 +42,6 @@ std::string TextIn(const fs::path& file, const char* key) {
   } catch (const std::exception&) {
     return "";
   }
-}
-
-void RemoveTree(const fs::path& folder) {
-  std::error_code error;
-  fs::remove_all(folder, error);
-  if (!error) return;
-  for (fs::recursive_directory_iterator entry(folder, error), end; entry != end; entry.increment(error)) {
-    if (entry->is_directory() && !entry->is_symlink()) fs::permissions(*entry, fs::perms::owner_all, error);
-  }
-  fs::remove_all(folder, error);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "run_files/file_text.h"
 
 #include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +20,18 @@ TEST(FileTextTest, FromTheBeginningOrFurtherOn) {
   EXPECT_EQ(FileText(folder.path() / "log", 4), "two\n");
   EXPECT_EQ(FileText(folder.path() / "log", 100), "");
   EXPECT_EQ(FileText(folder.path() / "nothing"), "");
+}
+
+TEST(FileTextTest, NothingButARegularFileIsOpened) {
+  const TemporaryFolder folder;
+  const auto pipe = folder.path() / "pipe", link = folder.path() / "link";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0644), 0);
+  std::ofstream(folder.path() / "file") << "text";
+  std::filesystem::create_symlink(folder.path() / "file", link);
+  for (const auto& file : {pipe, link, folder.path(), std::filesystem::path("/dev/zero")}) {
+    EXPECT_EQ(FileText(file), "") << file;
+    EXPECT_EQ(OpenRegularFile(file, O_WRONLY | O_APPEND), -1) << file;
+  }
 }
 
 TEST(FileTextTest, FilesOfProcWithAndWithoutTheirProcess) {

@@ -1,6 +1,8 @@
 #include "run_files/foreign_text.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <set>
 
 namespace shardcts {
 namespace {
@@ -23,6 +25,28 @@ bool IsAllowed(unsigned char first, unsigned char second) {
   return first != 0xF4 || second < 0x90;
 }
 
+// Empty: the text does not begin with a character of UTF-8.
+std::string_view FirstCharacter(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  const size_t bytes = CharacterBytes(first);
+  if (bytes == 0 || bytes > text.size()) return {};
+  for (size_t k = 1; k < bytes; ++k) {
+    if (!IsContinuation(text[k])) return {};
+  }
+  if (bytes > 2 && !IsAllowed(first, static_cast<unsigned char>(text[1]))) return {};
+  return text.substr(0, bytes);
+}
+
+// C0 and C1, ends of lines and paragraphs, and what changes the direction of writing.
+bool Controls(std::string_view character) {
+  static const std::set<std::string_view> kOthers = {
+      "\u061C", "\u200E", "\u200F", "\u2028", "\u2029", "\u202A", "\u202B", "\u202C",
+      "\u202D", "\u202E", "\u2066", "\u2067", "\u2068", "\u2069", "\uFEFF"};
+  const auto first = static_cast<unsigned char>(character[0]);
+  const bool c1 = first == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0;
+  return first < 0x20 || first == 0x7F || c1 || kOthers.contains(character);
+}
+
 // Before, with a few words added to it since.
 bool WasCut(const std::string& text, size_t max_bytes) {
   constexpr size_t kAddedBytes = 400;
@@ -35,25 +59,40 @@ bool WasCut(const std::string& text, size_t max_bytes) {
 
 bool IsUtf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
-    const auto first = static_cast<unsigned char>(text[at]);
-    const size_t bytes = CharacterBytes(first);
-    if (bytes == 0 || bytes > text.size() - at) return false;
-    for (size_t k = 1; k < bytes; ++k) {
-      if (!IsContinuation(text[at + k])) return false;
-    }
-    if (bytes > 2 && !IsAllowed(first, static_cast<unsigned char>(text[at + 1]))) return false;
+    const size_t bytes = FirstCharacter(text.substr(at)).size();
+    if (bytes == 0) return false;
     at += bytes;
   }
   return true;
 }
 
-std::string Bounded(std::string text, size_t max_bytes) {
-  if (text.size() <= max_bytes || WasCut(text, max_bytes)) return text;
+std::string Beginning(const std::string& text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
   size_t end = max_bytes;
   while (end > 0 && max_bytes - end < 4 && IsContinuation(text[end])) --end;
-  const std::string size = std::to_string(text.size());
-  text.resize(end);
-  return text + "… (" + size + " bytes)";
+  return text.substr(0, end);
+}
+
+std::string OneLine(const std::string& text) {
+  const std::string_view rest = text;
+  std::string line;
+  for (size_t at = 0; at < text.size();) {
+    const std::string_view character = FirstCharacter(rest.substr(at));
+    if (character == "\n" || character == "\r" || character == "\t") {
+      line += ' ';
+    } else if (character.empty() || Controls(character)) {
+      line += '?';
+    } else {
+      line += character;
+    }
+    at += std::max<size_t>(character.size(), 1);
+  }
+  return line;
+}
+
+std::string Bounded(std::string text, size_t max_bytes) {
+  if (text.size() <= max_bytes || WasCut(text, max_bytes)) return text;
+  return Beginning(text, max_bytes) + "… (" + std::to_string(text.size()) + " bytes)";
 }
 
 }  // namespace shardcts

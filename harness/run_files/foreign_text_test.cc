@@ -23,6 +23,20 @@ TEST(ForeignTextTest, CharactersAreNotCut) {
   EXPECT_TRUE(IsUtf8(Bounded("𝄞𝄞𝄞", 6)));
 }
 
+TEST(ForeignTextTest, OneLineLeavesTheTerminalAlone) {
+  EXPECT_EQ(OneLine("plain ä€𝄞"), "plain ä€𝄞");
+  EXPECT_EQ(OneLine("a\r\n\tb"), "a   b");
+  EXPECT_EQ(OneLine("\x1b[2J\x07\x7f\u0085\u009b2J"), "?[2J????2J");
+  EXPECT_EQ(OneLine("\u202egnp.exe\u2028x\u2066y"), "?gnp.exe?x?y");
+  EXPECT_EQ(OneLine(std::string("a\0b\xFF\xC3", 5)), "a?b??");
+}
+
+TEST(ForeignTextTest, ABeginningEndsWithACharacter) {
+  EXPECT_EQ(Beginning("abcä!", 4), "abc");
+  EXPECT_EQ(Beginning("abcä!", 5), "abcä");
+  EXPECT_EQ(Beginning("abc", 5), "abc");
+}
+
 TEST(ForeignTextTest, OnlyWhatIsUtf8IsTakenForIt) {
   for (const char* good : {"", "plain", "ä", "€", "𝄞", "\xF4\x8F\xBF\xBF"}) EXPECT_TRUE(IsUtf8(good)) << good;
   for (const char* bad : {"\xFF", "\xC3", "a\xC3(", "\x80", "\xC0\xAF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80",

@@ -2,11 +2,13 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <iterator>
 #include <sstream>
 #include <utility>
 #include <vector>
 
-#include "process/event_tail.h"
+#include "process/orphans.h"
 #include "process/process.h"
 #include "run_files/run_folder.h"
 #include "start/warm_process.h"
@@ -18,8 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kReapLimit{2'000};
 
-std::string EndByToken(const std::string& token, milliseconds grace) {
-  const std::vector<pid_t> left = EndProcessesWithEnvironment(kPoolTokenName, token, grace);
+std::string ThatIsLeft(const std::vector<pid_t>& left) {
   return left.empty() ? "" : "process " + std::to_string(left.front()) + " could not be killed";
 }
 
@@ -59,7 +60,11 @@ class WarmRanks : public LocalRanks {
     const std::optional<std::string> how = warm_->HowItEnded();
     return how ? std::optional("the warm process ended and its ranks with it: " + *how) : std::nullopt;
   }
-  std::string End(const std::string& token, milliseconds grace) override { return EndByToken(token, grace); }
+  std::string End(const std::string& token, milliseconds grace) override {
+    const std::string left = EndByToken(token, grace);
+    const std::string orphans = ThatIsLeft(warm_->EndOrphans(pids_, grace));
+    return left.empty() ? orphans : left;
+  }
 
  private:
   const std::shared_ptr<WarmProcess> warm_;
@@ -140,6 +145,12 @@ class LaunchedRanks : public RankProcesses {
 };
 
 }  // namespace
+
+std::string EndByToken(const std::string& token, milliseconds grace) {
+  std::vector<pid_t> left = EndAll([&] { return ProcessesWithEnvironment(kPoolTokenName, token); }, grace);
+  std::ranges::copy(EndAdoptedOrphans(grace), std::back_inserter(left));
+  return ThatIsLeft(left);
+}
 
 std::unique_ptr<RankProcesses> ForkWarmRanks(std::shared_ptr<WarmProcess> warm, const Plan& plan,
                                              const std::string& token) {

@@ -33,10 +33,14 @@ class RankProcesses {
   virtual std::optional<std::string> AllEnded() = 0;
   // The log of output that is no rank's own; empty: there is none.
   virtual std::filesystem::path log() const { return {}; }
-  // Ends all processes that were started, which have `token` in their environment. Returns those that could not be
-  // ended, else an empty text.
+  // Ends all processes that were started, which have `token` in their environment, and what ended ranks have left
+  // behind. Returns those that could not be ended, else an empty text.
   virtual std::string End(const std::string& token, std::chrono::milliseconds grace) = 0;
 };
+
+// Ends all processes with this token in their environment, and all that ended ranks have left to this process
+// (process/orphans.h). Returns as RankProcesses::End.
+std::string EndByToken(const std::string& token, std::chrono::milliseconds grace);
 
 // The plan has been written; the processes get SHARDCTS_POOL_TOKEN=token. Two throw InputError when a program cannot be
 // started.

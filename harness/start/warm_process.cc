@@ -6,20 +6,25 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
 
 #include "process/event_tail.h"
+#include "process/orphans.h"
+#include "process/pool_temporaries.h"
+#include "process/watched_time.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/plan.h"
 #include "run_files/run_folder.h"
+#include "start/rank_processes.h"
 #include "start/warm_server.h"
 
 namespace shardcts {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 using std::chrono::milliseconds;
 
@@ -50,6 +55,7 @@ WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const Implem
   std::filesystem::create_directories(folder);
   const std::filesystem::path file = folder / "warm.json";
   WriteFileAtomically(file, Json{{"implementation", ToJson(implementation)}}.dump(1) + "\n");
+  MakePoolTemporaries(token_);
   auto [own, given] = SocketPair();
   socket_ = std::move(own);
   ProcessCommand command{{rank_program.string(), "--warm", file.string()}, PoolEnvironment(token_), folder / "log"};
@@ -60,7 +66,8 @@ WarmProcess::WarmProcess(const std::filesystem::path& rank_program, const Implem
 
 WarmProcess::~WarmProcess() {
   process_.reset();
-  EndProcessesWithEnvironment(kPoolTokenName, token_, milliseconds(0));  // what preloading may have started
+  EndByToken(token_, milliseconds(0));  // what preloading may have started
+  RemovePoolTemporaries(token_);
 }
 
 std::string WarmProcess::Receive(milliseconds limit) {
@@ -81,12 +88,14 @@ bool WarmProcess::TakeEnd(const std::string& message) {
 
 void WarmProcess::AwaitReady(milliseconds limit, const std::atomic<bool>& interrupted) {
   const std::lock_guard lock(mutex_);
-  const auto begin = Clock::now();
-  while (Clock::now() - begin < limit && !interrupted) {
+  WatchedTime time;
+  const auto begin = time.Now();
+  while (time.Now() - begin < limit && !interrupted) {
     const Json said = Json::parse(Receive(kLookAtInterrupted), nullptr, false);
     if (said.is_object() && said.contains("failed")) throw InputError(said.value("failed", ""));
     if (said.is_object() && said.contains("ready")) {
-      seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
+      seconds_ = std::chrono::duration<double>(time.Now() - begin).count();
+      std::ranges::copy(ChildrenOf(process_->pid()), std::inserter(own_, own_.end()));
       return;
     }
     if (const std::optional<int> status = process_->Poll()) {
@@ -103,15 +112,20 @@ std::vector<pid_t> WarmProcess::Fork(const std::filesystem::path& plan_file, int
   if (::send(socket_.number(), request.data(), request.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     throw std::runtime_error(std::string("the warm process cannot be asked: ") + std::strerror(errno));
   }
-  for (const auto until = Clock::now() + kForkLimit; Clock::now() < until;) {
+  WatchedTime time;
+  for (const auto until = time.Now() + kForkLimit; time.Now() < until;) {
     const std::string message = Receive(kLookAtInterrupted);
     if (message.empty() && process_->Poll()) throw std::runtime_error("the warm process ended");
     if (message.empty() || TakeEnd(message)) continue;
     const Json said = Json::parse(message, nullptr, false);
     if (said.is_object() && said.contains("forked")) {
-      return said["forked"].get<std::vector<pid_t>>();
+      const auto pids = said["forked"].get<std::vector<pid_t>>();
+      own_.insert(pids.begin(), pids.end());
+      return pids;
     }
-    throw std::runtime_error("the warm process forks no ranks: " + message.substr(0, kMaxWarmMessageBytes));
+    const bool refused = said.is_object() && said.contains("refused");
+    throw std::runtime_error("the warm process forks no ranks: " +
+                             (refused ? said.value("refused", "") : "it answers " + Bounded(message, kMaxNameBytes)));
   }
   throw std::runtime_error("the warm process has not forked the ranks within " + std::to_string(kForkLimit.count() / 1000) +
                    " s");
@@ -124,6 +138,17 @@ std::optional<int> WarmProcess::StatusOf(pid_t rank) {
   }
   const auto found = statuses_.find(rank);
   return found == statuses_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::vector<pid_t> WarmProcess::EndOrphans(const std::vector<pid_t>& ranks, milliseconds grace) {
+  const auto find = [&] {
+    const std::lock_guard lock(mutex_);  // no ranks are forked meanwhile
+    for (const pid_t rank : ranks) own_.erase(rank);
+    std::vector<pid_t> orphans = ChildrenOf(process_->pid());
+    std::erase_if(orphans, [&](pid_t pid) { return own_.contains(pid); });
+    return orphans;
+  };
+  return EndAll(find, grace);
 }
 
 std::optional<std::string> WarmProcess::HowItEnded() {

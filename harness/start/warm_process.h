@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,10 @@ class WarmProcess {
   // How one of its ranks has ended (waitpid's form), once it has.
   std::optional<int> StatusOf(pid_t rank);
 
+  // Ends what ended ranks have left to it (process/orphans.h). `ranks`: that have to be over by now. Returns those that
+  // are left.
+  std::vector<pid_t> EndOrphans(const std::vector<pid_t>& ranks, std::chrono::milliseconds grace);
+
   // "Killed (signal 9)" when it has ended, else nullopt.
   std::optional<std::string> HowItEnded();
 
@@ -57,6 +62,7 @@ class WarmProcess {
   std::mutex mutex_;  // of the following
   std::unique_ptr<ChildProcess> process_;
   std::map<pid_t, int> statuses_;
+  std::set<pid_t> own_;  // what preloading has started, and ranks whose pool is not over
 };
 
 // The warm processes of one implementation, one at a time, for pools that may run on several threads.

@@ -21,7 +21,9 @@
 #include <stdexcept>
 
 #include "control/descriptor.h"
+#include "process/pool_temporaries.h"
 #include "process/process.h"
+#include "run_files/foreign_text.h"
 #include "run_files/input_error.h"
 #include "run_files/json_file.h"
 #include "run_files/plan.h"
@@ -35,11 +37,6 @@ int ThreadCount() {
   int count = 0;
   for ([[maybe_unused]] const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) ++count;
   return count;
-}
-
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
 }
 
 struct ForkedRank {
@@ -76,15 +73,12 @@ class WarmServer {
     ::poll(watched.data(), watched.size(), -1);
   }
 
+  // Others than ranks are what ended ranks have left behind (process/orphans.h), and the controller has ended.
   void TellEndedRanks() {
-    for (auto rank = ranks_.begin(); rank != ranks_.end();) {
-      int status = 0;
-      if (::waitpid(rank->pid, &status, WNOHANG) == rank->pid) {
-        Say({{"ended", rank->pid}, {"status", status}});
-        rank = ranks_.erase(rank);
-      } else {
-        ++rank;
-      }
+    int status = 0;
+    for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (std::erase_if(ranks_, [&](const ForkedRank& rank) { return rank.pid == pid; }) == 0) continue;
+      Say({{"ended", pid}, {"status", status}});
     }
   }
 
@@ -160,8 +154,10 @@ ImplementationSpec ReadTask(const std::filesystem::path& file) {
 
 std::vector<std::string> ForkRanks(const std::filesystem::path& task, const Preload& preload) {
   ::prctl(PR_SET_NAME, "shardcts-warm");
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::syscall(SYS_close_range, kGivenDescriptor + 1, ~0u, 0);
   ::fcntl(kGivenDescriptor, F_SETFD, FD_CLOEXEC);
+  UsePoolTemporaries();
   WarmServer server;
   const auto begin = std::chrono::steady_clock::now();
   try {

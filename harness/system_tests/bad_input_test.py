@@ -1,10 +1,11 @@
 """Wrong commands, files and adapters: one line that names the thing, exit code 2, and nothing taken for a result."""
 
 import json
+import resource
 
 import pytest
 
-from conftest import BUILD, CACHED, SUITE, read_json
+from conftest import BUILD, CACHED, REPOSITORY, SUITE, read_json
 
 SMALL = ("--filter", f"{SUITE}.test_cached_state_dict/world_size=2,mlp_dim=2,mutate_after_state_dict=false")
 NO_ENTRY_POINT = BUILD / "harness/adapters/libshardcts_test_no_entry_point.so"
@@ -26,6 +27,7 @@ def is_one_line_that_names(ended, *parts):
     (["run", "--impl", "reference", "--suite", "nothing"], "--suite nothing"),
     (["run", "--impl", "reference", "--filter", "nothing"], "--filter nothing: fits no test"),
     (["run", "--impl", "reference", "--fast"], "--fast"),
+    (["run", "--impl", "reference", "--out", ""], "--out: is empty"),
     (["run", "--impl", "reference,timngs=1"], 'unknown option "timngs"; the nearest known one is "timings"'),
     (["run", "--impl", "reference+mutant=state_dict_clone", *SMALL],
      'unknown mutant "state_dict_clone"; the nearest known one is "state_dict_cloned"'),
@@ -166,3 +168,23 @@ def test_handle_of_nothing_is_the_implementations_error(shardcts, tmp_path):
     ended = shardcts("exec", "script.json", "--impl", "reference", "--out", "out")
     assert ended.code == 1, ended
     assert "steps[0] model.parameters: ValueError: no model has the handle model:7" in ended.out
+
+
+def test_scripts_whose_recordings_would_be_in_one_folder(shardcts, tmp_path):
+    script = (REPOSITORY / "docs/examples/assign_into_fsdp.json").read_text()
+    (tmp_path / "scripts").mkdir()
+    for name in ("a b", "a_b"):
+        (tmp_path / f"scripts/{name}.json").write_text(script)
+    ended = shardcts("exec", "scripts", "--impl", "reference", "--out", "out")
+    assert ended.code == 2, ended
+    assert "a b.json and " in ended.err and "a_b.json: these names differ in signs only" in ended.err, ended
+
+
+def test_a_limit_of_the_size_of_files_is_named(shardcts, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        ended = shardcts("run", "--impl", "reference", *SMALL, "--out", "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert is_one_line_that_names(ended, "File too large")

@@ -1,5 +1,10 @@
 """One rank breaks in the middle of a test: that test gets the verdict that says so, every other one its own."""
 
+import os
+import signal
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from conftest import CACHED
@@ -33,6 +38,59 @@ def test_a_rank_that_sleeps_for_ever_is_a_hang(run_shardcts):
     assert "did not come back within 10 s" in faulty["reason"]
     assert 10 <= faulty["seconds"] < 20
     assert run.starts() == 2
+
+
+@pytest.mark.parametrize("then", ["go on", "die"])
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_what_a_rank_leaves_behind_is_ended_however_its_environment_looks(run_shardcts, start, then):
+    seconds = "7" + "".join(filter(str.isdigit, os.urandom(20).hex()))[:8]  # no other sleeps as long
+    ended, run = run_shardcts(f"python:faulty:LeavingProcesses,rank=1,seconds={seconds},then={then}", "--start", start,
+                              "--filter", CACHED.format(2))
+    left = [folder for folder in Path("/proc").glob("[0-9]*") if sleeps(folder, seconds)]
+    for process in left:
+        os.kill(int(process.name), signal.SIGKILL)
+    assert left == [], ended
+    assert verdict_of_the_faulty_test(run)["verdict"] == {"go on": "pass", "die": "crash"}[then], ended
+
+
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_no_temporary_file_outlives_its_pool(run_shardcts, monkeypatch, short_folder, start):
+    monkeypatch.setenv("TMPDIR", str(short_folder))
+    ended, run = run_shardcts("python:faulty:LeavingFiles,rank=1", "--start", start, "--filter", CACHED.format(2))
+    assert verdict_of_the_faulty_test(run)["verdict"] == "crash", ended
+    assert list(short_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("then, verdict", [("end", "crash"), ("hang", "hang")])
+def test_a_pipe_in_place_of_a_log_stops_nobody(run_shardcts, then, verdict):
+    ended, run = run_shardcts(f"python:faulty:LogIsAPipe,rank=1,then={then}", "--filter", CACHED.format(2),
+                              "--timeout", "10")
+    assert verdict_of_the_faulty_test(run)["verdict"] == verdict, ended
+
+
+@pytest.fixture
+def short_folder():
+    """Names of Unix sockets in it may have 108 bytes."""
+    with tempfile.TemporaryDirectory(prefix="t") as folder:
+        yield Path(folder)
+
+
+def sleeps(folder, seconds):
+    try:
+        return (folder / "cmdline").read_bytes() == f"/bin/sleep\0{seconds}\0".encode()
+    except OSError:
+        return False  # it ended in the meantime
+
+
+@pytest.mark.parametrize("how, verdict, code, said", [
+    ("full", "harness_error", 3, "rank 1 could not go on: event file: No space left on device"),
+    ("closed", "crash", 1, "event file: Bad file descriptor"),
+])
+def test_a_full_disk_is_nobodys_fault_but_a_closed_file_is(run_shardcts, how, verdict, code, said):
+    ended, run = run_shardcts(f"python:faulty:FullDisk,rank=1,how={how}", "--filter", CACHED.format(2))
+    faulty = verdict_of_the_faulty_test(run)
+    assert (faulty["verdict"], ended.code) == (verdict, code), ended
+    assert said in faulty["reason"]
 
 
 def test_an_error_on_one_rank_stops_its_peers_and_the_pool_lives_on(run_shardcts):

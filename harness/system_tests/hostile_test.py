@@ -1,6 +1,8 @@
 """Whatever an implementation says or does is bounded, typed and its own fault, in its own test."""
 
+import json
 import resource
+import unicodedata
 
 import pytest
 
@@ -48,11 +50,35 @@ def test_an_error_of_a_million_characters_is_shortened(run_shardcts, shardcts, t
     assert shardcts("report", "out").code == 0
 
 
+def test_a_text_that_is_not_unicode_does_not_hide_the_error(run_shardcts):
+    ended, run = run_shardcts("python:hostile:HalfACharacter", "--filter", CACHED.format(2))
+    assert set(run.verdicts) == {"fail"} and r"ValueError: \ud800abc" in run.tests[0]["reason"], ended
+
+
+FORWARD = {"contract": 1, "world_size": 1, "steps": [
+    {"let": "model", "op": "model.build", "args": {"model": "linear", "args": {"in": 2, "out": 2}}},
+    {"op": "model.forward", "args": {"model": "$model", "inputs": []}}]}
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_nothing_that_an_implementation_says_controls_the_terminal(shardcts, tmp_path, command):
+    (tmp_path / "script.json").write_text(json.dumps(FORWARD))
+    words = {"run": ("--filter", CACHED.format(2)), "exec": ("script.json",)}[command]
+    ended = shardcts(command, *words, "--impl", "python:hostile:ControlsTheTerminal", "--out", "out")
+    assert ended.code == 1 and "?[2J?[8mevil??2J ?gnp.exe??" in ended.out, ended
+    controls = {one for one in ended.out + ended.err if unicodedata.category(one) in ("Cc", "Cf", "Zl")}
+    assert controls == {"\n"}
+    assert "\ufffd" not in ended.out
+
+
 @pytest.mark.parametrize("name, said", [
     ("NumberForName", "implementation.describe: name: expected a text, got 5"),
     ("LongName", "implementation.describe: name: longer than 1000 bytes"),
     ("CapabilitiesOfNumbers", "implementation.describe: capabilities[0]: expected a text, got 1"),
     ("NumberForDescription", "implementation.describe: expected a dict, got 5"),
+    ("Misspelled", '@operation: unknown operation "model.forwrd"; the nearest known one is "model.forward"'),
+    ("OtherByRank", "implementation.describe: rank 0 is "),
+    ("BasedOnNothing", 'based_on: unknown implementation "troch"; the nearest known one is "torch"'),
     ("KilledConstructor", "while the implementation was made: rank 1 ended"),
     ("ExitingConstructor", "while the implementation was made: "),
 ])

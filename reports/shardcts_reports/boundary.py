@@ -1,12 +1,17 @@
-"""Converts exceptions to one line and an exit code: 2 for bad input, 3 for a fault of ours."""
+"""Converts exceptions to one line and an exit code: 2 for bad input, 3 for a fault of ours, 130 for Ctrl-C."""
 import sys
 
 from .load import InputError
 
 
 def run_as_command(main) -> int:
+    for stream in (sys.stdout, sys.stderr):  # what it cannot say (half a character, another script) is "?"
+        stream.reconfigure(errors="replace")
     try:
         return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

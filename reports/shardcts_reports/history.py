@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .boundary import run_as_command
-from .load import InputError
+from .load import InputError, read_text, validate
 from .markdown import code, table, text
 from .model import Report, read_report
 from .verdicts import PROBLEMS, VERDICTS
@@ -32,18 +32,18 @@ def entries_of(report: Report) -> list[dict]:
 
 def read_store(path: Path) -> list[dict]:
     """The entries of an earlier call; none when there is no such file."""
-    if not path.exists():
+    if not path.exists() or path.is_file() and path.stat().st_size == 0:
         return []
-    if path.stat().st_size > MAX_STORE_BYTES:
-        raise InputError(f"{path}: larger than {MAX_STORE_BYTES} bytes")
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, MAX_STORE_BYTES).removesuffix("\n").split("\n"), 1):
+        place = f"{path}:{number}"
         try:
             entry = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: {error}") from None
         if not isinstance(entry, dict) or set(entry) != set(KEYS):
-            raise InputError(f"{path}:{number}: is no entry of a history")
+            raise InputError(f"{place}: is no entry of a history")
+        validate(entry, "history.schema.json", place)
         entries.append(entry)
     return entries
 
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
     entries = merge_entries(stored, [entry for folder in options.folders for entry in entries_of(read_report(folder))])
     if options.store:
         temporary = options.store.with_name(options.store.name + ".tmp")
-        temporary.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
         temporary.replace(options.store)
     print(render_markdown(entries) if options.format == "markdown" else json.dumps(entries, indent=1, ensure_ascii=False) + "\n", end="")
     return 0

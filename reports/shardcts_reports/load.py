@@ -23,7 +23,7 @@ class InputError(Exception):
 
 def load_json(path: Path, max_bytes: int = MAX_BYTES):
     """The parsed file. Rejects truncated files, duplicate keys, NaN and infinite numbers, and more than max_bytes."""
-    text = _read_text(path, max_bytes)
+    text = read_text(path, max_bytes)
     try:
         document = json.loads(text, object_pairs_hook=_object_without_duplicates, parse_constant=_reject_constant,
                           parse_float=_finite_float, parse_int=_bounded_int)
@@ -39,7 +39,7 @@ def load_json(path: Path, max_bytes: int = MAX_BYTES):
     return document
 
 
-def validate(document, schema_name: str, path: Path) -> None:
+def validate(document, schema_name: str, path: Path | str) -> None:
     """Raises InputError naming the first position that violates schema/SCHEMA_NAME."""
     schema = json.loads((SCHEMA_FOLDER / schema_name).read_text(encoding="utf-8"))
     for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(document):
@@ -62,7 +62,8 @@ def _deeper_than(document, levels: int) -> bool:
     return bool(level)
 
 
-def _read_text(path: Path, max_bytes: int) -> str:
+def read_text(path: Path, max_bytes: int) -> str:
+    """A file of UTF-8; a pipe in its place is an empty one. InputError."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             data = file.read(max_bytes + 1)

@@ -76,6 +76,12 @@ def _(members, path):
     path.symlink_to(path.with_name("real"))
 
 
+@raw("archive.unreadable", "a folder in place of the file")
+def _(members, path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
 @raw("archive.form", "an empty file")
 def _(members, path):
     path.write_bytes(b"")

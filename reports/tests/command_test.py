@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import example_run
+from shardcts_reports.boundary import run_as_command
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,3 +78,11 @@ def test_unwritable_output(tmp_path):
 @pytest.mark.parametrize("arguments", [(), ("--unknown",)])
 def test_wrong_command_line(arguments):
     assert run_reports(*arguments).returncode == 2
+
+
+def test_an_interruption_is_one_line(capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    assert run_as_command(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -90,3 +90,16 @@ def test_command(tmp_path):
     assert said["regression"] is True and said["differences"][0]["newly_failing"][0]["before"] == "pass"
     assert run_module("shardcts_reports.diff", good, good).returncode == 0
     assert_one_line_error(run_module("shardcts_reports.diff", good, tmp_path / "none"), "none/results.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_text_that_the_terminal_cannot_show_is_no_fault(tmp_path, monkeypatch, encoding):
+    before = run_of(tmp_path / "a", {2: "pass"})
+    after = run_of(tmp_path / "b", {2: "fail"})
+    document = json.loads((after / "results.json").read_text())
+    document["tests"][0]["reason"] = "half a character \ud800, and \u00e4"
+    (after / "results.json").write_text(json.dumps(document))
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    result = run_module("shardcts_reports.diff", before, after)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "half a character ?" in result.stdout

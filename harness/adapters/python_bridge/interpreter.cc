@@ -153,6 +153,7 @@ void ReadEnvironmentAgain() {
   const py::object python_environment = py::module_::import("os").attr("environb");
   python_environment.attr("clear")();
   python_environment.attr("update")(now);
+  py::module_::import("tempfile").attr("tempdir") = py::none();  // TMPDIR may be another
 }
 
 InterpreterUse::InterpreterUse() {

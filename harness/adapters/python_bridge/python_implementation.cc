@@ -10,6 +10,8 @@
 #include "adapters/python_bridge/interpreter.h"
 #include "adapters/python_bridge/value_conversion.h"
 #include "contract/implementation.h"
+#include "contract/nearest_name.h"
+#include "contract/operation_table.h"
 #include "contract/preload.h"
 #include "contract/version_number.h"
 
@@ -49,6 +51,19 @@ void ShowPythonStacksToo() {
       .attr("register")(SIGUSR2, py::arg("all_threads") = true, py::arg("chain") = true);
 }
 
+// A misspelled name would be an operation that nobody calls, and the right one not supported. Those of the group "test"
+// are for tests of the bridge.
+void CheckOperations(const py::object& dispatcher, const std::string& class_name) {
+  std::vector<std::string> known;
+  for (const OperationSpec& operation : Operations()) known.push_back(operation.name);
+  for (const py::handle name : py::iter(dispatcher.attr("operations"))) {
+    const std::string text = py::str(name);
+    if (FindOperation(text) == nullptr && !text.starts_with("test.")) {
+      throw std::runtime_error("class '" + class_name + "': @operation: " + UnknownName("operation", text, known));
+    }
+  }
+}
+
 std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
   std::map<std::string, std::string> options = context.options;
   const std::string module = Take(options, "python_module");
@@ -67,6 +82,7 @@ std::unique_ptr<PythonState> Load(const ImplementationContext& context) {
         py::module_::import("shardcts.adapter")
             .attr("load")(module, class_name, context.rank, context.world_size, context.device, python_options,
                           SHARDCTS_CONTRACT_VERSION);
+    CheckOperations(state->dispatcher, class_name);
     return state;
   } catch (const py::error_already_set& error) {
     throw std::runtime_error(LoadErrorText(error));

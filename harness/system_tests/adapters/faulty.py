@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import tempfile
 import time
 
 from shardcts.adapter import operation
@@ -52,6 +55,96 @@ class Sleeping(FaultOnOneRank):
     def model_forward(self, model, inputs):
         while self.armed:
             time.sleep(1)
+        return super().model_forward(model, inputs)
+
+
+class Slow(FaultOnOneRank):
+    """The rank takes its time once, and comes back."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            time.sleep(2)
+            self.armed = False
+        return super().model_forward(model, inputs)
+
+
+class LogIsAPipe(FaultOnOneRank):
+    """A pipe takes the place of the rank's log; then it ends, or hangs."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._ends = options["then"] == "end"
+        super().__init__(rank, world_size, device, options)
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            log = os.readlink("/proc/self/fd/1")
+            os.remove(log)
+            os.mkfifo(log)
+            if self._ends:
+                os._exit(5)
+            time.sleep(600)
+        return super().model_forward(model, inputs)
+
+
+class LeavingFiles(Killed):
+    """The ranks make temporary files, as libraries do, and one that other processes cannot enter; one rank dies."""
+
+    @operation("model.build")
+    def model_build(self, model, args=None, device="cpu"):
+        tempfile.mkstemp()
+        folder = tempfile.mkdtemp()
+        with open(f"{folder}/file", "w"):
+            os.chmod(folder, 0)
+        with multiprocessing.Manager() as manager:  # has a Unix socket there
+            manager.list([1])
+        return super().model_build(model, args, device)
+
+
+class LeavingProcesses(FaultOnOneRank):
+    """The rank starts processes that know nothing of its environment, then goes on; with then=die it dies."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._words = ["/bin/sleep", options["seconds"]]
+        self._dies = options.get("then") == "die"
+        super().__init__(rank, world_size, device, options)
+
+    def _detach(self):
+        """A grandchild of its own session; the process between ends."""
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execve(self._words[0], self._words, {})
+            os._exit(0)
+        os.wait()
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            self.armed = False
+            subprocess.Popen(self._words, env={}, start_new_session=True)
+            self._detach()
+            if self._dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().model_forward(model, inputs)
+
+
+class FullDisk(FaultOnOneRank):
+    """The event file of the rank goes to a disk that is full, or is closed (how=closed)."""
+
+    def __init__(self, rank, world_size, device, options):
+        self._closes = options["how"] == "closed"
+        super().__init__(rank, world_size, device, options)
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        if self.armed:
+            files = {int(number): os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")
+                     if os.path.exists(f"/proc/self/fd/{number}")}
+            own = f"rank-{self._rank}.events.jsonl"
+            for number in [number for number, name in files.items() if name.endswith(own)]:
+                os.close(number) if self._closes else os.dup2(os.open("/dev/full", os.O_WRONLY), number)
         return super().model_forward(model, inputs)
 
 

@@ -65,6 +65,38 @@ class LongTexts(TorchAdapter):
         raise RuntimeError("x" * 1_000_001)
 
 
+class ControlsTheTerminal(TorchAdapter):
+    """Its error clears the screen, hides its own text and writes backwards; over two lines."""
+
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        raise RuntimeError("\x1b[2J\x1b[8mevil\x07\x9b2J\n\u202egnp.exe\u2028\x85" + "ä" * 300)
+
+
+class Misspelled(TorchAdapter):
+    @operation("model.forwrd")
+    def forward(self, model, inputs):
+        return None
+
+
+class OtherByRank(TorchAdapter):
+    """Each rank has loaded another version."""
+
+    def __init__(self, rank, world_size, device, options):
+        super().__init__(rank, world_size, device, options)
+        self.version = f"1.{rank}"
+
+
+class BasedOnNothing(TorchAdapter):
+    based_on = "troch"
+
+
+class HalfACharacter(TorchAdapter):
+    @operation("model.forward")
+    def model_forward(self, model, inputs):
+        raise ValueError("\ud800abc")
+
+
 class NumberForName(TorchAdapter):
     name = 5
 

@@ -141,10 +141,11 @@ def _read_file(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         reject("archive.unreadable", path, error.strerror or str(error))
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        reject("archive.unreadable", path, "is no regular file")
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            reject("archive.unreadable", path, "is no regular file")
         if found.st_size > MAX_FILE_BYTES:
             reject("archive.too-large", path, f"{found.st_size} bytes, at most {MAX_FILE_BYTES} are read")
         return file.read(MAX_FILE_BYTES + 1)

@@ -97,9 +97,13 @@ class Dispatcher:
             try:
                 value = method(**arguments)
             except BaseException as exception:  # SystemExit and the like must not end the rank
-                error = (type(exception).__name__, _text(exception))
+                error = (_unicode(type(exception).__name__), _text(exception))
                 _forget_frames(exception)
-        return error, value, [(warning.category.__name__, str(warning.message)) for warning in caught]
+        return error, value, [(warning.category.__name__, _unicode(str(warning.message))) for warning in caught]
+
+    @property
+    def operations(self) -> list[str]:
+        return sorted(self._methods)
 
     def close(self) -> None:
         close = getattr(self._adapter, "close", None)
@@ -119,7 +123,7 @@ class Dispatcher:
                 **provenance.file_of(type(adapter)),
                 **provenance.packages(getattr(adapter, "packages", [])),
                 **getattr(adapter, "notes", {}),
-                "operations": ", ".join(sorted(self._methods)),
+                "operations": ", ".join(self.operations),
             },
         }
 
@@ -161,9 +165,14 @@ def _check_contract(adapter_class: type, harness_version: int | None) -> None:
 
 def _text(exception: BaseException) -> str:
     try:
-        return str(exception)
+        return _unicode(str(exception))
     except Exception as second:
         return f"<its text raised {type(second).__name__}>"
+
+
+def _unicode(text: str) -> str:
+    """Half a character ("\\ud800") is a str in Python, but no text: it is written as a number."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _one_line(exception: BaseException) -> str:
