@@ -48,7 +48,7 @@ TEST(FlattenLayoutTest, SlicesPartitionEveryParameter) {
   for (int64_t ranks : {1, 2, 3, 4, 8}) {
     for (int64_t aligned : {0, 4, 8}) {
       const std::vector<int64_t> numels = {13, 1, 100, 7, 2, 31};
-      const FlattenLayout layout = LayOut(numels, aligned, ranks);
+      const FlattenLayout layout = LayOut(numels, aligned, ranks, ranks);
       for (size_t i = 0; i < numels.size(); ++i) {
         int64_t next = 0;
         for (int64_t rank = 0; rank < ranks; ++rank) {

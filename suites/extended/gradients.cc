@@ -58,4 +58,12 @@ RULE(TR27) {
   t.Rule(SameValue("the gradient of what is frozen", before.At(frozen), model.Gradients().At(frozen)));
 }
 
+RULE(TR28) {
+  Model model = BuildTrained(t, TrainedStack(), "fsdp_orig");
+  Accumulate(t, model, 0, PartOf(t, "fsdp_orig"));
+  const Dict before = t.subject().Clone(model.Gradients()).AsDict();
+  WithFullParams(model, [] {}, {.writeback = t.BoolParam("writeback"), .with_grads = true});
+  t.Rule(SameValue("gradients after the scope", before, model.Gradients()));
+}
+
 }  // namespace shardcts::extended

@@ -173,4 +173,20 @@ RULE(OP51) {
   t.Rule(SameValue("the state dict after the right load", right, optimizer.StateDict()));
 }
 
+RULE(OP52) {
+  const std::string wrapper = t.TextParam("wrapper");
+  Model model = BuildTrained(t, TrainedStack(), wrapper);
+  Optimizer optimizer = t.subject().CreateOptimizer(model, "adam", TrainingOptions("adam"));
+  Train(t, model, {optimizer}, 0, 1, PartOf(t, wrapper));
+  Dict given = t.subject().Clone(optimizer.StateDict()).AsDict();
+  for (auto& [id, state] : given.Find("state")->AsDict()) state.AsDict().Set("step", 3.0);
+  optimizer.LoadStateDict(given);
+  Train(t, model, {optimizer}, 1, 2, PartOf(t, wrapper));
+  for (const auto& [id, state] : optimizer.StateDict().At("state").AsDict()) {
+    const Value& step = state.AsDict().At("step");
+    const double steps = step.TryAs<Tensor>() ? step.AsTensor().item<double>() : step.AsDouble();
+    t.Rule(Equal("step of parameter " + ToString(id), 4.0, steps));
+  }
+}
+
 }  // namespace shardcts::extended

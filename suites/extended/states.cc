@@ -215,4 +215,14 @@ RULE(SM25) {
   t.Rule(SameValue("optimizer state", expected.second, actual.second));
 }
 
+RULE(SM32) {
+  const bool reshards = t.BoolParam("reshard");
+  Model model = BuildTrained(t, TrainedStack(), "plain");
+  model.FullyShard("", {.reshard_after_forward = reshards});
+  model.Forward({Value(at::ones({2, 3}).to(c10::Device(t.device())))});
+  for (const auto& [name, value] : model.Parameters()) {
+    t.Rule(reshards ? IsDTensor(ToString(name), value) : IsPlainTensor(ToString(name), value));
+  }
+}
+
 }  // namespace shardcts::extended
