@@ -34,6 +34,7 @@ List LiveTensors(models::Module& model) {
 
 // The further names of frozen tied parameters of units.
 void EraseFrozenAliases(models::Module& model, Dict& saved) {
+  if (FsdpUnits(model).empty()) return;  // ParameterNames has all names
   for (const auto& [name, parameter] : models::NamedParameters(model, /*remove_duplicate=*/false)) {
     if (!parameter->value.requires_grad()) saved.Erase(name);
   }
