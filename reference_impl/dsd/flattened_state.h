@@ -21,6 +21,11 @@ bool IsFlattened(const Dict& state_dict);
 // The groups without parameters of a flat state dict, in order.
 List FlatEmptyGroups(const Dict& flat);
 
+struct UnflattenOptions {
+  bool strict = true;
+  bool complete = true;  // under strict each state has all that the optimizer's own has
+};
+
 // Converts a flat state dict to the form with "state", for the parameters of one optimizer. Of two names that a key may
 // begin with, the longer one is meant ("a.b" before "a"). For a tied parameter the name that is in `flat` is used; a
 // group takes the options of its first parameter, and keeps options of its own that the update rule does not know; one
@@ -28,10 +33,6 @@ List FlatEmptyGroups(const Dict& flat);
 // `own`: by id, the state that the optimizer has. Under strict: KeyError: an option that the rule needs is missing;
 // RuntimeError: `flat` lacks the state of a trainable parameter or, with `complete`, an entry that the optimizer's own
 // state has. Without it an option that is missing is the group's own.
-struct UnflattenOptions {
-  bool strict = true;
-  bool complete = true;
-};
 Dict Unflattened(const Dict& flat, const Optimizer& optimizer, const Dict& own, const ParameterNames& names,
                  SavedEmptyGroups& empty_groups, const UnflattenOptions& options);
 

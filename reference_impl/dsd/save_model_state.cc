@@ -32,7 +32,7 @@ List LiveTensors(models::Module& model) {
   return live;
 }
 
-// The further names of frozen tied parameters of units.
+// In a model with units: names of frozen parameters that ParameterNames leaves out, as it lists a tied one once.
 void EraseFrozenAliases(models::Module& model, Dict& saved) {
   if (FsdpUnits(model).empty()) return;  // ParameterNames has all names
   for (const auto& [name, parameter] : models::NamedParameters(model, /*remove_duplicate=*/false)) {

@@ -118,9 +118,7 @@ std::optional<StateDictSettings> SetStateDictType(models::Module& root, const St
 std::optional<StateDictSettings> GetStateDictType(models::Module& root) {
   std::optional<StateDictSettings> settings;
   for (FsdpModule* unit : FsdpUnits(root)) {
-    if (!settings) {
-      settings = SettingsOf(*unit);
-    }
+    if (!settings) settings = SettingsOf(*unit);
     if (*settings == unit->settings()) continue;
     throw SemanticError("AssertionError",
                         "All FSDP modules must have the same state dict settings. Got different "
